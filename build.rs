@@ -1,0 +1,22 @@
+//! Gives the shared library its SONAME and the crate its ABI number, both from one place: `abi` under
+//! `[package.metadata.bitcoin-support]` in Cargo.toml.
+
+use std::env;
+use std::fs;
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=Cargo.toml");
+    let manifest = fs::read_to_string("Cargo.toml").expect("Cargo.toml can be read");
+    let abi: u32 = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("abi = "))
+        .and_then(|number| number.trim().parse().ok())
+        .expect("Cargo.toml has a line `abi = <number>`");
+    println!("cargo:rustc-env=BITCOIN_SUPPORT_ABI={abi}");
+
+    let os = env::var("CARGO_CFG_TARGET_OS").expect("cargo names the target's system");
+    if matches!(os.as_str(), "linux" | "android" | "freebsd" | "dragonfly" | "netbsd" | "openbsd") {
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libbitcoin_support.so.{abi}");
+    }
+}

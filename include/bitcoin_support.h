@@ -1,0 +1,273 @@
+/*
+ * bitcoin_support.h - locked memory for secrets: the C interface of libbitcoin_support.
+ *
+ * Made by cbindgen from src/ffi.rs; to change it, change that.
+ *
+ * Conventions
+ *   - Sizes, limits and alignments are in bytes.
+ *   - Functions that can fail in more than one way return a bitcoin_support_status; 0 is success. On
+ *     any other, nothing has changed, and outputs (always the last parameters) are not written.
+ *     Functions that allocate return NULL on failure.
+ *   - The object that a function works on is its first parameter. A NULL object is refused: NULL,
+ *     zeros or BITCOIN_SUPPORT_NULL_ARGUMENT come back. No other parameter may be NULL unless it is
+ *     said to be.
+ *   - What a _create function made is given back to the matching _destroy function.
+ *   - Callbacks get the context they were registered with. They may be called from any thread that
+ *     uses the object, but never from two at once for one object. They must return normally: no
+ *     longjmp, no C++ exception.
+ *   - Pools may be used from any number of threads at once, arenas from one at a time.
+ *   - A broken invariant of the library's own ends the process (abort).
+ */
+
+#ifndef BITCOIN_SUPPORT_C_API_H
+#define BITCOIN_SUPPORT_C_API_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Version of the exported interface; the shared library's SONAME ends in it.
+#define BITCOIN_SUPPORT_ABI 0
+
+// Version of the library these declarations belong to.
+#define BITCOIN_SUPPORT_VERSION_MAJOR 0
+
+// See BITCOIN_SUPPORT_VERSION_MAJOR.
+#define BITCOIN_SUPPORT_VERSION_MINOR 1
+
+// See BITCOIN_SUPPORT_VERSION_MAJOR.
+#define BITCOIN_SUPPORT_VERSION_PATCH 0
+
+// Largest chunk of a locked pool, and size of its arenas, in bytes.
+#define BITCOIN_SUPPORT_ARENA_SIZE 262144
+
+// Alignment of the chunks of a locked pool in bytes; sizes are rounded up to it.
+#define BITCOIN_SUPPORT_ARENA_ALIGN 16
+
+// Outcome of a call. Anything but BITCOIN_SUPPORT_OK left everything as it was.
+typedef enum bitcoin_support_status {
+    // Success.
+    BITCOIN_SUPPORT_OK = 0,
+    // No used chunk begins at the address: it was freed before, lies inside a chunk, or was never
+    // handed out.
+    BITCOIN_SUPPORT_INVALID_FREE = 1,
+    // The address is in no arena of the pool.
+    BITCOIN_SUPPORT_NOT_IN_POOL = 2,
+    // A used chunk begins at the address, but not one of that size or alignment.
+    BITCOIN_SUPPORT_SIZE_MISMATCH = 3,
+    // The alignment is not a power of two.
+    BITCOIN_SUPPORT_BAD_ALIGNMENT = 4,
+    // The region begins at the null address or wraps around the address space.
+    BITCOIN_SUPPORT_BAD_REGION = 5,
+    // No memory for bookkeeping.
+    BITCOIN_SUPPORT_OUT_OF_MEMORY = 6,
+    // A pointer that must not be null is null.
+    BITCOIN_SUPPORT_NULL_ARGUMENT = 7,
+} bitcoin_support_status;
+
+// An arena: hands out chunks of a region of memory that it never touches. Not thread-safe: calls
+// on one arena must not overlap in time.
+typedef struct bitcoin_support_arena bitcoin_support_arena;
+
+// A pool of locked memory. Thread-safe.
+typedef struct bitcoin_support_locked_pool bitcoin_support_locked_pool;
+
+// What an arena holds. `used + free == total` always.
+typedef struct bitcoin_support_arena_stats {
+    // Bytes in used chunks, padding included.
+    size_t used;
+    // Bytes in free chunks.
+    size_t free;
+    // Bytes managed.
+    size_t total;
+    // Number of used chunks.
+    size_t chunks_used;
+    // Number of free chunks.
+    size_t chunks_free;
+} bitcoin_support_arena_stats;
+
+// Called for each chunk by the functions that walk: its address, its size in bytes, and whether it
+// is used. Must not use the arena or pool being walked.
+typedef void (*bitcoin_support_visit_chunk)(void *context, void *chunk, size_t size, bool used);
+
+// Source of pages for a locked pool: functions over a `context` of the caller's. They are called
+// under the pool's lock, from whichever thread uses the pool, and must not use the pool. The
+// addresses may be no memory at all: the pool never touches them.
+typedef struct bitcoin_support_page_allocator {
+    // Passed to every function.
+    void *context;
+    // Maps and locks `len` bytes. Sets `*locked`, which is false before, to whether they are
+    // locked. NULL when they cannot be mapped.
+    void *(*allocate_locked)(void *context, size_t len, bool *locked);
+    // Wipes, unlocks and unmaps what allocate_locked returned for `len`.
+    void (*free_locked)(void *context, void *addr, size_t len);
+    // How many bytes may be locked in all: SIZE_MAX for no limit, 0 for none at all.
+    size_t (*get_limit)(void *context);
+    // Called once, when the pool is destroyed and has freed all pages. May be NULL.
+    void (*destroy)(void *context);
+} bitcoin_support_page_allocator;
+
+// Decides, when no memory can be locked, whether the pool may use unlocked memory (true) or fails
+// the allocation (false). `error` is the operating system's error number (0: unknown), `limit` the
+// limit on locked bytes that was in force (SIZE_MAX: none or unknown). Called under the pool's
+// lock: it must not use the pool.
+typedef bool (*bitcoin_support_locking_failed)(void *context, int error, size_t limit);
+
+// What a locked pool holds. `used + free == total` always.
+typedef struct bitcoin_support_locked_pool_stats {
+    // Bytes in used chunks, padding included.
+    size_t used;
+    // Bytes in free chunks.
+    size_t free;
+    // Bytes in all arenas.
+    size_t total;
+    // Bytes of `total` that are locked into memory.
+    size_t locked;
+    // Number of used chunks.
+    size_t chunks_used;
+    // Number of free chunks.
+    size_t chunks_free;
+    // Number of arenas.
+    size_t arenas;
+    // The most bytes that were ever in used chunks at once.
+    size_t peak_used;
+    // How often an arena was wanted and could not be locked whole.
+    size_t lock_failures;
+    // Limit on locked bytes in force at the last of those (SIZE_MAX: none or unknown).
+    size_t last_lock_limit;
+    // Error number of the last of those (0: none, or unknown).
+    int last_lock_error;
+} bitcoin_support_locked_pool_stats;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// The name of a status, such as "BITCOIN_SUPPORT_OK"; never NULL, not to be freed.
+const char *bitcoin_support_status_name(int status);
+
+// What a status means, in a sentence; never NULL, not to be freed.
+const char *bitcoin_support_status_message(int status);
+
+// Version of the library in use, such as "0.1.0"; not to be freed.
+const char *bitcoin_support_version(void);
+
+// BITCOIN_SUPPORT_ABI of the library in use.
+uint32_t bitcoin_support_abi(void);
+
+// Overwrites `len` bytes at `ptr` with zeros, as fast as memset and never optimized away. `ptr`
+// may be NULL when `len` is 0.
+void memory_cleanse(void *ptr, size_t len);
+
+// Makes an arena over the `size` bytes at `base`, which it never reads or writes: they need not be
+// mapped. Its chunks are aligned to `alignment` bytes, a power of two, and take a multiple of it;
+// bytes of the region before the first multiple and after the last are left alone.
+//
+// Out: `*arena`, to be destroyed with bitcoin_support_arena_destroy.
+// Returns: BITCOIN_SUPPORT_OK, _BAD_ALIGNMENT, _BAD_REGION, _OUT_OF_MEMORY or _NULL_ARGUMENT.
+enum bitcoin_support_status bitcoin_support_arena_create(void *base,
+                                                         size_t size,
+                                                         size_t alignment,
+                                                         struct bitcoin_support_arena **arena);
+
+// Destroys an arena; NULL does nothing. The region stays as it is.
+void bitcoin_support_arena_destroy(struct bitcoin_support_arena *arena);
+
+// Allocates `size` bytes, aligned as the arena is. NULL when there is no room, or `size` is 0.
+// Constant time.
+void *bitcoin_support_arena_alloc(struct bitcoin_support_arena *arena, size_t size);
+
+// Allocates `size` bytes aligned to `alignment` bytes, a power of two. NULL when there is no room,
+// `size` is 0, or `alignment` is no power of two. Above the arena's own alignment the time it takes
+// grows with the number of free chunks that are too badly placed.
+void *bitcoin_support_arena_alloc_aligned(struct bitcoin_support_arena *arena,
+                                          size_t size,
+                                          size_t alignment);
+
+// Frees the chunk that begins at `ptr`; NULL does nothing. Constant time.
+//
+// Returns: BITCOIN_SUPPORT_OK or _INVALID_FREE.
+enum bitcoin_support_status bitcoin_support_arena_free(struct bitcoin_support_arena *arena,
+                                                       void *ptr);
+
+// Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment.
+//
+// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE or _SIZE_MISMATCH.
+enum bitcoin_support_status bitcoin_support_arena_free_sized(struct bitcoin_support_arena *arena,
+                                                             void *ptr,
+                                                             size_t size,
+                                                             size_t alignment);
+
+// Whether `ptr` lies in the region that the arena was made over.
+bool bitcoin_support_arena_contains(const struct bitcoin_support_arena *arena, const void *ptr);
+
+// What the arena holds. Constant time.
+struct bitcoin_support_arena_stats bitcoin_support_arena_get_stats(const struct bitcoin_support_arena *arena);
+
+// Visits every chunk: used ones from the lowest address up, then free ones. For debugging.
+void bitcoin_support_arena_walk(const struct bitcoin_support_arena *arena,
+                                bitcoin_support_visit_chunk visit,
+                                void *context);
+
+// Makes a pool over `pages`, which is copied, or with NULL over the operating system's own pages:
+// then chunks are wiped as they are freed. Whatever is returned, `pages->destroy` will be called:
+// on failure, before this function returns.
+//
+// Out: `*pool`, to be destroyed with bitcoin_support_locked_pool_destroy.
+// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, or _NULL_ARGUMENT (a function of `pages` other than
+// destroy, or `pool`, is NULL).
+enum bitcoin_support_status bitcoin_support_locked_pool_create(const struct bitcoin_support_page_allocator *pages,
+                                                               struct bitcoin_support_locked_pool **pool);
+
+// Destroys a pool and frees its pages, whatever is still in use; NULL does nothing. Must not be
+// called on the process-wide pool.
+void bitcoin_support_locked_pool_destroy(struct bitcoin_support_locked_pool *pool);
+
+// The pool that all code of the process shares. It needs no initialization and is never destroyed;
+// what it still holds at normal process exit is wiped. Never NULL.
+struct bitcoin_support_locked_pool *bitcoin_support_locked_pool_instance(void);
+
+// Sets who decides about unlocked memory. With NULL, which is the default, it is used, and counted
+// in the statistics.
+enum bitcoin_support_status bitcoin_support_locked_pool_set_locking_failed(struct bitcoin_support_locked_pool *pool,
+                                                                           bitcoin_support_locking_failed callback,
+                                                                           void *context);
+
+// Allocates `size` bytes, aligned to BITCOIN_SUPPORT_ARENA_ALIGN. NULL when `size` is 0 or above
+// BITCOIN_SUPPORT_ARENA_SIZE, or when there is neither room nor any to be had.
+void *bitcoin_support_locked_pool_alloc(struct bitcoin_support_locked_pool *pool, size_t size);
+
+// Like bitcoin_support_locked_pool_alloc, but aligned to `alignment` bytes. NULL also when that is
+// no power of two.
+void *bitcoin_support_locked_pool_alloc_aligned(struct bitcoin_support_locked_pool *pool,
+                                                size_t size,
+                                                size_t alignment);
+
+// Frees the chunk that begins at `ptr`, wiping all of it first if the pool is over the operating
+// system's own pages. NULL does nothing.
+//
+// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE or _NOT_IN_POOL.
+enum bitcoin_support_status bitcoin_support_locked_pool_free(struct bitcoin_support_locked_pool *pool,
+                                                             void *ptr);
+
+// Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment.
+//
+// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL or _SIZE_MISMATCH.
+enum bitcoin_support_status bitcoin_support_locked_pool_free_sized(struct bitcoin_support_locked_pool *pool,
+                                                                   void *ptr,
+                                                                   size_t size,
+                                                                   size_t alignment);
+
+// What the pool holds. Constant time.
+struct bitcoin_support_locked_pool_stats bitcoin_support_locked_pool_get_stats(const struct bitcoin_support_locked_pool *pool);
+
+// Visits every chunk, arena by arena. For debugging: the pool is locked meanwhile.
+void bitcoin_support_locked_pool_walk(const struct bitcoin_support_locked_pool *pool,
+                                      bitcoin_support_visit_chunk visit,
+                                      void *context);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* BITCOIN_SUPPORT_C_API_H */

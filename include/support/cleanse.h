@@ -1,0 +1,13 @@
+// Drop-in for Bitcoin Core's support/cleanse.h, over libbitcoin_support.
+// Distributed under the MIT software license, see the accompanying file LICENSE.
+
+#ifndef BITCOIN_SUPPORT_CLEANSE_H
+#define BITCOIN_SUPPORT_CLEANSE_H
+
+#include <cstdlib>
+
+/** Overwrites len bytes at ptr with zeros, also where the compiler could prove that nobody reads
+ *  them. Has C linkage, unlike Core's. */
+extern "C" void memory_cleanse(void* ptr, size_t len);
+
+#endif // BITCOIN_SUPPORT_CLEANSE_H

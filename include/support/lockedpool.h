@@ -1,0 +1,288 @@
+// Drop-in for Bitcoin Core's support/lockedpool.h, over libbitcoin_support.
+// Distributed under the MIT software license, see the accompanying file LICENSE.
+//
+// Names, signatures and exceptions are Core's, from 0.21 to 31; C++17 is enough. All logic is in the
+// library. Beyond Core's interface there are Arena::alloc with an alignment, and
+// LockedPool::alloc with an alignment, details() and handle().
+
+#ifndef BITCOIN_SUPPORT_LOCKEDPOOL_H
+#define BITCOIN_SUPPORT_LOCKEDPOOL_H
+
+#include <bitcoin_support.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <utility>
+#ifdef ARENA_DEBUG
+#include <cstdio>
+#endif
+// Not used here, but what includes Core's header may count on them.
+#include <list>
+#include <map>
+#include <mutex>
+#include <unordered_map>
+
+namespace bitcoin_support {
+/** Throws what Core throws for a bad free, and its like for the rest. */
+[[noreturn]] inline void throw_status(bitcoin_support_status status)
+{
+    const char* const message{bitcoin_support_status_message(status)};
+    switch (status) {
+    case BITCOIN_SUPPORT_OUT_OF_MEMORY: throw std::bad_alloc();
+    case BITCOIN_SUPPORT_BAD_ALIGNMENT:
+    case BITCOIN_SUPPORT_BAD_REGION: throw std::invalid_argument(message);
+    default: throw std::runtime_error(message);
+    }
+}
+
+inline void check(bitcoin_support_status status)
+{
+    if (status != BITCOIN_SUPPORT_OK) throw_status(status);
+}
+} // namespace bitcoin_support
+
+/** Source of locked pages for a LockedPool; subclasses may hand out addresses that are no memory.
+ *  The pool calls it under its own lock. */
+class LockedPageAllocator
+{
+public:
+    virtual ~LockedPageAllocator() = default;
+
+    /** Maps len bytes, rounded up to whole pages, and tries to lock them; nullptr when they cannot be
+     *  mapped. Sets *lockingSuccess to whether they are locked. */
+    virtual void* AllocateLocked(size_t len, bool* lockingSuccess) = 0;
+
+    /** Wipes, unlocks and frees pages. */
+    virtual void FreeLocked(void* addr, size_t len) = 0;
+
+    /** How many bytes this process may lock in all: size_t's maximum when there is no limit or it is
+     *  unknown, 0 when nothing can be locked. */
+    virtual size_t GetLimit() = 0;
+};
+
+/** Divides a contiguous region of memory, which it never touches, into chunks. For one thread at a
+ *  time. */
+class Arena
+{
+public:
+    /** Throws std::invalid_argument when alignment is no power of two, base is null or the region
+     *  wraps around, and std::bad_alloc when there is no memory for the bookkeeping. */
+    Arena(void* base_in, size_t size_in, size_t alignment_in)
+        : base(static_cast<char*>(base_in)), size(size_in)
+    {
+        bitcoin_support::check(bitcoin_support_arena_create(base_in, size_in, alignment_in, &arena));
+    }
+
+    virtual ~Arena() { bitcoin_support_arena_destroy(arena); }
+
+    Arena(const Arena&) = delete;
+    Arena& operator=(const Arena&) = delete;
+
+    struct Stats {
+        size_t used;
+        size_t free;
+        size_t total;
+        size_t chunks_used;
+        size_t chunks_free;
+    };
+
+    /** Allocates sz bytes; nullptr when there is no room or sz is 0. */
+    void* alloc(size_t sz) { return bitcoin_support_arena_alloc(arena, sz); }
+
+    /** Allocates sz bytes aligned to alignment, a power of two. */
+    void* alloc(size_t sz, size_t alignment)
+    {
+        return bitcoin_support_arena_alloc_aligned(arena, sz, alignment);
+    }
+
+    /** Frees a chunk; nullptr does nothing. Throws std::runtime_error on anything but a chunk. */
+    void free(void* ptr) { bitcoin_support::check(bitcoin_support_arena_free(arena, ptr)); }
+
+    Stats stats() const
+    {
+        const bitcoin_support_arena_stats s{bitcoin_support_arena_get_stats(arena)};
+        return {s.used, s.free, s.total, s.chunks_used, s.chunks_free};
+    }
+
+#ifdef ARENA_DEBUG
+    /** Prints every chunk: address, size, and whether it is used. */
+    void walk() const
+    {
+        bitcoin_support_arena_walk(
+            arena,
+            [](void*, void* chunk, size_t sz, bool used) {
+                std::printf("0x%016zx 0x%016zx 0x%x\n", reinterpret_cast<size_t>(chunk), sz, used ? 1U : 0U);
+            },
+            nullptr);
+    }
+#endif
+
+    /** Whether ptr lies in the region. */
+    bool addressInArena(void* ptr) const
+    {
+        return reinterpret_cast<uintptr_t>(ptr) - reinterpret_cast<uintptr_t>(base) < size;
+    }
+
+private:
+    char* base;
+    size_t size;
+    bitcoin_support_arena* arena{nullptr};
+};
+
+/** A pool of locked memory that threads may share. */
+class LockedPool
+{
+public:
+    /** Size of an arena, and of the largest chunk, in bytes. */
+    static const size_t ARENA_SIZE = BITCOIN_SUPPORT_ARENA_SIZE;
+    /** Alignment of chunks in bytes. */
+    static const size_t ARENA_ALIGN = BITCOIN_SUPPORT_ARENA_ALIGN;
+
+    /** Called, under the pool's lock, when an arena could not be locked: true to use it all the same,
+     *  false to fail the allocation. */
+    typedef bool (*LockingFailed_Callback)();
+
+    struct Stats {
+        size_t used;
+        size_t free;
+        size_t total;
+        size_t locked;
+        size_t chunks_used;
+        size_t chunks_free;
+    };
+
+    explicit LockedPool(std::unique_ptr<LockedPageAllocator> allocator, LockingFailed_Callback lf_cb_in = nullptr)
+    {
+        // The library owns the allocator from here on, also if this fails.
+        const bitcoin_support_page_allocator pages{allocator.release(), &AllocateLocked, &FreeLocked, &GetLimit, &Destroy};
+        bitcoin_support::check(bitcoin_support_locked_pool_create(&pages, &pool));
+        if (lf_cb_in) {
+            static_assert(sizeof(lf_cb_in) == sizeof(void*), "a function pointer fits a void pointer");
+            const auto status{bitcoin_support_locked_pool_set_locking_failed(
+                pool, &LockingFailedThunk, reinterpret_cast<void*>(lf_cb_in))};
+            if (status != BITCOIN_SUPPORT_OK) {
+                bitcoin_support_locked_pool_destroy(pool);
+                bitcoin_support::throw_status(status);
+            }
+        }
+    }
+
+    ~LockedPool()
+    {
+        if (owned) bitcoin_support_locked_pool_destroy(pool);
+    }
+
+    LockedPool(const LockedPool&) = delete;
+    LockedPool& operator=(const LockedPool&) = delete;
+
+    /** Allocates size bytes; nullptr when size is 0 or above ARENA_SIZE, or there is no memory. */
+    void* alloc(size_t size)
+    {
+        void* const chunk{bitcoin_support_locked_pool_alloc(pool, size)};
+        if (!chunk) RethrowPending();
+        return chunk;
+    }
+
+    /** Allocates size bytes aligned to alignment, a power of two. */
+    void* alloc(size_t size, size_t alignment)
+    {
+        void* const chunk{bitcoin_support_locked_pool_alloc_aligned(pool, size, alignment)};
+        if (!chunk) RethrowPending();
+        return chunk;
+    }
+
+    /** Frees a chunk; nullptr does nothing. Throws std::runtime_error on anything but a chunk. */
+    void free(void* ptr) { bitcoin_support::check(bitcoin_support_locked_pool_free(pool, ptr)); }
+
+    Stats stats() const
+    {
+        const bitcoin_support_locked_pool_stats s{details()};
+        return {s.used, s.free, s.total, s.locked, s.chunks_used, s.chunks_free};
+    }
+
+    /** Statistics with what Core's do not have: number of arenas, high-water mark, lock failures. */
+    bitcoin_support_locked_pool_stats details() const { return bitcoin_support_locked_pool_get_stats(pool); }
+
+    /** The pool for the functions of bitcoin_support.h. */
+    bitcoin_support_locked_pool* handle() const { return pool; }
+
+protected:
+    /** A pool that somebody else owns. */
+    explicit LockedPool(bitcoin_support_locked_pool* borrowed) : pool(borrowed), owned(false) {}
+
+private:
+    bitcoin_support_locked_pool* pool{nullptr};
+    bool owned{true};
+
+    /** What a callback of the running call on this thread has thrown: an exception must not pass
+     *  through the library, so it waits here until the library has returned. */
+    static std::exception_ptr& Pending()
+    {
+        static thread_local std::exception_ptr pending;
+        return pending;
+    }
+
+    static void RethrowPending()
+    {
+        if (Pending()) std::rethrow_exception(std::exchange(Pending(), nullptr));
+    }
+
+    static LockedPageAllocator& Allocator(void* context) { return *static_cast<LockedPageAllocator*>(context); }
+
+    static void* AllocateLocked(void* context, size_t len, bool* locked) noexcept
+    {
+        if (Pending()) return nullptr; // GetLimit has thrown in this call
+        try {
+            return Allocator(context).AllocateLocked(len, locked);
+        } catch (...) {
+            Pending() = std::current_exception();
+            return nullptr;
+        }
+    }
+
+    static void FreeLocked(void* context, void* addr, size_t len) noexcept { Allocator(context).FreeLocked(addr, len); }
+
+    static size_t GetLimit(void* context) noexcept
+    {
+        try {
+            return Allocator(context).GetLimit();
+        } catch (...) {
+            Pending() = std::current_exception();
+            return 0;
+        }
+    }
+
+    static void Destroy(void* context) noexcept { delete static_cast<LockedPageAllocator*>(context); }
+
+    static bool LockingFailedThunk(void* context, int, size_t) noexcept
+    {
+        try {
+            return reinterpret_cast<LockingFailed_Callback>(context)();
+        } catch (...) {
+            Pending() = std::current_exception();
+            return false;
+        }
+    }
+};
+
+/** The pool that all code of the process shares. */
+class LockedPoolManager : public LockedPool
+{
+public:
+    static LockedPoolManager& Instance()
+    {
+        // Never destroyed: objects with static storage may free into it at any time.
+        alignas(LockedPoolManager) static unsigned char storage[sizeof(LockedPoolManager)];
+        static LockedPoolManager* const instance{new (storage) LockedPoolManager()};
+        return *instance;
+    }
+
+private:
+    LockedPoolManager() : LockedPool(bitcoin_support_locked_pool_instance()) {}
+};
+
+#endif // BITCOIN_SUPPORT_LOCKEDPOOL_H

@@ -1,0 +1,416 @@
+//! `Arena`: hands out chunks of a region of memory that it never touches.
+//!
+//! Depends on nothing of this crate: an arena is arithmetic on addresses, with its bookkeeping out
+//! of band, so that it works as well on a region that is not mapped. `pool` places arenas on locked
+//! pages.
+//!
+//! # Placement
+//! Chunk for chunk that of Bitcoin Core's arena: the smallest free chunk that fits, the oldest among
+//! equals, its last bytes; what is left of it, and what is freed, counts as newest; neighbours merge
+//! at once. Core does this with a multimap and three hash maps. Here two indexes of constant time
+//! do: [`ArenaChunkToSizeMap`] finds chunks by place, [`ArenaSizeToChunkSortedMap`] by size.
+
+#![forbid(unsafe_code)]
+
+mod bit_tree;
+mod chunk_to_size;
+mod size_to_chunk;
+
+pub use chunk_to_size::ArenaChunkToSizeMap;
+pub use size_to_chunk::{ArenaSizeToChunkSortedMap, ArenaSizeToChunkSortedMapIterator};
+
+use core::fmt;
+use core::ptr::{self, NonNull};
+
+/// A chunk of an arena in granules: where it begins, and how long it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The first granule.
+    pub start: usize,
+    /// The number of granules.
+    pub size: usize,
+}
+
+/// What an arena holds, in bytes and chunks. `used + free == total` always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArenaStats {
+    /// Bytes in used chunks, alignment padding included.
+    pub used: usize,
+    /// Bytes in free chunks.
+    pub free: usize,
+    /// Bytes managed.
+    pub total: usize,
+    /// Number of used chunks.
+    pub chunks_used: usize,
+    /// Number of free chunks; no two of them are neighbours.
+    pub chunks_free: usize,
+}
+
+/// Why an arena cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ArenaError {
+    /// The alignment is not a power of two.
+    Alignment,
+    /// The region begins at the null address, or reaches past the end of the address space.
+    Region,
+    /// The bookkeeping cannot be allocated, or would have to count more than
+    /// [`ArenaSizeToChunkSortedMap::MAX_GRANULES`] granules.
+    OutOfMemory,
+}
+
+impl fmt::Display for ArenaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Alignment => "Arena: alignment is not a power of two",
+            Self::Region => "Arena: region is null or wraps around the address space",
+            Self::OutOfMemory => "Arena: no memory for the bookkeeping of a region this large",
+        })
+    }
+}
+
+impl std::error::Error for ArenaError {}
+
+/// Bookkeeping could not be allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no memory for the bookkeeping")
+    }
+}
+
+impl std::error::Error for OutOfMemory {}
+
+impl From<OutOfMemory> for ArenaError {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+/// Why a chunk could not enter or leave one of an arena's indexes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// The chunk is empty or not within the index.
+    OutOfRange,
+    /// The chunk overlaps one that is there.
+    Overlap,
+    /// The chunk is not there.
+    Absent,
+}
+
+impl fmt::Display for IndexError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OutOfRange => "chunk is empty or outside the index",
+            Self::Overlap => "chunk overlaps another of the index",
+            Self::Absent => "chunk is not in the index",
+        })
+    }
+}
+
+impl std::error::Error for IndexError {}
+
+/// Why memory could not be freed. Nothing has changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FreeError {
+    /// No used chunk begins at the address: it was freed before, lies inside a chunk, or was never
+    /// handed out.
+    InvalidFree,
+    /// A used chunk begins at the address, but not one of the size or alignment given.
+    SizeMismatch,
+    /// The address is in no arena of the pool.
+    NotInPool,
+}
+
+impl fmt::Display for FreeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The first and the last are word for word what callers of Bitcoin Core's code match on.
+        f.write_str(match self {
+            Self::InvalidFree => "Arena: invalid or double free",
+            Self::SizeMismatch => "Arena: free with another size or alignment than at allocation",
+            Self::NotInPool => "LockedPool: invalid address not pointing to any arena",
+        })
+    }
+}
+
+impl std::error::Error for FreeError {}
+
+/// Manages a contiguous region of memory by dividing it into chunks.
+///
+/// It never reads or writes the region: all bookkeeping lies on the ordinary heap, made at
+/// construction (about 21 bytes for each `alignment` bytes of the region) and resident only as far
+/// as it is used. Allocation and freeing take constant time and allocate nothing.
+///
+/// An arena is not shared between threads by itself; [`LockedPool`](crate::LockedPool) is.
+///
+/// ```
+/// use bitcoin_support::Arena;
+///
+/// let region = 0x0800_0000 as *mut u8; // never touched, so need not be mapped
+/// let mut arena = Arena::new(region, 1 << 20, 16)?;
+/// let chunk = arena.alloc(1000, 16).unwrap();
+/// assert_eq!(arena.stats().used, 1008);
+/// arena.free(chunk.as_ptr(), 1000, 16)?;
+/// assert!(arena.free(chunk.as_ptr(), 1000, 16).is_err());
+/// assert_eq!(arena.stats().used, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Arena {
+    /// The region as it was given.
+    region: usize,
+    region_len: usize,
+    /// Address of granule 0.
+    base: usize,
+    /// Log2 of the alignment, which is the size of a granule in bytes.
+    granule_shift: u32,
+    /// Number of granules.
+    granules: usize,
+    used: ArenaChunkToSizeMap,
+    free: ArenaChunkToSizeMap,
+    free_by_size: ArenaSizeToChunkSortedMap,
+    granules_used: usize,
+}
+
+impl Arena {
+    /// An arena over `size` bytes at `base`, whose chunks are aligned to `alignment` bytes and take
+    /// a multiple of `alignment` bytes.
+    ///
+    /// Where `base` or the region's end is not a multiple of `alignment`, the bytes before the
+    /// first multiple and after the last are left alone, and `total` of [`stats`](Self::stats) does
+    /// not count them. (Bitcoin Core's arena hands out misaligned chunks there.) A region without
+    /// room for a single granule makes an arena that is always full.
+    ///
+    /// # Errors
+    /// See [`ArenaError`].
+    pub fn new(base: *mut u8, size: usize, alignment: usize) -> Result<Self, ArenaError> {
+        if !alignment.is_power_of_two() {
+            return Err(ArenaError::Alignment);
+        }
+        let region = base.expose_provenance();
+        let end = region.checked_add(size).filter(|_| region != 0).ok_or(ArenaError::Region)?;
+        let first = region.checked_next_multiple_of(alignment).unwrap_or(end);
+        let granule_shift = alignment.trailing_zeros();
+        let granules = end.saturating_sub(first) >> granule_shift;
+        let mut arena = Self {
+            region,
+            region_len: size,
+            base: first,
+            granule_shift,
+            granules,
+            used: ArenaChunkToSizeMap::new(granules)?,
+            free: ArenaChunkToSizeMap::new(granules)?,
+            free_by_size: ArenaSizeToChunkSortedMap::new(granules)?,
+            granules_used: 0,
+        };
+        if granules > 0 {
+            arena.insert_free(Chunk { start: 0, size: granules });
+        }
+        Ok(arena)
+    }
+
+    /// Allocates `size` bytes, aligned to `alignment` bytes.
+    ///
+    /// `None` when `size` is 0, `alignment` is not a power of two, or no free chunk has room.
+    ///
+    /// Up to the arena's own alignment this takes constant time and places the chunk where Bitcoin
+    /// Core's arena would. Above it, the free chunks that are large enough are tried, smallest and
+    /// oldest first, until one has an aligned place; one that is larger by the alignment always has.
+    pub fn alloc(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        if !alignment.is_power_of_two() {
+            return None;
+        }
+        let size = self.granules_for(size)?;
+        let start = if alignment.trailing_zeros() <= self.granule_shift {
+            self.alloc_best_fit(size)?
+        } else {
+            self.alloc_over_aligned(size, alignment)?
+        };
+        NonNull::new(ptr::with_exposed_provenance_mut(self.base + (start << self.granule_shift)))
+    }
+
+    /// Frees the used chunk of `size` bytes that begins at `ptr`, given the size and alignment it
+    /// was allocated with. Null is accepted and does nothing.
+    ///
+    /// # Errors
+    /// See [`FreeError`]; nothing changes then.
+    pub fn free(&mut self, ptr: *mut u8, size: usize, alignment: usize) -> Result<(), FreeError> {
+        if ptr.is_null() {
+            return Ok(());
+        }
+        let chunk = self.used_chunk_at(ptr.addr()).ok_or(FreeError::InvalidFree)?;
+        let aligned = alignment.is_power_of_two() && ptr.addr() % alignment == 0;
+        if !aligned || self.granules_for(size) != Some(chunk.size) {
+            return Err(FreeError::SizeMismatch);
+        }
+        self.release(chunk);
+        Ok(())
+    }
+
+    /// Frees the used chunk that begins at `ptr`, whatever its size, and returns its size in bytes.
+    /// Null is accepted, does nothing and counts 0 bytes. Constant time.
+    ///
+    /// # Errors
+    /// [`FreeError::InvalidFree`]; nothing changes then.
+    #[inline]
+    pub fn free_unsized(&mut self, ptr: *mut u8) -> Result<usize, FreeError> {
+        if ptr.is_null() {
+            return Ok(0);
+        }
+        let chunk = self.used_chunk_at(ptr.addr()).ok_or(FreeError::InvalidFree)?;
+        self.release(chunk);
+        Ok(chunk.size << self.granule_shift)
+    }
+
+    /// Size in bytes of the used chunk that begins at `ptr`, padding included.
+    pub fn chunk_size(&self, ptr: *const u8) -> Option<usize> {
+        self.used_chunk_at(ptr.addr()).map(|chunk| chunk.size << self.granule_shift)
+    }
+
+    /// Whether `ptr` lies in the region that the arena was made over.
+    #[inline]
+    pub fn address_in_arena(&self, ptr: *const u8) -> bool {
+        ptr.addr().wrapping_sub(self.region) < self.region_len
+    }
+
+    /// What the arena holds now. Constant time: the figures are kept, not counted.
+    #[inline]
+    pub fn stats(&self) -> ArenaStats {
+        ArenaStats {
+            used: self.granules_used << self.granule_shift,
+            free: (self.granules - self.granules_used) << self.granule_shift,
+            total: self.granules << self.granule_shift,
+            chunks_used: self.used.len(),
+            chunks_free: self.free.len(),
+        }
+    }
+
+    /// Size in bytes of the largest free chunk: what [`alloc`](Self::alloc) can serve at most.
+    #[inline]
+    pub fn largest_free(&self) -> usize {
+        self.free_by_size.largest() << self.granule_shift
+    }
+
+    /// Calls `visit` with address, size in bytes and whether it is used, for every chunk: the used
+    /// ones from the lowest address up, then the free ones likewise. For debugging: the time it
+    /// takes grows with the number of chunks.
+    pub fn walk(&self, mut visit: impl FnMut(usize, usize, bool)) {
+        for (map, used) in [(&self.used, true), (&self.free, false)] {
+            for Chunk { start, size } in map.iter() {
+                visit(self.base + (start << self.granule_shift), size << self.granule_shift, used);
+            }
+        }
+    }
+
+    /// Size of a granule in bytes.
+    pub fn alignment(&self) -> usize {
+        1 << self.granule_shift
+    }
+
+    /// Bytes of bookkeeping reserved on the ordinary heap; what is never touched is not resident.
+    pub fn reserved_bytes(&self) -> usize {
+        self.used.reserved_bytes() + self.free.reserved_bytes() + self.free_by_size.reserved_bytes()
+    }
+
+    /// `size` bytes in granules, rounded up; `None` for 0 and for what no arena can hold.
+    #[inline]
+    fn granules_for(&self, size: usize) -> Option<usize> {
+        let mask = (1 << self.granule_shift) - 1;
+        if size == 0 {
+            return None;
+        }
+        Some(size.checked_add(mask)? >> self.granule_shift)
+    }
+
+    #[inline]
+    fn alloc_best_fit(&mut self, size: usize) -> Option<usize> {
+        let fit = self.free_by_size.best_fit(size)?;
+        self.free_by_size.remove_known(fit);
+        let rest = fit.size - size;
+        if rest == 0 {
+            self.free.remove_known(fit);
+        } else {
+            self.free.shorten(fit, size);
+            self.free_by_size.insert_new(Chunk { start: fit.start, size: rest });
+        }
+        let start = fit.start + rest;
+        self.used.insert_disjoint(Chunk { start, size });
+        self.granules_used += size;
+        Some(start)
+    }
+
+    /// Takes the highest aligned place of the first free chunk that has one.
+    fn alloc_over_aligned(&mut self, size: usize, alignment: usize) -> Option<usize> {
+        let (fit, start) = ArenaSizeToChunkSortedMapIterator::new(&self.free_by_size, size)
+            .find_map(|fit| {
+                let lowest = self.base + (fit.start << self.granule_shift);
+                let highest = lowest + ((fit.size - size) << self.granule_shift);
+                let aligned = highest & !(alignment - 1);
+                (aligned >= lowest).then(|| (fit, (aligned - self.base) >> self.granule_shift))
+            })?;
+        self.remove_free(fit);
+        if start > fit.start {
+            self.insert_free(Chunk { start: fit.start, size: start - fit.start });
+        }
+        let (end, fit_end) = (start + size, fit.start + fit.size);
+        if fit_end > end {
+            self.insert_free(Chunk { start: end, size: fit_end - end });
+        }
+        self.used.insert_disjoint(Chunk { start, size });
+        self.granules_used += size;
+        Some(start)
+    }
+
+    #[inline]
+    fn used_chunk_at(&self, addr: usize) -> Option<Chunk> {
+        let offset = addr.wrapping_sub(self.base);
+        if offset & ((1 << self.granule_shift) - 1) != 0 {
+            return None;
+        }
+        let start = offset >> self.granule_shift;
+        self.used.size_of(start).map(|size| Chunk { start, size })
+    }
+
+    /// Frees `chunk`, which is used, and merges it with its free neighbours.
+    #[inline]
+    fn release(&mut self, chunk: Chunk) {
+        self.used.remove_known(chunk);
+        self.granules_used -= chunk.size;
+        let Chunk { mut start, mut size } = chunk;
+        if let Some(before) = self.free.ending_at(start) {
+            self.remove_free(before);
+            start = before.start;
+            size += before.size;
+        }
+        if let Some(after_size) = self.free.size_of(start + size) {
+            self.remove_free(Chunk { start: start + size, size: after_size });
+            size += after_size;
+        }
+        self.insert_free(Chunk { start, size });
+    }
+
+    #[inline]
+    fn insert_free(&mut self, chunk: Chunk) {
+        self.free.insert_disjoint(chunk);
+        self.free_by_size.insert_new(chunk);
+    }
+
+    #[inline]
+    fn remove_free(&mut self, chunk: Chunk) {
+        self.free.remove_known(chunk);
+        self.free_by_size.remove_known(chunk);
+    }
+}
+
+impl fmt::Debug for Arena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arena")
+            .field("region", &format_args!("{:#x}", self.region))
+            .field("alignment", &self.alignment())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

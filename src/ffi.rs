@@ -1,0 +1,681 @@
+//! Every exported symbol: the C ABI over the crate, which `include/bitcoin_support.h` declares.
+//!
+//! Depends on everything below it; nothing depends on it. No logic: handles, pointers and errors are
+//! translated, no more. The comments on items are the header's text.
+//!
+//! No panic leaves a function here: unwinding out of `extern "C"` aborts the process.
+//!
+//! # Safety
+//! One contract for all unsafe functions here, which the header states at its top as conventions:
+//! objects are null or live, pointers are valid for what the function does with them, arenas are used
+//! by one thread at a time, and callbacks return normally.
+
+// cbindgen reads `pub`; the linker reads `no_mangle`.
+#![allow(unreachable_pub)]
+
+use crate::arena::{Arena, ArenaError, ArenaStats, FreeError};
+use crate::pages::{LockError, LockedAllocation, LockedPageAllocator};
+use crate::pool::{LockedPool, LockedPoolManager, PoolStats};
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ptr::{self, NonNull};
+use std::alloc::{Layout, alloc};
+
+/// Version of the exported interface; the shared library's SONAME ends in it.
+pub const BITCOIN_SUPPORT_ABI: u32 = 0;
+/// Version of the library these declarations belong to.
+pub const BITCOIN_SUPPORT_VERSION_MAJOR: u32 = 0;
+/// See BITCOIN_SUPPORT_VERSION_MAJOR.
+pub const BITCOIN_SUPPORT_VERSION_MINOR: u32 = 1;
+/// See BITCOIN_SUPPORT_VERSION_MAJOR.
+pub const BITCOIN_SUPPORT_VERSION_PATCH: u32 = 0;
+/// Largest chunk of a locked pool, and size of its arenas, in bytes.
+pub const BITCOIN_SUPPORT_ARENA_SIZE: usize = 262144;
+/// Alignment of the chunks of a locked pool in bytes; sizes are rounded up to it.
+pub const BITCOIN_SUPPORT_ARENA_ALIGN: usize = 16;
+
+const fn parse(digits: &str) -> u32 {
+    match u32::from_str_radix(digits, 10) {
+        Ok(number) => number,
+        Err(_) => panic!("not a number"),
+    }
+}
+
+const _: () = assert!(BITCOIN_SUPPORT_VERSION_MAJOR == parse(env!("CARGO_PKG_VERSION_MAJOR")));
+const _: () = assert!(BITCOIN_SUPPORT_VERSION_MINOR == parse(env!("CARGO_PKG_VERSION_MINOR")));
+const _: () = assert!(BITCOIN_SUPPORT_VERSION_PATCH == parse(env!("CARGO_PKG_VERSION_PATCH")));
+const _: () = assert!(BITCOIN_SUPPORT_ABI == parse(env!("BITCOIN_SUPPORT_ABI")));
+const _: () = assert!(BITCOIN_SUPPORT_ARENA_SIZE == LockedPool::ARENA_SIZE);
+const _: () = assert!(BITCOIN_SUPPORT_ARENA_ALIGN == LockedPool::ARENA_ALIGN);
+
+/// Outcome of a call. Anything but BITCOIN_SUPPORT_OK left everything as it was.
+#[repr(C)]
+#[allow(non_camel_case_types, dead_code)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum bitcoin_support_status {
+    /// Success.
+    BITCOIN_SUPPORT_OK = 0,
+    /// No used chunk begins at the address: it was freed before, lies inside a chunk, or was never
+    /// handed out.
+    BITCOIN_SUPPORT_INVALID_FREE = 1,
+    /// The address is in no arena of the pool.
+    BITCOIN_SUPPORT_NOT_IN_POOL = 2,
+    /// A used chunk begins at the address, but not one of that size or alignment.
+    BITCOIN_SUPPORT_SIZE_MISMATCH = 3,
+    /// The alignment is not a power of two.
+    BITCOIN_SUPPORT_BAD_ALIGNMENT = 4,
+    /// The region begins at the null address or wraps around the address space.
+    BITCOIN_SUPPORT_BAD_REGION = 5,
+    /// No memory for bookkeeping.
+    BITCOIN_SUPPORT_OUT_OF_MEMORY = 6,
+    /// A pointer that must not be null is null.
+    BITCOIN_SUPPORT_NULL_ARGUMENT = 7,
+}
+
+use bitcoin_support_status::*;
+
+impl From<ArenaError> for bitcoin_support_status {
+    fn from(error: ArenaError) -> Self {
+        match error {
+            ArenaError::Alignment => BITCOIN_SUPPORT_BAD_ALIGNMENT,
+            ArenaError::Region => BITCOIN_SUPPORT_BAD_REGION,
+            ArenaError::OutOfMemory => BITCOIN_SUPPORT_OUT_OF_MEMORY,
+        }
+    }
+}
+
+impl From<Result<(), FreeError>> for bitcoin_support_status {
+    fn from(result: Result<(), FreeError>) -> Self {
+        match result {
+            Ok(()) => BITCOIN_SUPPORT_OK,
+            Err(FreeError::InvalidFree) => BITCOIN_SUPPORT_INVALID_FREE,
+            Err(FreeError::NotInPool) => BITCOIN_SUPPORT_NOT_IN_POOL,
+            Err(FreeError::SizeMismatch) => BITCOIN_SUPPORT_SIZE_MISMATCH,
+        }
+    }
+}
+
+/// The name of a status, such as "BITCOIN_SUPPORT_OK"; never NULL, not to be freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn bitcoin_support_status_name(status: c_int) -> *const c_char {
+    status_text(status).0.as_ptr()
+}
+
+/// What a status means, in a sentence; never NULL, not to be freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn bitcoin_support_status_message(status: c_int) -> *const c_char {
+    status_text(status).1.as_ptr()
+}
+
+fn status_text(status: c_int) -> (&'static CStr, &'static CStr) {
+    // Two of the messages are what programs written against Bitcoin Core's code match on.
+    match status {
+        0 => (c"BITCOIN_SUPPORT_OK", c"success"),
+        1 => (c"BITCOIN_SUPPORT_INVALID_FREE", c"Arena: invalid or double free"),
+        2 => (
+            c"BITCOIN_SUPPORT_NOT_IN_POOL",
+            c"LockedPool: invalid address not pointing to any arena",
+        ),
+        3 => (
+            c"BITCOIN_SUPPORT_SIZE_MISMATCH",
+            c"Arena: free with another size or alignment than at allocation",
+        ),
+        4 => (c"BITCOIN_SUPPORT_BAD_ALIGNMENT", c"Arena: alignment is not a power of two"),
+        5 => (
+            c"BITCOIN_SUPPORT_BAD_REGION",
+            c"Arena: region is null or wraps around the address space",
+        ),
+        6 => (c"BITCOIN_SUPPORT_OUT_OF_MEMORY", c"no memory for bookkeeping"),
+        7 => (c"BITCOIN_SUPPORT_NULL_ARGUMENT", c"a pointer that must not be null is null"),
+        _ => (c"BITCOIN_SUPPORT_UNKNOWN", c"not a status of this library"),
+    }
+}
+
+/// Version of the library in use, such as "0.1.0"; not to be freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn bitcoin_support_version() -> *const c_char {
+    const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
+    VERSION.as_ptr().cast()
+}
+
+/// BITCOIN_SUPPORT_ABI of the library in use.
+#[unsafe(no_mangle)]
+pub extern "C" fn bitcoin_support_abi() -> u32 {
+    BITCOIN_SUPPORT_ABI
+}
+
+/// Overwrites `len` bytes at `ptr` with zeros, as fast as memset and never optimized away. `ptr`
+/// may be NULL when `len` is 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memory_cleanse(ptr: *mut c_void, len: usize) {
+    // SAFETY: the caller vouches for `len` writable bytes.
+    unsafe { crate::cleanse::memory_cleanse(ptr.cast(), len) }
+}
+
+/// An arena: hands out chunks of a region of memory that it never touches. Not thread-safe: calls
+/// on one arena must not overlap in time.
+#[allow(non_camel_case_types)]
+pub struct bitcoin_support_arena {
+    _opaque: [u8; 0],
+}
+
+impl Handle for bitcoin_support_arena {
+    type Target = Arena;
+}
+
+/// What an arena holds. `used + free == total` always.
+#[repr(C)]
+#[allow(non_camel_case_types)]
+pub struct bitcoin_support_arena_stats {
+    /// Bytes in used chunks, padding included.
+    pub used: usize,
+    /// Bytes in free chunks.
+    pub free: usize,
+    /// Bytes managed.
+    pub total: usize,
+    /// Number of used chunks.
+    pub chunks_used: usize,
+    /// Number of free chunks.
+    pub chunks_free: usize,
+}
+
+impl From<ArenaStats> for bitcoin_support_arena_stats {
+    fn from(stats: ArenaStats) -> Self {
+        let ArenaStats { used, free, total, chunks_used, chunks_free } = stats;
+        Self { used, free, total, chunks_used, chunks_free }
+    }
+}
+
+/// Called for each chunk by the functions that walk: its address, its size in bytes, and whether it
+/// is used. Must not use the arena or pool being walked.
+#[allow(non_camel_case_types)]
+pub type bitcoin_support_visit_chunk =
+    Option<unsafe extern "C" fn(context: *mut c_void, chunk: *mut c_void, size: usize, used: bool)>;
+
+/// Makes an arena over the `size` bytes at `base`, which it never reads or writes: they need not be
+/// mapped. Its chunks are aligned to `alignment` bytes, a power of two, and take a multiple of it;
+/// bytes of the region before the first multiple and after the last are left alone.
+///
+/// Out: `*arena`, to be destroyed with bitcoin_support_arena_destroy.
+/// Returns: BITCOIN_SUPPORT_OK, _BAD_ALIGNMENT, _BAD_REGION, _OUT_OF_MEMORY or _NULL_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_arena_create(
+    base: *mut c_void,
+    size: usize,
+    alignment: usize,
+    arena: *mut *mut bitcoin_support_arena,
+) -> bitcoin_support_status {
+    if arena.is_null() {
+        return BITCOIN_SUPPORT_NULL_ARGUMENT;
+    }
+    match Arena::new(base.cast(), size, alignment) {
+        // SAFETY: `arena` is a valid place for a pointer by this function's contract.
+        Ok(made) => unsafe { give(made, arena) },
+        Err(error) => error.into(),
+    }
+}
+
+/// Destroys an arena; NULL does nothing. The region stays as it is.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_arena_destroy(arena: *mut bitcoin_support_arena) {
+    // SAFETY: the handle is null or came from `give`, and the caller gives it up.
+    unsafe { take_back(arena) };
+}
+
+/// Allocates `size` bytes, aligned as the arena is. NULL when there is no room, or `size` is 0.
+/// Constant time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_arena_alloc(
+    arena: *mut bitcoin_support_arena,
+    size: usize,
+) -> *mut c_void {
+    // SAFETY: the handle is null or live, and nobody else uses it meanwhile.
+    address(unsafe { exclusive(arena) }.and_then(|arena| arena.alloc(size, 1)))
+}
+
+/// Allocates `size` bytes aligned to `alignment` bytes, a power of two. NULL when there is no room,
+/// `size` is 0, or `alignment` is no power of two. Above the arena's own alignment the time it takes
+/// grows with the number of free chunks that are too badly placed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_arena_alloc_aligned(
+    arena: *mut bitcoin_support_arena,
+    size: usize,
+    alignment: usize,
+) -> *mut c_void {
+    // SAFETY: the handle is null or live, and nobody else uses it meanwhile.
+    address(unsafe { exclusive(arena) }.and_then(|arena| arena.alloc(size, alignment)))
+}
+
+/// Frees the chunk that begins at `ptr`; NULL does nothing. Constant time.
+///
+/// Returns: BITCOIN_SUPPORT_OK or _INVALID_FREE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_arena_free(
+    arena: *mut bitcoin_support_arena,
+    ptr: *mut c_void,
+) -> bitcoin_support_status {
+    // SAFETY: the handle is null or live, and nobody else uses it meanwhile.
+    match unsafe { exclusive(arena) } {
+        Some(arena) => arena.free_unsized(ptr.cast()).map(drop).into(),
+        None => BITCOIN_SUPPORT_NULL_ARGUMENT,
+    }
+}
+
+/// Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment.
+///
+/// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE or _SIZE_MISMATCH.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_arena_free_sized(
+    arena: *mut bitcoin_support_arena,
+    ptr: *mut c_void,
+    size: usize,
+    alignment: usize,
+) -> bitcoin_support_status {
+    // SAFETY: the handle is null or live, and nobody else uses it meanwhile.
+    match unsafe { exclusive(arena) } {
+        Some(arena) => arena.free(ptr.cast(), size, alignment).into(),
+        None => BITCOIN_SUPPORT_NULL_ARGUMENT,
+    }
+}
+
+/// Whether `ptr` lies in the region that the arena was made over.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_arena_contains(
+    arena: *const bitcoin_support_arena,
+    ptr: *const c_void,
+) -> bool {
+    // SAFETY: the handle is null or live.
+    unsafe { shared(arena) }.is_some_and(|arena| arena.address_in_arena(ptr.cast()))
+}
+
+/// What the arena holds. Constant time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_arena_get_stats(
+    arena: *const bitcoin_support_arena,
+) -> bitcoin_support_arena_stats {
+    // SAFETY: the handle is null or live.
+    unsafe { shared(arena) }.map(Arena::stats).unwrap_or_default().into()
+}
+
+/// Visits every chunk: used ones from the lowest address up, then free ones. For debugging.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_arena_walk(
+    arena: *const bitcoin_support_arena,
+    visit: bitcoin_support_visit_chunk,
+    context: *mut c_void,
+) {
+    // SAFETY: the handle is null or live.
+    if let Some(arena) = unsafe { shared(arena) } {
+        arena.walk(visitor(visit, context));
+    }
+}
+
+/// Source of pages for a locked pool: functions over a `context` of the caller's. They are called
+/// under the pool's lock, from whichever thread uses the pool, and must not use the pool. The
+/// addresses may be no memory at all: the pool never touches them.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct bitcoin_support_page_allocator {
+    /// Passed to every function.
+    pub context: *mut c_void,
+    /// Maps and locks `len` bytes. Sets `*locked`, which is false before, to whether they are
+    /// locked. NULL when they cannot be mapped.
+    pub allocate_locked: Option<
+        unsafe extern "C" fn(context: *mut c_void, len: usize, locked: *mut bool) -> *mut c_void,
+    >,
+    /// Wipes, unlocks and unmaps what allocate_locked returned for `len`.
+    pub free_locked:
+        Option<unsafe extern "C" fn(context: *mut c_void, addr: *mut c_void, len: usize)>,
+    /// How many bytes may be locked in all: SIZE_MAX for no limit, 0 for none at all.
+    pub get_limit: Option<unsafe extern "C" fn(context: *mut c_void) -> usize>,
+    /// Called once, when the pool is destroyed and has freed all pages. May be NULL.
+    pub destroy: Option<unsafe extern "C" fn(context: *mut c_void)>,
+}
+
+/// Decides, when no memory can be locked, whether the pool may use unlocked memory (true) or fails
+/// the allocation (false). `error` is the operating system's error number (0: unknown), `limit` the
+/// limit on locked bytes that was in force (SIZE_MAX: none or unknown). Called under the pool's
+/// lock: it must not use the pool.
+#[allow(non_camel_case_types)]
+pub type bitcoin_support_locking_failed =
+    Option<unsafe extern "C" fn(context: *mut c_void, error: c_int, limit: usize) -> bool>;
+
+/// A pool of locked memory. Thread-safe.
+#[allow(non_camel_case_types)]
+pub struct bitcoin_support_locked_pool {
+    _opaque: [u8; 0],
+}
+
+impl Handle for bitcoin_support_locked_pool {
+    type Target = LockedPool;
+}
+
+/// What a locked pool holds. `used + free == total` always.
+#[repr(C)]
+#[allow(non_camel_case_types)]
+pub struct bitcoin_support_locked_pool_stats {
+    /// Bytes in used chunks, padding included.
+    pub used: usize,
+    /// Bytes in free chunks.
+    pub free: usize,
+    /// Bytes in all arenas.
+    pub total: usize,
+    /// Bytes of `total` that are locked into memory.
+    pub locked: usize,
+    /// Number of used chunks.
+    pub chunks_used: usize,
+    /// Number of free chunks.
+    pub chunks_free: usize,
+    /// Number of arenas.
+    pub arenas: usize,
+    /// The most bytes that were ever in used chunks at once.
+    pub peak_used: usize,
+    /// How often an arena was wanted and could not be locked whole.
+    pub lock_failures: usize,
+    /// Limit on locked bytes in force at the last of those (SIZE_MAX: none or unknown).
+    pub last_lock_limit: usize,
+    /// Error number of the last of those (0: none, or unknown).
+    pub last_lock_error: c_int,
+}
+
+impl From<PoolStats> for bitcoin_support_locked_pool_stats {
+    fn from(stats: PoolStats) -> Self {
+        let last = stats.last_lock_failure.unwrap_or(LockError { errno: 0, limit: usize::MAX });
+        Self {
+            used: stats.used,
+            free: stats.free,
+            total: stats.total,
+            locked: stats.locked,
+            chunks_used: stats.chunks_used,
+            chunks_free: stats.chunks_free,
+            arenas: stats.arenas,
+            peak_used: stats.peak_used,
+            lock_failures: stats.lock_failures,
+            last_lock_limit: last.limit,
+            last_lock_error: last.errno,
+        }
+    }
+}
+
+/// Makes a pool over `pages`, which is copied, or with NULL over the operating system's own pages:
+/// then chunks are wiped as they are freed. Whatever is returned, `pages->destroy` will be called:
+/// on failure, before this function returns.
+///
+/// Out: `*pool`, to be destroyed with bitcoin_support_locked_pool_destroy.
+/// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, or _NULL_ARGUMENT (a function of `pages` other than
+/// destroy, or `pool`, is NULL).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_locked_pool_create(
+    pages: *const bitcoin_support_page_allocator,
+    pool: *mut *mut bitcoin_support_locked_pool,
+) -> bitcoin_support_status {
+    // SAFETY: `pages` is null or points to a table by this function's contract.
+    let made = match unsafe { pages.as_ref() } {
+        None => LockedPool::default(),
+        Some(table) => {
+            let functions = PageFunctions(*table);
+            if !functions.are_there() {
+                return BITCOIN_SUPPORT_NULL_ARGUMENT;
+            }
+            let Some(functions) = try_box(functions) else { return BITCOIN_SUPPORT_OUT_OF_MEMORY };
+            LockedPool::with_page_allocator(functions)
+        }
+    };
+    if pool.is_null() {
+        return BITCOIN_SUPPORT_NULL_ARGUMENT;
+    }
+    // SAFETY: `pool` is a valid place for a pointer by this function's contract.
+    unsafe { give(made, pool) }
+}
+
+/// Destroys a pool and frees its pages, whatever is still in use; NULL does nothing. Must not be
+/// called on the process-wide pool.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_locked_pool_destroy(
+    pool: *mut bitcoin_support_locked_pool,
+) {
+    // SAFETY: the handle is null or came from `give`, and the caller gives it up.
+    unsafe { take_back(pool) };
+}
+
+/// The pool that all code of the process shares. It needs no initialization and is never destroyed;
+/// what it still holds at normal process exit is wiped. Never NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn bitcoin_support_locked_pool_instance() -> *mut bitcoin_support_locked_pool {
+    let pool: &'static LockedPool = LockedPoolManager::instance();
+    // Every use of a pool's handle but its destruction is shared.
+    ptr::from_ref(pool).cast_mut().cast()
+}
+
+/// Sets who decides about unlocked memory. With NULL, which is the default, it is used, and counted
+/// in the statistics.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_locked_pool_set_locking_failed(
+    pool: *mut bitcoin_support_locked_pool,
+    callback: bitcoin_support_locking_failed,
+    context: *mut c_void,
+) -> bitcoin_support_status {
+    let callback = match callback {
+        None => None,
+        Some(function) => {
+            let context = Context(context);
+            let closure = move |error: &LockError| {
+                let context = &context;
+                // SAFETY: the caller of `set_locking_failed` vouches for the function and its
+                // context, for as long as they are set.
+                unsafe { function(context.0, error.errno, error.limit) }
+            };
+            match try_box(closure) {
+                Some(closure) => Some(closure as crate::pool::LockingFailed),
+                None => return BITCOIN_SUPPORT_OUT_OF_MEMORY,
+            }
+        }
+    };
+    // SAFETY: the handle is null or live.
+    let Some(pool) = (unsafe { shared(pool) }) else { return BITCOIN_SUPPORT_NULL_ARGUMENT };
+    pool.set_locking_failed(callback);
+    BITCOIN_SUPPORT_OK
+}
+
+/// Allocates `size` bytes, aligned to BITCOIN_SUPPORT_ARENA_ALIGN. NULL when `size` is 0 or above
+/// BITCOIN_SUPPORT_ARENA_SIZE, or when there is neither room nor any to be had.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_locked_pool_alloc(
+    pool: *mut bitcoin_support_locked_pool,
+    size: usize,
+) -> *mut c_void {
+    // SAFETY: the handle is null or live.
+    address(unsafe { shared(pool) }.and_then(|pool| pool.alloc(size, 1)))
+}
+
+/// Like bitcoin_support_locked_pool_alloc, but aligned to `alignment` bytes. NULL also when that is
+/// no power of two.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_locked_pool_alloc_aligned(
+    pool: *mut bitcoin_support_locked_pool,
+    size: usize,
+    alignment: usize,
+) -> *mut c_void {
+    // SAFETY: the handle is null or live.
+    address(unsafe { shared(pool) }.and_then(|pool| pool.alloc(size, alignment)))
+}
+
+/// Frees the chunk that begins at `ptr`, wiping all of it first if the pool is over the operating
+/// system's own pages. NULL does nothing.
+///
+/// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE or _NOT_IN_POOL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_locked_pool_free(
+    pool: *mut bitcoin_support_locked_pool,
+    ptr: *mut c_void,
+) -> bitcoin_support_status {
+    // SAFETY: the handle is null or live.
+    let Some(pool) = (unsafe { shared(pool) }) else { return BITCOIN_SUPPORT_NULL_ARGUMENT };
+    // SAFETY: the caller uses the chunk no more.
+    unsafe { pool.free(ptr.cast()) }.into()
+}
+
+/// Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment.
+///
+/// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL or _SIZE_MISMATCH.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_locked_pool_free_sized(
+    pool: *mut bitcoin_support_locked_pool,
+    ptr: *mut c_void,
+    size: usize,
+    alignment: usize,
+) -> bitcoin_support_status {
+    // SAFETY: the handle is null or live.
+    let Some(pool) = (unsafe { shared(pool) }) else { return BITCOIN_SUPPORT_NULL_ARGUMENT };
+    // SAFETY: the caller uses the chunk no more.
+    unsafe { pool.free_sized(ptr.cast(), size, alignment) }.into()
+}
+
+/// What the pool holds. Constant time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_locked_pool_get_stats(
+    pool: *const bitcoin_support_locked_pool,
+) -> bitcoin_support_locked_pool_stats {
+    // SAFETY: the handle is null or live.
+    unsafe { shared(pool) }.map(LockedPool::stats).unwrap_or_default().into()
+}
+
+/// Visits every chunk, arena by arena. For debugging: the pool is locked meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_locked_pool_walk(
+    pool: *const bitcoin_support_locked_pool,
+    visit: bitcoin_support_visit_chunk,
+    context: *mut c_void,
+) {
+    // SAFETY: the handle is null or live.
+    if let Some(pool) = unsafe { shared(pool) } {
+        pool.walk(visitor(visit, context));
+    }
+}
+
+fn address(chunk: Option<NonNull<u8>>) -> *mut c_void {
+    chunk.map_or(ptr::null_mut(), |chunk| chunk.as_ptr().cast())
+}
+
+fn visitor(
+    visit: bitcoin_support_visit_chunk,
+    context: *mut c_void,
+) -> impl FnMut(usize, usize, bool) {
+    move |chunk, size, used| {
+        if let Some(visit) = visit {
+            let chunk = ptr::with_exposed_provenance_mut(chunk);
+            // SAFETY: the caller of the walking function vouches for the pair.
+            unsafe { visit(context, chunk, size, used) };
+        }
+    }
+}
+
+/// `Box::new` that reports that there is no memory instead of aborting.
+fn try_box<T>(value: T) -> Option<Box<T>> {
+    const { assert!(size_of::<T>() > 0) };
+    // SAFETY: the layout's size is not zero.
+    let place = NonNull::new(unsafe { alloc(Layout::new::<T>()) })?.cast::<T>();
+    // SAFETY: freshly allocated for a `T` by the global allocator, as `Box` wants it.
+    unsafe {
+        place.write(value);
+        Some(Box::from_raw(place.as_ptr()))
+    }
+}
+
+/// An opaque type of the header, and the Rust type that its handles point to.
+trait Handle: Sized {
+    type Target;
+}
+
+/// Gives a handle to the caller, who owns it then.
+///
+/// # Safety
+/// `out` must be valid for a write.
+unsafe fn give<H: Handle>(value: H::Target, out: *mut *mut H) -> bitcoin_support_status {
+    let Some(boxed) = try_box(value) else { return BITCOIN_SUPPORT_OUT_OF_MEMORY };
+    // SAFETY: by this function's contract.
+    unsafe { out.write(Box::into_raw(boxed).cast()) };
+    BITCOIN_SUPPORT_OK
+}
+
+/// Drops what a handle points to.
+///
+/// # Safety
+/// `handle` must be null or come from [`give`], and not be used again.
+unsafe fn take_back<H: Handle>(handle: *mut H) {
+    if !handle.is_null() {
+        // SAFETY: `give` made the pointer from a `Box` of this type.
+        drop(unsafe { Box::from_raw(handle.cast::<H::Target>()) });
+    }
+}
+
+/// What a handle points to; `None` for null.
+///
+/// # Safety
+/// `handle` must be null, or live for the whole use of the result.
+unsafe fn shared<'a, H: Handle>(handle: *const H) -> Option<&'a H::Target> {
+    // SAFETY: a handle that is not null points to its target (see `give`).
+    unsafe { handle.cast::<H::Target>().as_ref() }
+}
+
+/// What a handle points to, to be changed; `None` for null.
+///
+/// # Safety
+/// As for [`shared`], and nobody else may use the handle meanwhile.
+unsafe fn exclusive<'a, H: Handle>(handle: *mut H) -> Option<&'a mut H::Target> {
+    // SAFETY: a handle that is not null points to its target (see `give`).
+    unsafe { handle.cast::<H::Target>().as_mut() }
+}
+
+/// A C caller's pointer, passed back to it.
+struct Context(*mut c_void);
+
+// SAFETY: the pointer is handed back, never followed; the header tells C callers that their
+// functions may be called from any thread.
+unsafe impl Send for Context {}
+
+/// A table of the caller's, owned: its context is destroyed with it.
+struct PageFunctions(bitcoin_support_page_allocator);
+
+// SAFETY: the context is handed back, never followed; the header tells C callers that their
+// functions may be called from any thread.
+unsafe impl Send for PageFunctions {}
+
+impl PageFunctions {
+    fn are_there(&self) -> bool {
+        let table = &self.0;
+        table.allocate_locked.is_some() && table.free_locked.is_some() && table.get_limit.is_some()
+    }
+}
+
+impl LockedPageAllocator for PageFunctions {
+    fn allocate_locked(&mut self, len: usize) -> Option<LockedAllocation> {
+        let mut locked = false;
+        // SAFETY: whoever made the pool vouches for the functions and their context; `locked` is a
+        // valid place for the answer.
+        let addr = unsafe { self.0.allocate_locked?(self.0.context, len, &mut locked) };
+        Some(LockedAllocation { addr: NonNull::new(addr.cast())?, locked })
+    }
+
+    unsafe fn free_locked(&mut self, addr: NonNull<u8>, len: usize) {
+        if let Some(free_locked) = self.0.free_locked {
+            // SAFETY: as above; `addr` came from `allocate_locked` for the same length by this
+            // function's contract.
+            unsafe { free_locked(self.0.context, addr.as_ptr().cast(), len) };
+        }
+    }
+
+    fn limit(&self) -> usize {
+        // SAFETY: as above.
+        self.0.get_limit.map_or(usize::MAX, |get_limit| unsafe { get_limit(self.0.context) })
+    }
+}
+
+impl Drop for PageFunctions {
+    fn drop(&mut self) {
+        if let Some(destroy) = self.0.destroy {
+            // SAFETY: as above; the last use of the context.
+            unsafe { destroy(self.0.context) };
+        }
+    }
+}

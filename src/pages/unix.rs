@@ -1,0 +1,149 @@
+//! `mmap`, `mprotect`, `mlock`, `madvise` and `getrlimit`.
+
+use super::{LockedAllocation, LockedPageAllocator, LockedPages};
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::io;
+
+/// [`LockedPageAllocator`] over [`LockedPages`]: the operating system's own memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PosixLockedPageAllocator;
+
+impl LockedPageAllocator for PosixLockedPageAllocator {
+    fn allocate_locked(&mut self, len: usize) -> Option<LockedAllocation> {
+        Some(LockedPages::new(len).ok()?.into_raw())
+    }
+
+    unsafe fn free_locked(&mut self, addr: NonNull<u8>, len: usize) {
+        // SAFETY: the caller returns what `allocate_locked` gave for the same length, once.
+        drop(unsafe { LockedPages::from_raw(addr, len) });
+    }
+
+    fn limit(&self) -> usize {
+        limit()
+    }
+}
+
+pub(super) fn page_size() -> usize {
+    // The value never changes, so a race only asks twice.
+    static PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
+    match PAGE_SIZE.load(Ordering::Relaxed) {
+        0 => {
+            // SAFETY: sysconf takes no pointers.
+            let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+            assert!(size.is_power_of_two(), "the system has no page size");
+            PAGE_SIZE.store(size, Ordering::Relaxed);
+            size
+        }
+        size => size,
+    }
+}
+
+/// Maps `len` zero bytes between two inaccessible pages. `len` is a positive multiple of the page
+/// size, small enough that two pages more fit the address space.
+pub(super) fn map_guarded(len: usize) -> io::Result<NonNull<u8>> {
+    let page = page_size();
+    // SAFETY: asks for a new mapping at a place of the system's choice; nothing existing changes.
+    let whole = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            len + 2 * page,
+            libc::PROT_NONE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if whole == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let inner = whole.cast::<u8>().wrapping_add(page);
+    // SAFETY: the range lies within the mapping made above.
+    if unsafe { libc::mprotect(inner.cast(), len, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
+        let error = io::Error::last_os_error();
+        // SAFETY: the mapping was made above and is not used by anyone.
+        unmap(unsafe { libc::munmap(whole, len + 2 * page) });
+        return Err(error);
+    }
+    NonNull::new(inner).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+}
+
+/// Unlocks and unmaps what [`map_guarded`] mapped, guard pages included. Unmapping unlocks.
+///
+/// # Safety
+/// `addr` must come from `map_guarded(len)`, not be unmapped yet, and be used by nobody.
+pub(super) unsafe fn unmap_guarded(addr: NonNull<u8>, len: usize) {
+    let page = page_size();
+    let whole = addr.as_ptr().wrapping_sub(page);
+    // SAFETY: by this function's contract the range is one whole mapping that nobody uses.
+    if unsafe { libc::munmap(whole.cast(), len + 2 * page) } == 0 {
+        return;
+    }
+    // The kernel may have merged a guard page with a neighbouring mapping, and refuses to split that
+    // one when the process has as many mappings as it may have. Without the guard pages nothing has
+    // to be split. Should that fail too, something else has changed our mapping.
+    // SAFETY: as above; the guard pages stay, which nobody can use.
+    unmap(unsafe { libc::munmap(addr.as_ptr().cast(), len) });
+}
+
+/// Looks at what `munmap` returned: 0, or our own bookkeeping is broken.
+fn unmap(result: libc::c_int) {
+    if result != 0 {
+        std::process::abort();
+    }
+}
+
+/// Excludes the pages from core dumps, from merging with equal pages and from huge pages (which
+/// would lock more memory than was asked for), all as far as this system knows the notion. Tries
+/// everything, and returns the first error.
+pub(super) fn keep_private(addr: NonNull<u8>, len: usize) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    // A kernel without same-page merging or huge pages does not know the last two (EINVAL), and
+    // needs neither.
+    const ADVICE: &[(libc::c_int, bool)] = &[
+        (libc::MADV_DONTDUMP, true),
+        (libc::MADV_UNMERGEABLE, false),
+        (libc::MADV_NOHUGEPAGE, false),
+    ];
+    #[cfg(any(target_os = "freebsd", target_os = "dragonfly"))]
+    const ADVICE: &[(libc::c_int, bool)] = &[(libc::MADV_NOCORE, true)];
+    #[cfg(not(any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "freebsd",
+        target_os = "dragonfly"
+    )))]
+    const ADVICE: &[(libc::c_int, bool)] = &[];
+
+    let mut outcome = Ok(());
+    for &(advice, known_everywhere) in ADVICE {
+        // SAFETY: none of these changes the contents of the range, which the caller owns.
+        if unsafe { libc::madvise(addr.as_ptr().cast(), len, advice) } != 0 {
+            let error = io::Error::last_os_error();
+            let unknown = error.raw_os_error() == Some(libc::EINVAL) && !known_everywhere;
+            if !unknown && outcome.is_ok() {
+                outcome = Err(error);
+            }
+        }
+    }
+    outcome
+}
+
+pub(super) fn lock(addr: NonNull<u8>, len: usize) -> io::Result<()> {
+    // SAFETY: locking changes where pages live, not what they hold.
+    match unsafe { libc::mlock(addr.as_ptr().cast(), len) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+pub(super) fn limit() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the answer.
+    if unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) } != 0
+        || limit.rlim_cur == libc::RLIM_INFINITY
+    {
+        return usize::MAX;
+    }
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,519 @@
+//! `LockedPool`: chunks of locked memory from as many arenas as it takes.
+//!
+//! Depends on `arena`, `pages` and `cleanse`. Below it, `extents` finds the arena of an address and
+//! `room` the arena with room for a chunk; `manager` holds the process-wide pool.
+
+mod extents;
+mod manager;
+mod room;
+
+pub use manager::LockedPoolManager;
+
+use crate::arena::{Arena, ArenaStats, FreeError};
+use crate::cleanse::memory_cleanse;
+use crate::pages::{self, LockError, LockedAllocation, LockedPageAllocator, LockedPages};
+use core::fmt;
+use core::ptr::NonNull;
+use extents::ExtentMap;
+use parking_lot::Mutex;
+use room::RoomIndex;
+use zeroize::Zeroize;
+
+/// What a pool holds. `used + free == total` always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolStats {
+    /// Bytes in used chunks, alignment padding included.
+    pub used: usize,
+    /// Bytes in free chunks.
+    pub free: usize,
+    /// Bytes in all arenas.
+    pub total: usize,
+    /// Bytes of `total` that are locked into memory.
+    pub locked: usize,
+    /// Number of used chunks.
+    pub chunks_used: usize,
+    /// Number of free chunks.
+    pub chunks_free: usize,
+    /// Number of arenas.
+    pub arenas: usize,
+    /// The most bytes that were ever in used chunks at once.
+    pub peak_used: usize,
+    /// How often an arena was wanted and could not be locked whole: each time the pool made do with
+    /// a smaller one, with unlocked memory, or failed.
+    pub lock_failures: usize,
+    /// The last of those.
+    pub last_lock_failure: Option<LockError>,
+}
+
+/// Decides, when no memory can be locked, whether the pool may use unlocked memory (`true`) or fails
+/// the allocation (`false`). Called under the pool's lock: it must not use the pool.
+pub type LockingFailed = Box<dyn FnMut(&LockError) -> bool + Send>;
+
+/// A pool of locked memory that any number of threads may share.
+///
+/// It starts empty and maps an arena of [`ARENA_SIZE`](Self::ARENA_SIZE) bytes whenever none that it
+/// has can hold a chunk. Arenas stay until the pool is dropped, which wipes and unmaps them.
+///
+/// Over the operating system's own pages ([`LockedPool::default`]), every chunk is wiped as it is
+/// freed, an arena that cannot be locked whole is tried smaller, and unlocked memory is used only
+/// when none can be locked for a chunk and the [`LockingFailed`] callback agrees (without a callback
+/// it is used, and counted in the statistics). Over a foreign [`LockedPageAllocator`], the pool asks
+/// for arenas exactly as Bitcoin Core does and never touches what it is given.
+///
+/// ```
+/// use bitcoin_support::LockedPool;
+///
+/// let pool = LockedPool::default();
+/// let key = pool.alloc(32, 16).expect("memory");
+/// assert_eq!(pool.stats().used, 32);
+/// // SAFETY: the chunk is 32 bytes long, and not used after it is freed.
+/// unsafe {
+///     key.write_bytes(0xaa, 32);
+///     pool.free(key.as_ptr())?; // wiped here
+///     assert!(pool.free(key.as_ptr()).is_err());
+/// }
+/// # Ok::<(), bitcoin_support::FreeError>(())
+/// ```
+pub struct LockedPool {
+    state: Mutex<State>,
+}
+
+struct State {
+    source: Source,
+    arenas: Vec<LockedPageArena>,
+    extents: ExtentMap,
+    /// Room in the arenas of `Class::First`.
+    room: RoomIndex,
+    /// Room in the arenas of `Class::Unlocked`.
+    room_unlocked: RoomIndex,
+    locking_failed: Option<LockingFailed>,
+    /// Called once, when the first arena has been mapped.
+    on_first_arena: Option<fn()>,
+    /// Bytes that could not be locked when last tried. Only less than that is worth another try.
+    refused: usize,
+    stats: PoolStats,
+}
+
+/// Where arenas come from.
+enum Source {
+    /// The operating system, through `LockedPages`.
+    System,
+    Foreign(Box<dyn LockedPageAllocator + Send>),
+}
+
+/// An arena and the memory that it manages.
+struct LockedPageArena {
+    arena: Arena,
+    memory: Memory,
+    class: Class,
+}
+
+/// In which order arenas are used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// First: over our own pages the locked arenas, over a foreign allocator all of them.
+    First,
+    /// When nothing more can be locked: arenas of our own that are not locked.
+    Unlocked,
+}
+
+enum Memory {
+    Own(LockedPages),
+    /// What a foreign allocator gave: possibly no memory at all.
+    Foreign {
+        addr: NonNull<u8>,
+        len: usize,
+    },
+}
+
+// SAFETY: `addr` is a number to this crate, handed back to the allocator it came from, which is
+// `Send` itself; the other members of `State` are `Send`.
+unsafe impl Send for Memory {}
+
+impl LockedPool {
+    /// Size of an arena in bytes; also the largest chunk. Bitcoin Core's figure: large enough that
+    /// arenas are few, small enough that little is locked in vain.
+    pub const ARENA_SIZE: usize = 256 * 1024;
+    /// Alignment of chunks in bytes, to which sizes are rounded up. Bitcoin Core's figure.
+    pub const ARENA_ALIGN: usize = 16;
+
+    const fn over(source: Source, on_first_arena: Option<fn()>) -> Self {
+        Self {
+            state: Mutex::new(State {
+                source,
+                arenas: Vec::new(),
+                extents: ExtentMap::new(Self::ARENA_SIZE),
+                room: RoomIndex::new(),
+                room_unlocked: RoomIndex::new(),
+                locking_failed: None,
+                on_first_arena,
+                refused: usize::MAX,
+                stats: PoolStats {
+                    used: 0,
+                    free: 0,
+                    total: 0,
+                    locked: 0,
+                    chunks_used: 0,
+                    chunks_free: 0,
+                    arenas: 0,
+                    peak_used: 0,
+                    lock_failures: 0,
+                    last_lock_failure: None,
+                },
+            }),
+        }
+    }
+
+    /// A pool over a foreign source of pages, which it never touches.
+    pub fn with_page_allocator(allocator: Box<dyn LockedPageAllocator + Send>) -> Self {
+        Self::over(Source::Foreign(allocator), None)
+    }
+
+    /// Sets who decides about unlocked memory; `None` accepts it.
+    pub fn set_locking_failed(&self, callback: Option<LockingFailed>) {
+        // The old callback is dropped after the lock is released: its destructor may be anything.
+        let _old = core::mem::replace(&mut self.state.lock().locking_failed, callback);
+    }
+
+    /// Allocates `size` bytes aligned to `alignment` bytes. What they hold is unspecified; over our
+    /// own pages it is zeros.
+    ///
+    /// `None` when `size` is 0 or above [`ARENA_SIZE`](Self::ARENA_SIZE), `alignment` is not a power
+    /// of two, or there is neither room nor any to be had.
+    pub fn alloc(&self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        if size == 0 || size > Self::ARENA_SIZE || !alignment.is_power_of_two() {
+            return None;
+        }
+        self.state.lock().alloc(size, alignment)
+    }
+
+    /// Frees the chunk that begins at `ptr`. Null does nothing. Over our own pages the whole chunk
+    /// is wiped first. Constant time, apart from the wipe.
+    ///
+    /// # Errors
+    /// See [`FreeError`]; nothing changes then.
+    ///
+    /// # Safety
+    /// If `ptr` is a used chunk of this pool, nothing may use that chunk any more: it is wiped and
+    /// handed out again. (Any other `ptr` is refused and safe.)
+    pub unsafe fn free(&self, ptr: *mut u8) -> Result<(), FreeError> {
+        if ptr.is_null() {
+            return Ok(());
+        }
+        self.state.lock().free(ptr, None)
+    }
+
+    /// [`free`](Self::free) that also checks the size in bytes and the alignment that the chunk was
+    /// allocated with.
+    ///
+    /// # Errors
+    /// See [`FreeError`]; nothing changes then.
+    ///
+    /// # Safety
+    /// As for [`free`](Self::free).
+    pub unsafe fn free_sized(
+        &self,
+        ptr: *mut u8,
+        size: usize,
+        alignment: usize,
+    ) -> Result<(), FreeError> {
+        if ptr.is_null() {
+            return Ok(());
+        }
+        self.state.lock().free(ptr, Some((size, alignment)))
+    }
+
+    /// What the pool holds now. Constant time.
+    pub fn stats(&self) -> PoolStats {
+        self.state.lock().stats
+    }
+
+    /// Calls `visit` with address, size in bytes and whether it is used, for every chunk, arena by
+    /// arena. For debugging: the pool is locked meanwhile, so `visit` must not use it.
+    pub fn walk(&self, mut visit: impl FnMut(usize, usize, bool)) {
+        for entry in &self.state.lock().arenas {
+            entry.arena.walk(&mut visit);
+        }
+    }
+}
+
+impl Default for LockedPool {
+    /// A pool over the operating system's own pages.
+    fn default() -> Self {
+        Self::over(Source::System, None)
+    }
+}
+
+impl fmt::Debug for LockedPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockedPool").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for LockedPool {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        for entry in state.arenas.drain(..) {
+            if let (Memory::Foreign { addr, len }, Source::Foreign(allocator)) =
+                (entry.memory, &mut state.source)
+            {
+                // SAFETY: `addr` came from `allocate_locked(len)` of this allocator and is handed
+                // back once, here. The pool's chunks end with the pool.
+                unsafe { allocator.free_locked(addr, len) };
+            }
+        }
+    }
+}
+
+impl State {
+    fn alloc(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        if let Some(chunk) = self.alloc_existing(size, alignment, Class::First) {
+            return Some(chunk);
+        }
+        if matches!(self.source, Source::Foreign(_)) {
+            let arena = self.grow_foreign()?;
+            return self.alloc_in(arena, size, alignment);
+        }
+        // A new arena begins on a page; above that alignment it needs slack.
+        let slack = if alignment <= pages::page_size() { 0 } else { alignment };
+        let need = size.checked_add(slack).filter(|&need| need <= LockedPool::ARENA_SIZE)?;
+        let failures = self.stats.lock_failures;
+        if let Some(arena) = self.grow_locked(need) {
+            return self.alloc_in(arena, size, alignment);
+        }
+        if let Some(chunk) = self.alloc_existing(size, alignment, Class::Unlocked) {
+            return Some(chunk);
+        }
+        let counted = self.stats.lock_failures != failures;
+        let arena = self.grow_unlocked(counted)?;
+        self.alloc_in(arena, size, alignment)
+    }
+
+    /// Allocates from the first arena of the class that has room.
+    #[inline]
+    fn alloc_existing(
+        &mut self,
+        size: usize,
+        alignment: usize,
+        class: Class,
+    ) -> Option<NonNull<u8>> {
+        if alignment <= LockedPool::ARENA_ALIGN {
+            let arena = self.room(class).first(size)?;
+            return self.alloc_in(arena, size, alignment);
+        }
+        // Over-aligned chunks are rare enough to ask every arena.
+        for arena in 0..self.arenas.len() {
+            if self.arenas[arena].class == class {
+                if let Some(chunk) = self.alloc_in(arena, size, alignment) {
+                    return Some(chunk);
+                }
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn alloc_in(&mut self, arena: usize, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        let entry = &mut self.arenas[arena];
+        let before = entry.arena.stats();
+        let chunk = entry.arena.alloc(size, alignment)?;
+        self.account(arena, before);
+        self.stats.peak_used = self.stats.peak_used.max(self.stats.used);
+        Some(chunk)
+    }
+
+    fn free(&mut self, ptr: *mut u8, check: Option<(usize, usize)>) -> Result<(), FreeError> {
+        let arena = self.extents.find(ptr.addr()).ok_or(FreeError::NotInPool)?;
+        let entry = &mut self.arenas[arena];
+        let before = entry.arena.stats();
+        match check {
+            None => entry.arena.free_unsized(ptr).map(drop)?,
+            Some((size, alignment)) => entry.arena.free(ptr, size, alignment)?,
+        }
+        if let Memory::Own(_) = entry.memory {
+            let size = before.used - entry.arena.stats().used;
+            // SAFETY: a used chunk of `size` bytes began at `ptr`, in pages that this pool owns;
+            // by the contract of `free` nobody uses it any more, and under the pool's lock nobody
+            // can have been given it anew.
+            unsafe { memory_cleanse(ptr, size) };
+        }
+        self.account(arena, before);
+        Ok(())
+    }
+
+    /// Brings the pool's figures up to date with a change of one arena.
+    #[inline]
+    fn account(&mut self, arena: usize, before: ArenaStats) {
+        let LockedPageArena { arena: changed, class, .. } = &self.arenas[arena];
+        let after = changed.stats();
+        let stats = &mut self.stats;
+        stats.used = stats.used - before.used + after.used;
+        stats.free = stats.free - before.free + after.free;
+        stats.chunks_used = stats.chunks_used - before.chunks_used + after.chunks_used;
+        stats.chunks_free = stats.chunks_free - before.chunks_free + after.chunks_free;
+        let (largest, class) = (changed.largest_free(), *class);
+        self.room_mut(class).set(arena, largest);
+    }
+
+    /// A new arena of locked memory, smaller than usual if it must be, but of at least `need` bytes.
+    fn grow_locked(&mut self, need: usize) -> Option<usize> {
+        let page = pages::page_size();
+        let need = need.next_multiple_of(page);
+        if need >= self.refused {
+            return None;
+        }
+        let limit = pages::lock_limit();
+        let mut size = LockedPool::ARENA_SIZE;
+        if self.arenas.is_empty() && limit >= page {
+            // The first arena is to be locked for certain, as far as the limit tells.
+            size = size.min(round_down(limit, page));
+        }
+        let mut refusal = None;
+        while size >= need {
+            match LockedPages::new_locked(size).ok()? {
+                Ok(pages) => {
+                    if let Some(error) = refusal {
+                        self.count_lock_failure(error);
+                    }
+                    return self.add_own(pages);
+                }
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+            // What the limit should still allow, or else half.
+            let left = round_down(limit.saturating_sub(self.stats.locked), page);
+            size = if (need..size).contains(&left) { left } else { round_down(size / 2, page) };
+        }
+        self.refused = need;
+        self.count_lock_failure(refusal?);
+        None
+    }
+
+    /// A new arena, locked or not, when smaller ones have been refused already.
+    fn grow_unlocked(&mut self, counted: bool) -> Option<usize> {
+        let pages = LockedPages::new(LockedPool::ARENA_SIZE).ok()?;
+        match pages.lock_state() {
+            // The limit has been raised, or memory unlocked elsewhere in the process.
+            Ok(()) => self.refused = usize::MAX,
+            Err(error) => {
+                if !counted {
+                    self.count_lock_failure(error);
+                }
+                if self.locking_failed.as_mut().is_some_and(|callback| !callback(&error)) {
+                    return None;
+                }
+            }
+        }
+        self.add_own(pages)
+    }
+
+    /// A new arena from the foreign allocator, asked for as Bitcoin Core asks: the first is capped by
+    /// the limit (rounded down here to what can be locked under it), no other is.
+    fn grow_foreign(&mut self) -> Option<usize> {
+        let Source::Foreign(allocator) = &mut self.source else { return None };
+        let mut size = LockedPool::ARENA_SIZE;
+        if self.arenas.is_empty() {
+            let limit = allocator.limit();
+            let unit = if limit < pages::page_size() {
+                LockedPool::ARENA_ALIGN
+            } else {
+                pages::page_size()
+            };
+            if limit >= unit {
+                size = size.min(round_down(limit, unit));
+            }
+        }
+        let LockedAllocation { addr, locked } = allocator.allocate_locked(size)?;
+        if self.extents.overlaps(addr.addr().get(), size) {
+            // The allocator gave memory that it gave before. To free it would take it from the
+            // arena that has it.
+            return None;
+        }
+        let mut keep = true;
+        if !locked {
+            let error = LockError { errno: 0, limit: usize::MAX };
+            self.count_lock_failure(error);
+            keep = self.locking_failed.as_mut().is_none_or(|callback| callback(&error));
+        }
+        if keep {
+            if let Some(arena) = self.add(Memory::Foreign { addr, len: size }, locked) {
+                return Some(arena);
+            }
+        }
+        if let Source::Foreign(allocator) = &mut self.source {
+            // SAFETY: it came from `allocate_locked(size)` above and has not been kept.
+            unsafe { allocator.free_locked(addr, size) };
+        }
+        None
+    }
+
+    fn add_own(&mut self, pages: LockedPages) -> Option<usize> {
+        let locked = pages.lock_state().is_ok();
+        self.add(Memory::Own(pages), locked)
+    }
+
+    /// Makes an arena over `memory`. `None`, and `memory` dropped, when there is no memory for the
+    /// bookkeeping.
+    fn add(&mut self, memory: Memory, locked: bool) -> Option<usize> {
+        let (addr, len, class) = match &memory {
+            Memory::Own(pages) if locked => (pages.as_ptr(), pages.len(), Class::First),
+            Memory::Own(pages) => (pages.as_ptr(), pages.len(), Class::Unlocked),
+            Memory::Foreign { addr, len } => (*addr, *len, Class::First),
+        };
+        let number = self.arenas.len();
+        let start = addr.addr().get();
+        let arena = Arena::new(addr.as_ptr(), len, LockedPool::ARENA_ALIGN).ok()?;
+        self.arenas.try_reserve(1).ok()?;
+        self.room_mut(class).reserve(number + 1).ok()?;
+        self.extents.reserve(start, len).ok()?;
+        // Nothing fails from here on.
+        self.extents.insert(start, len, number);
+        let ArenaStats { total, free, chunks_free, .. } = arena.stats();
+        let largest = arena.largest_free();
+        self.arenas.push(LockedPageArena { arena, memory, class });
+        self.room_mut(class).set(number, largest);
+        self.stats.total += total;
+        self.stats.free += free;
+        self.stats.chunks_free += chunks_free;
+        self.stats.arenas += 1;
+        if locked {
+            self.stats.locked += len;
+        }
+        if let Some(hook) = self.on_first_arena.take() {
+            hook();
+        }
+        Some(number)
+    }
+
+    fn count_lock_failure(&mut self, error: LockError) {
+        self.stats.lock_failures += 1;
+        self.stats.last_lock_failure = Some(error);
+    }
+
+    fn room(&self, class: Class) -> &RoomIndex {
+        match class {
+            Class::First => &self.room,
+            Class::Unlocked => &self.room_unlocked,
+        }
+    }
+
+    fn room_mut(&mut self, class: Class) -> &mut RoomIndex {
+        match class {
+            Class::First => &mut self.room,
+            Class::Unlocked => &mut self.room_unlocked,
+        }
+    }
+
+    /// Wipes all memory of our own, used chunks included.
+    fn wipe(&mut self) {
+        for entry in &mut self.arenas {
+            if let Memory::Own(pages) = &mut entry.memory {
+                pages.zeroize();
+            }
+        }
+    }
+}
+
+/// `x` rounded down to a multiple of `unit`.
+fn round_down(x: usize, unit: usize) -> usize {
+    x - x % unit
+}
