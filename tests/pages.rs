@@ -1,0 +1,154 @@
+//! `LockedPages` as the kernel reports them in /proc/self/smaps: locked, out of core dumps, without
+//! huge pages, between guard pages. Each observation is made of an ordinary mapping as well, where it
+//! must come out the other way.
+
+#![cfg(target_os = "linux")]
+
+use bitcoin_support::{LockedPages, MapError, lock_limit, page_size};
+use std::fs;
+
+/// What /proc/self/smaps says of one mapping.
+#[derive(Debug)]
+struct Mapping {
+    start: usize,
+    end: usize,
+    permissions: String,
+    locked_kb: usize,
+    flags: Vec<String>,
+}
+
+fn mappings() -> Vec<Mapping> {
+    let mut mappings: Vec<Mapping> = Vec::new();
+    for line in fs::read_to_string("/proc/self/smaps").unwrap().lines() {
+        let mut words = line.split_whitespace();
+        let first = words.next().unwrap();
+        if let Some((start, end)) = first.split_once('-') {
+            if let (Ok(start), Ok(end)) =
+                (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16))
+            {
+                let permissions = words.next().unwrap().to_owned();
+                mappings.push(Mapping { start, end, permissions, locked_kb: 0, flags: Vec::new() });
+            }
+        } else if first == "Locked:" {
+            mappings.last_mut().unwrap().locked_kb = words.next().unwrap().parse().unwrap();
+        } else if first == "VmFlags:" {
+            mappings.last_mut().unwrap().flags = words.map(str::to_owned).collect();
+        }
+    }
+    mappings
+}
+
+fn mapping_of(addr: usize) -> Option<Mapping> {
+    mappings().into_iter().find(|m| m.start <= addr && addr < m.end)
+}
+
+fn has(mapping: &Mapping, flag: &str) -> bool {
+    mapping.flags.iter().any(|f| f == flag)
+}
+
+/// An ordinary anonymous mapping, for the other way.
+struct Ordinary(*mut libc::c_void, usize);
+
+impl Ordinary {
+    fn new(len: usize) -> Self {
+        // SAFETY: a new private mapping at a place of the system's choice.
+        let addr = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        assert_ne!(addr, libc::MAP_FAILED);
+        // SAFETY: the mapping is writable over `len` bytes.
+        unsafe { addr.cast::<u8>().write_bytes(1, len) };
+        Self(addr, len)
+    }
+}
+
+impl Drop for Ordinary {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new`, unmapped once.
+        unsafe { libc::munmap(self.0, self.1) };
+    }
+}
+
+#[test]
+fn locked_and_not_dumpable() {
+    let len = 3 * page_size();
+    let pages = LockedPages::new(len).unwrap();
+    assert_eq!((pages.lock_state(), pages.advice_state()), (Ok(()), Ok(())));
+    let mapping = mapping_of(pages.as_ptr().addr().get()).unwrap();
+    assert_eq!((mapping.start, mapping.end - mapping.start), (pages.as_ptr().addr().get(), len));
+    assert!(has(&mapping, "lo") && mapping.locked_kb * 1024 == len, "{mapping:?}");
+    assert!(has(&mapping, "dd"), "{mapping:?}");
+
+    let ordinary = Ordinary::new(len);
+    let mapping = mapping_of(ordinary.0.addr()).unwrap();
+    assert!(!has(&mapping, "lo") && mapping.locked_kb == 0, "{mapping:?}");
+    assert!(!has(&mapping, "dd"), "{mapping:?}");
+}
+
+#[test]
+fn between_guard_pages() {
+    let pages = LockedPages::new(1).unwrap();
+    let (start, end) = (pages.as_ptr().addr().get(), pages.as_ptr().addr().get() + pages.len());
+    for guard in [start - 1, end] {
+        let mapping = mapping_of(guard).expect("guard pages are mapped");
+        assert_eq!(mapping.permissions, "---p");
+    }
+    // A guard page stops an access: the write fails in the kernel with EFAULT where a mapped page
+    // takes it.
+    let null = fs::File::open("/dev/zero").unwrap();
+    let read_into = |addr: usize| {
+        use std::os::fd::AsRawFd;
+        let place = std::ptr::with_exposed_provenance_mut::<libc::c_void>(addr);
+        // SAFETY: the kernel writes one byte, into our own pages, or refuses.
+        unsafe { libc::read(null.as_raw_fd(), place, 1) }
+    };
+    assert_eq!((read_into(start), read_into(end - 1)), (1, 1));
+    assert_eq!((read_into(start - 1), read_into(end)), (-1, -1));
+}
+
+#[test]
+fn gone_after_drop() {
+    let pages = LockedPages::new(5 * page_size()).unwrap();
+    let addr = pages.as_ptr().addr().get();
+    assert!(mapping_of(addr).is_some_and(|m| has(&m, "lo")));
+    drop(pages);
+    assert!(mapping_of(addr).is_none_or(|m| !has(&m, "lo")));
+}
+
+#[test]
+fn refuses_impossible_lengths() {
+    for len in [0, usize::MAX, usize::MAX - page_size(), isize::MAX as usize, usize::MAX / 2] {
+        let error: MapError = LockedPages::new(len).unwrap_err();
+        assert!(error.to_string().starts_with("cannot map pages"), "{error}");
+    }
+    // The system refuses, not we: more than an address space has.
+    let error = LockedPages::new(1 << 60).unwrap_err();
+    assert_eq!(error.errno(), libc::ENOMEM);
+}
+
+#[test]
+fn contents_are_zero_then_ours() {
+    let mut pages = LockedPages::new(10_000).unwrap();
+    assert_eq!(pages.len() % page_size(), 0);
+    assert!(pages.len() >= 10_000 && pages.as_slice().iter().all(|&byte| byte == 0));
+    pages.as_mut_slice().fill(7);
+    assert!(pages.as_slice().iter().all(|&byte| byte == 7));
+    assert!(!format!("{pages:?}").contains("7, 7"));
+    zeroize::Zeroize::zeroize(&mut pages);
+    assert!(pages.as_slice().iter().all(|&byte| byte == 0));
+}
+
+#[test]
+fn limit_is_the_soft_limit() {
+    let status = fs::read_to_string("/proc/self/limits").unwrap();
+    let line = status.lines().find(|line| line.starts_with("Max locked memory")).unwrap();
+    let soft = line["Max locked memory".len()..].split_whitespace().next().unwrap();
+    assert_eq!(lock_limit(), soft.parse().unwrap_or(usize::MAX));
+}
