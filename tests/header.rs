@@ -50,8 +50,9 @@ fn declared() -> BTreeSet<String> {
 fn exports_are_the_declarations() {
     use object::{Object, ObjectSymbol};
     let tests = env::current_exe().expect("a path");
-    let deps = tests.parent().expect("tests lie in a folder");
-    let library = fs::read(deps.join("../libbitcoin_support.so")).expect("cargo built the library");
+    let deps =
+        tests.parent().expect("tests lie in a folder, with the library they were built with");
+    let library = fs::read(deps.join("libbitcoin_support.so")).expect("cargo built the library");
     let library = object::File::parse(&*library).expect("an ELF file");
     let exported: BTreeSet<String> = library
         .dynamic_symbols()
