@@ -142,7 +142,7 @@ impl std::error::Error for FreeError {}
 /// Manages a contiguous region of memory by dividing it into chunks.
 ///
 /// It never reads or writes the region: all bookkeeping lies on the ordinary heap, made at
-/// construction (about 21 bytes for each `alignment` bytes of the region) and resident only as far
+/// construction (about 44 bytes for each `alignment` bytes of the region) and resident only as far
 /// as it is used. Allocation and freeing take constant time and allocate nothing.
 ///
 /// An arena is not shared between threads by itself; [`LockedPool`](crate::LockedPool) is.
@@ -169,9 +169,9 @@ pub struct Arena {
     granule_shift: u32,
     /// Number of granules.
     granules: usize,
+    /// The used chunks; and where free chunks begin and end, by their numbers in `free`.
     used: ArenaChunkToSizeMap,
-    free: ArenaChunkToSizeMap,
-    free_by_size: ArenaSizeToChunkSortedMap,
+    free: ArenaSizeToChunkSortedMap,
     granules_used: usize,
 }
 
@@ -202,8 +202,7 @@ impl Arena {
             granule_shift,
             granules,
             used: ArenaChunkToSizeMap::new(granules)?,
-            free: ArenaChunkToSizeMap::new(granules)?,
-            free_by_size: ArenaSizeToChunkSortedMap::new(granules)?,
+            free: ArenaSizeToChunkSortedMap::new(granules)?,
             granules_used: 0,
         };
         if granules > 0 {
@@ -225,10 +224,12 @@ impl Arena {
         }
         let size = self.granules_for(size)?;
         let start = if alignment.trailing_zeros() <= self.granule_shift {
-            self.alloc_best_fit(size)?
+            self.take_best_fit(size)?
         } else {
-            self.alloc_over_aligned(size, alignment)?
+            self.take_over_aligned(size, alignment)?
         };
+        self.used.insert_disjoint(Chunk { start, size });
+        self.granules_used += size;
         NonNull::new(ptr::with_exposed_provenance_mut(self.base + (start << self.granule_shift)))
     }
 
@@ -246,7 +247,7 @@ impl Arena {
         if !aligned || self.granules_for(size) != Some(chunk.size) {
             return Err(FreeError::SizeMismatch);
         }
-        self.release(chunk);
+        self.release(ptr.addr());
         Ok(())
     }
 
@@ -260,9 +261,8 @@ impl Arena {
         if ptr.is_null() {
             return Ok(0);
         }
-        let chunk = self.used_chunk_at(ptr.addr()).ok_or(FreeError::InvalidFree)?;
-        self.release(chunk);
-        Ok(chunk.size << self.granule_shift)
+        let size = self.release(ptr.addr()).ok_or(FreeError::InvalidFree)?;
+        Ok(size << self.granule_shift)
     }
 
     /// Size in bytes of the used chunk that begins at `ptr`, padding included.
@@ -291,17 +291,25 @@ impl Arena {
     /// Size in bytes of the largest free chunk: what [`alloc`](Self::alloc) can serve at most.
     #[inline]
     pub fn largest_free(&self) -> usize {
-        self.free_by_size.largest() << self.granule_shift
+        self.free.largest() << self.granule_shift
     }
 
     /// Calls `visit` with address, size in bytes and whether it is used, for every chunk: the used
     /// ones from the lowest address up, then the free ones likewise. For debugging: the time it
     /// takes grows with the number of chunks.
     pub fn walk(&self, mut visit: impl FnMut(usize, usize, bool)) {
-        for (map, used) in [(&self.used, true), (&self.free, false)] {
-            for Chunk { start, size } in map.iter() {
-                visit(self.base + (start << self.granule_shift), size << self.granule_shift, used);
+        let mut visit = |Chunk { start, size }, used| {
+            visit(self.base + (start << self.granule_shift), size << self.granule_shift, used);
+        };
+        self.used.iter().for_each(|chunk| visit(chunk, true));
+        // Free is what lies between.
+        let mut end = 0;
+        let used = self.used.iter().map(|chunk| (chunk.start, chunk.start + chunk.size));
+        for (start, next_end) in used.chain([(self.granules, self.granules)]) {
+            if start > end {
+                visit(Chunk { start: end, size: start - end }, false);
             }
+            end = next_end;
         }
     }
 
@@ -312,7 +320,7 @@ impl Arena {
 
     /// Bytes of bookkeeping reserved on the ordinary heap; what is never touched is not resident.
     pub fn reserved_bytes(&self) -> usize {
-        self.used.reserved_bytes() + self.free.reserved_bytes() + self.free_by_size.reserved_bytes()
+        self.used.reserved_bytes() + self.free.reserved_bytes()
     }
 
     /// `size` bytes in granules, rounded up; `None` for 0 and for what no arena can hold.
@@ -325,33 +333,45 @@ impl Arena {
         Some(size.checked_add(mask)? >> self.granule_shift)
     }
 
-    #[inline]
-    fn alloc_best_fit(&mut self, size: usize) -> Option<usize> {
-        let fit = self.free_by_size.best_fit(size)?;
-        self.free_by_size.remove_known(fit);
-        let rest = fit.size - size;
+    /// Takes the end of the best fit.
+    #[inline(always)]
+    fn take_best_fit(&mut self, size: usize) -> Option<usize> {
+        let number = self.free.best_number(size)?;
+        let fit = self.free.chunk(number);
+        let (rest, end) = (fit.size - size, fit.start + fit.size);
+        self.used.set_free_last(end - 1, 0);
         if rest == 0 {
-            self.free.remove_known(fit);
+            self.free.remove_number(number);
         } else {
-            self.free.shorten(fit, size);
-            self.free_by_size.insert_new(Chunk { start: fit.start, size: rest });
+            self.used.set_free_last(end - size - 1, number as u32);
+            self.free.shorten(number, fit, rest);
         }
-        let start = fit.start + rest;
-        self.used.insert_disjoint(Chunk { start, size });
-        self.granules_used += size;
-        Some(start)
+        // Where nothing remains, the used chunk's tag will replace the free one's.
+        Some(end - size)
+    }
+
+    /// Adds a free chunk, joined with its free neighbours.
+    #[inline(always)]
+    fn insert_free(&mut self, chunk: Chunk) {
+        let before = self.used.take_free_before(chunk.start);
+        let behind = self.used.take_free_at(chunk.start + chunk.size);
+        let (number, merged) = self.free.insert_merged(chunk, before as usize, behind as usize);
+        // Where `before` begins, its number stands already, and it is the number of all.
+        self.used.set_free_first(chunk.start, if before == 0 { number as u32 } else { 0 });
+        self.used.set_free_last(merged.start + merged.size - 1, number as u32);
     }
 
     /// Takes the highest aligned place of the first free chunk that has one.
-    fn alloc_over_aligned(&mut self, size: usize, alignment: usize) -> Option<usize> {
-        let (fit, start) = ArenaSizeToChunkSortedMapIterator::new(&self.free_by_size, size)
-            .find_map(|fit| {
+    fn take_over_aligned(&mut self, size: usize, alignment: usize) -> Option<usize> {
+        let (fit, start) =
+            ArenaSizeToChunkSortedMapIterator::new(&self.free, size).find_map(|fit| {
                 let lowest = self.base + (fit.start << self.granule_shift);
                 let highest = lowest + ((fit.size - size) << self.granule_shift);
                 let aligned = highest & !(alignment - 1);
                 (aligned >= lowest).then(|| (fit, (aligned - self.base) >> self.granule_shift))
             })?;
-        self.remove_free(fit);
+        self.used.take_free_before(fit.start + fit.size);
+        self.free.remove_number(self.used.take_free_at(fit.start) as usize);
         if start > fit.start {
             self.insert_free(Chunk { start: fit.start, size: start - fit.start });
         }
@@ -359,49 +379,30 @@ impl Arena {
         if fit_end > end {
             self.insert_free(Chunk { start: end, size: fit_end - end });
         }
-        self.used.insert_disjoint(Chunk { start, size });
-        self.granules_used += size;
         Some(start)
     }
 
     #[inline]
-    fn used_chunk_at(&self, addr: usize) -> Option<Chunk> {
+    fn granule_of(&self, addr: usize) -> Option<usize> {
         let offset = addr.wrapping_sub(self.base);
-        if offset & ((1 << self.granule_shift) - 1) != 0 {
-            return None;
-        }
-        let start = offset >> self.granule_shift;
+        let aligned = offset & ((1 << self.granule_shift) - 1) == 0;
+        aligned.then_some(offset >> self.granule_shift)
+    }
+
+    #[inline]
+    fn used_chunk_at(&self, addr: usize) -> Option<Chunk> {
+        let start = self.granule_of(addr)?;
         self.used.size_of(start).map(|size| Chunk { start, size })
     }
 
-    /// Frees `chunk`, which is used, and merges it with its free neighbours.
+    /// Frees the chunk that begins at `addr`; its size in granules.
     #[inline]
-    fn release(&mut self, chunk: Chunk) {
-        self.used.remove_known(chunk);
-        self.granules_used -= chunk.size;
-        let Chunk { mut start, mut size } = chunk;
-        if let Some(before) = self.free.ending_at(start) {
-            self.remove_free(before);
-            start = before.start;
-            size += before.size;
-        }
-        if let Some(after_size) = self.free.size_of(start + size) {
-            self.remove_free(Chunk { start: start + size, size: after_size });
-            size += after_size;
-        }
+    fn release(&mut self, addr: usize) -> Option<usize> {
+        let start = self.granule_of(addr)?;
+        let size = self.used.remove(start)?;
+        self.granules_used -= size;
         self.insert_free(Chunk { start, size });
-    }
-
-    #[inline]
-    fn insert_free(&mut self, chunk: Chunk) {
-        self.free.insert_disjoint(chunk);
-        self.free_by_size.insert_new(chunk);
-    }
-
-    #[inline]
-    fn remove_free(&mut self, chunk: Chunk) {
-        self.free.remove_known(chunk);
-        self.free_by_size.remove_known(chunk);
+        Some(size)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A set of small integers with constant-time successor and predecessor.
+//! A set of small integers with constant-time successor.
 //!
 //! Private to `arena`; depends on nothing.
 //!
@@ -20,7 +20,8 @@ const MAX_LEN: u64 = 1 << 36;
 pub(super) struct BitTree {
     /// All levels, level 0 first. Zeroed lazily by the system: what is never set is never resident.
     words: Box<[u64]>,
-    /// Index in `words` of each level's first word; the last level has one word.
+    /// Index in `words` of each level's first word; the last level has one word. Past the end for the
+    /// second level where there is only one.
     level_start: [usize; MAX_LEVELS],
     levels: usize,
     /// Number of words of level 0.
@@ -46,27 +47,35 @@ impl BitTree {
                 break;
             }
         }
+        if levels == 1 {
+            level_start[1] = total;
+        }
         let words = try_zeroed_slice_box(total).map_err(|()| OutOfMemory)?;
         Ok(Self { words, level_start, levels, width: len.max(1).div_ceil(BITS) })
     }
 
-    #[inline]
-    pub(super) fn contains(&self, i: usize) -> bool {
+    #[cfg(test)]
+    fn contains(&self, i: usize) -> bool {
         self.words[i / BITS] >> (i % BITS) & 1 != 0
     }
 
-    #[inline]
+    /// Adds `i`. Does not branch on whether others are near, but for the third level up.
+    #[inline(always)]
     pub(super) fn insert(&mut self, i: usize) {
-        let word = &mut self.words[i / BITS];
-        let was_empty = *word == 0;
-        *word |= 1 << (i % BITS);
-        if was_empty {
-            self.insert_above(i / BITS);
+        self.words[i / BITS] |= 1 << (i % BITS);
+        let i = i / BITS;
+        if let Some(word) = self.words.get_mut(self.level_start[1] + i / BITS) {
+            let was_empty = *word == 0;
+            *word |= 1 << (i % BITS);
+            if was_empty {
+                self.insert_above(i / BITS);
+            }
         }
     }
 
+    #[cold]
     fn insert_above(&mut self, mut i: usize) {
-        for level in 1..self.levels {
+        for level in 2..self.levels {
             let word = &mut self.words[self.level_start[level] + i / BITS];
             let was_empty = *word == 0;
             *word |= 1 << (i % BITS);
@@ -77,15 +86,17 @@ impl BitTree {
         }
     }
 
-    #[inline]
-    pub(super) fn remove(&mut self, i: usize) {
+    /// Removes `i`, which need not be a member, if `condition` holds. Branches on neither.
+    #[inline(always)]
+    pub(super) fn remove_if(&mut self, i: usize, condition: bool) {
         let word = &mut self.words[i / BITS];
-        *word &= !(1 << (i % BITS));
+        *word &= !(u64::from(condition) << (i % BITS));
         if *word == 0 {
             self.remove_above(i / BITS);
         }
     }
 
+    #[cold]
     fn remove_above(&mut self, mut i: usize) {
         for level in 1..self.levels {
             let word = &mut self.words[self.level_start[level] + i / BITS];
@@ -98,7 +109,7 @@ impl BitTree {
     }
 
     /// The smallest member that is at least `i`, which may be any number.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_from(&self, i: usize) -> Option<usize> {
         let w = i / BITS;
         // Nothing beyond the last word; its own unused bits are never set.
@@ -133,30 +144,6 @@ impl BitTree {
             w = w * BITS + self.words[self.level_start[level] + w].trailing_zeros() as usize;
         }
         w
-    }
-
-    /// The largest member that is at most `i`, which must be below the set's bound.
-    #[inline]
-    pub(super) fn prev_from(&self, i: usize) -> Option<usize> {
-        let w = i / BITS;
-        let rest = self.words[w] & (u64::MAX >> (BITS - 1 - i % BITS));
-        if rest != 0 {
-            return Some(w * BITS + rest.ilog2() as usize);
-        }
-        self.prev_above(w)
-    }
-
-    fn prev_above(&self, mut w: usize) -> Option<usize> {
-        for level in 1..self.levels {
-            let mask = !(u64::MAX << (w % BITS));
-            let rest = self.words[self.level_start[level] + w / BITS] & mask;
-            if rest != 0 {
-                let found = w / BITS * BITS + rest.ilog2() as usize;
-                return Some(self.last_below(level, found));
-            }
-            w /= BITS;
-        }
-        None
     }
 
     fn last_below(&self, level: usize, mut w: usize) -> usize {
@@ -195,7 +182,9 @@ mod tests {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let i = (state >> 33) as usize % len;
                 if state >> 20 & 3 == 0 || step > 3000 {
-                    tree.remove(i);
+                    tree.remove_if(i, false);
+                    assert_eq!(tree.contains(i), model.contains(&i));
+                    tree.remove_if(i, true);
                     model.remove(&i);
                 } else {
                     tree.insert(i);
@@ -204,7 +193,6 @@ mod tests {
                 let q = (state >> 13) as usize % len;
                 assert_eq!(tree.contains(q), model.contains(&q));
                 assert_eq!(tree.next_from(q), model.range(q..).next().copied());
-                assert_eq!(tree.prev_from(q), model.range(..=q).next_back().copied());
                 assert_eq!(tree.last(), model.last().copied());
             }
             assert_eq!(tree.next_from(len), None);

@@ -1,17 +1,17 @@
-//! Chunks of an arena by their place: where each begins, and how long it is.
+//! Chunks of an arena by their place: where each begins and ends, and how long it is.
 //!
-//! Used by `arena` alone; depends on `bit_tree`.
+//! Used by `arena` alone; depends on nothing.
 
-use super::{Chunk, IndexError, OutOfMemory, bit_tree::BitTree};
+use super::{Chunk, IndexError, OutOfMemory};
+use bytemuck::allocation::try_zeroed_slice_box;
 
-/// Which chunks there are, and the size of each, found by where a chunk begins or ends.
+/// Used chunks, and the size of each, found by where a chunk begins.
 ///
-/// An [`Arena`](super::Arena) keeps one for its used chunks and one for its free chunks.
-///
-/// Places and sizes are counted in granules. Chunks never overlap, so a size need not be stored: one
-/// bit marks each chunk's first granule, one its last, and a chunk's last granule is the first
-/// last-granule mark at or after its beginning. That is a quarter of a byte per granule, committed
-/// lazily. Every operation takes constant time.
+/// Places and sizes are counted in granules. A chunk's size is written down at its first granule, in an
+/// array apart from the memory itself, and struck out when the chunk goes: so what is written always
+/// holds. An [`Arena`](super::Arena) writes down in the same array where free chunks begin and end, which
+/// is how neighbours find each other (boundary tags; Knuth, TAOCP 1, 2.5). That is eight bytes for each
+/// granule, committed lazily. Operations take constant time except where they say otherwise.
 ///
 /// ```
 /// use bitcoin_support::ArenaChunkToSizeMap;
@@ -25,37 +25,43 @@ use super::{Chunk, IndexError, OutOfMemory, bit_tree::BitTree};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct ArenaChunkToSizeMap {
-    /// The first granule of every chunk.
-    first: BitTree,
-    /// The last granule of every chunk.
-    last: BitTree,
-    granules: usize,
+    /// By granule: what begins there (a used chunk's size, marked `USED`, or a free chunk's number), and
+    /// the number of the free chunk that ends with it; 0 for nothing.
+    tags: Box<[[u32; 2]]>,
     len: usize,
 }
 
+const FIRST: usize = 0;
+const LAST: usize = 1;
+const USED: u32 = 1 << 31;
+
 impl ArenaChunkToSizeMap {
+    /// The most granules a map can span.
+    pub const MAX_GRANULES: usize = (1 << 30) - 1;
+
     /// An empty map for chunks within `granules` granules.
     ///
     /// # Errors
-    /// When the bookkeeping cannot be allocated.
+    /// When the bookkeeping cannot be allocated, which includes more than
+    /// [`MAX_GRANULES`](Self::MAX_GRANULES).
     pub fn new(granules: usize) -> Result<Self, OutOfMemory> {
-        Ok(Self { first: BitTree::new(granules)?, last: BitTree::new(granules)?, granules, len: 0 })
+        if granules > Self::MAX_GRANULES {
+            return Err(OutOfMemory);
+        }
+        Ok(Self { tags: try_zeroed_slice_box(granules).map_err(|()| OutOfMemory)?, len: 0 })
     }
 
-    /// Adds the chunk of `size` granules that begins at `chunk`.
+    /// Adds the chunk of `size` granules that begins at `chunk`. The search for a chunk in the way takes
+    /// a step for every granule from the end of the new one down to where another begins.
     ///
     /// # Errors
     /// When the chunk is empty, reaches outside the map or overlaps another; then nothing changes.
     pub fn insert(&mut self, chunk: usize, size: usize) -> Result<(), IndexError> {
-        let end = chunk.checked_add(size).filter(|&end| end <= self.granules && size > 0);
+        let end = chunk.checked_add(size).filter(|&end| end <= self.tags.len() && size > 0);
         let end = end.ok_or(IndexError::OutOfRange)?;
-        // Free of others: none begins within, and the last that begins before ends before.
-        let begins_within = self.first.next_from(chunk).is_some_and(|other| other < end);
-        let reaches_in = self
-            .first
-            .prev_from(chunk)
-            .is_some_and(|other| self.last.next_from(other).is_some_and(|last| last >= chunk));
-        if begins_within || reaches_in {
+        // In the way is a chunk that begins before our end and does not end before our beginning.
+        let nearest = (0..end).rev().find_map(|other| Some(other + self.size_of(other)?));
+        if nearest.is_some_and(|its_end| its_end > chunk) {
             return Err(IndexError::Overlap);
         }
         self.insert_disjoint(Chunk { start: chunk, size });
@@ -64,31 +70,23 @@ impl ArenaChunkToSizeMap {
 
     /// Removes the chunk that begins at `chunk` and returns its size; `None`, and no change, when no
     /// chunk begins there.
+    #[inline(always)]
     pub fn remove(&mut self, chunk: usize) -> Option<usize> {
-        let size = self.size_of(chunk)?;
-        self.remove_known(Chunk { start: chunk, size });
-        Some(size)
+        let tag = &mut self.tags.get_mut(chunk)?[FIRST];
+        if *tag & USED == 0 {
+            return None;
+        }
+        let size = *tag & !USED;
+        *tag = 0;
+        self.len -= 1;
+        Some(size as usize)
     }
 
     /// The size of the chunk that begins at `chunk`.
     #[inline]
     pub fn size_of(&self, chunk: usize) -> Option<usize> {
-        if chunk >= self.granules || !self.first.contains(chunk) {
-            return None;
-        }
-        let last = self.last.next_from(chunk)?;
-        Some(last - chunk + 1)
-    }
-
-    /// The chunk that ends just before granule `end`.
-    #[inline]
-    pub fn ending_at(&self, end: usize) -> Option<Chunk> {
-        let last = end.checked_sub(1)?;
-        if last >= self.granules || !self.last.contains(last) {
-            return None;
-        }
-        let start = self.first.prev_from(last)?;
-        Some(Chunk { start, size: end - start })
+        let tag = self.tags.get(chunk)?[FIRST];
+        (tag & USED != 0).then_some((tag & !USED) as usize)
     }
 
     /// Number of chunks.
@@ -102,42 +100,66 @@ impl ArenaChunkToSizeMap {
         self.len == 0
     }
 
-    /// All chunks, from the lowest place up.
+    /// All chunks, from the lowest place up. A pass over all takes a step for every granule that is in
+    /// no chunk, besides one for every chunk.
     pub fn iter(&self) -> impl Iterator<Item = Chunk> + '_ {
         let mut from = 0;
         core::iter::from_fn(move || {
-            let start = self.first.next_from(from)?;
-            let last = self.last.next_from(start)?;
-            from = last + 1;
-            Some(Chunk { start, size: from - start })
+            while from < self.tags.len() {
+                let start = from;
+                let size = self.size_of(start);
+                from += size.unwrap_or(1);
+                if let Some(size) = size {
+                    return Some(Chunk { start, size });
+                }
+            }
+            None
         })
     }
 
     /// Bytes of bookkeeping reserved; what is never touched is not resident.
     pub fn reserved_bytes(&self) -> usize {
-        self.first.reserved_bytes() + self.last.reserved_bytes()
+        size_of_val(&*self.tags)
     }
 
     /// [`insert`](Self::insert) for a chunk known to lie in the map and to overlap none.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert_disjoint(&mut self, chunk: Chunk) {
-        self.first.insert(chunk.start);
-        self.last.insert(chunk.start + chunk.size - 1);
+        // The size fits: a map has at most MAX_GRANULES.
+        self.tags[chunk.start][FIRST] = chunk.size as u32 | USED;
         self.len += 1;
     }
 
-    /// [`remove`](Self::remove) for a chunk known to be in the map.
-    #[inline]
-    pub(super) fn remove_known(&mut self, chunk: Chunk) {
-        self.first.remove(chunk.start);
-        self.last.remove(chunk.start + chunk.size - 1);
-        self.len -= 1;
+    /// Writes down that free chunk `number`, which is less than 2^31, begins at `granule`, or with 0 that
+    /// none does.
+    #[inline(always)]
+    pub(super) fn set_free_first(&mut self, granule: usize, number: u32) {
+        self.tags[granule][FIRST] = number;
     }
 
-    /// Takes `size` granules off the end of `chunk`, which is in the map and longer than that.
-    #[inline]
-    pub(super) fn shorten(&mut self, chunk: Chunk, size: usize) {
-        self.last.insert(chunk.start + chunk.size - size - 1);
-        self.last.remove(chunk.start + chunk.size - 1);
+    /// Writes down that free chunk `number` ends with `granule`, or with 0 that none does.
+    #[inline(always)]
+    pub(super) fn set_free_last(&mut self, granule: usize, number: u32) {
+        self.tags[granule][LAST] = number;
+    }
+
+    /// The number of the free chunk that ends just before `granule`, 0 for none. Strikes it out.
+    #[inline(always)]
+    pub(super) fn take_free_before(&mut self, granule: usize) -> u32 {
+        match self.tags.get_mut(granule.wrapping_sub(1)) {
+            Some(tags) => core::mem::take(&mut tags[LAST]),
+            None => 0,
+        }
+    }
+
+    /// The number of the free chunk that begins at `granule`, 0 for none. Strikes it out.
+    #[inline(always)]
+    pub(super) fn take_free_at(&mut self, granule: usize) -> u32 {
+        let Some(tags) = self.tags.get_mut(granule) else { return 0 };
+        let tag = tags[FIRST];
+        // Without branches: all ones for a used chunk, which stays.
+        let used = ((tag as i32) >> 31) as u32;
+        tags[FIRST] = tag & used;
+        tag & !used
     }
 }

@@ -7,10 +7,10 @@ use bytemuck::allocation::try_zeroed_slice_box;
 
 /// Free chunks sorted by size, and among equals by age.
 ///
-/// One bin per exact size, each a queue threaded through an array that is indexed by a chunk's
-/// place, and a tree of bits over the bins: the smallest bin that is large enough and not empty is a
-/// handful of count-trailing-zeros away. Insertion, removal and search take constant time; nothing
-/// is allocated after construction, and untouched bookkeeping is never resident.
+/// One bin per exact size, each a ring of links, and a tree of bits over the bins: the smallest bin that
+/// is large enough and not empty is a handful of count-trailing-zeros away. Nothing is allocated after
+/// construction, and untouched bookkeeping is never resident. Operations take constant time except where
+/// they say otherwise.
 ///
 /// Places and sizes are counted in granules.
 ///
@@ -31,24 +31,33 @@ use bytemuck::allocation::try_zeroed_slice_box;
 pub struct ArenaSizeToChunkSortedMap {
     /// The sizes of which there are chunks.
     sizes: BitTree,
-    /// The oldest chunk of each size; meaningful for the members of `sizes` alone.
-    oldest: Box<[u32]>,
-    /// By the place of a chunk.
-    nodes: Box<[Node]>,
+    /// First the bins, one for each size from 0 up, then the chunks; a chunk's number is where its record
+    /// stands. A bin's ring runs from the bin to its oldest chunk, on to the newest, and back to the bin.
+    /// The bin for the size 0 has no chunks, and stands for no chunk where a number is wanted.
+    records: Box<[Record]>,
+    /// Numbers that chunks had, the first `numbers_left` of these: a stack.
+    left: Box<[u32]>,
+    numbers_left: usize,
+    /// The highest number that a chunk ever had. Numbers are used again first, so that what belongs to
+    /// them stays in cache.
+    highest: usize,
+    granules: usize,
+    len: usize,
 }
 
-/// A chunk's place in its bin's ring, which runs from oldest to newest and closes on itself: the
-/// place of the next newer chunk, of the next older one, and the chunk's size. The size is 0 where
-/// no chunk begins, and then the links mean nothing. (An array because those can be allocated
+/// How far along the array the next newer and the next older record are, modulo 2^32: so that zeros, which
+/// can be had lazily, stand for a bin without chunks, and so that it takes no branches to put a record
+/// into a ring and to take it out. Then a chunk's place and size. (An array because those can be had
 /// zeroed, lazily and fallibly, without unsafe code.)
-type Node = [u32; 3];
+type Record = [u32; 4];
 const NEWER: usize = 0;
 const OLDER: usize = 1;
-const SIZE: usize = 2;
+const PLACE: usize = 2;
+const SIZE: usize = 3;
 
 impl ArenaSizeToChunkSortedMap {
     /// The most granules a map can span.
-    pub const MAX_GRANULES: usize = u32::MAX as usize;
+    pub const MAX_GRANULES: usize = (1 << 30) - 1;
 
     /// An empty map for chunks within `granules` granules.
     ///
@@ -59,47 +68,59 @@ impl ArenaSizeToChunkSortedMap {
         if granules > Self::MAX_GRANULES {
             return Err(OutOfMemory);
         }
+        // A record for every granule, though an arena, whose free chunks are never neighbours, needs half
+        // as many at most: the rest is never touched.
+        let bins = granules + 1;
         Ok(Self {
-            sizes: BitTree::new(granules + 1)?,
-            oldest: try_zeroed_slice_box(granules + 1).map_err(|()| OutOfMemory)?,
-            nodes: try_zeroed_slice_box(granules).map_err(|()| OutOfMemory)?,
+            sizes: BitTree::new(bins)?,
+            records: try_zeroed_slice_box(bins + granules + 1).map_err(|()| OutOfMemory)?,
+            left: try_zeroed_slice_box(granules + 1).map_err(|()| OutOfMemory)?,
+            numbers_left: 0,
+            highest: bins - 1,
+            granules,
+            len: 0,
         })
     }
 
-    /// Adds the chunk of `size` granules that begins at `chunk`, as the newest of its size.
+    /// Adds the chunk of `size` granules that begins at `chunk`, as the newest of its size. That it
+    /// overlaps none that is there is for the caller to see to.
     ///
     /// # Errors
-    /// When the chunk is empty, reaches outside the map, or a chunk at that place is in the map;
-    /// then nothing changes.
+    /// When the chunk is empty or reaches outside the map, or there are as many chunks as there are
+    /// granules; then nothing changes.
     pub fn insert(&mut self, size: usize, chunk: usize) -> Result<(), IndexError> {
-        let end = chunk.checked_add(size).filter(|&end| end <= self.nodes.len() && size > 0);
+        let end = chunk.checked_add(size).filter(|&end| end <= self.granules && size > 0);
         end.ok_or(IndexError::OutOfRange)?;
-        if self.nodes[chunk][SIZE] != 0 {
+        if self.len == self.granules {
             return Err(IndexError::Overlap);
         }
-        self.insert_new(Chunk { start: chunk, size });
+        self.insert_merged(Chunk { start: chunk, size }, 0, 0);
         Ok(())
     }
 
-    /// Removes the chunk of `size` granules that begins at `chunk`.
+    /// Removes the chunk of `size` granules that begins at `chunk`. The search for it takes a step for
+    /// every older chunk of its size.
     ///
     /// # Errors
     /// When there is no such chunk of that size in the map; then nothing changes.
     pub fn remove(&mut self, size: usize, chunk: usize) -> Result<(), IndexError> {
-        match self.nodes.get(chunk) {
-            Some(node) if size > 0 && node[SIZE] as usize == size => {
-                self.remove_known(Chunk { start: chunk, size });
-                Ok(())
-            }
-            _ => Err(IndexError::Absent),
+        if size == 0 || size > self.granules {
+            return Err(IndexError::Absent);
         }
+        let mut number = self.follow(size, NEWER);
+        while number != size {
+            if self.chunk(number).start == chunk {
+                self.remove_number(number);
+                return Ok(());
+            }
+            number = self.follow(number, NEWER);
+        }
+        Err(IndexError::Absent)
     }
 
     /// The smallest chunk of at least `size` granules; of several, the oldest.
-    #[inline]
     pub fn best_fit(&self, size: usize) -> Option<Chunk> {
-        let size = self.sizes.next_from(size)?;
-        Some(Chunk { start: self.oldest[size] as usize, size })
+        self.best_number(size).map(|number| self.chunk(number))
     }
 
     /// The size of the largest chunk, 0 when there is none.
@@ -108,59 +129,151 @@ impl ArenaSizeToChunkSortedMap {
         self.sizes.last().unwrap_or(0)
     }
 
+    /// Number of chunks.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no chunks.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Bytes of bookkeeping reserved; what is never touched is not resident.
     pub fn reserved_bytes(&self) -> usize {
-        self.sizes.reserved_bytes() + size_of_val(&*self.oldest) + size_of_val(&*self.nodes)
+        self.sizes.reserved_bytes() + size_of_val(&*self.records) + size_of_val(&*self.left)
     }
 
-    /// [`insert`](Self::insert) for a chunk known to lie in the map and not to be in it.
-    #[inline]
-    pub(super) fn insert_new(&mut self, chunk: Chunk) {
-        let Chunk { start, size } = chunk;
-        // Places and sizes fit: a map spans at most MAX_GRANULES.
-        let (place, size32) = (start as u32, size as u32);
-        if self.sizes.contains(size) {
-            let oldest = self.oldest[size];
-            let newest = self.nodes[oldest as usize][OLDER];
-            self.nodes[start] = [oldest, newest, size32];
-            self.nodes[newest as usize][NEWER] = place;
-            self.nodes[oldest as usize][OLDER] = place;
-        } else {
-            self.sizes.insert(size);
-            self.oldest[size] = place;
-            self.nodes[start] = [place, place, size32];
-        }
+    /// The number of the best fit, as in [`best_fit`](Self::best_fit).
+    #[inline(always)]
+    pub(super) fn best_number(&self, size: usize) -> Option<usize> {
+        let bin = self.sizes.next_from(size)?;
+        Some(self.follow(bin, NEWER))
     }
 
-    /// [`remove`](Self::remove) for a chunk known to be in the map.
-    #[inline]
-    pub(super) fn remove_known(&mut self, chunk: Chunk) {
-        let Chunk { start, size } = chunk;
-        let [newer, older, _] = self.nodes[start];
-        self.nodes[start][SIZE] = 0;
-        if newer as usize == start {
-            self.sizes.remove(size);
-            return;
-        }
-        self.nodes[newer as usize][OLDER] = older;
-        self.nodes[older as usize][NEWER] = newer;
-        if self.oldest[size] as usize == start {
-            self.oldest[size] = newer;
-        }
+    /// The chunk of a number. Number 0 has no size.
+    #[inline(always)]
+    pub(super) fn chunk(&self, number: usize) -> Chunk {
+        let record = &self.records[number];
+        Chunk { start: record[PLACE] as usize, size: record[SIZE] as usize }
     }
+
+    /// Takes a chunk out, and leaves its number for another.
+    #[inline(always)]
+    pub(super) fn remove_number(&mut self, number: usize) {
+        self.unlink(number, self.chunk(number).size);
+        self.left[self.numbers_left] = number as u32;
+        self.numbers_left += 1;
+        self.len -= 1;
+    }
+
+    /// Makes the chunk of a number `rest` granules long, which is less than it was and more than 0; it
+    /// counts as the newest of that size.
+    #[inline(always)]
+    pub(super) fn shorten(&mut self, number: usize, chunk: Chunk, rest: usize) {
+        self.unlink(number, chunk.size);
+        self.link(number, Chunk { start: chunk.start, size: rest });
+    }
+
+    /// Adds `chunk` extended over two others, `before` and `behind`, by number, either or both of which
+    /// may be 0 for none; its number, which is that of `before` if there is one.
+    ///
+    /// Without branches on whether there are any: in an arena in use, that is as good as random.
+    #[inline(always)]
+    pub(super) fn insert_merged(
+        &mut self,
+        chunk: Chunk,
+        before: usize,
+        behind: usize,
+    ) -> (usize, Chunk) {
+        // Number 0 is a ring of its own and has no size: to take it out changes nothing.
+        let (size_before, size_behind) = (self.chunk(before).size, self.chunk(behind).size);
+        self.unlink(before, size_before);
+        self.unlink(behind, size_behind);
+        self.len = self.len + 1 - usize::from(before != 0) - usize::from(behind != 0);
+        let number = self.new_number(before, behind);
+        let merged = Chunk {
+            start: chunk.start - size_before,
+            size: size_before + chunk.size + size_behind,
+        };
+        self.link(number, merged);
+        (number, merged)
+    }
+
+    /// The number for a chunk into which the chunks of two numbers merge, either or both of which may be
+    /// 0: `before` if it is one, else `behind` if it is one, else a number that no chunk has. A number
+    /// that falls idle is left for another chunk.
+    #[inline(always)]
+    fn new_number(&mut self, before: usize, behind: usize) -> usize {
+        if self.numbers_left == 0 {
+            self.highest += 1;
+            self.left[0] = self.highest as u32;
+            self.numbers_left = 1;
+        }
+        let (some_before, some_behind) = (usize::from(before != 0), usize::from(behind != 0));
+        let top = self.left[self.numbers_left - 1] as usize;
+        // Written where it does no harm if `behind` is in use.
+        if let Some(place) = self.left.get_mut(self.numbers_left) {
+            *place = behind as u32;
+        }
+        self.numbers_left = self.numbers_left + (some_before & some_behind)
+            - usize::from(some_before | some_behind == 0);
+        let other = if some_behind != 0 { behind } else { top };
+        if some_before != 0 { before } else { other }
+    }
+
+    /// Puts a number, which is in no bin, last in the bin of its chunk.
+    #[inline(always)]
+    fn link(&mut self, number: usize, chunk: Chunk) {
+        let bin = chunk.size;
+        let newest = self.follow(bin, OLDER);
+        let (from_newest, to_bin) = (distance(newest, number), distance(number, bin));
+        self.records[number] =
+            [to_bin, from_newest.wrapping_neg(), chunk.start as u32, chunk.size as u32];
+        self.records[newest][NEWER] = from_newest;
+        self.records[bin][OLDER] = to_bin.wrapping_neg();
+        self.sizes.insert(bin);
+    }
+
+    /// Takes a number out of the bin for `size`.
+    #[inline(always)]
+    fn unlink(&mut self, number: usize, size: usize) {
+        let record = &self.records[number];
+        let newer = (number as u32).wrapping_add(record[NEWER]) as usize;
+        let older = (number as u32).wrapping_add(record[OLDER]) as usize;
+        let distance = distance(older, newer);
+        self.records[older][NEWER] = distance;
+        self.records[newer][OLDER] = distance.wrapping_neg();
+        // It was the only one if the bin was on both sides of it.
+        self.sizes.remove_if(size, newer == older);
+    }
+
+    /// The record next to one.
+    #[inline(always)]
+    fn follow(&self, record: usize, way: usize) -> usize {
+        (record as u32).wrapping_add(self.records[record][way]) as usize
+    }
+}
+
+/// From one record to another. Both fit: there are fewer than 2^32 records.
+#[inline(always)]
+fn distance(from: usize, to: usize) -> u32 {
+    (to as u32).wrapping_sub(from as u32)
 }
 
 /// The chunks of an [`ArenaSizeToChunkSortedMap`] that have at least a given size: smallest first,
 /// and oldest first among equals. Each step takes constant time.
 pub struct ArenaSizeToChunkSortedMapIterator<'a> {
     map: &'a ArenaSizeToChunkSortedMap,
-    next: Option<Chunk>,
+    /// The number of the next chunk.
+    next: Option<usize>,
 }
 
 impl<'a> ArenaSizeToChunkSortedMapIterator<'a> {
     /// Starts at the best fit for `size` granules.
     pub fn new(map: &'a ArenaSizeToChunkSortedMap, size: usize) -> Self {
-        Self { map, next: map.best_fit(size) }
+        Self { map, next: map.best_number(size) }
     }
 }
 
@@ -168,12 +281,13 @@ impl Iterator for ArenaSizeToChunkSortedMapIterator<'_> {
     type Item = Chunk;
 
     fn next(&mut self) -> Option<Chunk> {
-        let chunk = self.next?;
-        let newer = self.map.nodes[chunk.start][NEWER];
-        self.next = if newer == self.map.oldest[chunk.size] {
-            self.map.best_fit(chunk.size + 1)
+        let number = self.next?;
+        let chunk = self.map.chunk(number);
+        let newer = self.map.follow(number, NEWER);
+        self.next = if newer == chunk.size {
+            self.map.best_number(chunk.size + 1) // the ring is back at its bin
         } else {
-            Some(Chunk { start: newer as usize, size: chunk.size })
+            Some(newer)
         };
         Some(chunk)
     }

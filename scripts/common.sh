@@ -1,0 +1,63 @@
+# shellcheck shell=bash
+#
+# What the scripts share: where the project is, saying what happens, and what has
+# to be installed. Sourced, not run; the sourcing script sets `logs`.
+
+# Used by the scripts that source this file.
+# shellcheck disable=SC2034
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+say() { printf '%5ds  %s\n' "$SECONDS" "$*"; }
+die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
+
+# Processes to be stopped with the script.
+children=()
+cleanup() { if ((${#children[@]})); then kill "${children[@]}" 2>/dev/null || true; fi; }
+trap cleanup EXIT
+
+# step TITLE LOG COMMAND...: runs a long command into $logs/LOG.log, with a sign of
+# life every 15 seconds; a failure shows the end of the log and ends the run.
+step() {
+    local title=$1 log=${logs:?}/$2.log status=0
+    shift 2
+    say "$title"
+    (while sleep 15 >/dev/null; do say "  ... $(tail -c 300 "$log" | tr '\r' '\n' | grep -v '^$' | tail -n 1 | cut -c 1-90)"; done) &
+    local ticker=$!
+    children=("$ticker")
+    "$@" >"$log" 2>&1 </dev/null || status=$?
+    kill "$ticker" 2>/dev/null || true
+    wait "$ticker" 2>/dev/null || true
+    children=()
+    if ((status)); then
+        tail -n 60 "$log" >&2
+        die "failed with status $status: $title (all of it: $log)"
+    fi
+}
+
+header_found() { c++ -E -x c++ - >/dev/null 2>&1 <<<"#include <$1>"; }
+
+# need PACKAGE PROBE...: notes Debian's package as missing when the probe fails.
+missing=()
+need() {
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+
+# install_missing LIST: calls the function LIST, which notes what is missing, and
+# installs that; where that cannot be done, names it and ends.
+install_missing() {
+    command -v cargo >/dev/null || die "cargo is missing: install Rust 1.85 or newer (https://rustup.rs)"
+    missing=()
+    "$1"
+    if ((${#missing[@]})); then
+        if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+            # shellcheck disable=SC2016
+            step "installing ${missing[*]}" apt sh -c \
+                'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"' sh "${missing[@]}"
+            missing=()
+            "$1"
+        fi
+        ((${#missing[@]} == 0)) || die "missing packages (Debian's names): ${missing[*]}"
+    fi
+}
