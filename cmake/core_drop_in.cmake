@@ -60,7 +60,7 @@ function(bitcoin_support_locate include_var library_var)
     endif()
     set(candidates "${target_dir}/release/${file_name}")
     set(searched "${candidates}")
-    set(remedy "Build it with\n  cargo build --release --locked\nin ${checkout}")
+    set(remedy "Build it with\n  cargo build-c\nin ${checkout}")
   else()
     # <prefix>/share/bitcoin-support/cmake; the library's directory is lib,
     # lib64 or lib/<architecture>.

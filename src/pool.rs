@@ -89,8 +89,10 @@ struct State {
     locking_failed: Option<LockingFailed>,
     /// Called once, when the first arena has been mapped.
     on_first_arena: Option<fn()>,
-    /// Bytes that could not be locked when last tried. Only less than that is worth another try.
+    /// Bytes that could not be locked when last tried, and the limit then. Only less than that is worth
+    /// another try, or a higher limit.
     refused: usize,
+    refused_limit: usize,
     stats: PoolStats,
 }
 
@@ -148,6 +150,7 @@ impl LockedPool {
                 locking_failed: None,
                 on_first_arena,
                 refused: usize::MAX,
+                refused_limit: 0,
                 stats: PoolStats {
                     used: 0,
                     free: 0,
@@ -359,10 +362,10 @@ impl State {
     fn grow_locked(&mut self, need: usize) -> Option<usize> {
         let page = pages::page_size();
         let need = need.next_multiple_of(page);
-        if need >= self.refused {
+        let limit = pages::lock_limit();
+        if need >= self.refused && limit <= self.refused_limit {
             return None;
         }
-        let limit = pages::lock_limit();
         let mut size = LockedPool::ARENA_SIZE;
         if self.arenas.is_empty() && limit >= page {
             // The first arena is to be locked for certain, as far as the limit tells.
@@ -384,6 +387,7 @@ impl State {
             size = if (need..size).contains(&left) { left } else { round_down(size / 2, page) };
         }
         self.refused = need;
+        self.refused_limit = limit;
         self.count_lock_failure(refusal?);
         None
     }
@@ -423,13 +427,14 @@ impl State {
             }
         }
         let LockedAllocation { addr, locked } = allocator.allocate_locked(size)?;
-        if self.extents.overlaps(addr.addr().get(), size) {
+        // Pages beyond the end of the address space are none.
+        let mut keep = addr.addr().get().checked_add(size).is_some();
+        if keep && self.extents.overlaps(addr.addr().get(), size) {
             // The allocator gave memory that it gave before. To free it would take it from the
             // arena that has it.
             return None;
         }
-        let mut keep = true;
-        if !locked {
+        if keep && !locked {
             let error = LockError { errno: 0, limit: usize::MAX };
             self.count_lock_failure(error);
             keep = self.locking_failed.as_mut().is_none_or(|callback| callback(&error));
@@ -476,7 +481,7 @@ impl State {
         self.stats.chunks_free += chunks_free;
         self.stats.arenas += 1;
         if locked {
-            self.stats.locked += len;
+            self.stats.locked += total;
         }
         if let Some(hook) = self.on_first_arena.take() {
             hook();

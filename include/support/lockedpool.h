@@ -138,9 +138,9 @@ class LockedPool
 {
 public:
     /** Size of an arena, and of the largest chunk, in bytes. */
-    static const size_t ARENA_SIZE = BITCOIN_SUPPORT_ARENA_SIZE;
+    static constexpr size_t ARENA_SIZE = BITCOIN_SUPPORT_ARENA_SIZE;
     /** Alignment of chunks in bytes. */
-    static const size_t ARENA_ALIGN = BITCOIN_SUPPORT_ARENA_ALIGN;
+    static constexpr size_t ARENA_ALIGN = BITCOIN_SUPPORT_ARENA_ALIGN;
 
     /** Called, under the pool's lock, when an arena could not be locked: true to use it all the same,
      *  false to fail the allocation. */
@@ -155,6 +155,7 @@ public:
         size_t chunks_free;
     };
 
+    /** Takes over the allocator. What it or the callback throws arrives at the caller of alloc. */
     explicit LockedPool(std::unique_ptr<LockedPageAllocator> allocator, LockingFailed_Callback lf_cb_in = nullptr)
     {
         // The library owns the allocator from here on, also if this fails.
@@ -182,17 +183,13 @@ public:
     /** Allocates size bytes; nullptr when size is 0 or above ARENA_SIZE, or there is no memory. */
     void* alloc(size_t size)
     {
-        void* const chunk{bitcoin_support_locked_pool_alloc(pool, size)};
-        if (!chunk) RethrowPending();
-        return chunk;
+        return Carry([&] { return bitcoin_support_locked_pool_alloc(pool, size); });
     }
 
     /** Allocates size bytes aligned to alignment, a power of two. */
     void* alloc(size_t size, size_t alignment)
     {
-        void* const chunk{bitcoin_support_locked_pool_alloc_aligned(pool, size, alignment)};
-        if (!chunk) RethrowPending();
-        return chunk;
+        return Carry([&] { return bitcoin_support_locked_pool_alloc_aligned(pool, size, alignment); });
     }
 
     /** Frees a chunk; nullptr does nothing. Throws std::runtime_error on anything but a chunk. */
@@ -218,40 +215,62 @@ private:
     bitcoin_support_locked_pool* pool{nullptr};
     bool owned{true};
 
-    /** What a callback of the running call on this thread has thrown: an exception must not pass
-     *  through the library, so it waits here until the library has returned. */
-    static std::exception_ptr& Pending()
+    /** An exception must not pass through the library. What a callback throws waits here for the alloc
+     *  that this thread is in; null when it is in none, but in a function of bitcoin_support.h. */
+    static std::exception_ptr*& Waiting()
     {
-        static thread_local std::exception_ptr pending;
-        return pending;
+        static thread_local std::exception_ptr* waiting{nullptr};
+        return waiting;
     }
 
-    static void RethrowPending()
+    /** Throws what a callback has thrown while allocate ran and failed. */
+    template <typename Allocate>
+    void* Carry(Allocate allocate)
     {
-        if (Pending()) std::rethrow_exception(std::exchange(Pending(), nullptr));
+        if (!owned) return allocate(); // the shared pool has no callbacks in C++
+        std::exception_ptr thrown;
+        std::exception_ptr* const outer{std::exchange(Waiting(), &thrown)};
+        void* const chunk{allocate()};
+        Waiting() = outer;
+        if (!chunk && thrown) std::rethrow_exception(thrown);
+        return chunk;
+    }
+
+    /** Keeps the exception being handled. Callers in C see no more of it than that the call failed. */
+    static void Keep()
+    {
+        if (Waiting() && !*Waiting()) *Waiting() = std::current_exception();
     }
 
     static LockedPageAllocator& Allocator(void* context) { return *static_cast<LockedPageAllocator*>(context); }
 
     static void* AllocateLocked(void* context, size_t len, bool* locked) noexcept
     {
-        if (Pending()) return nullptr; // GetLimit has thrown in this call
+        if (Waiting() && *Waiting()) return nullptr; // GetLimit has thrown
         try {
             return Allocator(context).AllocateLocked(len, locked);
         } catch (...) {
-            Pending() = std::current_exception();
+            Keep();
             return nullptr;
         }
     }
 
-    static void FreeLocked(void* context, void* addr, size_t len) noexcept { Allocator(context).FreeLocked(addr, len); }
+    static void FreeLocked(void* context, void* addr, size_t len) noexcept
+    {
+        try {
+            Allocator(context).FreeLocked(addr, len);
+        } catch (...) {
+            if (!Waiting()) std::terminate(); // in a destructor, or below C: nobody can catch it
+            Keep();
+        }
+    }
 
     static size_t GetLimit(void* context) noexcept
     {
         try {
             return Allocator(context).GetLimit();
         } catch (...) {
-            Pending() = std::current_exception();
+            Keep();
             return 0;
         }
     }
@@ -263,7 +282,7 @@ private:
         try {
             return reinterpret_cast<LockingFailed_Callback>(context)();
         } catch (...) {
-            Pending() = std::current_exception();
+            Keep();
             return false;
         }
     }

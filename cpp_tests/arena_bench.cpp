@@ -1,0 +1,102 @@
+// Bitcoin Core's arena benchmark, on Core's arena and on ours, in one program and in turn, so that both
+// meet the same machine. Ours is called as C++ programs call it: through the header's class and the
+// shared library.
+//
+//   arena_bench [rounds]
+//
+// Prints the median time for one turn of the loop, what of it is the loop's own, and the ratios. The
+// arenas must have handed out the same chunks in the end (exit status 1 if not): both did the work.
+
+#include "arena_workload.h"
+#include "core_reference.h"
+
+#include <support/lockedpool.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+namespace {
+
+constexpr size_t TURNS{1'000'000};
+constexpr size_t REGION_SIZE{1 << 20};
+void* const REGION{reinterpret_cast<void*>(0x08000000)};
+
+/** The optimizer must believe that the value is used. */
+template <typename T>
+void Use(T value)
+{
+    __asm__ volatile(""
+                     :
+                     : "r"(value));
+}
+
+/** Takes the arena's place to time the loop alone: it has a chunk to give as often as an arena. */
+struct NoArena {
+    void* alloc(size_t size)
+    {
+        Use(size);
+        return REGION;
+    }
+    void free(void* ptr) { Use(ptr); }
+};
+
+template <typename Run>
+double NanosecondsPerTurn(Run run)
+{
+    const auto start{std::chrono::steady_clock::now()};
+    run();
+    const std::chrono::duration<double, std::nano> elapsed{std::chrono::steady_clock::now() - start};
+    return elapsed.count() / double{TURNS};
+}
+
+double Median(std::vector<double> values)
+{
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
+}
+
+} // namespace
+
+int main(int argc, char** argv)
+{
+    const size_t rounds{argc > 1 ? std::strtoul(argv[1], nullptr, 10) : 25};
+    if (rounds == 0) return 2;
+
+    core_reference::ArenaReference core_arena{REGION, REGION_SIZE, 16};
+    Arena our_arena{REGION, REGION_SIZE, 16};
+    NoArena no_arena;
+    ArenaWorkload core_work, our_work, no_work;
+    std::vector<double> core_times, our_times, no_times;
+    for (size_t round{0}; round < rounds; ++round) {
+        core_times.push_back(NanosecondsPerTurn([&] { core_arena.Run(core_work, TURNS); }));
+        our_times.push_back(NanosecondsPerTurn([&] { our_work.Run(our_arena, TURNS); }));
+        no_times.push_back(NanosecondsPerTurn([&] { no_work.Run(no_arena, TURNS); }));
+        if (core_work.Slots() != our_work.Slots()) {
+            std::printf("the arenas differ after %zu turns\n", (round + 1) * TURNS);
+            return EXIT_FAILURE;
+        }
+    }
+
+    // Once more over the same ground, every address: 64-bit FNV-1a.
+    uint64_t checksum{0xcbf29ce484222325};
+    size_t chunks{0};
+    Arena again{REGION, REGION_SIZE, 16};
+    ArenaWorkload again_work;
+    again_work.Run(again, rounds * TURNS, [&](void* chunk) {
+        checksum = (checksum ^ reinterpret_cast<uintptr_t>(chunk)) * 0x100000001b3;
+        ++chunks;
+    });
+
+    const double core{Median(core_times)}, ours{Median(our_times)}, loop{Median(no_times)};
+    std::printf("Core's arena benchmark, median of %zu rounds of %zu turns\n", rounds, TURNS);
+    std::printf("  Bitcoin Core     %8.2f ns/turn\n", core);
+    std::printf("  bitcoin-support  %8.2f ns/turn\n", ours);
+    std::printf("  the loop alone   %8.2f ns/turn\n", loop);
+    std::printf("  faster by a factor of %.2f, without the loop %.2f\n", core / ours, (core - loop) / (ours - loop));
+    std::printf("  same chunks in every slot after each round; %zu allocations, checksum of addresses %016llx\n", chunks,
+                static_cast<unsigned long long>(checksum));
+    return again_work.Slots() == our_work.Slots() ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,490 @@
+/* The C interface, from C99 and nothing else: every function of bitcoin_support.h does what the header
+ * says, null arguments included; a page allocator's destroy is called once whatever happens.
+ *
+ *   c_api_tests --list_content        names the cases
+ *   c_api_tests --run_test=<case>     runs one; without an argument all are run
+ */
+
+#include <bitcoin_support.h>
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int failures = 0;
+
+#define CHECK(condition)                                                         \
+    do {                                                                         \
+        if (!(condition)) {                                                      \
+            printf("%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition); \
+            ++failures;                                                          \
+        }                                                                        \
+    } while (0)
+
+#define BASE ((char*)0x08000000) /* nothing is mapped there */
+#define MIB ((size_t)1 << 20)
+
+static bool all_bytes_are(const unsigned char* bytes, size_t size, unsigned char value)
+{
+    size_t i;
+    for (i = 0; i < size; ++i) {
+        if (bytes[i] != value) return false;
+    }
+    return true;
+}
+
+/* ---- What a walk saw ---- */
+
+typedef struct {
+    void* chunks[8];
+    size_t sizes[8];
+    bool used[8];
+    int count;
+} walked;
+
+static void note_chunk(void* context, void* chunk, size_t size, bool used)
+{
+    walked* const seen = context;
+    if (seen->count < 8) {
+        seen->chunks[seen->count] = chunk;
+        seen->sizes[seen->count] = size;
+        seen->used[seen->count] = used;
+    }
+    ++seen->count;
+}
+
+/* ---- A page allocator that keeps count ---- */
+
+typedef struct {
+    int pages; /* that it has left */
+    bool lock;
+    size_t limit;
+    int allocated, freed, limit_asked, destroyed;
+    bool locked_was_false;
+    void* last_freed;
+    size_t last_len;
+} page_source;
+
+static void* source_allocate(void* context, size_t len, bool* locked)
+{
+    page_source* const source = context;
+    source->locked_was_false = !*locked;
+    source->last_len = len;
+    if (source->pages == 0) return NULL;
+    --source->pages;
+    if (source->lock) *locked = true;
+    return BASE + ((size_t)source->allocated++ << 24);
+}
+
+static void source_free(void* context, void* addr, size_t len)
+{
+    page_source* const source = context;
+    ++source->freed;
+    source->last_freed = addr;
+    source->last_len = len;
+}
+
+static size_t source_limit(void* context)
+{
+    page_source* const source = context;
+    ++source->limit_asked;
+    return source->limit;
+}
+
+static void source_destroy(void* context)
+{
+    page_source* const source = context;
+    ++source->destroyed;
+}
+
+static page_source make_source(int pages, bool lock)
+{
+    page_source source;
+    memset(&source, 0, sizeof(source));
+    source.pages = pages;
+    source.lock = lock;
+    source.limit = SIZE_MAX;
+    return source;
+}
+
+static bitcoin_support_page_allocator table_over(page_source* source)
+{
+    bitcoin_support_page_allocator table;
+    table.context = source;
+    table.allocate_locked = source_allocate;
+    table.free_locked = source_free;
+    table.get_limit = source_limit;
+    table.destroy = source_destroy;
+    return table;
+}
+
+static bitcoin_support_locked_pool* pool_over(page_source* source)
+{
+    const bitcoin_support_page_allocator table = table_over(source);
+    bitcoin_support_locked_pool* pool = NULL;
+    CHECK(bitcoin_support_locked_pool_create(&table, &pool) == BITCOIN_SUPPORT_OK);
+    CHECK(pool != NULL);
+    return pool;
+}
+
+/* ---- Cases ---- */
+
+static void version_and_abi(void)
+{
+    char version[64];
+    snprintf(version, sizeof(version), "%d.%d.%d", BITCOIN_SUPPORT_VERSION_MAJOR, BITCOIN_SUPPORT_VERSION_MINOR, BITCOIN_SUPPORT_VERSION_PATCH);
+    CHECK(strncmp(bitcoin_support_version(), version, strlen(version)) == 0);
+    CHECK(bitcoin_support_abi() == BITCOIN_SUPPORT_ABI);
+}
+
+static void status_names_and_messages(void)
+{
+    static const struct {
+        bitcoin_support_status status;
+        const char* name;
+    } table[] = {
+        {BITCOIN_SUPPORT_OK, "BITCOIN_SUPPORT_OK"},
+        {BITCOIN_SUPPORT_INVALID_FREE, "BITCOIN_SUPPORT_INVALID_FREE"},
+        {BITCOIN_SUPPORT_NOT_IN_POOL, "BITCOIN_SUPPORT_NOT_IN_POOL"},
+        {BITCOIN_SUPPORT_SIZE_MISMATCH, "BITCOIN_SUPPORT_SIZE_MISMATCH"},
+        {BITCOIN_SUPPORT_BAD_ALIGNMENT, "BITCOIN_SUPPORT_BAD_ALIGNMENT"},
+        {BITCOIN_SUPPORT_BAD_REGION, "BITCOIN_SUPPORT_BAD_REGION"},
+        {BITCOIN_SUPPORT_OUT_OF_MEMORY, "BITCOIN_SUPPORT_OUT_OF_MEMORY"},
+        {BITCOIN_SUPPORT_NULL_ARGUMENT, "BITCOIN_SUPPORT_NULL_ARGUMENT"},
+    };
+    const int count = (int)(sizeof(table) / sizeof(table[0]));
+    static const int strangers[] = {8, 9, -1, 1000, INT32_MAX, INT32_MIN};
+    int i, j;
+    for (i = 0; i < count; ++i) {
+        CHECK((int)table[i].status == i);
+        CHECK(strcmp(bitcoin_support_status_name(i), table[i].name) == 0);
+        for (j = 0; j < i; ++j) CHECK(strcmp(bitcoin_support_status_message(i), bitcoin_support_status_message(j)) != 0);
+        CHECK(strlen(bitcoin_support_status_message(i)) > 0);
+    }
+    for (i = 0; i < (int)(sizeof(strangers) / sizeof(strangers[0])); ++i) {
+        CHECK(strcmp(bitcoin_support_status_name(strangers[i]), "BITCOIN_SUPPORT_UNKNOWN") == 0);
+        CHECK(strlen(bitcoin_support_status_message(strangers[i])) > 0);
+    }
+    /* What programs written for Bitcoin Core match on. */
+    CHECK(strcmp(bitcoin_support_status_message(BITCOIN_SUPPORT_INVALID_FREE), "Arena: invalid or double free") == 0);
+    CHECK(strcmp(bitcoin_support_status_message(BITCOIN_SUPPORT_NOT_IN_POOL), "LockedPool: invalid address not pointing to any arena") == 0);
+}
+
+static void cleanse(void)
+{
+    unsigned char bytes[64];
+    memset(bytes, 0xa5, sizeof(bytes));
+    memory_cleanse(bytes + 1, 62);
+    CHECK(bytes[0] == 0xa5 && bytes[63] == 0xa5 && all_bytes_are(bytes + 1, 62, 0));
+    memory_cleanse(NULL, 0);
+}
+
+static void arena_life(void)
+{
+    bitcoin_support_arena* arena = NULL;
+    bitcoin_support_arena_stats stats;
+    walked seen;
+    void *a, *b, *c;
+    CHECK(bitcoin_support_arena_create(BASE, MIB, 16, &arena) == BITCOIN_SUPPORT_OK);
+    a = bitcoin_support_arena_alloc(arena, 1000);
+    b = bitcoin_support_arena_alloc(arena, 1);
+    c = bitcoin_support_arena_alloc_aligned(arena, 100, 4096);
+    CHECK(a == BASE + MIB - 1008);
+    CHECK(b == BASE + MIB - 1024);
+    CHECK(c == BASE + MIB - 4096);
+    CHECK(bitcoin_support_arena_alloc(arena, 0) == NULL);
+    CHECK(bitcoin_support_arena_alloc(arena, SIZE_MAX) == NULL);
+    CHECK(bitcoin_support_arena_alloc_aligned(arena, 16, 24) == NULL);
+    CHECK(bitcoin_support_arena_alloc_aligned(arena, 16, 0) == NULL);
+    CHECK(bitcoin_support_arena_contains(arena, a));
+    CHECK(bitcoin_support_arena_contains(arena, BASE));
+    CHECK(!bitcoin_support_arena_contains(arena, BASE + MIB));
+    CHECK(!bitcoin_support_arena_contains(arena, BASE - 1));
+    CHECK(!bitcoin_support_arena_contains(arena, NULL));
+
+    stats = bitcoin_support_arena_get_stats(arena);
+    CHECK(stats.used == 1008 + 16 + 112 && stats.used + stats.free == stats.total && stats.total == MIB);
+    CHECK(stats.chunks_used == 3 && stats.chunks_free == 2);
+
+    memset(&seen, 0, sizeof(seen));
+    bitcoin_support_arena_walk(arena, note_chunk, &seen);
+    CHECK(seen.count == 5);
+    CHECK(seen.chunks[0] == c && seen.sizes[0] == 112 && seen.used[0]);
+    CHECK(seen.chunks[1] == b && seen.chunks[2] == a);
+    CHECK(seen.chunks[3] == BASE && seen.sizes[3] == MIB - 4096 && !seen.used[3]);
+    CHECK(!seen.used[4]);
+
+    CHECK(bitcoin_support_arena_free(arena, NULL) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_arena_free(arena, BASE + 8) == BITCOIN_SUPPORT_INVALID_FREE);
+    CHECK(bitcoin_support_arena_free_sized(arena, NULL, 5, 7) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_arena_free_sized(arena, c, 128, 4096) == BITCOIN_SUPPORT_SIZE_MISMATCH);
+    CHECK(bitcoin_support_arena_free_sized(arena, c, 100, 4096) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_arena_free_sized(arena, c, 100, 4096) == BITCOIN_SUPPORT_INVALID_FREE);
+    CHECK(bitcoin_support_arena_free(arena, b) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_arena_free(arena, b) == BITCOIN_SUPPORT_INVALID_FREE);
+    CHECK(bitcoin_support_arena_free(arena, a) == BITCOIN_SUPPORT_OK);
+    stats = bitcoin_support_arena_get_stats(arena);
+    CHECK(stats.used == 0 && stats.chunks_used == 0 && stats.chunks_free == 1);
+    bitcoin_support_arena_destroy(arena);
+}
+
+static void arena_creation_failures(void)
+{
+    bitcoin_support_arena* const untouched = (bitcoin_support_arena*)(void*)&failures;
+    bitcoin_support_arena* arena = untouched;
+    CHECK(bitcoin_support_arena_create(BASE, MIB, 0, &arena) == BITCOIN_SUPPORT_BAD_ALIGNMENT);
+    CHECK(bitcoin_support_arena_create(BASE, MIB, 12, &arena) == BITCOIN_SUPPORT_BAD_ALIGNMENT);
+    CHECK(bitcoin_support_arena_create(NULL, MIB, 16, &arena) == BITCOIN_SUPPORT_BAD_REGION);
+    CHECK(bitcoin_support_arena_create(BASE, SIZE_MAX, 16, &arena) == BITCOIN_SUPPORT_BAD_REGION);
+    CHECK(bitcoin_support_arena_create(BASE, (size_t)1 << 50, 1, &arena) == BITCOIN_SUPPORT_OUT_OF_MEMORY);
+    CHECK(bitcoin_support_arena_create(BASE, MIB, 16, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(arena == untouched); /* outputs are written on success only */
+}
+
+static void arena_null_arguments(void)
+{
+    bitcoin_support_arena* arena = NULL;
+    const bitcoin_support_arena_stats stats = bitcoin_support_arena_get_stats(NULL);
+    walked seen;
+    memset(&seen, 0, sizeof(seen));
+    CHECK(stats.used + stats.free + stats.total + stats.chunks_used + stats.chunks_free == 0);
+    CHECK(bitcoin_support_arena_alloc(NULL, 16) == NULL);
+    CHECK(bitcoin_support_arena_alloc_aligned(NULL, 16, 16) == NULL);
+    CHECK(bitcoin_support_arena_free(NULL, BASE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_arena_free(NULL, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_arena_free_sized(NULL, BASE, 16, 16) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(!bitcoin_support_arena_contains(NULL, BASE));
+    bitcoin_support_arena_walk(NULL, note_chunk, &seen);
+    CHECK(seen.count == 0);
+    bitcoin_support_arena_destroy(NULL);
+
+    CHECK(bitcoin_support_arena_create(BASE, MIB, 16, &arena) == BITCOIN_SUPPORT_OK);
+    bitcoin_support_arena_walk(arena, NULL, NULL);
+    bitcoin_support_arena_destroy(arena);
+}
+
+static void pool_over_a_table(void)
+{
+    page_source source = make_source(2, true);
+    bitcoin_support_locked_pool* const pool = pool_over(&source);
+    bitcoin_support_locked_pool_stats stats;
+    walked seen;
+    void *a, *b;
+    CHECK(source.allocated == 0 && source.limit_asked == 0);
+    CHECK(bitcoin_support_locked_pool_alloc(pool, 0) == NULL);
+    CHECK(bitcoin_support_locked_pool_alloc(pool, BITCOIN_SUPPORT_ARENA_SIZE + 1) == NULL);
+    CHECK(bitcoin_support_locked_pool_alloc_aligned(pool, 16, 3) == NULL);
+    CHECK(source.allocated == 0);
+
+    a = bitcoin_support_locked_pool_alloc(pool, BITCOIN_SUPPORT_ARENA_SIZE);
+    CHECK(a == BASE && source.last_len == BITCOIN_SUPPORT_ARENA_SIZE && source.locked_was_false && source.limit_asked == 1);
+    b = bitcoin_support_locked_pool_alloc_aligned(pool, 100, 1024);
+    CHECK(b != NULL && (uintptr_t)b % 1024 == 0);
+    CHECK(bitcoin_support_locked_pool_alloc(pool, BITCOIN_SUPPORT_ARENA_SIZE) == NULL); /* no pages are left */
+
+    stats = bitcoin_support_locked_pool_get_stats(pool);
+    CHECK(stats.arenas == 2 && stats.total == 2 * BITCOIN_SUPPORT_ARENA_SIZE && stats.locked == stats.total);
+    CHECK(stats.used == BITCOIN_SUPPORT_ARENA_SIZE + 112 && stats.used + stats.free == stats.total && stats.peak_used == stats.used);
+    CHECK(stats.chunks_used == 2 && stats.chunks_free == 2);
+    CHECK(stats.lock_failures == 0 && stats.last_lock_error == 0 && stats.last_lock_limit == SIZE_MAX);
+
+    memset(&seen, 0, sizeof(seen));
+    bitcoin_support_locked_pool_walk(pool, note_chunk, &seen);
+    CHECK(seen.count == 4 && seen.chunks[0] == a && seen.used[0] && seen.sizes[0] == BITCOIN_SUPPORT_ARENA_SIZE && seen.chunks[1] == b);
+    bitcoin_support_locked_pool_walk(pool, NULL, NULL);
+
+    CHECK(bitcoin_support_locked_pool_free(pool, NULL) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_locked_pool_free(pool, &source) == BITCOIN_SUPPORT_NOT_IN_POOL);
+    CHECK(bitcoin_support_locked_pool_free(pool, (char*)a + 16) == BITCOIN_SUPPORT_INVALID_FREE);
+    CHECK(bitcoin_support_locked_pool_free(pool, a) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_locked_pool_free(pool, a) == BITCOIN_SUPPORT_INVALID_FREE);
+    CHECK(bitcoin_support_locked_pool_free_sized(pool, NULL, 1, 1) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_locked_pool_free_sized(pool, &source, 1, 1) == BITCOIN_SUPPORT_NOT_IN_POOL);
+    CHECK(bitcoin_support_locked_pool_free_sized(pool, (char*)b + 16, 1, 1) == BITCOIN_SUPPORT_INVALID_FREE);
+    CHECK(bitcoin_support_locked_pool_free_sized(pool, b, 113, 1024) == BITCOIN_SUPPORT_SIZE_MISMATCH);
+    CHECK(bitcoin_support_locked_pool_free_sized(pool, b, 100, 1024) == BITCOIN_SUPPORT_OK);
+
+    CHECK(source.freed == 0 && source.destroyed == 0);
+    bitcoin_support_locked_pool_destroy(pool);
+    CHECK(source.freed == 2 && source.destroyed == 1);
+}
+
+static void pool_destroyed_with_chunks_in_use(void)
+{
+    page_source source = make_source(3, true);
+    bitcoin_support_locked_pool* const pool = pool_over(&source);
+    CHECK(bitcoin_support_locked_pool_alloc(pool, 16) == BASE + BITCOIN_SUPPORT_ARENA_SIZE - 16);
+    bitcoin_support_locked_pool_destroy(pool);
+    CHECK(source.freed == 1 && source.last_freed == BASE && source.last_len == BITCOIN_SUPPORT_ARENA_SIZE && source.destroyed == 1);
+}
+
+static void table_is_copied_and_destroy_may_be_null(void)
+{
+    page_source source = make_source(1, true);
+    bitcoin_support_page_allocator table = table_over(&source);
+    bitcoin_support_locked_pool* pool = NULL;
+    table.destroy = NULL;
+    CHECK(bitcoin_support_locked_pool_create(&table, &pool) == BITCOIN_SUPPORT_OK);
+    memset(&table, 0, sizeof(table));
+    CHECK(bitcoin_support_locked_pool_alloc(pool, 16) != NULL);
+    bitcoin_support_locked_pool_destroy(pool);
+    CHECK(source.freed == 1 && source.destroyed == 0);
+}
+
+static void destroy_is_called_once_on_failure(void)
+{
+    bitcoin_support_locked_pool* const untouched = (bitcoin_support_locked_pool*)(void*)&failures;
+    bitcoin_support_locked_pool* pool = untouched;
+    int missing;
+    for (missing = 0; missing < 3; ++missing) {
+        page_source source = make_source(1, true);
+        bitcoin_support_page_allocator table = table_over(&source);
+        if (missing == 0) table.allocate_locked = NULL;
+        if (missing == 1) table.free_locked = NULL;
+        if (missing == 2) table.get_limit = NULL;
+        CHECK(bitcoin_support_locked_pool_create(&table, &pool) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+        CHECK(pool == untouched);
+        CHECK(source.destroyed == 1 && source.freed == 0 && source.allocated == 0);
+    }
+    {
+        page_source source = make_source(1, true);
+        const bitcoin_support_page_allocator table = table_over(&source);
+        CHECK(bitcoin_support_locked_pool_create(&table, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+        CHECK(source.destroyed == 1);
+    }
+    CHECK(bitcoin_support_locked_pool_create(NULL, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+}
+
+typedef struct {
+    bool answer;
+    int calls;
+    int error;
+    size_t limit;
+} decision;
+
+static bool decide(void* context, int error, size_t limit)
+{
+    decision* const d = context;
+    ++d->calls;
+    d->error = error;
+    d->limit = limit;
+    return d->answer;
+}
+
+static void locking_failed_callback(void)
+{
+    page_source source = make_source(5, false);
+    bitcoin_support_locked_pool* const pool = pool_over(&source);
+    decision first = {false, 0, -1, 0}, second = {true, 0, -1, 0};
+    bitcoin_support_locked_pool_stats stats;
+    CHECK(bitcoin_support_locked_pool_set_locking_failed(pool, decide, &first) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_locked_pool_alloc(pool, 16) == NULL);
+    CHECK(first.calls == 1 && first.error == 0 && first.limit == SIZE_MAX);
+    CHECK(source.freed == 1 && source.last_freed == BASE);
+
+    CHECK(bitcoin_support_locked_pool_set_locking_failed(pool, decide, &second) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_locked_pool_alloc(pool, 16) != NULL);
+    CHECK(first.calls == 1 && second.calls == 1);
+
+    CHECK(bitcoin_support_locked_pool_set_locking_failed(pool, NULL, NULL) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_locked_pool_alloc(pool, BITCOIN_SUPPORT_ARENA_SIZE) != NULL);
+    CHECK(second.calls == 1);
+    stats = bitcoin_support_locked_pool_get_stats(pool);
+    CHECK(stats.lock_failures == 3 && stats.locked == 0 && stats.arenas == 2);
+    bitcoin_support_locked_pool_destroy(pool);
+    CHECK(source.freed == 3 && source.destroyed == 1);
+}
+
+static void pool_over_own_pages(void)
+{
+    bitcoin_support_locked_pool* pool = NULL;
+    bitcoin_support_locked_pool_stats stats;
+    unsigned char* chunk;
+    CHECK(bitcoin_support_locked_pool_create(NULL, &pool) == BITCOIN_SUPPORT_OK);
+    stats = bitcoin_support_locked_pool_get_stats(pool);
+    CHECK(stats.total == 0 && stats.arenas == 0);
+    chunk = bitcoin_support_locked_pool_alloc(pool, 100);
+    CHECK(chunk != NULL && all_bytes_are(chunk, 112, 0));
+    memset(chunk, 0xa5, 112);
+    CHECK(bitcoin_support_locked_pool_free_sized(pool, chunk, 200, 16) == BITCOIN_SUPPORT_SIZE_MISMATCH);
+    CHECK(all_bytes_are(chunk, 112, 0xa5));
+    CHECK(bitcoin_support_locked_pool_free_sized(pool, chunk, 100, 16) == BITCOIN_SUPPORT_OK);
+    CHECK(all_bytes_are(chunk, 112, 0));
+    stats = bitcoin_support_locked_pool_get_stats(pool);
+    CHECK(stats.used == 0 && stats.peak_used == 112 && stats.total == BITCOIN_SUPPORT_ARENA_SIZE);
+    bitcoin_support_locked_pool_destroy(pool);
+}
+
+static void process_wide_pool(void)
+{
+    bitcoin_support_locked_pool* const pool = bitcoin_support_locked_pool_instance();
+    void* chunk;
+    CHECK(pool != NULL && pool == bitcoin_support_locked_pool_instance());
+    chunk = bitcoin_support_locked_pool_alloc(pool, 16);
+    CHECK(chunk != NULL && (uintptr_t)chunk % BITCOIN_SUPPORT_ARENA_ALIGN == 0);
+    CHECK(bitcoin_support_locked_pool_free(pool, chunk) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_locked_pool_free(pool, chunk) == BITCOIN_SUPPORT_INVALID_FREE);
+}
+
+static void pool_null_arguments(void)
+{
+    const bitcoin_support_locked_pool_stats stats = bitcoin_support_locked_pool_get_stats(NULL);
+    walked seen;
+    memset(&seen, 0, sizeof(seen));
+    CHECK(stats.used + stats.free + stats.total + stats.locked + stats.chunks_used + stats.chunks_free == 0);
+    CHECK(stats.arenas + stats.peak_used + stats.lock_failures == 0 && stats.last_lock_error == 0);
+    CHECK(bitcoin_support_locked_pool_alloc(NULL, 16) == NULL);
+    CHECK(bitcoin_support_locked_pool_alloc_aligned(NULL, 16, 16) == NULL);
+    CHECK(bitcoin_support_locked_pool_free(NULL, BASE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_locked_pool_free(NULL, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_locked_pool_free_sized(NULL, BASE, 16, 16) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_locked_pool_set_locking_failed(NULL, decide, &seen) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_locked_pool_set_locking_failed(NULL, NULL, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    bitcoin_support_locked_pool_walk(NULL, note_chunk, &seen);
+    CHECK(seen.count == 0);
+    bitcoin_support_locked_pool_destroy(NULL);
+}
+
+/* ---- The runner ---- */
+
+static const struct {
+    const char* name;
+    void (*run)(void);
+} cases[] = {
+    {"version_and_abi", version_and_abi},
+    {"status_names_and_messages", status_names_and_messages},
+    {"cleanse", cleanse},
+    {"arena_life", arena_life},
+    {"arena_creation_failures", arena_creation_failures},
+    {"arena_null_arguments", arena_null_arguments},
+    {"pool_over_a_table", pool_over_a_table},
+    {"pool_destroyed_with_chunks_in_use", pool_destroyed_with_chunks_in_use},
+    {"table_is_copied_and_destroy_may_be_null", table_is_copied_and_destroy_may_be_null},
+    {"destroy_is_called_once_on_failure", destroy_is_called_once_on_failure},
+    {"locking_failed_callback", locking_failed_callback},
+    {"pool_over_own_pages", pool_over_own_pages},
+    {"process_wide_pool", process_wide_pool},
+    {"pool_null_arguments", pool_null_arguments},
+};
+
+int main(int argc, char** argv)
+{
+    const char* const prefix = "--run_test=";
+    const bool list = argc > 1 && strcmp(argv[1], "--list_content") == 0;
+    const char* const wanted = argc > 1 && strncmp(argv[1], prefix, strlen(prefix)) == 0 ? argv[1] + strlen(prefix) : NULL;
+    int ran = 0;
+    size_t i;
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); ++i) {
+        if (list) {
+            printf("%s*\n", cases[i].name);
+            continue;
+        }
+        if (wanted != NULL && strcmp(wanted, cases[i].name) != 0) continue;
+        cases[i].run();
+        ++ran;
+    }
+    if (list) return 0;
+    printf("%d cases, %d failed checks\n", ran, failures);
+    return ran > 0 && failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,433 @@
+// When the system refuses: the Nth call of every function that the library asks for memory or
+// protection fails, for every N until none is left to fail, once and from then on. No call crashes,
+// loses memory or mappings, or leaves figures that do not add up; what fails says so, and what needs
+// nothing from the system goes on working.
+//
+// This program is linked with the static library and --wrap, so that the library's calls (and this
+// file's, but not the C++ runtime's) arrive here first.
+//
+// One refusal is an exception. munmap takes memory away; when it fails, and fails again without the
+// guard pages, the library's knowledge of its own pages is wrong, and it ends the process.
+
+#include "test_util.h"
+
+#include <support/allocators/secure.h>
+
+#include <boost/test/unit_test.hpp>
+
+#include <cerrno>
+#include <memory>
+#include <new>
+#include <sys/mman.h>
+
+using namespace test;
+
+namespace {
+
+enum Call { MMAP,
+            MPROTECT,
+            MLOCK,
+            MADVISE,
+            MUNMAP,
+            HEAP,
+            CALLS };
+const char* const NAMES[CALLS]{"mmap", "mprotect", "mlock", "madvise", "munmap", "the heap"};
+
+/** Which calls fail: of one kind, the nth since the last reset, or all from there on. */
+struct Faults {
+    bool armed{false};
+    Call kind{CALLS};
+    size_t first{0};
+    size_t last{0};
+    size_t calls[CALLS]{};
+    bool any_failed{false};
+
+    /** Counts a call, and says whether it is to fail. */
+    bool Fails(Call call)
+    {
+        if (!armed) return false;
+        const size_t n{++calls[call]};
+        const bool fails{call == kind && n >= first && n <= last};
+        any_failed = any_failed || fails;
+        return fails;
+    }
+};
+Faults g_faults;
+
+/** Blocks of the heap that are allocated and not freed again while faults are armed. */
+long g_heap_blocks{0};
+/** The last range that munmap refused to unmap. */
+uintptr_t g_refused_start{0};
+size_t g_refused_size{0};
+
+} // namespace
+
+extern "C" {
+void* __real_mmap(void*, size_t, int, int, int, off_t);
+int __real_munmap(void*, size_t);
+int __real_mprotect(void*, size_t, int);
+int __real_mlock(const void*, size_t);
+int __real_madvise(void*, size_t, int);
+void* __real_malloc(size_t);
+void* __real_calloc(size_t, size_t);
+void* __real_realloc(void*, size_t);
+int __real_posix_memalign(void**, size_t, size_t);
+void __real_free(void*);
+
+void* __wrap_mmap(void* addr, size_t len, int prot, int flags, int fd, off_t offset)
+{
+    if (!g_faults.Fails(MMAP)) return __real_mmap(addr, len, prot, flags, fd, offset);
+    errno = ENOMEM;
+    return MAP_FAILED;
+}
+int __wrap_munmap(void* addr, size_t len)
+{
+    if (!g_faults.Fails(MUNMAP)) return __real_munmap(addr, len);
+    g_refused_start = Number(addr);
+    g_refused_size = len;
+    errno = ENOMEM;
+    return -1;
+}
+int __wrap_mprotect(void* addr, size_t len, int prot)
+{
+    if (!g_faults.Fails(MPROTECT)) return __real_mprotect(addr, len, prot);
+    errno = ENOMEM;
+    return -1;
+}
+int __wrap_mlock(const void* addr, size_t len)
+{
+    if (!g_faults.Fails(MLOCK)) return __real_mlock(addr, len);
+    errno = EAGAIN;
+    return -1;
+}
+int __wrap_madvise(void* addr, size_t len, int advice)
+{
+    if (!g_faults.Fails(MADVISE)) return __real_madvise(addr, len, advice);
+    errno = EINVAL;
+    return -1;
+}
+void* __wrap_malloc(size_t size)
+{
+    if (g_faults.Fails(HEAP)) return nullptr;
+    g_heap_blocks += g_faults.armed;
+    return __real_malloc(size);
+}
+void* __wrap_calloc(size_t count, size_t size)
+{
+    if (g_faults.Fails(HEAP)) return nullptr;
+    g_heap_blocks += g_faults.armed;
+    return __real_calloc(count, size);
+}
+void* __wrap_realloc(void* block, size_t size)
+{
+    if (g_faults.Fails(HEAP)) return nullptr;
+    g_heap_blocks += g_faults.armed && !block;
+    return __real_realloc(block, size);
+}
+int __wrap_posix_memalign(void** block, size_t alignment, size_t size)
+{
+    if (g_faults.Fails(HEAP)) return ENOMEM;
+    g_heap_blocks += g_faults.armed;
+    return __real_posix_memalign(block, alignment, size);
+}
+void __wrap_free(void* block)
+{
+    g_heap_blocks -= g_faults.armed && block;
+    __real_free(block);
+}
+} // extern "C"
+
+namespace {
+
+constexpr size_t ARENA{LockedPool::ARENA_SIZE};
+constexpr size_t FOREVER{SIZE_MAX};
+
+/** How a run of the scenario below went. */
+struct Outcome {
+    size_t failed_creations{0};
+    size_t failed_allocations{0};
+    size_t successes{0};
+    /** The first thing that was not as it should be; no text is made while faults are armed. */
+    const char* problem{nullptr};
+
+    void Expect(bool holds, const char* what)
+    {
+        if (!holds && !problem) problem = what;
+    }
+};
+
+/** One life of an arena and of a pool over own pages, with all that may fail in it. */
+Outcome Live()
+{
+    Outcome outcome;
+    bitcoin_support_arena* arena{nullptr};
+    const auto arena_status{bitcoin_support_arena_create(Address(SYNTHETIC_BASE), 1 << 16, 16, &arena)};
+    if (arena_status == BITCOIN_SUPPORT_OK) {
+        void* const chunk{bitcoin_support_arena_alloc(arena, 100)};
+        void* const aligned{bitcoin_support_arena_alloc_aligned(arena, 100, 4096)};
+        outcome.Expect(chunk && aligned, "an arena that was made needs nothing from the system");
+        outcome.Expect(bitcoin_support_arena_free(arena, chunk) == BITCOIN_SUPPORT_OK, "a chunk of an arena cannot be freed");
+    } else {
+        outcome.Expect(arena_status == BITCOIN_SUPPORT_OUT_OF_MEMORY && !arena, "an arena cannot be made for another reason than memory");
+        ++outcome.failed_creations;
+    }
+    bitcoin_support_arena_destroy(arena);
+
+    bitcoin_support_locked_pool* pool{nullptr};
+    const auto pool_status{bitcoin_support_locked_pool_create(nullptr, &pool)};
+    if (pool_status != BITCOIN_SUPPORT_OK) {
+        outcome.Expect(pool_status == BITCOIN_SUPPORT_OUT_OF_MEMORY && !pool, "a pool cannot be made for another reason than memory");
+        ++outcome.failed_creations;
+        return outcome;
+    }
+    int context{0};
+    const auto callback_status{bitcoin_support_locked_pool_set_locking_failed(
+        pool, [](void* calls, int, size_t) { return ++*static_cast<int*>(calls), true; }, &context)};
+    outcome.failed_creations += callback_status == BITCOIN_SUPPORT_OUT_OF_MEMORY;
+
+    // More arenas than the tables have room for at first.
+    constexpr size_t CHUNKS{24};
+    constexpr size_t CHUNK_SIZE{ARENA / 2 - 100};
+    unsigned char* chunks[CHUNKS]{};
+    size_t held{0};
+    for (size_t i{0}; i < CHUNKS; ++i) {
+        chunks[i] = static_cast<unsigned char*>(bitcoin_support_locked_pool_alloc(pool, CHUNK_SIZE));
+        if (chunks[i]) {
+            std::memset(chunks[i], static_cast<int>(i + 1), CHUNK_SIZE);
+            ++held;
+        } else {
+            ++outcome.failed_allocations;
+        }
+        const auto stats{bitcoin_support_locked_pool_get_stats(pool)};
+        outcome.Expect(stats.chunks_used == held && stats.used == held * ((CHUNK_SIZE + 15) / 16 * 16), "a failure is in the figures");
+        outcome.Expect(stats.used + stats.free == stats.total && stats.locked <= stats.total, "figures do not add up");
+        outcome.Expect(stats.chunks_free <= stats.arenas + stats.chunks_used, "there are free chunks in no arena");
+    }
+    outcome.successes = held;
+    for (size_t i{0}; i < CHUNKS; ++i) {
+        if (!chunks[i]) continue;
+        outcome.Expect(AllBytesAre(chunks[i], CHUNK_SIZE, static_cast<unsigned char>(i + 1)), "a chunk lost its bytes");
+        outcome.Expect(bitcoin_support_locked_pool_free(pool, chunks[i]) == BITCOIN_SUPPORT_OK, "a chunk cannot be freed");
+        outcome.Expect(AllBytesAre(chunks[i], CHUNK_SIZE, 0), "a chunk was not wiped");
+        outcome.Expect(bitcoin_support_locked_pool_free(pool, chunks[i]) == BITCOIN_SUPPORT_INVALID_FREE, "a chunk was freed twice");
+    }
+    outcome.Expect(bitcoin_support_locked_pool_get_stats(pool).used == 0, "something is left in the pool");
+    bitcoin_support_locked_pool_destroy(pool);
+    return outcome;
+}
+
+/** Runs the scenario with the calls number first to last of a kind failing. */
+Outcome LiveWithout(Call kind, size_t first, size_t last)
+{
+    const size_t mappings{MappingCount()};
+    g_heap_blocks = 0;
+    g_faults = Faults{};
+    g_faults.kind = kind;
+    g_faults.first = first;
+    g_faults.last = last;
+    g_faults.armed = true;
+    Outcome outcome{Live()};
+    g_faults.armed = false;
+    outcome.Expect(g_heap_blocks == 0, "blocks of the heap are lost");
+    // AddressSanitizer and valgrind map memory for themselves as they please.
+    if (!SANITIZED && !UnderValgrind()) outcome.Expect(MappingCount() == mappings, "mappings are lost");
+    return outcome;
+}
+
+/** Every call of a kind fails, one after another: alone, and with all that follow. Returns how many
+ *  there were. Some kinds the caller never notices. */
+size_t FailEach(Call kind, bool noticed)
+{
+    Live(); // the process's own first-time expenses
+    for (size_t n{1};; ++n) {
+        const Outcome alone{LiveWithout(kind, n, n)};
+        const bool any_failed{g_faults.any_failed};
+        const size_t price{alone.failed_creations + alone.failed_allocations};
+        BOOST_CHECK_MESSAGE(!alone.problem, NAMES[kind] << " fails at call " << n << ": " << alone.problem);
+        // At most one call of the caller's fails with it; the next works again.
+        BOOST_CHECK_MESSAGE(price <= (any_failed && noticed ? 1U : 0U), NAMES[kind] << " fails at call " << n << ", and " << price << " of the caller's");
+        if (!any_failed) {
+            BOOST_CHECK_EQUAL(alone.successes, 24U);
+            BOOST_TEST_MESSAGE(NAMES[kind] << ": each of " << n - 1 << " calls has failed, alone and with all that follow");
+            return n - 1;
+        }
+        const Outcome from_there_on{LiveWithout(kind, n, FOREVER)};
+        BOOST_CHECK_MESSAGE(!from_there_on.problem, NAMES[kind] << " fails from call " << n << " on: " << from_there_on.problem);
+        BOOST_CHECK_EQUAL(from_there_on.failed_creations + from_there_on.failed_allocations > 0, noticed);
+    }
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(faults)
+
+BOOST_AUTO_TEST_CASE(mmap_fails)
+{
+    BOOST_CHECK_EQUAL(FailEach(MMAP, true), 12U); // one for each arena
+    BOOST_CHECK_EQUAL(LiveWithout(MMAP, 1, FOREVER).successes, 0U);
+}
+
+BOOST_AUTO_TEST_CASE(mprotect_fails)
+{
+    BOOST_CHECK_EQUAL(FailEach(MPROTECT, true), 12U);
+    BOOST_CHECK_EQUAL(LiveWithout(MPROTECT, 1, FOREVER).successes, 0U);
+}
+
+BOOST_AUTO_TEST_CASE(mlock_fails)
+{
+    // The pool makes do with smaller arenas and, as the callback agrees, with unlocked ones.
+    BOOST_CHECK_GE(FailEach(MLOCK, false), 12U);
+    const Outcome none{LiveWithout(MLOCK, 1, FOREVER)};
+    BOOST_CHECK(!none.problem);
+    BOOST_CHECK_EQUAL(none.successes, 24U);
+}
+
+BOOST_AUTO_TEST_CASE(madvise_fails)
+{
+    BOOST_CHECK_GE(FailEach(MADVISE, false), 12U);
+    BOOST_CHECK_EQUAL(LiveWithout(MADVISE, 1, FOREVER).successes, 24U);
+}
+
+BOOST_AUTO_TEST_CASE(the_heap_fails)
+{
+    BOOST_CHECK_GE(FailEach(HEAP, true), 14U);
+    const Outcome none{LiveWithout(HEAP, 1, FOREVER)};
+    BOOST_CHECK(!none.problem);
+    BOOST_CHECK_EQUAL(none.failed_creations, 2U);
+}
+
+BOOST_AUTO_TEST_CASE(cpp_classes_throw_and_leak_nothing)
+{
+    // What the C++ runtime allocates for itself is not ours to fail: only the library's calls are.
+    for (size_t n{1}; n < 100; ++n) {
+        g_faults = Faults{};
+        g_faults.kind = HEAP;
+        g_faults.first = g_faults.last = n;
+        MockPages::Journal journal;
+        size_t thrown{0}, failed{0};
+        try {
+            g_heap_blocks = 0;
+            g_faults.armed = true;
+            Arena arena{Address(SYNTHETIC_BASE), 1 << 16, 16};
+        } catch (const std::bad_alloc&) {
+            ++thrown;
+        }
+        g_faults.armed = false;
+        BOOST_CHECK_EQUAL(g_heap_blocks, 0);
+
+        auto pages{std::make_unique<MockPages>(journal, 2, 2)};
+        journal.live.reserve(2);
+        try {
+            g_faults.armed = true;
+            LockedPool pool{std::move(pages), [] { return true; }};
+            if (!pool.alloc(ARENA)) ++failed;
+            if (!pool.alloc(ARENA)) ++failed;
+        } catch (const std::bad_alloc&) {
+            ++thrown;
+        }
+        g_faults.armed = false;
+        BOOST_CHECK_EQUAL(g_heap_blocks, 0);
+        BOOST_CHECK(journal.destroyed && journal.live.empty() && !journal.freed_other_than_allocated);
+        BOOST_CHECK_EQUAL(thrown + failed, g_faults.any_failed ? 1U : 0U);
+        if (!g_faults.any_failed) {
+            BOOST_CHECK_GT(n, 5U);
+            return;
+        }
+    }
+    BOOST_ERROR("calls do not come to an end");
+}
+
+BOOST_AUTO_TEST_CASE(the_process_wide_pool_recovers)
+{
+    // Its state outlives a scenario, so each gets a process of its own.
+    struct Report {
+        bool any_failed, threw, recovered;
+    };
+    const auto allocate_without{[](Call kind, size_t first, size_t last) {
+        const auto child{RunInChild<Report>([=](Report& report) {
+            g_faults = Faults{};
+            g_faults.kind = kind;
+            g_faults.first = first;
+            g_faults.last = last;
+            secure_allocator<char> allocator;
+            g_faults.armed = true;
+            try {
+                allocator.deallocate(allocator.allocate(100), 100);
+            } catch (const std::bad_alloc&) {
+                report.threw = true;
+            }
+            g_faults.armed = false;
+            report.any_failed = g_faults.any_failed;
+            allocator.deallocate(allocator.allocate(100), 100);
+            report.recovered = LockedPoolManager::Instance().stats().used == 0 && LockedPoolManager::Instance().details().arenas == 1;
+        })};
+        BOOST_CHECK_EQUAL(child.status, 0);
+        BOOST_CHECK(child.report.recovered);
+        return child.report;
+    }};
+    for (const Call kind : {MMAP, MPROTECT, HEAP}) {
+        size_t n{1};
+        while (allocate_without(kind, n, n).any_failed) {
+            BOOST_CHECK(allocate_without(kind, n, FOREVER).threw);
+            ++n;
+        }
+        BOOST_CHECK_GT(n, 1U);
+        BOOST_CHECK(!allocate_without(kind, n, n).threw);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(munmap_fails_once)
+{
+    // It may when the process has as many mappings as it may have. The pages go, the guards stay.
+    const size_t page{static_cast<size_t>(sysconf(_SC_PAGESIZE))};
+    const size_t calls{(LiveWithout(MUNMAP, 0, 0), g_faults.calls[MUNMAP])};
+    BOOST_CHECK_EQUAL(calls, 12U);
+    for (size_t n{1}; n <= calls; ++n) {
+        const Outcome outcome{[&] {
+            g_faults = Faults{};
+            g_faults.kind = MUNMAP;
+            g_faults.first = g_faults.last = n;
+            g_faults.armed = true;
+            const Outcome result{Live()};
+            g_faults.armed = false;
+            return result;
+        }()};
+        BOOST_CHECK(!outcome.problem);
+        BOOST_CHECK_EQUAL(outcome.successes, 24U);
+        BOOST_REQUIRE(g_faults.any_failed);
+        BOOST_CHECK_EQUAL(g_refused_size, ARENA + 2 * page);
+        unsigned char resident;
+        const auto mapped{[&](uintptr_t address) { return mincore(Address(address), page, &resident) == 0; }};
+        BOOST_CHECK(mapped(g_refused_start) && mapped(g_refused_start + page + ARENA));
+        for (size_t at{page}; at <= ARENA; at += page) BOOST_CHECK(!mapped(g_refused_start + at));
+        __real_munmap(Address(g_refused_start), page);
+        __real_munmap(Address(g_refused_start + page + ARENA), page);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(munmap_fails_twice)
+{
+    struct Nothing {
+    };
+    const auto live_without_munmap{[](Call also, size_t first_unmapped) {
+        return RunInChild<Nothing>([=](Nothing&) {
+            g_faults = Faults{};
+            if (also == MPROTECT) {
+                // A mapping that cannot be made accessible has to go again at once.
+                g_faults.kind = MPROTECT;
+                g_faults.first = g_faults.last = 1;
+            } else {
+                g_faults.kind = MUNMAP;
+                g_faults.first = first_unmapped;
+                g_faults.last = FOREVER;
+            }
+            g_faults.armed = true;
+            Live();
+        });
+    }};
+    BOOST_CHECK(live_without_munmap(MUNMAP, 1).Killed(SIGABRT));
+    BOOST_CHECK(live_without_munmap(MUNMAP, 5).Killed(SIGABRT));
+    BOOST_CHECK_EQUAL(live_without_munmap(MPROTECT, 1).status, 0); // the control
+}
+
+BOOST_AUTO_TEST_SUITE_END()

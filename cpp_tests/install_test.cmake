@@ -1,0 +1,176 @@
+# The library as others get it: installed, moved, or as a part of their own build. The
+# example programs are built on it in each of these ways, and run.
+#
+# Run by cmake -P. Variables: STEP, SOURCE_DIR, BUILD_DIR, WORK_DIR, LIBDIR, GENERATOR,
+# C_COMPILER, CXX_COMPILER, PKG_CONFIG, VERSION, ABI.
+
+set(prefix "${WORK_DIR}/prefix")
+
+function(run)
+  execute_process(COMMAND ${ARGV} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT result EQUAL 0)
+    list(JOIN ARGV " " command)
+    message(FATAL_ERROR "${command}\n${output}\nresult: ${result}")
+  endif()
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+# Runs an example and looks at what it says.
+function(run_example program)
+  run(${ARGV})
+  if(NOT output MATCHES "locked|swapped")
+    message(FATAL_ERROR "${ARGV}: ${output}")
+  endif()
+  message(STATUS "${program}: ${output}")
+endfunction()
+
+function(install_to prefix)
+  file(REMOVE_RECURSE "${prefix}")
+  run("${CMAKE_COMMAND}" --install "${BUILD_DIR}" --prefix "${prefix}")
+endfunction()
+
+function(configure_and_build source binary)
+  file(REMOVE_RECURSE "${binary}")
+  run("${CMAKE_COMMAND}" -S "${source}" -B "${binary}" -G "${GENERATOR}" -DCMAKE_BUILD_TYPE=Release
+    "-DCMAKE_C_COMPILER=${C_COMPILER}" "-DCMAKE_CXX_COMPILER=${CXX_COMPILER}" ${ARGN})
+  run("${CMAKE_COMMAND}" --build "${binary}")
+endfunction()
+
+# Builds the examples by find_package on an installation.
+function(consume_package prefix binary)
+  configure_and_build("${SOURCE_DIR}/examples" "${binary}" "-DCMAKE_PREFIX_PATH=${prefix}")
+  foreach(program keep_secret_c keep_secret_cpp keep_secret_c_static keep_secret_cpp_static)
+    run_example("${binary}/${program}")
+  endforeach()
+  file(STRINGS "${binary}/CMakeCache.txt" found REGEX "^bitcoin_support_DIR:")
+  if(NOT found MATCHES "=${prefix}/")
+    message(FATAL_ERROR "another installation was found: ${found}")
+  endif()
+endfunction()
+
+# Builds the examples by pkg-config on an installation, shared and entirely static.
+function(consume_pkg_config prefix binary)
+  file(REMOVE_RECURSE "${binary}")
+  file(MAKE_DIRECTORY "${binary}")
+  set(ENV{PKG_CONFIG_PATH} "${prefix}/${LIBDIR}/pkgconfig")
+  foreach(kind shared static)
+    set(link_option "")
+    set(pkg_option "")
+    set(environment "LD_LIBRARY_PATH=${prefix}/${LIBDIR}")
+    if(kind STREQUAL "static")
+      set(link_option -static)
+      set(pkg_option --static)
+      set(environment --unset=LD_LIBRARY_PATH)
+    endif()
+    run("${PKG_CONFIG}" ${pkg_option} --cflags --libs bitcoin_support)
+    string(STRIP "${output}" flags)
+    message(STATUS "pkg-config ${pkg_option}: ${flags}")
+    separate_arguments(flags UNIX_COMMAND "${flags}")
+    run("${C_COMPILER}" -std=c99 "${SOURCE_DIR}/examples/c/keep_secret.c" ${link_option} ${flags} -o "${binary}/c_${kind}")
+    run("${CXX_COMPILER}" -std=c++17 "${SOURCE_DIR}/examples/cpp/keep_secret.cpp" ${link_option} ${flags} -o "${binary}/cpp_${kind}")
+    foreach(language c cpp)
+      run_example("${CMAKE_COMMAND}" -E env ${environment} "${binary}/${language}_${kind}")
+    endforeach()
+  endforeach()
+  run("${PKG_CONFIG}" --modversion bitcoin_support)
+  if(NOT output MATCHES "^${VERSION}")
+    message(FATAL_ERROR "pkg-config says version ${output}")
+  endif()
+endfunction()
+
+if(STEP STREQUAL "install")
+  install_to("${prefix}")
+  foreach(file
+      include/bitcoin-support/bitcoin_support.h
+      include/bitcoin-support/support/cleanse.h
+      include/bitcoin-support/support/lockedpool.h
+      include/bitcoin-support/support/allocators/secure.h
+      include/bitcoin-support/support/allocators/zeroafterfree.h
+      share/bitcoin-support/cmake/core_drop_in.cmake
+      share/doc/bitcoin-support/LICENSE
+      "${LIBDIR}/libbitcoin_support.a"
+      "${LIBDIR}/libbitcoin_support.so.${VERSION}")
+    if(NOT EXISTS "${prefix}/${file}" OR IS_SYMLINK "${prefix}/${file}")
+      message(FATAL_ERROR "${file} is not there")
+    endif()
+  endforeach()
+  foreach(link "libbitcoin_support.so libbitcoin_support.so.${ABI}" "libbitcoin_support.so.${ABI} libbitcoin_support.so.${VERSION}")
+    string(REPLACE " " ";" link "${link}")
+    list(GET link 0 from)
+    list(GET link 1 to)
+    file(READ_SYMLINK "${prefix}/${LIBDIR}/${from}" target)
+    if(NOT target STREQUAL to)
+      message(FATAL_ERROR "${from} points to ${target}")
+    endif()
+  endforeach()
+
+elseif(STEP STREQUAL "find_package")
+  consume_package("${prefix}" "${WORK_DIR}/find_package")
+
+elseif(STEP STREQUAL "pkg_config")
+  consume_pkg_config("${prefix}" "${WORK_DIR}/pkg_config")
+
+elseif(STEP STREQUAL "moved")
+  # Installed in one place, then taken to another.
+  set(first "${WORK_DIR}/installed_here")
+  set(second "${WORK_DIR}/moved/over there")
+  install_to("${first}")
+  file(REMOVE_RECURSE "${WORK_DIR}/moved")
+  file(MAKE_DIRECTORY "${WORK_DIR}/moved")
+  file(RENAME "${first}" "${second}")
+  file(GLOB_RECURSE files "${second}/*.cmake" "${second}/*.pc" "${second}/*.h")
+  foreach(file IN LISTS files)
+    file(READ "${file}" text)
+    foreach(path "${first}" "${SOURCE_DIR}" "${BUILD_DIR}")
+      string(FIND "${text}" "${path}" at)
+      if(NOT at EQUAL -1)
+        message(FATAL_ERROR "${file} names ${path}")
+      endif()
+    endforeach()
+  endforeach()
+  consume_package("${second}" "${WORK_DIR}/moved/find_package")
+  # The directory's name has a space in it, which pkg-config quotes for a shell.
+  consume_pkg_config("${second}" "${WORK_DIR}/moved/pkg_config")
+
+elseif(STEP STREQUAL "version")
+  set(project "${WORK_DIR}/version")
+  file(WRITE "${project}/CMakeLists.txt" [[
+cmake_minimum_required(VERSION 3.22)
+project(version LANGUAGES C)
+find_package(bitcoin_support ${WANTED} REQUIRED)
+]])
+  foreach(wanted "${VERSION}" 99)
+    file(REMOVE_RECURSE "${project}/build")
+    execute_process(COMMAND "${CMAKE_COMMAND}" -S "${project}" -B "${project}/build" -G "${GENERATOR}"
+        "-DCMAKE_C_COMPILER=${C_COMPILER}" "-DCMAKE_PREFIX_PATH=${prefix}" "-DWANTED=${wanted}"
+      RESULT_VARIABLE result OUTPUT_QUIET ERROR_VARIABLE error)
+    if(wanted STREQUAL VERSION AND NOT result EQUAL 0)
+      message(FATAL_ERROR "version ${wanted} is not found: ${error}")
+    elseif(NOT wanted STREQUAL VERSION AND result EQUAL 0)
+      message(FATAL_ERROR "version ${wanted} is found")
+    endif()
+  endforeach()
+
+elseif(STEP STREQUAL "add_subdirectory")
+  set(project "${WORK_DIR}/add_subdirectory")
+  file(WRITE "${project}/CMakeLists.txt" [[
+cmake_minimum_required(VERSION 3.22)
+project(wallet LANGUAGES C CXX)
+include(FetchContent)
+FetchContent_Declare(bitcoin_support SOURCE_DIR "${BITCOIN_SUPPORT_SOURCE_DIR}")
+FetchContent_MakeAvailable(bitcoin_support)
+get_property(targets DIRECTORY "${BITCOIN_SUPPORT_SOURCE_DIR}" PROPERTY BUILDSYSTEM_TARGETS)
+get_property(subdirectories DIRECTORY "${BITCOIN_SUPPORT_SOURCE_DIR}" PROPERTY SUBDIRECTORIES)
+if(NOT targets STREQUAL "bitcoin_support_cargo" OR subdirectories)
+  message(FATAL_ERROR "a part of a larger build brings more than the library: ${targets} ${subdirectories}")
+endif()
+add_subdirectory("${BITCOIN_SUPPORT_SOURCE_DIR}/examples" examples)
+]])
+  configure_and_build("${project}" "${project}/build" "-DBITCOIN_SUPPORT_SOURCE_DIR=${SOURCE_DIR}")
+  foreach(program keep_secret_c keep_secret_cpp keep_secret_c_static keep_secret_cpp_static)
+    run_example("${project}/build/examples/${program}")
+  endforeach()
+
+else()
+  message(FATAL_ERROR "no step ${STEP}")
+endif()

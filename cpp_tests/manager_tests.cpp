@@ -1,0 +1,188 @@
+// LockedPoolManager: one pool for C++ and C in a process, to be used before main, after it, and by
+// thread-local objects; what it still holds when the process ends is wiped, without harm to those who
+// come later.
+//
+// This program itself uses the pool before and after main: what goes wrong there ends it with a
+// status of its own (see Die).
+
+#include "test_util.h"
+
+#include <support/allocators/secure.h>
+
+#include <boost/test/unit_test.hpp>
+
+#include <memory>
+#include <stdexcept>
+#include <thread>
+
+using namespace test;
+
+namespace {
+
+constexpr size_t SIZE{64};
+constexpr unsigned char MARK{0xa5};
+
+[[noreturn]] void Die(const char* what)
+{
+    std::fprintf(stderr, "outside main: %s\n", what);
+    _exit(70);
+}
+
+/** Where a child process that is about to exit tells what happens after main. */
+int g_diary{-1};
+void Write(const char* line)
+{
+    if (g_diary >= 0 && write(g_diary, line, std::strlen(line)) < 0) Die("no diary");
+}
+
+/** A chunk of the process-wide pool, with a mark in it. */
+class Holder
+{
+public:
+    explicit Holder(const char* name_in)
+        : name{name_in}, chunk{static_cast<unsigned char*>(LockedPoolManager::Instance().alloc(SIZE))}
+    {
+        if (!chunk) Die("no memory");
+        std::memset(chunk, MARK, SIZE);
+    }
+    ~Holder()
+    {
+        if (!AllBytesAre(chunk, SIZE, MARK)) Die("bytes were lost");
+        LockedPoolManager::Instance().free(chunk);
+        if (!AllBytesAre(chunk, SIZE, 0)) Die("bytes were not wiped");
+        Write(name);
+    }
+    Holder(const Holder&) = delete;
+    Holder& operator=(const Holder&) = delete;
+
+    const char* name;
+    unsigned char* chunk;
+};
+
+/** Never freed: what the wipe at the end of the process is for. */
+unsigned char* g_forgotten{nullptr};
+
+/** Registered before the pool's first allocation, and so run after the pool's own exit handler. */
+void AfterTheWipe()
+{
+    if (!AllBytesAre(g_forgotten, SIZE, 0)) Die("a secret outlived the process's exit handlers");
+    // The pool still works.
+    void* const late{LockedPoolManager::Instance().alloc(SIZE)};
+    if (!late) Die("no memory after the wipe");
+    LockedPoolManager::Instance().free(late);
+    LockedPoolManager::Instance().free(g_forgotten);
+    Write("wiped\n");
+}
+
+// From here on before main, in this order.
+const bool g_registered{std::atexit(&AfterTheWipe) == 0};
+const bool g_empty_at_first{LockedPoolManager::Instance().details().arenas == 0};
+Holder g_holder{"static\n"};
+const bool g_forgot{(g_forgotten = static_cast<unsigned char*>(bitcoin_support_locked_pool_alloc(bitcoin_support_locked_pool_instance(), SIZE)),
+                     std::memset(g_forgotten, MARK, SIZE), true)};
+const SecureString g_string(100, 'x');
+
+/** The text that a child has written to the diary by the time it is gone. */
+template <typename Body>
+std::string DiaryOfChild(Body body, int& status)
+{
+    int ends[2];
+    BOOST_REQUIRE_EQUAL(pipe(ends), 0);
+    struct Nothing {
+    };
+    const auto child{RunInChild<Nothing>(
+        [&](Nothing&) {
+            close(ends[0]);
+            g_diary = ends[1];
+            body();
+        },
+        [](int code) { std::exit(code); })};
+    close(ends[1]);
+    std::string text;
+    char buffer[256];
+    for (ssize_t n; (n = read(ends[0], buffer, sizeof(buffer))) > 0;) text.append(buffer, static_cast<size_t>(n));
+    close(ends[0]);
+    status = child.status;
+    return text;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(manager)
+
+BOOST_AUTO_TEST_CASE(one_instance_for_all_threads)
+{
+    LockedPoolManager* const here{&LockedPoolManager::Instance()};
+    LockedPoolManager* there[4]{};
+    std::vector<std::thread> threads;
+    for (auto& instance : there) threads.emplace_back([&instance] { instance = &LockedPoolManager::Instance(); });
+    for (auto& thread : threads) thread.join();
+    for (auto* const instance : there) BOOST_CHECK_EQUAL(instance, here);
+}
+
+BOOST_AUTO_TEST_CASE(cpp_and_c_share_it)
+{
+    LockedPoolManager& manager{LockedPoolManager::Instance()};
+    bitcoin_support_locked_pool* const pool{bitcoin_support_locked_pool_instance()};
+    BOOST_CHECK_EQUAL(manager.handle(), pool);
+
+    const auto before{bitcoin_support_locked_pool_get_stats(pool)};
+    void* const from_cpp{manager.alloc(100)};
+    void* const from_c{bitcoin_support_locked_pool_alloc(pool, 100)};
+    BOOST_CHECK_EQUAL(manager.stats().used, before.used + 224);
+    BOOST_CHECK_EQUAL(bitcoin_support_locked_pool_get_stats(pool).chunks_used, before.chunks_used + 2);
+    BOOST_CHECK_EQUAL(bitcoin_support_locked_pool_free(pool, from_cpp), BITCOIN_SUPPORT_OK);
+    manager.free(from_c);
+    BOOST_CHECK_EQUAL(bitcoin_support_locked_pool_free(pool, from_c), BITCOIN_SUPPORT_INVALID_FREE);
+    BOOST_CHECK_THROW(manager.free(from_cpp), std::runtime_error);
+    BOOST_CHECK_EQUAL(manager.stats().used, before.used);
+}
+
+BOOST_AUTO_TEST_CASE(works_before_main)
+{
+    BOOST_CHECK(g_registered);
+    BOOST_CHECK(g_empty_at_first);
+    BOOST_CHECK(g_forgot);
+    BOOST_CHECK(AllBytesAre(g_holder.chunk, SIZE, MARK));
+    BOOST_CHECK(g_string == SecureString(100, 'x'));
+    BOOST_CHECK_GE(LockedPoolManager::Instance().stats().chunks_used, 3U);
+}
+
+BOOST_AUTO_TEST_CASE(works_after_main_and_wipes_what_is_left)
+{
+    int status;
+    const std::string diary{DiaryOfChild(
+        [] {
+            thread_local Holder in_main_thread{"thread-local of the main thread\n"};
+            static Holder in_function{"static in a function\n"};
+            std::thread{[] {
+                thread_local Holder in_thread{"thread-local\n"};
+                Write(in_thread.chunk ? "in the thread\n" : "");
+            }}.join();
+            Write(in_main_thread.chunk && in_function.chunk ? "exit\n" : "");
+        },
+        status)};
+    BOOST_CHECK_EQUAL(status, 0);
+    BOOST_CHECK_EQUAL(diary, "in the thread\nthread-local\nexit\nthread-local of the main thread\nstatic in a function\nstatic\nwiped\n");
+}
+
+BOOST_AUTO_TEST_CASE(exit_from_within_another_thread_wipes_as_well)
+{
+    int status;
+    const std::string diary{DiaryOfChild([] { std::thread{[] { std::exit(0); }}.join(); }, status)};
+    BOOST_CHECK_EQUAL(status, 0);
+    BOOST_CHECK_EQUAL(diary, "static\nwiped\n");
+}
+
+BOOST_AUTO_TEST_CASE(what_is_not_wiped_is_seen)
+{
+    // The control: with _exit no handler runs, and there is nothing in the diary.
+    int status;
+    const std::string diary{DiaryOfChild([] { _exit(0); }, status)};
+    BOOST_CHECK_EQUAL(status, 0);
+    BOOST_CHECK_EQUAL(diary, "");
+    // And the forgotten secret is there as long as the process lives.
+    BOOST_CHECK(AllBytesAre(g_forgotten, SIZE, MARK));
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,201 @@
+// What the test programs share: a look at this process from the kernel's side, code run in a child
+// process, pages of a test's own making.
+
+#ifndef BITCOIN_SUPPORT_CPP_TESTS_TEST_UTIL_H
+#define BITCOIN_SUPPORT_CPP_TESTS_TEST_UTIL_H
+
+#include <support/lockedpool.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <sys/wait.h>
+#include <type_traits>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+/** Leaves a test that cannot do its work here. CTest reads the line and counts the test as skipped. */
+#define SKIP_TEST(reason)                       \
+    do {                                        \
+        std::printf("skipped: %s\n", (reason)); \
+        return;                                 \
+    } while (false)
+
+namespace test {
+
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool SANITIZED{true};
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+constexpr bool SANITIZED{true};
+#else
+constexpr bool SANITIZED{false};
+#endif
+#else
+constexpr bool SANITIZED{false};
+#endif
+
+/** Set by the CTest entries that run under valgrind. */
+inline bool UnderValgrind() { return std::getenv("BITCOIN_SUPPORT_UNDER_VALGRIND") != nullptr; }
+
+/** The addresses that Core's tests use: nothing is mapped there. */
+constexpr uintptr_t SYNTHETIC_BASE{0x08000000};
+
+inline void* Address(uintptr_t number) { return reinterpret_cast<void*>(number); }
+inline uintptr_t Number(const void* address) { return reinterpret_cast<uintptr_t>(address); }
+
+/** Bytes that the kernel says are locked in this process. */
+inline size_t KernelLockedBytes()
+{
+    std::ifstream status{"/proc/self/status"};
+    for (std::string line; std::getline(status, line);) {
+        if (line.rfind("VmLck:", 0) == 0) return std::strtoul(line.c_str() + 6, nullptr, 10) * 1024;
+    }
+    std::abort();
+}
+
+/** The number of mappings of this process. */
+inline size_t MappingCount()
+{
+    std::ifstream maps{"/proc/self/maps"};
+    size_t count{0};
+    for (std::string line; std::getline(maps, line);) ++count;
+    return count;
+}
+
+inline bool AllBytesAre(const void* memory, size_t size, unsigned char value)
+{
+    const auto* const bytes{static_cast<const unsigned char*>(memory)};
+    return std::all_of(bytes, bytes + size, [&](unsigned char byte) { return byte == value; });
+}
+
+/** splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): the
+ *  same numbers on every machine. */
+class Random
+{
+public:
+    explicit Random(uint64_t seed) : state{seed} {}
+
+    uint64_t Next()
+    {
+        state += 0x9e3779b97f4a7c15;
+        uint64_t z{state};
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+        return z ^ (z >> 31);
+    }
+
+    /** A number below bound, which is not 0. */
+    size_t Below(size_t bound) { return static_cast<size_t>(Next() % bound); }
+
+private:
+    uint64_t state;
+};
+
+/** What became of a child process, and what it has reported. */
+template <typename Report>
+struct Child {
+    /** As from waitpid. */
+    int status{0};
+    /** The child came to its end and its report through the pipe. */
+    bool reported{false};
+    Report report{};
+
+    bool Killed(int signal) const { return WIFSIGNALED(status) && WTERMSIG(status) == signal; }
+};
+
+/** Runs body(report) in a child process. leave(0) ends the child when body returns: without exit
+ *  handlers, unless told otherwise. */
+template <typename Report, typename Body>
+Child<Report> RunInChild(Body body, void (*leave)(int) = &_exit)
+{
+    static_assert(std::is_trivially_copyable<Report>::value, "a report goes through a pipe");
+    int pipe_ends[2];
+    if (pipe(pipe_ends) != 0) std::abort();
+    std::fflush(nullptr);
+    const pid_t pid{fork()};
+    if (pid < 0) std::abort();
+    if (pid == 0) {
+        // Boost.Test would turn a signal into a failed check and go on.
+        for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP}) std::signal(signal, SIG_DFL);
+        Report report{};
+        try {
+            body(report);
+        } catch (...) {
+            _exit(99);
+        }
+        if (write(pipe_ends[1], &report, sizeof(report)) != static_cast<ssize_t>(sizeof(report))) _exit(98);
+        leave(0);
+    }
+    close(pipe_ends[1]);
+    Child<Report> child;
+    child.reported = read(pipe_ends[0], &child.report, sizeof(child.report)) == static_cast<ssize_t>(sizeof(child.report));
+    close(pipe_ends[0]);
+    while (waitpid(pid, &child.status, 0) != pid) {
+    }
+    return child;
+}
+
+/** Pages at addresses where nothing is mapped, 16 MiB apart, like those of Core's own tests. What it
+ *  is asked for is written down in a journal that outlives it. */
+class MockPages : public LockedPageAllocator
+{
+public:
+    struct Journal {
+        size_t limit_asked{0};
+        size_t allocated{0};
+        std::vector<std::pair<uintptr_t, size_t>> live;
+        bool destroyed{false};
+        bool freed_other_than_allocated{false};
+    };
+
+    MockPages(Journal& journal_in, size_t pages_in, size_t locked_in, size_t limit_in = SIZE_MAX)
+        : journal{journal_in}, pages{pages_in}, locked{locked_in}, limit{limit_in}
+    {
+    }
+    ~MockPages() override { journal.destroyed = true; }
+
+    void* AllocateLocked(size_t len, bool* lockingSuccess) override
+    {
+        *lockingSuccess = false;
+        if (journal.allocated == pages) return nullptr;
+        const uintptr_t address{SYNTHETIC_BASE + (journal.allocated << 24)};
+        *lockingSuccess = journal.allocated < locked;
+        ++journal.allocated;
+        journal.live.emplace_back(address, len);
+        return Address(address);
+    }
+
+    void FreeLocked(void* addr, size_t len) override
+    {
+        const auto it{std::find(journal.live.begin(), journal.live.end(), std::make_pair(Number(addr), len))};
+        if (it == journal.live.end()) {
+            journal.freed_other_than_allocated = true;
+        } else {
+            journal.live.erase(it);
+        }
+    }
+
+    size_t GetLimit() override
+    {
+        ++journal.limit_asked;
+        return limit;
+    }
+
+private:
+    Journal& journal;
+    size_t pages;
+    size_t locked;
+    size_t limit;
+};
+
+} // namespace test
+
+#endif // BITCOIN_SUPPORT_CPP_TESTS_TEST_UTIL_H

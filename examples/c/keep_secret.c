@@ -1,0 +1,31 @@
+/* Keeps a key in locked memory, says whether it is locked, and gives the memory back wiped. */
+
+#include <bitcoin_support.h>
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+int main(void)
+{
+    bitcoin_support_locked_pool* pool = bitcoin_support_locked_pool_instance();
+    unsigned char* key = bitcoin_support_locked_pool_alloc(pool, 32);
+    if (key == NULL || getentropy(key, 32) != 0) {
+        perror("cannot make a key");
+        return 1;
+    }
+
+    bitcoin_support_locked_pool_stats stats = bitcoin_support_locked_pool_get_stats(pool);
+    if (stats.locked == stats.total) {
+        printf("the key is locked into memory, like all %zu bytes of the pool\n", stats.locked);
+    } else {
+        printf("the key may be swapped to disk: %zu of %zu bytes are locked, the limit is %zu (%s)\n",
+               stats.locked, stats.total, stats.last_lock_limit, strerror(stats.last_lock_error));
+    }
+
+    bitcoin_support_status status = bitcoin_support_locked_pool_free(pool, key);
+    printf("freeing it: %s\n", bitcoin_support_status_message(status));
+    status = bitcoin_support_locked_pool_free(pool, key);
+    printf("freeing it again: %s\n", bitcoin_support_status_message(status));
+    return 0;
+}
