@@ -18,6 +18,7 @@ use unix as os;
 pub use unix::PosixLockedPageAllocator;
 
 use crate::cleanse::memory_cleanse;
+use bytemuck::Zeroable;
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
@@ -130,6 +131,8 @@ pub struct LockedPages {
     lock: Result<(), LockError>,
     /// Error number of the first protection besides locking that was refused.
     advice: Result<(), i32>,
+    /// Whether the pages lie in an [`AddressRange`], to which they return.
+    reserved: bool,
 }
 
 // SAFETY: the mapping is owned by this value alone and is valid in every thread of the process.
@@ -156,17 +159,19 @@ impl LockedPages {
     /// # Errors
     /// The outer one when the pages cannot be mapped, the inner one when they cannot be locked.
     pub fn new_locked(len: usize) -> Result<Result<Self, LockError>, MapError> {
-        let pages = Self::map(len)?;
-        Ok(match pages.try_lock() {
-            Ok(()) => Ok(pages),
+        Ok(Self::map(len)?.if_locked())
+    }
+
+    /// Locks the pages, which nobody has written to; gives them up if that fails.
+    fn if_locked(self) -> Result<Self, LockError> {
+        match self.try_lock() {
+            Ok(()) => Ok(self),
             Err(error) => {
-                // Nothing was written to these pages. Wiping them would make them resident first.
-                let pages = ManuallyDrop::new(pages);
-                // SAFETY: mapped above, handed to nobody, and not dropped.
-                unsafe { os::unmap_guarded(pages.addr, pages.len) };
+                // To wipe untouched pages would make them resident first.
+                ManuallyDrop::new(self).unmap();
                 Err(error)
             }
-        })
+        }
     }
 
     /// Maps `len` bytes, rounded up, with every protection but locking: before it, so that no page
@@ -179,12 +184,31 @@ impl LockedPages {
         let len = padded.ok_or_else(|| MapError(io::ErrorKind::InvalidInput.into()))?;
         let addr = os::map_guarded(len).map_err(MapError)?;
         let advice = os::keep_private(addr, len).map_err(|error| errno_of(&error));
-        Ok(Self { addr, len, lock: Ok(()), advice })
+        Ok(Self { addr, len, lock: Ok(()), advice, reserved: false })
+    }
+
+    /// Gives the mapping back to the system, or to its range. The last thing that happens to it.
+    fn unmap(&mut self) {
+        if self.reserved {
+            // SAFETY: the pages lie in an address range that is kept for the life of the process,
+            // and nothing can use them after their owner.
+            unsafe { os::make_inaccessible(self.addr, self.len) };
+        } else {
+            // SAFETY: this is the owner of a mapping of `len` bytes made by `map_guarded`, and
+            // nothing can use it after its owner.
+            unsafe { os::unmap_guarded(self.addr, self.len) };
+        }
     }
 
     fn try_lock(&self) -> Result<(), LockError> {
         os::lock(self.addr, self.len)
             .map_err(|error| LockError { errno: errno_of(&error), limit: os::limit() })
+    }
+
+    /// Locks the pages in a child process, where they are not: memory locks are not inherited.
+    pub(crate) fn lock_again(&mut self) -> Result<(), LockError> {
+        self.lock = self.try_lock();
+        self.lock
     }
 
     /// Whether the pages are locked, and if not, why.
@@ -237,7 +261,7 @@ impl LockedPages {
     unsafe fn from_raw(addr: NonNull<u8>, len: usize) -> Self {
         let len = len.next_multiple_of(page_size());
         // Whether it is locked does not matter to dropping it.
-        Self { addr, len, lock: Ok(()), advice: Ok(()) }
+        Self { addr, len, lock: Ok(()), advice: Ok(()), reserved: false }
     }
 }
 
@@ -253,9 +277,7 @@ impl ZeroizeOnDrop for LockedPages {}
 impl Drop for LockedPages {
     fn drop(&mut self) {
         self.zeroize();
-        // SAFETY: this is the owner of a mapping of `len` bytes made by `map_guarded`, and nothing
-        // can use it after its owner.
-        unsafe { os::unmap_guarded(self.addr, self.len) };
+        self.unmap();
     }
 }
 
@@ -267,6 +289,70 @@ impl fmt::Debug for LockedPages {
             .field("lock", &self.lock)
             .finish_non_exhaustive()
     }
+}
+
+/// Inaccessible addresses set aside for the life of the process, to place locked pages at: so that
+/// the pages of one pool lie within one range.
+pub(crate) struct AddressRange {
+    addr: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: reserved addresses belong to the process; the value holds their numbers only.
+unsafe impl Send for AddressRange {}
+
+impl AddressRange {
+    /// Sets `len` bytes of addresses aside, a multiple of the page size.
+    pub(crate) fn reserve(len: usize) -> Result<Self, MapError> {
+        let addr = os::reserve(len).map_err(MapError)?;
+        Ok(Self { addr, len })
+    }
+
+    pub(crate) fn addr(&self) -> NonNull<u8> {
+        self.addr
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Pages at `offset`, with every protection; with `must_lock`, none that cannot be locked (the
+    /// inner error). `offset` and `len` are multiples of the page size. The caller leaves at least a
+    /// page of the range on either side, as guards.
+    ///
+    /// # Safety
+    /// The pages must be in the range and not in use.
+    pub(crate) unsafe fn place(
+        &self,
+        offset: usize,
+        len: usize,
+        must_lock: bool,
+    ) -> Result<Result<LockedPages, LockError>, MapError> {
+        // SAFETY: within the range, by this function's contract.
+        let addr = unsafe { self.addr.add(offset) };
+        // SAFETY: addresses of ours that nobody uses.
+        unsafe { os::make_accessible(addr, len) }.map_err(MapError)?;
+        let advice = os::keep_private(addr, len).map_err(|error| errno_of(&error));
+        let mut pages = LockedPages { addr, len, lock: Ok(()), advice, reserved: true };
+        if must_lock {
+            return Ok(pages.if_locked());
+        }
+        pages.lock = pages.try_lock();
+        Ok(Ok(pages))
+    }
+}
+
+/// A table of `len` zeroed entries, for the life of the process. Only what is touched takes memory.
+pub(crate) fn zeroed_table<T: Zeroable + Sync>(len: usize) -> Result<&'static [T], MapError> {
+    let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| bytes > 0);
+    let bytes = bytes.ok_or_else(|| MapError(io::ErrorKind::InvalidInput.into()))?;
+    let bytes = bytes.next_multiple_of(page_size());
+    let addr = os::reserve(bytes).map_err(MapError)?;
+    // SAFETY: addresses of ours that nobody uses.
+    unsafe { os::make_accessible(addr, bytes) }.map_err(MapError)?;
+    // SAFETY: the mapping is large enough, aligned to a page, never unmapped, and filled with zeros,
+    // which are valid for `T`.
+    Ok(unsafe { core::slice::from_raw_parts(addr.as_ptr().cast(), len) })
 }
 
 /// Size of a page of memory in bytes.

@@ -1,17 +1,23 @@
 //! `LockedPool`: chunks of locked memory from as many arenas as it takes.
 //!
 //! Depends on `arena`, `pages` and `cleanse`. Below it, `extents` finds the arena of an address and
-//! `room` the arena with room for a chunk; `manager` holds the process-wide pool.
+//! `room` the arena with room for a chunk. `process` is the pool that all threads of a process share,
+//! which serves small chunks from `slab`s, thread by thread; `manager` is its face.
 
 mod extents;
 mod manager;
+mod process;
 mod room;
+mod slab;
+mod thread_slot;
 
 pub use manager::LockedPoolManager;
 
 use crate::arena::{Arena, ArenaStats, FreeError};
 use crate::cleanse::memory_cleanse;
-use crate::pages::{self, LockError, LockedAllocation, LockedPageAllocator, LockedPages};
+use crate::pages::{
+    self, AddressRange, LockError, LockedAllocation, LockedPageAllocator, LockedPages,
+};
 use core::fmt;
 use core::ptr::NonNull;
 use extents::ExtentMap;
@@ -75,11 +81,21 @@ pub type LockingFailed = Box<dyn FnMut(&LockError) -> bool + Send>;
 /// # Ok::<(), bitcoin_support::FreeError>(())
 /// ```
 pub struct LockedPool {
-    state: Mutex<State>,
+    kind: Kind,
+}
+
+#[expect(clippy::large_enum_variant, reason = "there is one pool of the small kind")]
+enum Kind {
+    /// The process-wide pool, see `process`.
+    Process,
+    /// A pool of its own.
+    Own(Mutex<State>),
 }
 
 struct State {
     source: Source,
+    /// Alignment of the arenas in bytes.
+    granule: usize,
     arenas: Vec<LockedPageArena>,
     extents: ExtentMap,
     /// Room in the arenas of `Class::First`.
@@ -87,8 +103,6 @@ struct State {
     /// Room in the arenas of `Class::Unlocked`.
     room_unlocked: RoomIndex,
     locking_failed: Option<LockingFailed>,
-    /// Called once, when the first arena has been mapped.
-    on_first_arena: Option<fn()>,
     /// Bytes that could not be locked when last tried, and the limit then. Only less than that is worth
     /// another try, or a higher limit.
     refused: usize,
@@ -100,6 +114,12 @@ struct State {
 enum Source {
     /// The operating system, through `LockedPages`.
     System,
+    /// The same, one arena after the other within a range of addresses as long as that lasts.
+    Range {
+        range: AddressRange,
+        /// Where the next arena goes, a guard page away from the last.
+        next: usize,
+    },
     Foreign(Box<dyn LockedPageAllocator + Send>),
 }
 
@@ -139,43 +159,22 @@ impl LockedPool {
     /// Alignment of chunks in bytes, to which sizes are rounded up. Bitcoin Core's figure.
     pub const ARENA_ALIGN: usize = 16;
 
-    const fn over(source: Source, on_first_arena: Option<fn()>) -> Self {
-        Self {
-            state: Mutex::new(State {
-                source,
-                arenas: Vec::new(),
-                extents: ExtentMap::new(Self::ARENA_SIZE),
-                room: RoomIndex::new(),
-                room_unlocked: RoomIndex::new(),
-                locking_failed: None,
-                on_first_arena,
-                refused: usize::MAX,
-                refused_limit: 0,
-                stats: PoolStats {
-                    used: 0,
-                    free: 0,
-                    total: 0,
-                    locked: 0,
-                    chunks_used: 0,
-                    chunks_free: 0,
-                    arenas: 0,
-                    peak_used: 0,
-                    lock_failures: 0,
-                    last_lock_failure: None,
-                },
-            }),
-        }
+    const fn over(source: Source) -> Self {
+        Self { kind: Kind::Own(Mutex::new(State::new(source, Self::ARENA_ALIGN))) }
     }
 
     /// A pool over a foreign source of pages, which it never touches.
     pub fn with_page_allocator(allocator: Box<dyn LockedPageAllocator + Send>) -> Self {
-        Self::over(Source::Foreign(allocator), None)
+        Self::over(Source::Foreign(allocator))
     }
 
     /// Sets who decides about unlocked memory; `None` accepts it.
     pub fn set_locking_failed(&self, callback: Option<LockingFailed>) {
         // The old callback is dropped after the lock is released: its destructor may be anything.
-        let _old = core::mem::replace(&mut self.state.lock().locking_failed, callback);
+        let _old = match &self.kind {
+            Kind::Process => process::set_locking_failed(callback),
+            Kind::Own(state) => core::mem::replace(&mut state.lock().locking_failed, callback),
+        };
     }
 
     /// Allocates `size` bytes aligned to `alignment` bytes. What they hold is unspecified; over our
@@ -183,11 +182,15 @@ impl LockedPool {
     ///
     /// `None` when `size` is 0 or above [`ARENA_SIZE`](Self::ARENA_SIZE), `alignment` is not a power
     /// of two, or there is neither room nor any to be had.
+    #[inline(always)]
     pub fn alloc(&self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
         if size == 0 || size > Self::ARENA_SIZE || !alignment.is_power_of_two() {
             return None;
         }
-        self.state.lock().alloc(size, alignment)
+        match &self.kind {
+            Kind::Process => process::alloc(size, alignment),
+            Kind::Own(state) => alloc_own(state, size, alignment),
+        }
     }
 
     /// Frees the chunk that begins at `ptr`. Null does nothing. Over our own pages the whole chunk
@@ -199,11 +202,16 @@ impl LockedPool {
     /// # Safety
     /// If `ptr` is a used chunk of this pool, nothing may use that chunk any more: it is wiped and
     /// handed out again. (Any other `ptr` is refused and safe.)
+    #[inline(always)]
     pub unsafe fn free(&self, ptr: *mut u8) -> Result<(), FreeError> {
         if ptr.is_null() {
             return Ok(());
         }
-        self.state.lock().free(ptr, None)
+        match &self.kind {
+            // SAFETY: by this function's contract.
+            Kind::Process => unsafe { process::free(ptr, None) },
+            Kind::Own(state) => free_own(state, ptr, None),
+        }
     }
 
     /// [`free`](Self::free) that also checks the size in bytes and the alignment that the chunk was
@@ -223,27 +231,50 @@ impl LockedPool {
         if ptr.is_null() {
             return Ok(());
         }
-        self.state.lock().free(ptr, Some((size, alignment)))
+        match &self.kind {
+            // SAFETY: by this function's contract.
+            Kind::Process => unsafe { process::free(ptr, Some((size, alignment))) },
+            Kind::Own(state) => free_own(state, ptr, Some((size, alignment))),
+        }
     }
 
     /// What the pool holds now. Constant time.
     pub fn stats(&self) -> PoolStats {
-        self.state.lock().stats
+        match &self.kind {
+            Kind::Process => process::stats(),
+            Kind::Own(state) => state.lock().stats,
+        }
     }
 
     /// Calls `visit` with address, size in bytes and whether it is used, for every chunk, arena by
     /// arena. For debugging: the pool is locked meanwhile, so `visit` must not use it.
     pub fn walk(&self, mut visit: impl FnMut(usize, usize, bool)) {
-        for entry in &self.state.lock().arenas {
-            entry.arena.walk(&mut visit);
+        match &self.kind {
+            Kind::Process => process::walk(&mut visit),
+            Kind::Own(state) => state.lock().walk(&mut visit),
         }
     }
+}
+
+// Not inlined: the process-wide pool is the common one.
+#[inline(never)]
+fn alloc_own(state: &Mutex<State>, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+    state.lock().alloc(size, alignment)
+}
+
+#[inline(never)]
+fn free_own(
+    state: &Mutex<State>,
+    ptr: *mut u8,
+    check: Option<(usize, usize)>,
+) -> Result<(), FreeError> {
+    state.lock().free(ptr, check).map(drop)
 }
 
 impl Default for LockedPool {
     /// A pool over the operating system's own pages.
     fn default() -> Self {
-        Self::over(Source::System, None)
+        Self::over(Source::System)
     }
 }
 
@@ -255,7 +286,8 @@ impl fmt::Debug for LockedPool {
 
 impl Drop for LockedPool {
     fn drop(&mut self) {
-        let state = self.state.get_mut();
+        let Kind::Own(state) = &mut self.kind else { return };
+        let state = state.get_mut();
         for entry in state.arenas.drain(..) {
             if let (Memory::Foreign { addr, len }, Source::Foreign(allocator)) =
                 (entry.memory, &mut state.source)
@@ -269,21 +301,63 @@ impl Drop for LockedPool {
 }
 
 impl State {
+    /// A pool without arenas. They will have chunks of a multiple of `granule` bytes.
+    const fn new(source: Source, granule: usize) -> Self {
+        Self {
+            source,
+            granule,
+            arenas: Vec::new(),
+            extents: ExtentMap::new(LockedPool::ARENA_SIZE),
+            room: RoomIndex::new(),
+            room_unlocked: RoomIndex::new(),
+            locking_failed: None,
+            refused: usize::MAX,
+            refused_limit: 0,
+            stats: PoolStats {
+                used: 0,
+                free: 0,
+                total: 0,
+                locked: 0,
+                chunks_used: 0,
+                chunks_free: 0,
+                arenas: 0,
+                peak_used: 0,
+                lock_failures: 0,
+                last_lock_failure: None,
+            },
+        }
+    }
+
     fn alloc(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        let failures = self.stats.lock_failures;
+        self.alloc_preferred(size, alignment)
+            .or_else(|| self.alloc_unlocked(size, alignment, failures))
+    }
+
+    /// Allocates from the arenas that come first, or a new one of that kind.
+    fn alloc_preferred(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
         if let Some(chunk) = self.alloc_existing(size, alignment, Class::First) {
             return Some(chunk);
         }
+        let arena = match self.source {
+            Source::Foreign(_) => self.grow_foreign()?,
+            _ => self.grow_locked(room_for(size, alignment)?)?,
+        };
+        self.alloc_in(arena, size, alignment)
+    }
+
+    /// Allocates from memory that is not locked, when `alloc_preferred` has failed. `failures` is
+    /// what was counted before it.
+    fn alloc_unlocked(
+        &mut self,
+        size: usize,
+        alignment: usize,
+        failures: usize,
+    ) -> Option<NonNull<u8>> {
         if matches!(self.source, Source::Foreign(_)) {
-            let arena = self.grow_foreign()?;
-            return self.alloc_in(arena, size, alignment);
+            return None;
         }
-        // A new arena begins on a page; above that alignment it needs slack.
-        let slack = if alignment <= pages::page_size() { 0 } else { alignment };
-        let need = size.checked_add(slack).filter(|&need| need <= LockedPool::ARENA_SIZE)?;
-        let failures = self.stats.lock_failures;
-        if let Some(arena) = self.grow_locked(need) {
-            return self.alloc_in(arena, size, alignment);
-        }
+        room_for(size, alignment)?;
         if let Some(chunk) = self.alloc_existing(size, alignment, Class::Unlocked) {
             return Some(chunk);
         }
@@ -300,7 +374,7 @@ impl State {
         alignment: usize,
         class: Class,
     ) -> Option<NonNull<u8>> {
-        if alignment <= LockedPool::ARENA_ALIGN {
+        if alignment <= self.granule {
             let arena = self.room(class).first(size)?;
             return self.alloc_in(arena, size, alignment);
         }
@@ -325,7 +399,24 @@ impl State {
         Some(chunk)
     }
 
-    fn free(&mut self, ptr: *mut u8, check: Option<(usize, usize)>) -> Result<(), FreeError> {
+    /// Frees and wipes a chunk; its size in bytes, or why not.
+    fn free(&mut self, ptr: *mut u8, check: Option<(usize, usize)>) -> Result<usize, FreeError> {
+        let (size, own) = self.release(ptr, check)?;
+        if own {
+            // SAFETY: a used chunk of `size` bytes began at `ptr`, in pages that this pool owns;
+            // by the contract of `free` nobody uses it any more, and under the pool's lock nobody
+            // can have been given it anew.
+            unsafe { memory_cleanse(ptr, size) };
+        }
+        Ok(size)
+    }
+
+    /// Frees a chunk as it is: its size in bytes, and whether it lies in memory of our own.
+    fn release(
+        &mut self,
+        ptr: *mut u8,
+        check: Option<(usize, usize)>,
+    ) -> Result<(usize, bool), FreeError> {
         let arena = self.extents.find(ptr.addr()).ok_or(FreeError::NotInPool)?;
         let entry = &mut self.arenas[arena];
         let before = entry.arena.stats();
@@ -333,15 +424,16 @@ impl State {
             None => entry.arena.free_unsized(ptr).map(drop)?,
             Some((size, alignment)) => entry.arena.free(ptr, size, alignment)?,
         }
-        if let Memory::Own(_) = entry.memory {
-            let size = before.used - entry.arena.stats().used;
-            // SAFETY: a used chunk of `size` bytes began at `ptr`, in pages that this pool owns;
-            // by the contract of `free` nobody uses it any more, and under the pool's lock nobody
-            // can have been given it anew.
-            unsafe { memory_cleanse(ptr, size) };
-        }
+        let size = before.used - entry.arena.stats().used;
+        let own = matches!(entry.memory, Memory::Own(_));
         self.account(arena, before);
-        Ok(())
+        Ok((size, own))
+    }
+
+    fn walk(&self, visit: &mut dyn FnMut(usize, usize, bool)) {
+        for entry in &self.arenas {
+            entry.arena.walk(&mut *visit);
+        }
     }
 
     /// Brings the pool's figures up to date with a change of one arena.
@@ -372,8 +464,12 @@ impl State {
             size = size.min(round_down(limit, page));
         }
         let mut refusal = None;
+        if let (Source::Range { .. }, false) = (&self.source, self.arenas.is_empty()) {
+            // In step with what is used.
+            size = LATER_ARENA_SIZE.max(need);
+        }
         while size >= need {
-            match LockedPages::new_locked(size).ok()? {
+            match self.map(size, true)? {
                 Ok(pages) => {
                     if let Some(error) = refusal {
                         self.count_lock_failure(error);
@@ -392,9 +488,29 @@ impl State {
         None
     }
 
+    /// New pages; with `must_lock`, none that cannot be locked (the inner error).
+    fn map(&mut self, len: usize, must_lock: bool) -> Option<Result<LockedPages, LockError>> {
+        if let Source::Range { range, next } = &mut self.source {
+            let end = *next + len + pages::page_size();
+            if end <= range.len() {
+                // SAFETY: within the range, and every arena begins a page behind the last.
+                let placed = unsafe { range.place(*next, len, must_lock) };
+                if let Ok(Ok(_)) = placed {
+                    *next = end;
+                }
+                return placed.ok();
+            }
+        }
+        if must_lock {
+            LockedPages::new_locked(len).ok()
+        } else {
+            Some(Ok(LockedPages::new(len).ok()?))
+        }
+    }
+
     /// A new arena, locked or not, when smaller ones have been refused already.
     fn grow_unlocked(&mut self, counted: bool) -> Option<usize> {
-        let pages = LockedPages::new(LockedPool::ARENA_SIZE).ok()?;
+        let pages = self.map(LockedPool::ARENA_SIZE, false)?.ok()?;
         match pages.lock_state() {
             // The limit has been raised, or memory unlocked elsewhere in the process.
             Ok(()) => self.refused = usize::MAX,
@@ -466,7 +582,7 @@ impl State {
         };
         let number = self.arenas.len();
         let start = addr.addr().get();
-        let arena = Arena::new(addr.as_ptr(), len, LockedPool::ARENA_ALIGN).ok()?;
+        let arena = Arena::new(addr.as_ptr(), len, self.granule).ok()?;
         self.arenas.try_reserve(1).ok()?;
         self.room_mut(class).reserve(number + 1).ok()?;
         self.extents.reserve(start, len).ok()?;
@@ -482,9 +598,6 @@ impl State {
         self.stats.arenas += 1;
         if locked {
             self.stats.locked += total;
-        }
-        if let Some(hook) = self.on_first_arena.take() {
-            hook();
         }
         Some(number)
     }
@@ -508,6 +621,23 @@ impl State {
         }
     }
 
+    /// Locks all memory of our own that was locked before, in a child process.
+    fn lock_again(&mut self) {
+        self.stats.locked = 0;
+        let mut refusal = None;
+        for entry in &mut self.arenas {
+            if let Memory::Own(pages) = &mut entry.memory {
+                match pages.lock_again() {
+                    Ok(()) => self.stats.locked += pages.len(),
+                    Err(error) => refusal = Some(error),
+                }
+            }
+        }
+        if let Some(error) = refusal {
+            self.count_lock_failure(error);
+        }
+    }
+
     /// Wipes all memory of our own, used chunks included.
     fn wipe(&mut self) {
         for entry in &mut self.arenas {
@@ -516,6 +646,24 @@ impl State {
             }
         }
     }
+}
+
+/// A value for the life of the process; `None` when there is no memory for it.
+fn leak<T: 'static>(value: T) -> Option<&'static T> {
+    let mut place = Vec::new();
+    place.try_reserve_exact(1).ok()?;
+    place.push(value);
+    place.leak().first()
+}
+
+/// Size of the arenas after the first in a range, unless a chunk needs more.
+const LATER_ARENA_SIZE: usize = LockedPool::ARENA_SIZE / 4;
+
+/// How large a new arena must be to have room for a chunk: it begins on a page, and above that
+/// alignment a chunk needs slack. `None` when no arena is large enough.
+fn room_for(size: usize, alignment: usize) -> Option<usize> {
+    let slack = if alignment <= pages::page_size() { 0 } else { alignment };
+    size.checked_add(slack).filter(|&need| need <= LockedPool::ARENA_SIZE)
 }
 
 /// `x` rounded down to a multiple of `unit`.

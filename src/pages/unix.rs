@@ -68,6 +68,45 @@ pub(super) fn map_guarded(len: usize) -> io::Result<NonNull<u8>> {
     NonNull::new(inner).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
+/// Sets addresses aside, without memory.
+pub(super) fn reserve(len: usize) -> io::Result<NonNull<u8>> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const FLAGS: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const FLAGS: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: asks for a new mapping at a place of the system's choice; nothing existing changes.
+    let addr = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, FLAGS, -1, 0) };
+    if addr == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    NonNull::new(addr.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+}
+
+/// Makes reserved addresses readable and writable.
+///
+/// # Safety
+/// They must come from [`reserve`] and be used by nobody.
+pub(super) unsafe fn make_accessible(addr: NonNull<u8>, len: usize) -> io::Result<()> {
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: by this function's contract.
+    match unsafe { libc::mprotect(addr.as_ptr().cast(), len, access) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Turns pages back into reserved addresses, which unlocks them and gives their memory up.
+///
+/// # Safety
+/// They must come from [`reserve`] and be used by nobody.
+pub(super) unsafe fn make_inaccessible(addr: NonNull<u8>, len: usize) {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+    // SAFETY: by this function's contract nobody uses what the new mapping replaces.
+    let result = unsafe { libc::mmap(addr.as_ptr().cast(), len, libc::PROT_NONE, flags, -1, 0) };
+    // Replacing a mapping in place never needs more of them than there are.
+    unmap(if result == libc::MAP_FAILED { -1 } else { 0 });
+}
+
 /// Unlocks and unmaps what [`map_guarded`] mapped, guard pages included. Unmapping unlocks.
 ///
 /// # Safety

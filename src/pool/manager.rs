@@ -1,10 +1,9 @@
 //! `LockedPoolManager`: the pool that all secrets of a process share.
 //!
-//! Depends on `pool`.
+//! Depends on `pool`; `process` does the work.
 
-use super::{LockedPool, Source};
+use super::{Kind, LockedPool};
 use core::ops::Deref;
-use core::time::Duration;
 
 /// The process-wide [`LockedPool`], shared by all Rust, C and C++ code that is linked to this
 /// library.
@@ -18,8 +17,7 @@ pub struct LockedPoolManager {
     pool: LockedPool,
 }
 
-static INSTANCE: LockedPoolManager =
-    LockedPoolManager { pool: LockedPool::over(Source::System, Some(wipe_at_exit)) };
+static INSTANCE: LockedPoolManager = LockedPoolManager { pool: LockedPool { kind: Kind::Process } };
 
 impl LockedPoolManager {
     /// The instance. Costs nothing.
@@ -32,22 +30,8 @@ impl LockedPoolManager {
 impl Deref for LockedPoolManager {
     type Target = LockedPool;
 
+    #[inline]
     fn deref(&self) -> &LockedPool {
         &self.pool
-    }
-}
-
-fn wipe_at_exit() {
-    // SAFETY: registers a function without arguments that stays loaded as long as this library.
-    // When the system has no room for the registration, secrets stay until the process's memory is
-    // gone, a moment later; there is nobody to tell.
-    let _ = unsafe { libc::atexit(wipe_instance) };
-}
-
-extern "C" fn wipe_instance() {
-    // A thread that ends the process from within the pool's callback holds the lock for good.
-    const PATIENCE: Duration = Duration::from_millis(100);
-    if let Some(mut state) = INSTANCE.pool.state.try_lock_for(PATIENCE) {
-        state.wipe();
     }
 }

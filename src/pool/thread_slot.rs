@@ -1,0 +1,105 @@
+//! One word for each thread, read in two instructions, also from a shared library.
+//!
+//! Private to `process`; depends on nothing. A `thread_local!` in a shared library costs a call to
+//! the dynamic linker's `__tls_get_addr` at every access, as the compiler must assume that the
+//! library is loaded late. One word always finds room among what the dynamic linker keeps for
+//! libraries that are loaded late (the *initial-exec* model; U. Drepper, "ELF Handling For
+//! Thread-Local Storage", 2013, section 4.3.6), but stable Rust has no way to say so; hence the
+//! assembly. Elsewhere a `thread_local!` does.
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64"))]
+mod word {
+    use core::arch::{asm, global_asm};
+
+    global_asm!(
+        ".pushsection .tbss.bitcoin_support_thread_slot,\"awT\",@nobits",
+        ".globl bitcoin_support_thread_slot",
+        ".hidden bitcoin_support_thread_slot",
+        ".type bitcoin_support_thread_slot,@object",
+        ".size bitcoin_support_thread_slot,8",
+        ".p2align 3",
+        "bitcoin_support_thread_slot:",
+        ".zero 8",
+        ".popsection",
+    );
+
+    #[inline]
+    pub(super) fn get() -> usize {
+        let word: usize;
+        // SAFETY: reads the calling thread's own word, defined above; nothing is written.
+        unsafe {
+            asm!(
+                "mov {word}, qword ptr [rip + bitcoin_support_thread_slot@GOTTPOFF]",
+                "mov {word}, qword ptr fs:[{word}]",
+                word = out(reg) word,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        word
+    }
+
+    pub(super) fn set(word: usize) {
+        // SAFETY: writes the calling thread's own word, defined above, which no Rust reference
+        // points to.
+        unsafe {
+            asm!(
+                "mov {offset}, qword ptr [rip + bitcoin_support_thread_slot@GOTTPOFF]",
+                "mov qword ptr fs:[{offset}], {word}",
+                offset = out(reg) _,
+                word = in(reg) word,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64")))]
+mod word {
+    use core::cell::Cell;
+
+    std::thread_local! {
+        // Without a destructor: can be used however late in a thread's life.
+        static WORD: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[inline]
+    pub(super) fn get() -> usize {
+        WORD.get()
+    }
+
+    pub(super) fn set(word: usize) {
+        WORD.set(word);
+    }
+}
+
+/// The calling thread's word; 0 until it is set.
+#[inline]
+pub(super) fn get() -> usize {
+    word::get()
+}
+
+/// Sets the calling thread's word.
+pub(super) fn set(word: usize) {
+    word::set(word);
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn each_thread_has_its_own() {
+        let threads: Vec<_> = (1..5)
+            .map(|number| {
+                std::thread::spawn(move || {
+                    assert_eq!(super::get(), 0);
+                    super::set(number);
+                    std::thread::yield_now();
+                    assert_eq!(super::get(), number);
+                    super::set(0);
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! The process-wide pool, whose threads have heaps of their own: every byte and every statistic, with
+//! chunks that other threads free, threads that end, forks, and no more memory to be had.
+//!
+//! The tests count what the whole process holds, so each runs in a process of its own.
+
+#![cfg(target_os = "linux")]
+
+use bitcoin_support::{FreeError, LockedPool, LockedPoolManager, PoolStats};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex};
+
+fn pool() -> &'static LockedPool {
+    LockedPoolManager::instance()
+}
+
+/// Runs `body` in a process of its own: this program again, with this test alone.
+fn alone(test: &str, body: impl FnOnce()) {
+    if std::env::var_os("ALONE").is_some() {
+        return body();
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env("ALONE", "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}:\n{text}", output.status);
+}
+
+/// A chunk filled with a byte, which it is checked for before it is freed.
+struct Chunk {
+    addr: usize,
+    size: usize,
+    byte: u8,
+}
+
+impl Chunk {
+    fn new(size: usize, byte: u8) -> Self {
+        let chunk = pool().alloc(size, 16).expect("memory");
+        // SAFETY: `size` bytes of our own, handed out as zeros.
+        unsafe {
+            assert!(std::slice::from_raw_parts(chunk.as_ptr(), size).iter().all(|&b| b == 0));
+            chunk.write_bytes(byte, size);
+        }
+        Self { addr: chunk.as_ptr().expose_provenance(), size, byte }
+    }
+
+    fn ptr(&self) -> NonNull<u8> {
+        NonNull::new(std::ptr::with_exposed_provenance_mut(self.addr)).unwrap()
+    }
+
+    fn check(&self) {
+        // SAFETY: `size` bytes of our own.
+        let bytes = unsafe { std::slice::from_raw_parts(self.ptr().as_ptr(), self.size) };
+        assert!(bytes.iter().all(|&b| b == self.byte), "a chunk has changed");
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        self.check();
+        assert_eq!(free(self.ptr().as_ptr()), Ok(()));
+    }
+}
+
+fn free(ptr: *mut u8) -> Result<(), FreeError> {
+    // SAFETY: nobody uses the chunk afterwards.
+    unsafe { pool().free(ptr) }
+}
+
+/// Sums up what `walk` shows and compares it with the statistics.
+fn check_statistics() -> PoolStats {
+    let (mut used, mut free, mut chunks_used, mut chunks_free) = (0, 0, 0, 0);
+    pool().walk(|_, size, is_used| {
+        *(if is_used { &mut used } else { &mut free }) += size;
+        *(if is_used { &mut chunks_used } else { &mut chunks_free }) += 1;
+    });
+    let stats = pool().stats();
+    assert_eq!((stats.used, stats.chunks_used), (used, chunks_used));
+    assert_eq!(stats.chunks_free, chunks_free);
+    assert_eq!(stats.used + stats.free, stats.total);
+    assert!(free <= stats.free, "at most the ends of slabs are in no chunk");
+    assert!(stats.peak_used >= stats.used && stats.peak_used <= stats.total);
+    stats
+}
+
+fn random(state: &mut u64) -> usize {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    (*state >> 16) as usize
+}
+
+#[test]
+fn one_thread_counts_exactly() {
+    alone("one_thread_counts_exactly", || {
+        let mut chunks: Vec<Chunk> = Vec::new();
+        let (mut state, mut peak) = (3, 0);
+        for step in 0..200_000 {
+            let number = random(&mut state);
+            if number % 16 < 9 || chunks.is_empty() {
+                let size = match number >> 8 & 15 {
+                    0 => (number >> 12) % 70_000 + 1,
+                    1..=3 => (number >> 12) % 4200 + 1,
+                    _ => (number >> 12) % 300 + 1,
+                };
+                if chunks.len() < 3000 {
+                    chunks.push(Chunk::new(size, number as u8));
+                }
+            } else {
+                chunks.swap_remove((number >> 12) % chunks.len());
+            }
+            if step % 1000 == 0 {
+                let stats = check_statistics();
+                peak = peak.max(stats.used);
+                assert!(stats.peak_used >= peak);
+                assert_eq!(stats.chunks_used, chunks.len());
+                let asked: usize = chunks.iter().map(|chunk| chunk.size).sum();
+                assert!(stats.used >= asked && stats.used <= asked + asked / 4 + 16 * chunks.len());
+            }
+        }
+        chunks.clear();
+        let stats = check_statistics();
+        assert_eq!((stats.used, stats.chunks_used), (0, 0));
+    });
+}
+
+#[test]
+fn the_high_water_mark_of_one_thread_is_exact() {
+    alone("the_high_water_mark_of_one_thread_is_exact", || {
+        let sizes = [16, 32, 48, 4096, 5 * 1024, 32, 64 * 1024, 16];
+        let mut highest = 0;
+        for round in 1..6 {
+            let chunks: Vec<_> = sizes[..round + 2].iter().map(|&s| Chunk::new(s, 1)).collect();
+            let sum: usize = sizes[..round + 2].iter().sum();
+            highest = highest.max(sum);
+            drop(chunks);
+            // Only now is the pool asked.
+            assert_eq!(pool().stats().peak_used, highest);
+        }
+    });
+}
+
+#[test]
+fn bad_frees_are_refused_whoever_tries() {
+    alone("bad_frees_are_refused_whoever_tries", || {
+        let barrier = Barrier::new(2);
+        for size in [16, 48, 100, 1000, 4096, 5000, 100_000] {
+            let kept = Chunk::new(size, 0xa5);
+            let freed = Chunk::new(size, 1).ptr().as_ptr().expose_provenance();
+            let before = pool().stats();
+            let attempts = |freed: usize| {
+                let at = kept.ptr().as_ptr();
+                let on_stack = 0_u8;
+                for (address, error) in [
+                    (std::ptr::with_exposed_provenance_mut(freed), FreeError::InvalidFree),
+                    (at.wrapping_add(1), FreeError::InvalidFree),
+                    (at.wrapping_add(8), FreeError::InvalidFree),
+                    (at.wrapping_add(size / 2), FreeError::InvalidFree),
+                    (at.wrapping_add(size - 1), FreeError::InvalidFree),
+                    (std::ptr::from_ref(&on_stack).cast_mut(), FreeError::NotInPool),
+                    (std::ptr::without_provenance_mut(64), FreeError::NotInPool),
+                    (std::ptr::without_provenance_mut(usize::MAX - 15), FreeError::NotInPool),
+                ] {
+                    assert_eq!(free(address), Err(error), "size {size}, {address:p} of {at:p}");
+                }
+                // SAFETY: refused.
+                let wrong = unsafe { pool().free_sized(at, size * 2, 16) };
+                assert_eq!(wrong, Err(FreeError::SizeMismatch));
+                assert_eq!(free(std::ptr::null_mut()), Ok(()));
+                kept.check();
+            };
+            attempts(freed);
+            // From here on the place may be another chunk's.
+            let after = pool().stats();
+            assert_eq!((after.used, after.chunks_used), (before.used, before.chunks_used));
+            // A thread with a heap of its own, one that has none yet, and one whose own is another.
+            std::thread::scope(|scope| {
+                scope.spawn(|| attempts(kept.addr + 1));
+                scope.spawn(|| {
+                    let _own = Chunk::new(size, 2);
+                    barrier.wait();
+                    attempts(kept.addr + 1);
+                });
+                barrier.wait();
+                attempts(kept.addr + 1);
+            });
+            let after = check_statistics();
+            assert_eq!((after.used, after.chunks_used), (before.used, before.chunks_used));
+            // SAFETY: not used afterwards.
+            assert_eq!(unsafe { pool().free_sized(kept.ptr().as_ptr(), size, 16) }, Ok(()));
+            assert_eq!(free(kept.ptr().as_ptr()), Err(FreeError::InvalidFree));
+            std::mem::forget(kept);
+        }
+    });
+}
+
+/// Of several threads that free the same chunk at the same time, one succeeds.
+#[test]
+fn a_race_to_free_has_one_winner() {
+    alone("a_race_to_free_has_one_winner", || {
+        const ROUNDS: usize = 20_000;
+        let place = AtomicUsize::new(0);
+        let wins = AtomicUsize::new(0);
+        let barrier = Barrier::new(2);
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let (place, wins, barrier) = (&place, &wins, &barrier);
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        if round % 2 == thread {
+                            let chunk = pool().alloc(32, 16).unwrap();
+                            place.store(chunk.as_ptr().expose_provenance(), Ordering::Relaxed);
+                        }
+                        barrier.wait();
+                        let addr = place.load(Ordering::Relaxed);
+                        if free(std::ptr::with_exposed_provenance_mut(addr)).is_ok() {
+                            wins.fetch_add(1, Ordering::Relaxed);
+                        }
+                        barrier.wait();
+                    }
+                });
+            }
+        });
+        assert_eq!(wins.load(Ordering::Relaxed), ROUNDS);
+        assert_eq!(check_statistics().used, 0);
+    });
+}
+
+/// Threads come and go, hand their chunks to others and leave some behind, while one asks for
+/// statistics all the time.
+#[test]
+fn threads_come_and_go() {
+    alone("threads_come_and_go", || {
+        let shared = Mutex::new(Vec::<Chunk>::new());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                let mut snapshots = 0_u64;
+                while !done.load(Ordering::Relaxed) {
+                    let stats = pool().stats();
+                    assert_eq!(stats.used + stats.free, stats.total);
+                    assert!(stats.used <= stats.total && stats.used % 16 == 0);
+                    assert!(stats.peak_used >= stats.used);
+                    snapshots += 1;
+                    if snapshots % 64 == 0 {
+                        check_statistics_while_running();
+                    }
+                }
+                snapshots
+            });
+            for generation in 0..60_u64 {
+                let workers: Vec<_> = (0..4_u64)
+                    .map(|worker| {
+                        let shared = &shared;
+                        scope.spawn(move || {
+                            let mut state = generation * 4 + worker + 1;
+                            let mut own = Vec::new();
+                            for _ in 0..1500 {
+                                let number = random(&mut state);
+                                let size = (number >> 8) % [40, 300, 5000][number % 3] + 1;
+                                own.push(Chunk::new(size, number as u8));
+                                if own.len() > 40 {
+                                    let chunk = own.swap_remove((number >> 20) % own.len());
+                                    let mut shared = shared.lock().unwrap();
+                                    shared.push(chunk);
+                                    let len = shared.len();
+                                    let taken = (len > 500)
+                                        .then(|| shared.swap_remove((number >> 30) % len));
+                                    drop(shared);
+                                    drop(taken);
+                                }
+                            }
+                        })
+                    })
+                    .collect();
+                workers.into_iter().for_each(|worker| worker.join().unwrap());
+            }
+            done.store(true, Ordering::Relaxed);
+            assert!(watcher.join().unwrap() > 0);
+        });
+        let stats = check_statistics();
+        assert_eq!(stats.chunks_used, shared.lock().unwrap().len());
+        shared.into_inner().unwrap().clear();
+        assert_eq!(check_statistics().used, 0);
+    });
+}
+
+/// While others work, `walk` and `stats` may differ, but each must agree with itself.
+fn check_statistics_while_running() {
+    let (mut last, mut overlaps) = (Vec::new(), 0);
+    pool().walk(|addr, size, _| last.push((addr, size)));
+    last.sort_unstable();
+    for pair in last.windows(2) {
+        overlaps += usize::from(pair[0].0 + pair[0].1 > pair[1].0);
+    }
+    assert_eq!(overlaps, 0);
+}
+
+/// What one thread allocates the other frees: the memory comes home, and is used again.
+#[test]
+fn freed_by_others_is_used_again() {
+    alone("freed_by_others_is_used_again", || {
+        let (sender, receiver) = std::sync::mpsc::sync_channel::<Chunk>(100);
+        std::thread::scope(|scope| {
+            scope.spawn(move || receiver.into_iter().for_each(drop));
+            for i in 0..300_000 {
+                sender.send(Chunk::new(32 + i % 3 * 100, i as u8)).unwrap();
+            }
+            drop(sender);
+        });
+        let stats = check_statistics();
+        assert_eq!(stats.used, 0);
+        assert!(stats.total <= 2 * LockedPool::ARENA_SIZE, "{stats:?}");
+    });
+}
+
+/// A destructor of a thread-local object that runs after the thread's heap is gone still frees and
+/// allocates.
+#[test]
+fn late_destructors_free() {
+    struct Late(Option<Chunk>);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            self.0.take();
+            drop(Chunk::new(64, 9));
+        }
+    }
+    std::thread_local! {
+        static LATE: std::cell::RefCell<Late> = const { std::cell::RefCell::new(Late(None)) };
+    }
+    alone("late_destructors_free", || {
+        for _ in 0..50 {
+            std::thread::spawn(|| {
+                // Registered before the heap's destructor, so it runs after it.
+                LATE.with(|late| assert!(late.borrow().0.is_none()));
+                LATE.with(|late| late.borrow_mut().0 = Some(Chunk::new(48, 3)));
+            })
+            .join()
+            .unwrap();
+        }
+        assert_eq!(check_statistics().used, 0);
+    });
+}
+
+/// When no more can be had, what other threads keep is used, to the last slot.
+#[test]
+fn nothing_free_is_hidden_when_the_pool_is_full() {
+    alone("nothing_free_is_hidden_when_the_pool_is_full", || {
+        const LIMIT: usize = 256 * 1024;
+        let limit =
+            libc::rlimit { rlim_cur: LIMIT as libc::rlim_t, rlim_max: LIMIT as libc::rlim_t };
+        // SAFETY: `limit` is valid for the call.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }, 0);
+        // The limit does not bind root. SAFETY: no pointers.
+        assert!(unsafe { libc::geteuid() != 0 || libc::setresuid(65534, 65534, 65534) == 0 });
+        pool().set_locking_failed(Some(Box::new(|_| false)));
+
+        let (ready, go_on) = (Barrier::new(2), Barrier::new(2));
+        std::thread::scope(|scope| {
+            // Another thread takes all there is, frees every other chunk, and stays.
+            scope.spawn(|| {
+                let mut chunks: Vec<Option<Chunk>> = Vec::new();
+                while let Some(chunk) = pool().alloc(64, 16) {
+                    let addr = chunk.as_ptr().expose_provenance();
+                    chunks.push(Some(Chunk { addr, size: 64, byte: 0 }));
+                }
+                assert_eq!(chunks.len(), LIMIT / 64, "all of it was to be had");
+                chunks.iter_mut().step_by(2).for_each(|chunk| *chunk = None);
+                ready.wait();
+                go_on.wait();
+            });
+            ready.wait();
+            let stats = pool().stats();
+            assert_eq!((stats.used, stats.locked), (LIMIT / 2, LIMIT));
+            let mut mine = Vec::new();
+            while let Some(chunk) = pool().alloc(50, 16) {
+                let addr = chunk.as_ptr().expose_provenance();
+                mine.push(Chunk { addr, size: 50, byte: 0 });
+            }
+            assert_eq!(mine.len(), LIMIT / 128, "every slot that the other thread freed");
+            assert_eq!(check_statistics().free, 0);
+            mine.clear();
+            go_on.wait();
+        });
+        // With the other thread gone, its memory serves large chunks.
+        let whole = Chunk::new(LIMIT, 5);
+        assert_eq!(check_statistics().used, LIMIT);
+        drop(whole);
+        assert!(check_statistics().lock_failures > 0);
+    });
+}
+
+fn locked_by_kernel() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmLck:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+/// Forks while other threads allocate and free. The child has the memory, locked again, with true
+/// statistics, and can use the pool; so can the parent.
+#[test]
+fn fork_keeps_memory_locked_and_the_pool_usable() {
+    alone("fork_keeps_memory_locked_and_the_pool_usable", || {
+        let kept: Vec<_> = (1..200).map(|i| Chunk::new(i * 7, i as u8)).collect();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for thread in 0..3 {
+                let done = &done;
+                scope.spawn(move || {
+                    let mut state = thread + 1;
+                    let mut own = Vec::new();
+                    while !done.load(Ordering::Relaxed) {
+                        let number = random(&mut state);
+                        own.push(Chunk::new((number >> 8) % 600 + 1, number as u8));
+                        if own.len() > 30 {
+                            own.swap_remove((number >> 24) % own.len());
+                        }
+                    }
+                });
+            }
+            for _ in 0..50 {
+                // SAFETY: the child uses this pool, system calls and the ordinary heap, which glibc
+                // keeps usable after a fork; then it ends at once.
+                let child = unsafe { libc::fork() };
+                assert!(child >= 0);
+                if child == 0 {
+                    let verdict = std::panic::catch_unwind(|| {
+                        let stats = check_statistics();
+                        assert_eq!(stats.locked, stats.total);
+                        assert_eq!(locked_by_kernel(), stats.locked);
+                        kept.iter().for_each(Chunk::check);
+                        let more: Vec<_> = (1..500).map(|i| Chunk::new(i, 1)).collect();
+                        drop(more);
+                        assert_eq!(check_statistics().used, stats.used);
+                    });
+                    // SAFETY: ends the child.
+                    unsafe { libc::_exit(if verdict.is_ok() { 42 } else { 1 }) };
+                }
+                let mut status = 0;
+                // SAFETY: `status` is a valid place for the answer.
+                assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+                assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 42, "{status:#x}");
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        drop(kept);
+        assert_eq!(check_statistics().used, 0);
+    });
+}
