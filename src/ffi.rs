@@ -442,7 +442,7 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_destroy(
 /// what it still holds at normal process exit is wiped. Never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_locked_pool_instance() -> *mut bitcoin_support_locked_pool {
-    let pool: &'static LockedPool = LockedPoolManager::instance();
+    let pool = LockedPoolManager::shared_pool();
     // Every use of a pool's handle but its destruction is shared.
     ptr::from_ref(pool).cast_mut().cast()
 }

@@ -50,6 +50,9 @@ pub use cleanse::{cleanse, memory_cleanse};
 #[cfg(unix)]
 pub use pages::PosixLockedPageAllocator;
 pub use pages::{
-    LockError, LockedAllocation, LockedPageAllocator, LockedPages, MapError, lock_limit, page_size,
+    LockError, LockedAllocation, LockedPageAllocator, LockedPages, MapError, has_page_size,
+    lock_limit, page_size,
 };
-pub use pool::{LockedPool, LockedPoolManager, LockingFailed, PoolStats};
+pub use pool::{
+    LockedPageArena, LockedPool, LockedPoolManager, LockingFailed, PoolError, PoolStats,
+};

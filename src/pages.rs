@@ -149,7 +149,19 @@ impl LockedPages {
     /// # Errors
     /// When the pages cannot be mapped, or `len` is 0 or too large for the address space.
     pub fn new(len: usize) -> Result<Self, MapError> {
-        let mut pages = Self::map(len)?;
+        let mut pages = Self::map(len, page_size())?;
+        pages.lock = pages.try_lock();
+        Ok(pages)
+    }
+
+    /// Like [`new`](Self::new), with pages of a given size in bytes: the system's common ones or, where
+    /// it has them ([`has_page_size`]), huge ones. `len` is rounded up to whole pages of that size.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new); also when the system has no such pages, or none left: huge pages are
+    /// set aside by its administrator (`vm.nr_hugepages` on Linux).
+    pub fn with_page_size(len: usize, page_size: usize) -> Result<Self, MapError> {
+        let mut pages = Self::map(len, page_size)?;
         pages.lock = pages.try_lock();
         Ok(pages)
     }
@@ -159,7 +171,15 @@ impl LockedPages {
     /// # Errors
     /// The outer one when the pages cannot be mapped, the inner one when they cannot be locked.
     pub fn new_locked(len: usize) -> Result<Result<Self, LockError>, MapError> {
-        Ok(Self::map(len)?.if_locked())
+        Self::new_locked_of(len, page_size())
+    }
+
+    /// [`new_locked`](Self::new_locked) with pages of a given size.
+    pub(crate) fn new_locked_of(
+        len: usize,
+        page_size: usize,
+    ) -> Result<Result<Self, LockError>, MapError> {
+        Ok(Self::map(len, page_size)?.if_locked())
     }
 
     /// Locks the pages, which nobody has written to; gives them up if that fails.
@@ -176,13 +196,18 @@ impl LockedPages {
 
     /// Maps `len` bytes, rounded up, with every protection but locking: before it, so that no page
     /// is ever resident without them.
-    fn map(len: usize) -> Result<Self, MapError> {
+    fn map(len: usize, size: usize) -> Result<Self, MapError> {
         let page = page_size();
+        if !has_page_size(size) {
+            return Err(MapError(io::ErrorKind::InvalidInput.into()));
+        }
         let padded = len
-            .checked_next_multiple_of(page)
+            .checked_next_multiple_of(size)
             .filter(|&len| len > 0 && len <= isize::MAX as usize - 2 * page);
         let len = padded.ok_or_else(|| MapError(io::ErrorKind::InvalidInput.into()))?;
-        let addr = os::map_guarded(len).map_err(MapError)?;
+        let mapped =
+            if size == page { os::map_guarded(len) } else { os::map_guarded_huge(len, size) };
+        let addr = mapped.map_err(MapError)?;
         let advice = os::keep_private(addr, len).map_err(|error| errno_of(&error));
         Ok(Self { addr, len, lock: Ok(()), advice, reserved: false })
     }
@@ -359,6 +384,11 @@ pub(crate) fn zeroed_table<T: Zeroable + Sync>(len: usize) -> Result<&'static [T
 #[inline]
 pub fn page_size() -> usize {
     os::page_size()
+}
+
+/// Whether the system has pages of `size` bytes: its common ones, or huge ones.
+pub fn has_page_size(size: usize) -> bool {
+    size == page_size() || os::has_huge_pages(size)
 }
 
 /// How many bytes this process may lock in all (`RLIMIT_MEMLOCK`'s soft value): `usize::MAX` when

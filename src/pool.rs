@@ -5,18 +5,20 @@
 //! which serves small chunks from `slab`s, thread by thread; `manager` is its face.
 
 mod extents;
+mod locked_page_arena;
 mod manager;
 mod process;
 mod room;
 mod slab;
 mod thread_slot;
 
+pub use locked_page_arena::LockedPageArena;
 pub use manager::LockedPoolManager;
 
-use crate::arena::{Arena, ArenaStats, FreeError};
+use crate::arena::{Arena, ArenaError, ArenaSizeToChunkSortedMap, ArenaStats, FreeError};
 use crate::cleanse::memory_cleanse;
 use crate::pages::{
-    self, AddressRange, LockError, LockedAllocation, LockedPageAllocator, LockedPages,
+    self, AddressRange, LockError, LockedAllocation, LockedPageAllocator, LockedPages, MapError,
 };
 use core::fmt;
 use core::ptr::NonNull;
@@ -49,6 +51,67 @@ pub struct PoolStats {
     pub lock_failures: usize,
     /// The last of those.
     pub last_lock_failure: Option<LockError>,
+}
+
+/// Why a pool cannot be made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// The system has no pages of this size in bytes.
+    PageSize(usize),
+    /// This many bytes cannot be the size of an arena or a granule.
+    ChunkSize(usize),
+    /// This many bytes have no room for a single arena or chunk.
+    MaxSize(usize),
+    /// The pages cannot be mapped.
+    Map(MapError),
+    /// There is no memory for the bookkeeping.
+    Arena(ArenaError),
+}
+
+impl PoolError {
+    /// Largest arena in bytes: what an arena's bookkeeping can span.
+    const LARGEST_ARENA: usize =
+        ArenaSizeToChunkSortedMap::MAX_GRANULES / LockedPool::ARENA_ALIGN * LockedPool::ARENA_ALIGN;
+}
+
+impl fmt::Display for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PageSize(size) => {
+                write!(f, "LockedPool: the system has no pages of {size} bytes")
+            }
+            Self::ChunkSize(size) => write!(
+                f,
+                "LockedPool: chunk size {size}: a pool wants a multiple of the page size, an arena a \
+                 power of two"
+            ),
+            Self::MaxSize(size) => {
+                write!(
+                    f,
+                    "LockedPool: maximum size {size} has no room for a chunk of the chunk size"
+                )
+            }
+            Self::Map(error) => error.fmt(f),
+            Self::Arena(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PoolError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Map(error) => Some(error),
+            Self::Arena(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<PoolError> for String {
+    fn from(error: PoolError) -> Self {
+        error.to_string()
+    }
 }
 
 /// Decides, when no memory can be locked, whether the pool may use unlocked memory (`true`) or fails
@@ -96,7 +159,10 @@ struct State {
     source: Source,
     /// Alignment of the arenas in bytes.
     granule: usize,
-    arenas: Vec<LockedPageArena>,
+    /// Size of an arena in bytes, and the most that all of them may have.
+    arena_size: usize,
+    max_size: usize,
+    arenas: Vec<PooledArena>,
     extents: ExtentMap,
     /// Room in the arenas of `Class::First`.
     room: RoomIndex,
@@ -112,8 +178,10 @@ struct State {
 
 /// Where arenas come from.
 enum Source {
-    /// The operating system, through `LockedPages`.
-    System,
+    /// The operating system, through `LockedPages`; with the size of a page if not the common one.
+    System {
+        huge_page: Option<usize>,
+    },
     /// The same, one arena after the other within a range of addresses as long as that lasts.
     Range {
         range: AddressRange,
@@ -124,7 +192,7 @@ enum Source {
 }
 
 /// An arena and the memory that it manages.
-struct LockedPageArena {
+struct PooledArena {
     arena: Arena,
     memory: Memory,
     class: Class,
@@ -163,6 +231,33 @@ impl LockedPool {
         Self { kind: Kind::Own(Mutex::new(State::new(source, Self::ARENA_ALIGN))) }
     }
 
+    /// A pool over the operating system's own pages, of `page_size` bytes each, with arenas of
+    /// `chunk_size` bytes, which also is the largest chunk, and no more than `max_size` bytes in all.
+    ///
+    /// The sizes of arenas are multiples of `page_size`. That may be a size of huge pages
+    /// ([`has_page_size`](crate::has_page_size)), which suits programs with very many secrets and
+    /// administrators who set such pages aside. Nothing is mapped before the first allocation.
+    ///
+    /// # Errors
+    /// See [`PoolError`].
+    pub fn new(page_size: usize, chunk_size: usize, max_size: usize) -> Result<Self, PoolError> {
+        if !pages::has_page_size(page_size) {
+            return Err(PoolError::PageSize(page_size));
+        }
+        if chunk_size == 0 || chunk_size % page_size != 0 || chunk_size > PoolError::LARGEST_ARENA {
+            return Err(PoolError::ChunkSize(chunk_size));
+        }
+        if max_size < chunk_size {
+            return Err(PoolError::MaxSize(max_size));
+        }
+        let huge_page = (page_size != pages::page_size()).then_some(page_size);
+        let mut state = State::new(Source::System { huge_page }, Self::ARENA_ALIGN);
+        state.arena_size = chunk_size;
+        state.max_size = max_size;
+        state.extents = ExtentMap::new(chunk_size);
+        Ok(Self { kind: Kind::Own(Mutex::new(state)) })
+    }
+
     /// A pool over a foreign source of pages, which it never touches.
     pub fn with_page_allocator(allocator: Box<dyn LockedPageAllocator + Send>) -> Self {
         Self::over(Source::Foreign(allocator))
@@ -180,14 +275,16 @@ impl LockedPool {
     /// Allocates `size` bytes aligned to `alignment` bytes. What they hold is unspecified; over our
     /// own pages it is zeros.
     ///
-    /// `None` when `size` is 0 or above [`ARENA_SIZE`](Self::ARENA_SIZE), `alignment` is not a power
+    /// `None` when `size` is 0 or above the size of an arena, `alignment` is not a power
     /// of two, or there is neither room nor any to be had.
     #[inline(always)]
     pub fn alloc(&self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
-        if size == 0 || size > Self::ARENA_SIZE || !alignment.is_power_of_two() {
+        if !alignment.is_power_of_two() {
             return None;
         }
         match &self.kind {
+            // 0 wraps around.
+            Kind::Process if size.wrapping_sub(1) >= Self::ARENA_SIZE => None,
             Kind::Process => process::alloc(size, alignment),
             Kind::Own(state) => alloc_own(state, size, alignment),
         }
@@ -259,7 +356,11 @@ impl LockedPool {
 // Not inlined: the process-wide pool is the common one.
 #[inline(never)]
 fn alloc_own(state: &Mutex<State>, size: usize, alignment: usize) -> Option<NonNull<u8>> {
-    state.lock().alloc(size, alignment)
+    let mut state = state.lock();
+    if size == 0 || size > state.arena_size {
+        return None;
+    }
+    state.alloc(size, alignment)
 }
 
 #[inline(never)]
@@ -274,7 +375,7 @@ fn free_own(
 impl Default for LockedPool {
     /// A pool over the operating system's own pages.
     fn default() -> Self {
-        Self::over(Source::System)
+        Self::over(Source::System { huge_page: None })
     }
 }
 
@@ -306,6 +407,8 @@ impl State {
         Self {
             source,
             granule,
+            arena_size: LockedPool::ARENA_SIZE,
+            max_size: usize::MAX,
             arenas: Vec::new(),
             extents: ExtentMap::new(LockedPool::ARENA_SIZE),
             room: RoomIndex::new(),
@@ -341,7 +444,7 @@ impl State {
         }
         let arena = match self.source {
             Source::Foreign(_) => self.grow_foreign()?,
-            _ => self.grow_locked(room_for(size, alignment)?)?,
+            _ => self.grow_locked(self.room_for(size, alignment)?)?,
         };
         self.alloc_in(arena, size, alignment)
     }
@@ -357,13 +460,20 @@ impl State {
         if matches!(self.source, Source::Foreign(_)) {
             return None;
         }
-        room_for(size, alignment)?;
+        self.room_for(size, alignment)?;
         if let Some(chunk) = self.alloc_existing(size, alignment, Class::Unlocked) {
             return Some(chunk);
         }
         let counted = self.stats.lock_failures != failures;
         let arena = self.grow_unlocked(counted)?;
         self.alloc_in(arena, size, alignment)
+    }
+
+    /// How large a new arena must be to have room for a chunk: it begins on a page, and above that
+    /// alignment a chunk needs slack. `None` when no arena is large enough.
+    fn room_for(&self, size: usize, alignment: usize) -> Option<usize> {
+        let slack = if alignment <= pages::page_size() { 0 } else { alignment };
+        size.checked_add(slack).filter(|&need| need <= self.arena_size)
     }
 
     /// Allocates from the first arena of the class that has room.
@@ -439,7 +549,7 @@ impl State {
     /// Brings the pool's figures up to date with a change of one arena.
     #[inline]
     fn account(&mut self, arena: usize, before: ArenaStats) {
-        let LockedPageArena { arena: changed, class, .. } = &self.arenas[arena];
+        let PooledArena { arena: changed, class, .. } = &self.arenas[arena];
         let after = changed.stats();
         let stats = &mut self.stats;
         stats.used = stats.used - before.used + after.used;
@@ -452,13 +562,13 @@ impl State {
 
     /// A new arena of locked memory, smaller than usual if it must be, but of at least `need` bytes.
     fn grow_locked(&mut self, need: usize) -> Option<usize> {
-        let page = pages::page_size();
+        let page = self.page_size();
         let need = need.next_multiple_of(page);
         let limit = pages::lock_limit();
         if need >= self.refused && limit <= self.refused_limit {
             return None;
         }
-        let mut size = LockedPool::ARENA_SIZE;
+        let mut size = self.arena_size.min(round_down(self.max_size - self.stats.total, page));
         if self.arenas.is_empty() && limit >= page {
             // The first arena is to be locked for certain, as far as the limit tells.
             size = size.min(round_down(limit, page));
@@ -482,9 +592,10 @@ impl State {
             let left = round_down(limit.saturating_sub(self.stats.locked), page);
             size = if (need..size).contains(&left) { left } else { round_down(size / 2, page) };
         }
+        let refusal = refusal?;
         self.refused = need;
         self.refused_limit = limit;
-        self.count_lock_failure(refusal?);
+        self.count_lock_failure(refusal);
         None
     }
 
@@ -501,16 +612,28 @@ impl State {
                 return placed.ok();
             }
         }
+        let page_size = self.page_size();
         if must_lock {
-            LockedPages::new_locked(len).ok()
+            LockedPages::new_locked_of(len, page_size).ok()
         } else {
-            Some(Ok(LockedPages::new(len).ok()?))
+            Some(Ok(LockedPages::with_page_size(len, page_size).ok()?))
+        }
+    }
+
+    /// Size of a page of this pool in bytes.
+    fn page_size(&self) -> usize {
+        match self.source {
+            Source::System { huge_page: Some(size) } => size,
+            _ => pages::page_size(),
         }
     }
 
     /// A new arena, locked or not, when smaller ones have been refused already.
     fn grow_unlocked(&mut self, counted: bool) -> Option<usize> {
-        let pages = self.map(LockedPool::ARENA_SIZE, false)?.ok()?;
+        if self.max_size - self.stats.total < self.arena_size {
+            return None;
+        }
+        let pages = self.map(self.arena_size, false)?.ok()?;
         match pages.lock_state() {
             // The limit has been raised, or memory unlocked elsewhere in the process.
             Ok(()) => self.refused = usize::MAX,
@@ -590,7 +713,7 @@ impl State {
         self.extents.insert(start, len, number);
         let ArenaStats { total, free, chunks_free, .. } = arena.stats();
         let largest = arena.largest_free();
-        self.arenas.push(LockedPageArena { arena, memory, class });
+        self.arenas.push(PooledArena { arena, memory, class });
         self.room_mut(class).set(number, largest);
         self.stats.total += total;
         self.stats.free += free;
@@ -658,13 +781,6 @@ fn leak<T: 'static>(value: T) -> Option<&'static T> {
 
 /// Size of the arenas after the first in a range, unless a chunk needs more.
 const LATER_ARENA_SIZE: usize = LockedPool::ARENA_SIZE / 4;
-
-/// How large a new arena must be to have room for a chunk: it begins on a page, and above that
-/// alignment a chunk needs slack. `None` when no arena is large enough.
-fn room_for(size: usize, alignment: usize) -> Option<usize> {
-    let slack = if alignment <= pages::page_size() { 0 } else { alignment };
-    size.checked_add(slack).filter(|&need| need <= LockedPool::ARENA_SIZE)
-}
 
 /// `x` rounded down to a multiple of `unit`.
 fn round_down(x: usize, unit: usize) -> usize {

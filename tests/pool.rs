@@ -2,8 +2,8 @@
 //! and their limits, threads, and what is left at process exit.
 
 use bitcoin_support::{
-    FreeError, LockError, LockedAllocation, LockedPageAllocator, LockedPool, LockedPoolManager,
-    PoolStats,
+    FreeError, LockError, LockedAllocation, LockedPageAllocator, LockedPageArena, LockedPool,
+    LockedPoolManager, PoolError, PoolStats, has_page_size, page_size,
 };
 use std::collections::BTreeMap;
 use std::ptr::{self, NonNull};
@@ -364,8 +364,9 @@ fn live_secrets_are_wiped_at_exit() {
         // SAFETY: a function without arguments that lives as long as the program.
         assert_eq!(unsafe { libc::atexit(look) }, 0);
         let control: &LockedPool = Box::leak(Box::new(LockedPool::default()));
-        for (pool, place) in [(&**LockedPoolManager::instance(), &SECRET), (control, &CONTROL)] {
-            let chunk = pool.alloc(32, 16).unwrap();
+        let secret = LockedPoolManager::instance().alloc(32, 16).unwrap();
+        let unwiped = control.alloc(32, 16).unwrap();
+        for (chunk, place) in [(secret, &SECRET), (unwiped, &CONTROL)] {
             fill(chunk, 0x77, 32);
             place.store(chunk.as_ptr().expose_provenance(), Ordering::Relaxed);
         }
@@ -413,4 +414,152 @@ fn scarce_locked_memory_is_used_up_first() {
         return;
     }
     assert!(in_child("scarce_locked_memory_is_used_up_first").success());
+}
+
+#[test]
+fn a_pool_of_its_own_sizes_keeps_its_cap() {
+    let page = page_size();
+    let pool = LockedPool::new(page, 2 * page, 7 * page).unwrap();
+    assert_eq!(pool.stats(), PoolStats::default(), "nothing is mapped before it is needed");
+    assert_eq!(pool.alloc(2 * page + 1, 16), None, "larger than an arena");
+    let chunks: Vec<_> = (0..3).map(|_| pool.alloc(2 * page, 16).unwrap()).collect();
+    let small: Vec<_> = std::iter::from_fn(|| pool.alloc(16, 16)).collect();
+    let stats = pool.stats();
+    assert_eq!((stats.total, stats.used, stats.arenas), (7 * page, 7 * page, 4));
+    assert_eq!(small.len(), page / 16, "the last arena is as large as the cap allows");
+    assert_eq!(stats.lock_failures, 0, "a cap is no failure");
+    for chunk in chunks.into_iter().chain(small) {
+        assert_eq!(free(&pool, chunk.as_ptr()), Ok(()));
+    }
+    assert_eq!(pool.stats().used, 0);
+}
+
+#[test]
+fn sizes_that_make_no_pool_are_refused() {
+    let page = page_size();
+    let text = |error: PoolError| String::from(error);
+    let error = LockedPool::new(page + 1, page, page).unwrap_err();
+    assert!(matches!(error, PoolError::PageSize(size) if size == page + 1));
+    assert!(text(error).contains(&(page + 1).to_string()));
+    for chunk_size in [0, 1, page - 1, page + 1, usize::MAX, usize::MAX - page + 1] {
+        let error = LockedPool::new(page, chunk_size, usize::MAX).unwrap_err();
+        assert!(matches!(error, PoolError::ChunkSize(size) if size == chunk_size));
+        assert!(text(error).contains(&chunk_size.to_string()));
+    }
+    for max_size in [0, 1, page - 1] {
+        let error = LockedPool::new(page, page, max_size).unwrap_err();
+        assert!(matches!(error, PoolError::MaxSize(size) if size == max_size));
+        assert!(text(error).contains(&max_size.to_string()));
+    }
+    assert!(matches!(LockedPageArena::new(24, 4096), Err(PoolError::ChunkSize(24))));
+    assert!(matches!(LockedPageArena::new(32, 31), Err(PoolError::MaxSize(31))));
+    assert!(matches!(LockedPageArena::new(32, usize::MAX), Err(PoolError::Map(_))));
+}
+
+/// Where an administrator has set huge pages aside (`sysctl vm.nr_hugepages=4`), they are used.
+#[cfg(target_os = "linux")]
+#[test]
+fn huge_pages_are_used_where_there_are_some() {
+    let size = 2 << 20;
+    let left = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+        .map_or(0, |text| text.trim().parse().unwrap());
+    assert_eq!(
+        has_page_size(size),
+        std::path::Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists()
+    );
+    if !has_page_size(size) {
+        println!("skipped: this system has no pages of 2 MiB");
+        return;
+    }
+    let pool = LockedPool::new(size, size, size).unwrap();
+    let chunk = pool.alloc(1000, 16);
+    assert_eq!(chunk.is_some(), left > 0, "{left} huge pages are free");
+    if let Some(chunk) = chunk {
+        fill(chunk, 0x11, 1000);
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let at = format!("{:x}-", chunk.addr().get() / size * size);
+        let mapping = smaps.split_once(&at).unwrap().1;
+        assert!(
+            mapping
+                .lines()
+                .any(|line| line.starts_with("KernelPageSize:") && line.contains("2048 kB"))
+        );
+        assert_eq!(free(&pool, chunk.as_ptr()), Ok(()));
+    }
+}
+
+#[test]
+fn a_locked_page_arena_is_an_arena_on_locked_pages() {
+    let mut arena = LockedPageArena::new(64, 3 * page_size()).unwrap();
+    assert_eq!(arena.lock_state(), Ok(()));
+    let total = arena.stats().total;
+    assert_eq!(total, 3 * page_size());
+    let chunks: Vec<_> = std::iter::from_fn(|| arena.alloc(50)).collect();
+    assert_eq!(chunks.len(), total / 64);
+    let chunk = chunks[3];
+    fill(chunk, 0x33, 64);
+    // SAFETY: nobody uses the chunks afterwards but to look at them.
+    unsafe {
+        assert_eq!(arena.free(chunk.as_ptr(), 65), Err(FreeError::SizeMismatch));
+        assert_eq!(arena.free(chunk.as_ptr().wrapping_add(1), 50), Err(FreeError::InvalidFree));
+        assert_eq!(arena.free(chunk.as_ptr().wrapping_add(total), 50), Err(FreeError::NotInPool));
+        assert_eq!(bytes(chunk, 64), [0x33; 64]);
+        assert_eq!(arena.free(chunk.as_ptr(), 50), Ok(()));
+        assert_eq!(bytes(chunk, 64), [0; 64], "wiped whole");
+        assert_eq!(arena.free(chunk.as_ptr(), 50), Err(FreeError::InvalidFree));
+        assert_eq!(arena.free(ptr::null_mut(), 50), Ok(()));
+    }
+    assert_eq!(arena.stats().chunks_used, chunks.len() - 1);
+}
+
+#[test]
+fn a_manager_uses_its_pools_in_order() {
+    let page = page_size();
+    let manager = LockedPoolManager::new();
+    assert_eq!(manager.alloc(16, 16), None);
+    manager.add_pool(LockedPool::new(page, page, page).unwrap());
+    manager.add_pool(LockedPool::new(page, 4 * page, 4 * page).unwrap());
+    let first = manager.alloc(page, 16).unwrap();
+    let second = manager.alloc(page, 16).unwrap();
+    let large = manager.alloc(3 * page, 16).unwrap();
+    assert_eq!(manager.alloc(16, 16), None);
+    let stats = manager.stats();
+    assert_eq!((stats.used, stats.total, stats.arenas), (5 * page, 5 * page, 2));
+    let mut walked = 0;
+    manager.walk(|_, size, used| walked += if used { size } else { 0 });
+    assert_eq!(walked, stats.used);
+    fill(second, 0x44, page);
+    // SAFETY: nobody uses the chunks afterwards but to look at them.
+    unsafe {
+        assert_eq!(manager.free_sized(second.as_ptr(), 16, 16), Err(FreeError::SizeMismatch));
+        assert_eq!(manager.free(second.as_ptr()), Ok(()));
+        assert_eq!(bytes(second, page), vec![0; page]);
+        assert_eq!(manager.free(second.as_ptr()), Err(FreeError::InvalidFree));
+        assert_eq!(manager.free(std::ptr::dangling_mut()), Err(FreeError::NotInPool));
+        assert_eq!(manager.free(first.as_ptr()), Ok(()));
+        assert_eq!(manager.free(large.as_ptr()), Ok(()));
+    }
+    assert_eq!(manager.stats().used, 0);
+}
+
+/// Pools that are added to the process-wide manager serve what its own pool cannot: chunks larger than
+/// its arenas.
+#[cfg(target_os = "linux")]
+#[test]
+fn pools_can_be_added_to_the_instance() {
+    if std::env::var_os("CHILD").is_some() {
+        let manager = LockedPoolManager::instance();
+        assert_eq!(manager.alloc(ARENA_SIZE + 1, 16), None);
+        manager.add_pool(LockedPool::new(page_size(), 4 * ARENA_SIZE, 4 * ARENA_SIZE).unwrap());
+        let chunk = manager.alloc(ARENA_SIZE + 1, 16).unwrap();
+        let small = manager.alloc(100, 16).unwrap();
+        assert_eq!(manager.stats().chunks_used, 2);
+        // SAFETY: not used afterwards.
+        unsafe {
+            assert_eq!(manager.free(chunk.as_ptr()), Ok(()));
+            assert_eq!(manager.free(small.as_ptr()), Ok(()));
+        }
+        return;
+    }
+    assert!(in_child("pools_can_be_added_to_the_instance").success());
 }

@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
 
-fn pool() -> &'static LockedPool {
+fn pool() -> &'static LockedPoolManager {
     LockedPoolManager::instance()
 }
 

@@ -68,6 +68,51 @@ pub(super) fn map_guarded(len: usize) -> io::Result<NonNull<u8>> {
     NonNull::new(inner).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
+/// Whether the system has pages of `size` bytes besides its common ones.
+pub(super) fn has_huge_pages(size: usize) -> bool {
+    cfg!(target_os = "linux")
+        && size.is_power_of_two()
+        && std::path::Path::new(&format!("/sys/kernel/mm/hugepages/hugepages-{}kB", size / 1024))
+            .exists()
+}
+
+/// [`map_guarded`] with huge pages, of which `len` is a multiple.
+#[cfg(target_os = "linux")]
+pub(super) fn map_guarded_huge(len: usize, huge: usize) -> io::Result<NonNull<u8>> {
+    let page = page_size();
+    let whole_len = len.checked_add(2 * huge).ok_or(io::ErrorKind::OutOfMemory)?;
+    let whole = reserve(whole_len)?.as_ptr();
+    // At least a common page is left on either side.
+    let inner = whole.wrapping_add(page);
+    let inner = inner.wrapping_add(inner.align_offset(huge));
+    let size_flag = (huge.trailing_zeros() as libc::c_int) << libc::MAP_HUGE_SHIFT;
+    let flags =
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_HUGETLB | size_flag;
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: replaces addresses that were set aside above and are used by nobody.
+    let mapped = unsafe { libc::mmap(inner.cast(), len, access, flags, -1, 0) };
+    if mapped == libc::MAP_FAILED {
+        let error = io::Error::last_os_error();
+        // SAFETY: set aside above and used by nobody.
+        unmap(unsafe { libc::munmap(whole.cast(), whole_len) });
+        return Err(error);
+    }
+    // Give up what lies outside the guard pages.
+    let (first, end) = (inner.wrapping_sub(page), inner.wrapping_add(len + page));
+    for (from, to) in [(whole, first), (end, whole.wrapping_add(whole_len))] {
+        if from < to {
+            // SAFETY: set aside above and used by nobody.
+            unmap(unsafe { libc::munmap(from.cast(), to.addr() - from.addr()) });
+        }
+    }
+    NonNull::new(inner).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn map_guarded_huge(_: usize, _: usize) -> io::Result<NonNull<u8>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Sets addresses aside, without memory.
 pub(super) fn reserve(len: usize) -> io::Result<NonNull<u8>> {
     #[cfg(any(target_os = "linux", target_os = "android"))]

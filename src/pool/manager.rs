@@ -1,37 +1,174 @@
-//! `LockedPoolManager`: the pool that all secrets of a process share.
+//! `LockedPoolManager`: several pools behind one face, and the pool that all secrets of a process share.
 //!
-//! Depends on `pool`; `process` does the work.
+//! Depends on `pool`; `process` does the shared pool's work.
 
-use super::{Kind, LockedPool};
-use core::ops::Deref;
+use super::{Kind, LockedPool, LockingFailed, PoolStats};
+use crate::arena::FreeError;
+use core::ptr::NonNull;
+use parking_lot::RwLock;
 
-/// The process-wide [`LockedPool`], shared by all Rust, C and C++ code that is linked to this
-/// library.
+/// Several [`LockedPool`]s used as one: an allocation is served by the first, in the order in which they
+/// were added, that has room or can get it.
 ///
-/// It needs no initialization, so that it can be used before `main`, and it is never destroyed:
-/// objects with static storage and thread-local ones may free into it however late. What it still
-/// holds at normal process exit is wiped, in the order in which exit handlers run: objects that were
-/// made before the pool's first allocation find zeros when they are destroyed.
-#[derive(Debug)]
+/// [`instance`](Self::instance) is the process-wide one, shared by all Rust, C and C++ code that is
+/// linked to this library. Its first pool needs no initialization, so that it can be used before `main`,
+/// and is never destroyed: objects with static storage and thread-local ones may free into it however
+/// late. What that pool still holds at normal process exit is wiped, in the order in which exit handlers
+/// run: objects that were made before the pool's first allocation find zeros when they are destroyed.
+/// After a fork, the child's copy of it is locked again.
+///
+/// ```
+/// use bitcoin_support::{LockedPool, LockedPoolManager, page_size};
+///
+/// let manager = LockedPoolManager::new();
+/// assert!(manager.alloc(32, 16).is_none()); // there are no pools yet
+/// manager.add_pool(LockedPool::new(page_size(), page_size(), page_size())?);
+/// assert!(manager.alloc(32, 16).is_some());
+/// # Ok::<(), bitcoin_support::PoolError>(())
+/// ```
+#[derive(Debug, Default)]
 pub struct LockedPoolManager {
-    pool: LockedPool,
+    /// The process-wide pool, in the instance.
+    shared: Option<LockedPool>,
+    added: RwLock<Vec<LockedPool>>,
 }
 
-static INSTANCE: LockedPoolManager = LockedPoolManager { pool: LockedPool { kind: Kind::Process } };
+static INSTANCE: LockedPoolManager = LockedPoolManager {
+    shared: Some(LockedPool { kind: Kind::Process }),
+    added: RwLock::new(Vec::new()),
+};
 
 impl LockedPoolManager {
-    /// The instance. Costs nothing.
-    #[inline]
+    /// A manager without pools.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The process-wide manager. Costs nothing.
+    #[inline(always)]
     pub fn instance() -> &'static Self {
         &INSTANCE
     }
-}
 
-impl Deref for LockedPoolManager {
-    type Target = LockedPool;
+    /// Adds a pool, to be used when those before it have no room and cannot get any. It stays until the
+    /// manager is dropped.
+    pub fn add_pool(&self, pool: LockedPool) {
+        self.added.write().push(pool);
+    }
 
-    #[inline]
-    fn deref(&self) -> &LockedPool {
-        &self.pool
+    /// Allocates `size` bytes aligned to `alignment` bytes, as [`LockedPool::alloc`] does.
+    #[inline(always)]
+    pub fn alloc(&self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        if let Some(pool) = &self.shared {
+            if let Some(chunk) = pool.alloc(size, alignment) {
+                return Some(chunk);
+            }
+        }
+        self.alloc_added(size, alignment)
+    }
+
+    #[inline(never)]
+    fn alloc_added(&self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        self.added.read().iter().find_map(|pool| pool.alloc(size, alignment))
+    }
+
+    /// Frees the chunk that begins at `ptr`, whichever pool it came from, as [`LockedPool::free`] does.
+    ///
+    /// # Errors
+    /// See [`FreeError`]; nothing changes then.
+    ///
+    /// # Safety
+    /// As for [`LockedPool::free`].
+    #[inline(always)]
+    pub unsafe fn free(&self, ptr: *mut u8) -> Result<(), FreeError> {
+        if let Some(pool) = &self.shared {
+            // SAFETY: by this function's contract.
+            let freed = unsafe { pool.free(ptr) };
+            if freed != Err(FreeError::NotInPool) {
+                return freed;
+            }
+        }
+        // SAFETY: by this function's contract.
+        self.in_added(|pool| unsafe { pool.free(ptr) })
+    }
+
+    /// [`free`](Self::free) that also checks the size in bytes and the alignment.
+    ///
+    /// # Errors
+    /// See [`FreeError`]; nothing changes then.
+    ///
+    /// # Safety
+    /// As for [`LockedPool::free`].
+    pub unsafe fn free_sized(
+        &self,
+        ptr: *mut u8,
+        size: usize,
+        alignment: usize,
+    ) -> Result<(), FreeError> {
+        if let Some(pool) = &self.shared {
+            // SAFETY: by this function's contract.
+            let freed = unsafe { pool.free_sized(ptr, size, alignment) };
+            if freed != Err(FreeError::NotInPool) {
+                return freed;
+            }
+        }
+        // SAFETY: by this function's contract.
+        self.in_added(|pool| unsafe { pool.free_sized(ptr, size, alignment) })
+    }
+
+    /// The first answer of a pool that an address is in.
+    #[inline(never)]
+    fn in_added(
+        &self,
+        free: impl Fn(&LockedPool) -> Result<(), FreeError>,
+    ) -> Result<(), FreeError> {
+        let answers = self.added.read();
+        let mut answers = answers.iter().map(free);
+        answers
+            .find(|freed| *freed != Err(FreeError::NotInPool))
+            .unwrap_or(Err(FreeError::NotInPool))
+    }
+
+    /// What all pools hold together: the sum of their figures, and the last lock failure of the last
+    /// pool that had one. (So `peak_used` is at least what was ever used at once.)
+    pub fn stats(&self) -> PoolStats {
+        let added = self.added.read();
+        let pools = self.shared.iter().chain(added.iter());
+        pools.map(LockedPool::stats).fold(PoolStats::default(), |sum, stats| PoolStats {
+            used: sum.used + stats.used,
+            free: sum.free + stats.free,
+            total: sum.total + stats.total,
+            locked: sum.locked + stats.locked,
+            chunks_used: sum.chunks_used + stats.chunks_used,
+            chunks_free: sum.chunks_free + stats.chunks_free,
+            arenas: sum.arenas + stats.arenas,
+            peak_used: sum.peak_used + stats.peak_used,
+            lock_failures: sum.lock_failures + stats.lock_failures,
+            last_lock_failure: stats.last_lock_failure.or(sum.last_lock_failure),
+        })
+    }
+
+    /// Sets who decides about unlocked memory in the process-wide pool, as
+    /// [`LockedPool::set_locking_failed`] does; pools that were added decide for themselves.
+    pub fn set_locking_failed(&self, callback: Option<LockingFailed>) {
+        if let Some(pool) = &self.shared {
+            pool.set_locking_failed(callback);
+        }
+    }
+
+    /// Visits every chunk of every pool, as [`LockedPool::walk`] does.
+    pub fn walk(&self, mut visit: impl FnMut(usize, usize, bool)) {
+        let added = self.added.read();
+        for pool in self.shared.iter().chain(added.iter()) {
+            pool.walk(&mut visit);
+        }
+    }
+
+    /// The pool that C and C++ code calls the instance.
+    pub(crate) fn shared_pool() -> &'static LockedPool {
+        match &INSTANCE.shared {
+            Some(pool) => pool,
+            None => unreachable!("the instance is made with it"),
+        }
     }
 }

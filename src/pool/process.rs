@@ -696,7 +696,7 @@ impl Drop for Pause {
 impl Shared {
     const fn new() -> Self {
         Self {
-            state: State::new(Source::System, UNIT),
+            state: State::new(Source::System { huge_page: None }, UNIT),
             tables: None,
             is_set_up: false,
             heaps: 0,
