@@ -36,11 +36,16 @@
 //!
 //! `arena` and `pages` do not know each other.
 
+#![cfg_attr(bitcoin_support_nightly, feature(allocator_api))]
+
 mod arena;
 mod cleanse;
 mod ffi;
 mod pages;
 mod pool;
+mod secure;
+mod zero_after_free;
+mod zeroizing;
 
 pub use arena::{
     Arena, ArenaChunkToSizeMap, ArenaError, ArenaSizeToChunkSortedMap,
@@ -53,3 +58,13 @@ pub use pages::{
     LockError, LockedAllocation, LockedPageAllocator, LockedPages, MapError, lock_limit, page_size,
 };
 pub use pool::{LockedPool, LockedPoolManager, LockingFailed, PoolStats};
+pub use secure::{
+    NotUtf8, OutOfLockedMemory, ReadSecretError, SecureAllocator, SecureBox, SecureString,
+    SecureVec,
+};
+#[cfg(feature = "bitcoin")]
+pub use zero_after_free::Legacy;
+#[cfg(feature = "consensus")]
+pub use zero_after_free::{ConsensusError, FromSerializeData, ToSerializeData};
+pub use zero_after_free::{SerializeData, ZeroAfterFreeAllocator};
+pub use zeroizing::ZeroizingAllocator;
