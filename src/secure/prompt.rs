@@ -6,6 +6,7 @@
 
 use super::{ReadSecretError, SecureString, SecureVec};
 use core::mem::MaybeUninit;
+use core::time::Duration;
 use parking_lot::Mutex;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -14,6 +15,9 @@ use std::os::unix::fs::OpenOptionsExt;
 
 /// More than this many bytes are no line: what a terminal itself takes at most.
 const LONGEST_LINE: usize = 4096;
+
+/// Ample time for a signal to take effect.
+const SIGNAL_DELIVERY: Duration = Duration::from_millis(100);
 
 impl SecureString {
     /// Shows `text` and reads a line from the terminal, without showing it, byte by byte into locked
@@ -93,6 +97,9 @@ fn ask(
         drop(unseen);
         // SAFETY: sends a signal to the process group; takes no pointers.
         unsafe { libc::kill(0, signal) };
+        // Another thread may have to take it. If it ends or stops the process, it does so here, and not
+        // in the middle of what comes next.
+        std::thread::sleep(SIGNAL_DELIVERY);
         if signal != libc::SIGTSTP {
             return Err(ReadSecretError::Interrupted);
         }
