@@ -2,7 +2,7 @@
 //! which is the controlling terminal of a child process (this test binary again). What a user would
 //! type goes in; what a user would see comes out.
 
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 use bitcoin_support::{ReadSecretError, SecureString};
 use std::fs::File;
