@@ -62,9 +62,9 @@ pub use secure::{
     NotUtf8, OutOfLockedMemory, ReadSecretError, SecureAllocator, SecureBox, SecureString,
     SecureVec,
 };
-#[cfg(feature = "bitcoin")]
-pub use zero_after_free::Legacy;
-#[cfg(feature = "consensus")]
-pub use zero_after_free::{ConsensusError, FromSerializeData, ToSerializeData};
-pub use zero_after_free::{SerializeData, ZeroAfterFreeAllocator};
+#[cfg(feature = "consensus-encoding")]
+pub use zero_after_free::ConsensusEncoding;
+pub use zero_after_free::{
+    ConsensusError, FromSerializeData, SerializeData, ToSerializeData, ZeroAfterFreeAllocator,
+};
 pub use zeroizing::ZeroizingAllocator;

@@ -2,15 +2,13 @@
 //! containers, `SerializeData` for serialized data.
 //!
 //! Depends on `zeroizing` and `cleanse`. For what is not secret enough, or too large, for locked memory:
-//! it may be swapped out or dumped while it is in use, but leaves nothing behind. `consensus`, with the
-//! feature of that name, writes and reads Bitcoin's consensus encoding.
+//! it may be swapped out or dumped while it is in use, but leaves nothing behind. `consensus` writes
+//! objects into it and reads them back, in Bitcoin's consensus encoding.
 
-#[cfg(feature = "consensus")]
 mod consensus;
 
-#[cfg(feature = "bitcoin")]
-pub use consensus::Legacy;
-#[cfg(feature = "consensus")]
+#[cfg(feature = "consensus-encoding")]
+pub use consensus::ConsensusEncoding;
 pub use consensus::{ConsensusError, FromSerializeData, ToSerializeData};
 
 use crate::cleanse::{cleanse, memory_cleanse};

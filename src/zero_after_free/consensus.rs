@@ -1,23 +1,25 @@
-//! Bitcoin's consensus encoding into `SerializeData` and out of it.
+//! Objects into `SerializeData` and out of it: the traits, and Bitcoin's consensus encoding behind them.
 //!
-//! Depends on `SerializeData` and on rust-bitcoin's crates, which know the encoding of every type; what
-//! is here is where the bytes go, and what may be said of input that is not a whole object.
+//! Depends on `SerializeData`, and with the features `consensus` and `consensus-encoding` on
+//! rust-bitcoin's crates, which know the encoding of every type. What is here is where the bytes go, and
+//! what may be said of input that is not one whole object.
+
+#[cfg(feature = "consensus")]
+mod skim;
 
 use super::SerializeData;
-use bitcoin_consensus_encoding::{Decode, Decoder, Encode, Encoder};
 use core::fmt;
-use std::io::{self, Write};
+use std::io;
 
-/// Writes an object's consensus encoding into [`SerializeData`], chunk by chunk, without a copy
-/// elsewhere.
+/// Writes an object into [`SerializeData`], without a copy elsewhere.
 ///
-/// Implemented for everything that implements [`bitcoin_consensus_encoding::Encode`]: the types of
-/// `bitcoin-primitives` and `bitcoin-units`, and those of `bitcoin` from 0.32.101 on with its feature
-/// `encoding`, which the feature `bitcoin` of this crate turns on. The latter also brings `Legacy`, for
-/// types that have only `bitcoin`'s older traits.
+/// With the feature `consensus` it is implemented for everything that implements
+/// `bitcoin::consensus::Encodable` (of `bitcoin` 0.32), in Bitcoin's consensus encoding; with
+/// `consensus-encoding` there is a wrapper, `ConsensusEncoding`, for everything that implements
+/// `bitcoin_consensus_encoding::Encode`.
 ///
-#[cfg_attr(feature = "bitcoin", doc = "```")]
-#[cfg_attr(not(feature = "bitcoin"), doc = "```ignore")]
+#[cfg_attr(feature = "consensus", doc = "```")]
+#[cfg_attr(not(feature = "consensus"), doc = "```ignore")]
 /// use bitcoin::constants::genesis_block;
 /// use bitcoin::{Block, Network};
 /// use bitcoin_support::{FromSerializeData, SerializeData, ToSerializeData};
@@ -51,25 +53,28 @@ pub trait ToSerializeData {
     }
 }
 
-/// Reads an object from its consensus encoding. The counterpart of [`ToSerializeData`], implemented for
-/// everything that implements [`bitcoin_consensus_encoding::Decode`].
+/// Reads an object from bytes. The counterpart of [`ToSerializeData`], implemented likewise.
 ///
-/// Input is not trusted. It is refused unless it is an encoding of the object, and the whole of one.
-/// Memory is allocated as bytes arrive, not as lengths claim: never more than a few megabytes beyond a
-/// small multiple of the input. The object itself lies on the ordinary heap and does not wipe itself.
+/// Input is not trusted. It is refused unless it is an encoding of the object, and the whole of one. With
+/// rust-bitcoin's decoders, memory is allocated as bytes arrive, not as lengths claim: never more than a
+/// few megabytes beyond a small multiple of the input. The object itself lies on the ordinary heap and
+/// does not wipe itself.
 ///
-#[cfg_attr(feature = "bitcoin", doc = "```")]
-#[cfg_attr(not(feature = "bitcoin"), doc = "```ignore")]
-/// use bitcoin::{BlockHash, OutPoint};
+#[cfg_attr(feature = "consensus", doc = "```")]
+#[cfg_attr(not(feature = "consensus"), doc = "```ignore")]
+/// use bitcoin::{OutPoint, Txid};
 /// use bitcoin_support::{ConsensusError, FromSerializeData};
 ///
 /// let bytes = [7; 36];
 /// assert!(OutPoint::from_serialize_data(&bytes).is_ok());
-/// assert_eq!(OutPoint::from_serialize_data(&bytes[..35]), Err(ConsensusError::Truncated));
-/// assert_eq!(BlockHash::from_serialize_data(&bytes), Err(ConsensusError::Trailing(4)));
+/// assert!(matches!(
+///     OutPoint::from_serialize_data(&bytes[..35]),
+///     Err(ConsensusError::Truncated)
+/// ));
+/// assert!(matches!(Txid::from_serialize_data(&bytes), Err(ConsensusError::Trailing(4))));
 /// ```
 pub trait FromSerializeData: Sized {
-    /// What rust-bitcoin says of a malformed encoding.
+    /// What the decoder says of a malformed encoding.
     type Error;
 
     /// Reads an object from the beginning of `bytes`; returns it with the length of its encoding.
@@ -108,8 +113,8 @@ pub trait FromSerializeData: Sized {
 pub enum ConsensusError<E> {
     /// They end in the middle of it.
     Truncated,
-    /// They are not such an encoding, whatever may follow: rust-bitcoin's error says why, and may name
-    /// numbers found in them. Lengths beyond what a block may hold are among the reasons.
+    /// They are not such an encoding, whatever may follow: the decoder's own error says why, and may name
+    /// numbers found in them. Lengths beyond what a block can hold are among the reasons.
     Malformed(E),
     /// An object is followed by this many bytes more.
     Trailing(usize),
@@ -134,24 +139,69 @@ impl<E: std::error::Error + 'static> std::error::Error for ConsensusError<E> {
     }
 }
 
-impl<T: Encode + ?Sized> ToSerializeData for T {
+#[cfg(feature = "consensus")]
+impl<T: bitcoin::consensus::Encodable + ?Sized> ToSerializeData for T {
     fn append_to(&self, data: &mut SerializeData) -> io::Result<()> {
         data.append_whole(|data| {
-            let mut encoder = self.encoder();
-            loop {
-                data.write_all(encoder.current_chunk())?;
-                if encoder.advance().has_finished() {
-                    return Ok(());
-                }
-            }
+            let written = self.consensus_encode(&mut bitcoin::io::FromStd::new(data));
+            // What else may be wrong in writing to memory; `bitcoin::io` does not say.
+            written.map(drop).map_err(|_| io::ErrorKind::OutOfMemory.into())
         })
     }
 }
 
-impl<T: Decode> FromSerializeData for T {
-    type Error = <T::Decoder as Decoder>::Error;
+#[cfg(feature = "consensus")]
+impl<T: bitcoin::consensus::Decodable + 'static> FromSerializeData for T {
+    type Error = bitcoin::consensus::encode::Error;
 
     fn decode_front(bytes: &[u8]) -> Result<(Self, usize), ConsensusError<Self::Error>> {
+        use bitcoin::consensus::encode::{Error, deserialize_partial};
+
+        skim::skim::<T>(bytes).map_err(|skim::Short| ConsensusError::Truncated)?;
+        deserialize_partial(bytes).map_err(|error| match error {
+            Error::Io(error) if error.kind() == bitcoin::io::ErrorKind::UnexpectedEof => {
+                ConsensusError::Truncated
+            }
+            error => ConsensusError::Malformed(error),
+        })
+    }
+}
+
+/// An object by the traits of rust-bitcoin's `bitcoin-consensus-encoding`: those of `bitcoin-primitives`
+/// and `bitcoin-units`, and (with the feature `consensus` as well) most of `bitcoin`.
+///
+/// The bytes are the same as ever, but these decoders refuse more than those of `bitcoin`: also
+/// transactions that are well-formed and that no valid block can hold, for instance without outputs.
+///
+/// ```
+/// use bitcoin_primitives::{BlockHash, OutPoint};
+/// use bitcoin_support::{ConsensusEncoding, FromSerializeData, ToSerializeData};
+///
+/// let hash = BlockHash::from_byte_array([7; 32]);
+/// let data = ConsensusEncoding(hash).to_serialize_data()?;
+/// assert_eq!(data.as_slice(), [7; 32]);
+/// assert_eq!(ConsensusEncoding::<BlockHash>::from_serialize_data(&data)?.0, hash);
+/// assert!(ConsensusEncoding::<OutPoint>::from_serialize_data(&data).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[cfg(feature = "consensus-encoding")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsensusEncoding<T>(pub T);
+
+#[cfg(feature = "consensus-encoding")]
+impl<T: bitcoin_consensus_encoding::Encode> ToSerializeData for ConsensusEncoding<T> {
+    fn append_to(&self, data: &mut SerializeData) -> io::Result<()> {
+        data.append_whole(|data| bitcoin_consensus_encoding::encode_to_writer(&self.0, data))
+    }
+}
+
+#[cfg(feature = "consensus-encoding")]
+impl<T: bitcoin_consensus_encoding::Decode> FromSerializeData for ConsensusEncoding<T> {
+    type Error = <T::Decoder as bitcoin_consensus_encoding::Decoder>::Error;
+
+    fn decode_front(bytes: &[u8]) -> Result<(Self, usize), ConsensusError<Self::Error>> {
+        use bitcoin_consensus_encoding::Decoder;
+
         let mut decoder = T::decoder();
         let mut rest = bytes;
         let mut ready = false;
@@ -159,60 +209,14 @@ impl<T: Decode> FromSerializeData for T {
             ready = decoder.push_bytes(&mut rest).map_err(ConsensusError::Malformed)?.is_ready();
         }
         match decoder.end() {
-            Ok(object) => Ok((object, bytes.len() - rest.len())),
+            Ok(object) => Ok((Self(object), bytes.len() - rest.len())),
             Err(error) if ready => Err(ConsensusError::Malformed(error)),
             Err(_) => Err(ConsensusError::Truncated),
         }
     }
 }
 
-/// A type of the `bitcoin` crate by its older traits, [`Encodable`] and [`Decodable`]: those that do not
-/// have the new ones (yet), such as `MerkleBlock`, `VarInt` and `RawNetworkMessage`.
-///
-/// ```
-/// use bitcoin::VarInt;
-/// use bitcoin_support::{FromSerializeData, Legacy, ToSerializeData};
-///
-/// let data = Legacy(VarInt(515)).to_serialize_data()?;
-/// assert_eq!(data.as_slice(), [0xfd, 0x03, 0x02]);
-/// assert_eq!(Legacy::<VarInt>::from_serialize_data(&data)?.0, VarInt(515));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// [`Encodable`]: bitcoin::consensus::Encodable
-/// [`Decodable`]: bitcoin::consensus::Decodable
-#[cfg(feature = "bitcoin")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Legacy<T>(pub T);
-
-#[cfg(feature = "bitcoin")]
-impl<T: bitcoin::consensus::Encodable> ToSerializeData for Legacy<T> {
-    fn append_to(&self, data: &mut SerializeData) -> io::Result<()> {
-        data.append_whole(|data| {
-            self.0.consensus_encode(&mut bitcoin::io::FromStd::new(data))?;
-            Ok(())
-        })
-    }
-}
-
-#[cfg(feature = "bitcoin")]
-impl<T: bitcoin::consensus::Decodable> FromSerializeData for Legacy<T> {
-    type Error = bitcoin::consensus::encode::Error;
-
-    fn decode_front(bytes: &[u8]) -> Result<(Self, usize), ConsensusError<Self::Error>> {
-        use bitcoin::consensus::encode::{Error, deserialize_partial};
-        use bitcoin::io::ErrorKind;
-
-        match deserialize_partial(bytes) {
-            Ok((object, len)) => Ok((Self(object), len)),
-            Err(Error::Io(error)) if error.kind() == ErrorKind::UnexpectedEof => {
-                Err(ConsensusError::Truncated)
-            }
-            Err(error) => Err(ConsensusError::Malformed(error)),
-        }
-    }
-}
-
+#[cfg(any(feature = "consensus", feature = "consensus-encoding"))]
 impl SerializeData {
     /// Lets `append` add to the end; takes back what it has added if it fails.
     fn append_whole(&mut self, append: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
