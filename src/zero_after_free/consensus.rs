@@ -168,7 +168,8 @@ impl<T: bitcoin::consensus::Decodable + 'static> FromSerializeData for T {
 }
 
 /// An object by the traits of rust-bitcoin's `bitcoin-consensus-encoding`: those of `bitcoin-primitives`
-/// and `bitcoin-units`, and (with the feature `consensus` as well) most of `bitcoin`.
+/// and `bitcoin-units`, and (with the feature `consensus` as well) most of `bitcoin`. A reference to one
+/// is written; one by value is read.
 ///
 /// The bytes are the same as ever, but these decoders refuse more than those of `bitcoin`: also
 /// transactions that are well-formed and that no valid block can hold, for instance without outputs.
@@ -178,7 +179,7 @@ impl<T: bitcoin::consensus::Decodable + 'static> FromSerializeData for T {
 /// use bitcoin_support::{ConsensusEncoding, FromSerializeData, ToSerializeData};
 ///
 /// let hash = BlockHash::from_byte_array([7; 32]);
-/// let data = ConsensusEncoding(hash).to_serialize_data()?;
+/// let data = ConsensusEncoding(&hash).to_serialize_data()?;
 /// assert_eq!(data.as_slice(), [7; 32]);
 /// assert_eq!(ConsensusEncoding::<BlockHash>::from_serialize_data(&data)?.0, hash);
 /// assert!(ConsensusEncoding::<OutPoint>::from_serialize_data(&data).is_err());
@@ -189,9 +190,9 @@ impl<T: bitcoin::consensus::Decodable + 'static> FromSerializeData for T {
 pub struct ConsensusEncoding<T>(pub T);
 
 #[cfg(feature = "consensus-encoding")]
-impl<T: bitcoin_consensus_encoding::Encode> ToSerializeData for ConsensusEncoding<T> {
+impl<T: bitcoin_consensus_encoding::Encode + ?Sized> ToSerializeData for ConsensusEncoding<&T> {
     fn append_to(&self, data: &mut SerializeData) -> io::Result<()> {
-        data.append_whole(|data| bitcoin_consensus_encoding::encode_to_writer(&self.0, data))
+        data.append_whole(|data| bitcoin_consensus_encoding::encode_to_writer(self.0, data))
     }
 }
 

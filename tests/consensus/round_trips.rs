@@ -135,13 +135,13 @@ fn input() -> impl Strategy<Value = TxIn> {
 }
 
 fn output() -> impl Strategy<Value = TxOut> {
-    // Up to all the money there can be.
-    (0..=21_000_000 * 100_000_000_u64, script())
+    (any::<u64>(), script())
         .prop_map(|(value, script_pubkey)| TxOut { value: Amount::from_sat(value), script_pubkey })
 }
 
+/// Valid or not: without inputs, without outputs, with more money than there is.
 fn transaction() -> impl Strategy<Value = Transaction> {
-    (any::<i32>(), any::<u32>(), vec(input(), 1..5), vec(output(), 1..5)).prop_map(
+    (any::<i32>(), any::<u32>(), vec(input(), 0..5), vec(output(), 0..5)).prop_map(
         |(version, lock_time, input, output)| Transaction {
             version: transaction::Version(version),
             lock_time: absolute::LockTime::from_consensus(lock_time),
@@ -180,7 +180,7 @@ proptest! {
     }
 
     #[test]
-    fn any_block_comes_back(header in header(), txdata in vec(transaction(), 1..8)) {
+    fn any_block_comes_back(header in header(), txdata in vec(transaction(), 0..8)) {
         let block = Block { header, txdata };
         let mut data = block.to_serialize_data().unwrap();
         prop_assert_eq!(data.as_slice(), &bitcoin::consensus::serialize(&block)[..]);
