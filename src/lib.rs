@@ -44,6 +44,7 @@ mod ffi;
 mod pages;
 mod pool;
 mod secure;
+mod unique_path;
 mod zero_after_free;
 mod zeroizing;
 
@@ -62,6 +63,7 @@ pub use secure::{
     NotUtf8, OutOfLockedMemory, ReadSecretError, SecureAllocator, SecureBox, SecureString,
     SecureVec,
 };
+pub use unique_path::get_unique_path;
 #[cfg(feature = "consensus-encoding")]
 pub use zero_after_free::ConsensusEncoding;
 pub use zero_after_free::{
