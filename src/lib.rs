@@ -40,6 +40,8 @@
 
 mod arena;
 mod cleanse;
+#[cfg(all(unix, feature = "events"))]
+pub mod events;
 mod ffi;
 mod pages;
 mod pool;
