@@ -11,7 +11,7 @@ const WIDTH: usize = 1024;
 const ROW_HEIGHT: usize = 10;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = env::args_os().nth(1).unwrap_or_else(|| "arena.svg".into());
+    let path = env::args().nth(1).unwrap_or_else(|| "arena.svg".to_owned());
 
     // An arena never touches what it manages, so that any address will do for a picture.
     let base = 0x1000_0000;
@@ -21,12 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(&path, draw(&arena, base))?;
     let stats = arena.stats();
     println!(
-        "{}: {} bytes used in {} chunks, {} free in {}",
-        path.display(),
-        stats.used,
-        stats.chunks_used,
-        stats.free,
-        stats.chunks_free
+        "{path}: {} bytes used in {} chunks, {} free in {}",
+        stats.used, stats.chunks_used, stats.free, stats.chunks_free
     );
     Ok(())
 }

@@ -15,6 +15,7 @@ use std::ffi::c_void;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
@@ -416,7 +417,7 @@ fn files_and_signals_and_timeouts() {
     let _turn = turn();
     let base = obtain_event_base().unwrap();
     let log = Rc::new(RefCell::new(Vec::new()));
-    let (reader, mut writer) = std::io::pipe().unwrap();
+    let (reader, mut writer) = UnixStream::pair().unwrap();
     let mut reading = reader.try_clone().unwrap();
 
     let (entry, looping) = (log.clone(), base.clone());
