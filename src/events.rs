@@ -101,7 +101,7 @@ impl std::error::Error for EventsError {}
 /// std::thread::spawn(move || base.dispatch());
 /// ```
 /// and what callbacks use must be theirs:
-/// ```compile_fail,E0597
+/// ```compile_fail,E0373
 /// # use bitcoin_support::events::*;
 /// let base = obtain_event_base().unwrap();
 /// let count = std::cell::Cell::new(0);

@@ -3,6 +3,7 @@
 //! process would see it.
 
 #![cfg(target_os = "linux")]
+#![cfg_attr(bitcoin_support_nightly, feature(allocator_api))]
 
 use allocator_api2::alloc::{Allocator, Layout};
 use bitcoin_support::{
@@ -748,6 +749,23 @@ proptest! {
             prop_assert!(bytes.iter().all(|&byte| byte == 0));
         }
     }
+}
+
+/// On a nightly compiler that is asked for it.
+#[cfg(bitcoin_support_nightly)]
+#[test]
+fn the_standard_librarys_containers() {
+    let _turn = alone_with_the_pool();
+    let mut vec = std::vec::Vec::new_in(SecureAllocator::new());
+    vec.extend_from_slice(&[5_u8; 100]);
+    let start = vec.as_ptr().addr();
+    assert!(mapping_at(start).1.contains(" dd"));
+    drop(vec);
+    assert_wiped(start, 100);
+    let boxed = std::boxed::Box::new_in([6_u8; 50], SecureAllocator::new());
+    let start = boxed.as_ptr().addr();
+    drop(boxed);
+    assert_wiped(start, 50);
 }
 
 #[cfg(feature = "secrecy")]

@@ -1,6 +1,8 @@
 //! `ZeroAfterFreeAllocator` and `SerializeData`: every block that goes back to the ordinary heap is
 //! zeros. The heap here looks at each block that it is given back.
 
+#![cfg_attr(bitcoin_support_nightly, feature(allocator_api))]
+
 use allocator_api2::alloc::{Allocator, Layout};
 use allocator_api2::vec::Vec as AllocVec;
 use bitcoin_support::{SerializeData, ZeroAfterFreeAllocator, ZeroizingAllocator};
