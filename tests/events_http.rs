@@ -337,6 +337,37 @@ fn events_may_be_dropped_in_their_own_callback() {
     assert_eq!(Rc::strong_count(&owned), 1);
 }
 
+/// The loop may be left before what was dropped in it is freed, if it was entered by other ways.
+#[test]
+fn what_was_dropped_in_a_callback_goes_before_the_base() {
+    unsafe extern "C" {
+        fn event_base_dispatch(base: *mut c_void) -> i32;
+        fn event_base_loopbreak(base: *mut c_void) -> i32;
+    }
+    let _turn = turn();
+    let base = obtain_event_base().unwrap();
+    let slot = slot();
+    let (own, looping) = (slot.clone(), base.as_ptr());
+    let event = obtain_event(&base, EventSource::Timer, EventFlags::NONE, move |_| {
+        drop(own.take());
+        // SAFETY: the base is alive: it is calling this.
+        unsafe { event_base_loopbreak(looping) };
+    });
+    let event = event.unwrap();
+    event.activate(EventFlags::TIMEOUT);
+    let objects = [event.as_ptr().addr(), base.as_ptr().addr()];
+    *slot.borrow_mut() = Some(event);
+    // SAFETY: the base is alive and not in its loop.
+    assert_eq!(unsafe { event_base_dispatch(base.as_ptr()) }, 0);
+    heap(|heap| assert!(!heap.freed.contains(&objects[0]), "freed in its callback"));
+    drop(base);
+    let freed = heap(|heap| {
+        heap.freed.retain(|address| objects.contains(address));
+        heap.freed.clone()
+    });
+    assert_eq!(freed, objects);
+}
+
 #[test]
 fn connections_may_be_dropped_in_their_own_answer() {
     let _turn = turn();
@@ -347,9 +378,12 @@ fn connections_may_be_dropped_in_their_own_answer() {
     let request = obtain_evhttp_request(move |answer| {
         // Another one is under way, and will not be answered.
         let connection = own.take().expect("the connection");
-        let request = obtain_evhttp_request(|_| panic!("called")).unwrap();
+        let owned = Rc::new(());
+        let witness = owned.clone();
+        let request = obtain_evhttp_request(move |_| panic!("called, with {witness:?}")).unwrap();
         connection.make_request(request, Method::Get, "/").unwrap();
         drop(connection);
+        assert_eq!(Rc::strong_count(&owned), 1, "the closure is still there");
         assert_eq!(answer.expect("an answer").code(), 200);
         looping.loop_break();
     });

@@ -144,6 +144,18 @@ fn a_vector_is_taken_over_where_it_is() {
 }
 
 #[test]
+fn zeroize_wipes_what_a_vector_left_behind_its_end() {
+    let mut vec = vec![SECRET; 100];
+    vec.truncate(10);
+    let mut data = SerializeData::from(vec);
+    let start = data.as_slice().as_ptr();
+    data.zeroize();
+    assert_eq!(data.capacity(), 100);
+    // SAFETY: the buffer is 100 bytes long, all of them initialized.
+    assert_eq!(unsafe { std::slice::from_raw_parts(start, 100) }, [0; 100]);
+}
+
+#[test]
 fn what_has_been_read_is_wiped() {
     let mut data = SerializeData::from(vec![SECRET; 64]);
     let start = data.as_slice().as_ptr();

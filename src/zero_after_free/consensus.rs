@@ -229,3 +229,21 @@ impl SerializeData {
         result
     }
 }
+
+#[cfg(all(test, any(feature = "consensus", feature = "consensus-encoding")))]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, Write};
+
+    #[test]
+    fn what_fails_half_way_is_taken_back() {
+        let mut data = SerializeData::from(b"read and kept".to_vec());
+        data.consume(9);
+        let error = data.append_whole(|data| {
+            data.write_all(b" and more")?;
+            Err(io::ErrorKind::OutOfMemory.into())
+        });
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+        assert_eq!(data.as_slice(), b"kept");
+    }
+}
