@@ -9,6 +9,9 @@
 //! it may leave. None of them is `Clone`, `Display` or serializable. `Debug` shows no contents.
 //! Comparison takes the same time wherever two secrets of one length differ. Bytes are wiped when they
 //! leave the value: when it is shortened, moves to a larger buffer, or is dropped.
+//!
+//! All are kept by the process-wide pool (large ones beside it, see `SecureAllocator`). Whether it could
+//! lock its memory is told by its statistics; what happens if not, is decided by its callback.
 
 mod allocator;
 mod boxed;

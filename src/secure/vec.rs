@@ -18,6 +18,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// may need memory exists twice: with `try_`, which reports [`OutOfLockedMemory`], and without, which
 /// panics then. Costs are those of [`Vec`].
 ///
+/// The memory is that of [`SecureAllocator`], which says what happens when it cannot be locked. When the
+/// process ends normally, the pool wipes what is still in it: a value in a static, or in a thread that
+/// goes on, reads as zeros then. Elements for which zeros are no value, such as references and boxes,
+/// must not be used that late.
+///
 /// What it cannot wipe: what passes through the caller's hands. [`push`](Self::push) moves its argument
 /// from the caller's stack; [`pop`](Self::pop) moves an element there. To keep a secret off the stack,
 /// make room with [`resize`](Self::resize) and write into [`expose_secret_mut`](Self::expose_secret_mut),
