@@ -394,13 +394,15 @@ extern "C" fn event_happened(_: c_int, what: c_short, state: *mut c_void) {
 }
 
 impl Event {
-    /// Begins to wait, at most as long as `timeout` if there is one.
+    /// Begins to wait, at most as long as `timeout` if there is one (34 years at most).
     ///
     /// # Errors
     /// [`EventsError::Failed`], as for a file that cannot be waited for.
     pub fn add(&self, timeout: Option<Duration>) -> Result<(), EventsError> {
-        let time = timeout.map(|timeout| libc::timeval {
-            tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        // libevent adds the time of day to it.
+        const LONGEST: Duration = Duration::from_secs(1 << 30);
+        let time = timeout.map(|timeout| timeout.min(LONGEST)).map(|timeout| libc::timeval {
+            tv_sec: timeout.as_secs() as libc::time_t,
             tv_usec: timeout.subsec_micros() as libc::suseconds_t,
         });
         let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
@@ -538,10 +540,12 @@ impl Incoming<'_> {
 /// Moves bytes of the body out of libevent's buffer. Never fails.
 impl Read for Incoming<'_> {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        // The result is an `int`.
+        let len = room.len().min(c_int::MAX as usize);
         // SAFETY: the request is alive, and with it its buffer; `room` has room for that many.
         let count = unsafe {
             let buffer = sys::evhttp_request_get_input_buffer(self.request.as_ptr());
-            sys::evbuffer_remove(buffer, room.as_mut_ptr().cast(), room.len())
+            sys::evbuffer_remove(buffer, room.as_mut_ptr().cast(), len)
         };
         Ok(usize::try_from(count).unwrap_or(0))
     }

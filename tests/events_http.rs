@@ -491,12 +491,17 @@ fn files_and_signals_and_timeouts() {
         [(EventFlags::READ, 1), (EventFlags::SIGNAL, 0), (EventFlags::READ, 2)]
     );
 
-    // Nothing to read in time.
+    // Nothing to wait for; then a longer wait than there will be.
     log.borrow_mut().clear();
     drop((signalled, started));
     readable.remove();
     base.dispatch().unwrap();
     assert!(log.borrow().is_empty());
+    readable.add(Some(Duration::MAX)).unwrap();
+    readable.activate(EventFlags::WRITE);
+    writer.write_all(&[2]).unwrap();
+    base.dispatch().unwrap();
+    assert_eq!(log.borrow().last().unwrap().1, 2);
 
     for number in [-1, 0, 65, i32::MAX] {
         let none = obtain_event(&base, EventSource::Signal(number), EventFlags::NONE, |_| {});

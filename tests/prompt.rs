@@ -30,7 +30,7 @@ fn child(prompts: usize) {
     }
 }
 
-struct Session {
+struct Dialogue {
     /// The user's end of the terminal.
     user: File,
     terminal: File,
@@ -40,7 +40,7 @@ struct Session {
     seen: String,
 }
 
-impl Session {
+impl Dialogue {
     fn new(test: &str, prompts: usize, prepare: fn()) -> Self {
         // SAFETY: plain system calls; the descriptors are fresh and owned by what they are put into.
         let (user, terminal) = unsafe {
@@ -129,15 +129,15 @@ fn dialogue(
     test: &str,
     prompts: usize,
     prepare: fn(),
-    talk: impl FnOnce(&mut Session),
+    talk: impl FnOnce(&mut Dialogue),
 ) -> Option<(String, ExitStatus, String)> {
     if let Some(prompts) = env::var_os(CHILD) {
         child(prompts.to_str().unwrap().parse().unwrap());
         return None;
     }
-    let mut session = Session::new(test, prompts, prepare);
-    talk(&mut session);
-    Some(session.end())
+    let mut user = Dialogue::new(test, prompts, prepare);
+    talk(&mut user);
+    Some(user.end())
 }
 
 /// One prompt, `keys` typed at it.
@@ -146,9 +146,9 @@ fn typed(test: &str, keys: &[u8]) -> Option<(String, ExitStatus, String)> {
         test,
         1,
         || {},
-        |session| {
-            session.see("Passphrase: ");
-            session.type_in(keys);
+        |user| {
+            user.see("Passphrase: ");
+            user.type_in(keys);
         },
     )
 }
@@ -223,15 +223,15 @@ fn lines_have_a_limit() {
         test,
         2,
         || {},
-        |session| {
-            session.see("Passphrase: ");
-            session.type_in([b'a'; 2000]);
-            session.type_in([b'b'; 2096]);
-            session.type_in("\n");
-            session.see("Passphrase: ");
-            session.type_in([b'c'; 2000]);
-            session.type_in([b'd'; 2000]);
-            session.type_in([b'e'; 97]);
+        |user| {
+            user.see("Passphrase: ");
+            user.type_in([b'a'; 2000]);
+            user.type_in([b'b'; 2096]);
+            user.type_in("\n");
+            user.see("Passphrase: ");
+            user.type_in([b'c'; 2000]);
+            user.type_in([b'd'; 2000]);
+            user.type_in([b'e'; 97]);
         },
     );
     let Some((answer, _, seen)) = result else { return };
@@ -247,11 +247,11 @@ fn two_lines_typed_at_once_answer_two_prompts() {
         test,
         2,
         || {},
-        |session| {
-            session.see("Passphrase: ");
-            session.type_in("first\n");
-            session.see("Passphrase: ");
-            session.type_in("second\n");
+        |user| {
+            user.see("Passphrase: ");
+            user.type_in("first\n");
+            user.see("Passphrase: ");
+            user.type_in("second\n");
         },
     );
     let Some((answer, _, seen)) = result else { return };
@@ -276,9 +276,9 @@ fn a_process_that_survives_interruption_is_told() {
         unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
     }
     let test = "a_process_that_survives_interruption_is_told";
-    let result = dialogue(test, 1, ignore, |session| {
-        session.see("Passphrase: ");
-        session.type_in("secret\x03");
+    let result = dialogue(test, 1, ignore, |user| {
+        user.see("Passphrase: ");
+        user.type_in("secret\x03");
     });
     let Some((answer, status, _)) = result else { return };
     assert_eq!(answer, "<INTERRUPTED>");
@@ -293,11 +293,11 @@ fn after_suspension_it_asks_again() {
         unsafe { libc::signal(libc::SIGTSTP, libc::SIG_IGN) };
     }
     let test = "after_suspension_it_asks_again";
-    let result = dialogue(test, 1, ignore, |session| {
-        session.see("Passphrase: ");
-        session.type_in("half\x1a");
-        session.see("Passphrase: ");
-        session.type_in("whole\n");
+    let result = dialogue(test, 1, ignore, |user| {
+        user.see("Passphrase: ");
+        user.type_in("half\x1a");
+        user.see("Passphrase: ");
+        user.type_in("whole\n");
     });
     let Some((answer, _, seen)) = result else { return };
     assert_eq!(answer, "<WHOLE>");
@@ -314,9 +314,9 @@ fn a_terminal_that_goes_away_is_an_end() {
         // SAFETY: between fork and exec; an ignored signal stays ignored.
         unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
     }
-    let mut session = Session::new(test, 1, ignore);
-    session.see("Passphrase: ");
-    let Session { user, terminal, mut child, .. } = session;
+    let mut user = Dialogue::new(test, 1, ignore);
+    user.see("Passphrase: ");
+    let Dialogue { user, terminal, mut child, .. } = user;
     drop((user, terminal));
     let mut answer = String::new();
     child.stdout.take().unwrap().read_to_string(&mut answer).unwrap();

@@ -19,7 +19,7 @@ use std::io;
 /// `bitcoin_consensus_encoding::Encode`.
 ///
 #[cfg_attr(feature = "consensus", doc = "```")]
-#[cfg_attr(not(feature = "consensus"), doc = "```ignore")]
+#[cfg_attr(not(feature = "consensus"), doc = "```text")]
 /// use bitcoin::constants::genesis_block;
 /// use bitcoin::{Block, Network};
 /// use bitcoin_support::{FromSerializeData, SerializeData, ToSerializeData};
@@ -61,7 +61,7 @@ pub trait ToSerializeData {
 /// does not wipe itself.
 ///
 #[cfg_attr(feature = "consensus", doc = "```")]
-#[cfg_attr(not(feature = "consensus"), doc = "```ignore")]
+#[cfg_attr(not(feature = "consensus"), doc = "```text")]
 /// use bitcoin::{OutPoint, Txid};
 /// use bitcoin_support::{ConsensusError, FromSerializeData};
 ///
