@@ -1,5 +1,5 @@
 //! Gives the shared library its SONAME and the crate its ABI number, both from one place: `abi` under
-//! `[package.metadata.bitcoin-support]` in Cargo.toml.
+//! `[package.metadata.bitcoin-support]` in Cargo.toml. Links libevent if the feature `events` wants it.
 
 use std::env;
 use std::fs;
@@ -18,5 +18,21 @@ fn main() {
     let os = env::var("CARGO_CFG_TARGET_OS").expect("cargo names the target's system");
     if matches!(os.as_str(), "linux" | "android" | "freebsd" | "dragonfly" | "netbsd" | "openbsd") {
         println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libbitcoin_support.so.{abi}");
+    }
+
+    #[cfg(feature = "events")]
+    link_libevent();
+}
+
+#[cfg(feature = "events")]
+fn link_libevent() {
+    // Documentation is made without it.
+    if env::var_os("DOCS_RS").is_some() {
+        return;
+    }
+    for library in ["libevent_extra", "libevent_core"] {
+        if let Err(error) = pkg_config::Config::new().atleast_version("2.1").probe(library) {
+            panic!("the feature `events` needs libevent 2.1 (on Debian, libevent-dev): {error}");
+        }
     }
 }

@@ -1,14 +1,16 @@
-//! Keeps a key in locked memory.
+//! Keeps a key in locked memory, says whether it is locked, and wipes it.
 
-use bitcoin_support::{LockedPages, MapError};
+use bitcoin_support::{LockedPoolManager, SecureBox};
 
-fn main() -> Result<(), MapError> {
-    let mut pages = LockedPages::new(32)?; // at least 32 bytes, whole pages
-    if let Err(why) = pages.lock_state() {
-        eprintln!("not locked: {why}"); // usable all the same; the message says what to do
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut key = SecureBox::<[u8; 32]>::try_zeroed()?; // made where it stays
+    getrandom::fill(key.expose_secret_mut())?; // and filled there: it is nowhere else
+    println!("{key:?}"); // SecureBox([redacted])
+
+    let stats = LockedPoolManager::instance().stats();
+    match stats.last_lock_failure {
+        None => println!("locked: never in swap, never in a core dump"),
+        Some(why) => println!("not locked: {why}"), // usable all the same; it says what to do
     }
-    let key = &mut pages.as_mut_slice()[..32];
-    key.fill(0x42); // never swapped, never in a core dump
-    println!("a key of {} bytes in locked memory", key.len());
     Ok(())
-} // wiped, unlocked and unmapped here
+} // wiped here

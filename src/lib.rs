@@ -2,16 +2,15 @@
 //! C++ headers over the same code.
 //!
 //! ```
-//! use bitcoin_support::LockedPoolManager;
+//! use bitcoin_support::{SecureBox, SecureString};
 //!
-//! let pool = LockedPoolManager::instance();
-//! let key = pool.alloc(32, 16).expect("memory");
-//! // The chunk is 32 bytes long, and not used after it is freed.
-//! unsafe {
-//!     key.write_bytes(0x42, 32);
-//!     pool.free(key.as_ptr())?; // wiped
-//! }
-//! # Ok::<(), bitcoin_support::FreeError>(())
+//! let mut key = SecureBox::<[u8; 32]>::zeroed(); // locked, and wiped when it is dropped
+//! getrandom::fill(key.expose_secret_mut())?;
+//!
+//! let mut passphrase = SecureString::new(); // at a terminal: SecureString::prompt("Passphrase: ")
+//! passphrase.push_str("correct horse battery staple");
+//! assert_eq!(format!("{passphrase:?}"), "SecureString([redacted])");
+//! # Ok::<(), getrandom::Error>(())
 //! ```
 //!
 //! # What it protects from
@@ -29,18 +28,43 @@
 //! | module | |
 //! |---|---|
 //! | `ffi` | the C ABI; no logic |
+//! | `secure` | [`SecureVec`], [`SecureString`], [`SecureBox`], [`SecureAllocator`]: secrets as types |
+//! | `zero_after_free` | [`ZeroAfterFreeAllocator`], [`SerializeData`]: the ordinary heap, wiped |
+//! | `zeroizing` | [`ZeroizingAllocator`], and the buffer under the types of both |
 //! | `pool` | [`LockedPool`], [`LockedPoolManager`]: chunks from many arenas, for many threads |
 //! | `arena` | [`Arena`]: chunks of a region that it never touches; no unsafe code |
 //! | `pages` | [`LockedPages`], [`LockedPageAllocator`]: the operating system's memory |
 //! | `cleanse` | [`memory_cleanse`]: the one wipe |
 //!
-//! `arena` and `pages` do not know each other.
+//! `arena` and `pages` do not know each other; `zero_after_free` knows neither. Beside them, and on their
+//! own: [`get_unique_path`], and `events`, owners for libevent's objects.
+//!
+//! # Features
+//! None is on by default.
+//!
+//! | feature | |
+//! |---|---|
+//! | `consensus` | Bitcoin's consensus encoding in and out of [`SerializeData`], for the types of `bitcoin` 0.32 |
+//! | `consensus-encoding` | the same by the traits of `bitcoin-consensus-encoding` 1 |
+//! | `secrecy` | the traits of `secrecy` 0.10 for the secret types |
+//! | `events` | the module `events`; links libevent 2.1, which `pkg-config` must find |
+//!
+//! On a nightly compiler, `RUSTFLAGS="--cfg bitcoin_support_nightly"` makes the allocators serve the
+//! standard library's containers.
+
+#![cfg_attr(bitcoin_support_nightly, feature(allocator_api))]
 
 mod arena;
 mod cleanse;
+#[cfg(all(unix, feature = "events"))]
+pub mod events;
 mod ffi;
 mod pages;
 mod pool;
+mod secure;
+mod unique_path;
+mod zero_after_free;
+mod zeroizing;
 
 pub use arena::{
     Arena, ArenaChunkToSizeMap, ArenaError, ArenaSizeToChunkSortedMap,
@@ -56,3 +80,14 @@ pub use pages::{
 pub use pool::{
     LockedPageArena, LockedPool, LockedPoolManager, LockingFailed, PoolError, PoolStats,
 };
+pub use secure::{
+    NotUtf8, OutOfLockedMemory, ReadSecretError, SecureAllocator, SecureBox, SecureString,
+    SecureVec,
+};
+pub use unique_path::get_unique_path;
+#[cfg(feature = "consensus-encoding")]
+pub use zero_after_free::ConsensusEncoding;
+pub use zero_after_free::{
+    ConsensusError, FromSerializeData, SerializeData, ToSerializeData, ZeroAfterFreeAllocator,
+};
+pub use zeroizing::ZeroizingAllocator;

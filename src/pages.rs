@@ -273,7 +273,7 @@ impl LockedPages {
     }
 
     /// Gives up ownership of the mapping, which stays as it is.
-    fn into_raw(self) -> LockedAllocation {
+    pub(crate) fn into_raw(self) -> LockedAllocation {
         let pages = ManuallyDrop::new(self);
         LockedAllocation { addr: pages.addr, locked: pages.lock.is_ok() }
     }
@@ -283,7 +283,7 @@ impl LockedPages {
     /// # Safety
     /// `addr` must come from [`into_raw`](Self::into_raw) of an owner made with the same `len`, and
     /// must not be owned again already.
-    unsafe fn from_raw(addr: NonNull<u8>, len: usize) -> Self {
+    pub(crate) unsafe fn from_raw(addr: NonNull<u8>, len: usize) -> Self {
         let len = len.next_multiple_of(page_size());
         // Whether it is locked does not matter to dropping it.
         Self { addr, len, lock: Ok(()), advice: Ok(()), reserved: false }

@@ -58,6 +58,8 @@ fn exports_are_the_declarations() {
         .dynamic_symbols()
         .filter(|symbol| symbol.is_definition())
         .map(|symbol| symbol.name().expect("UTF-8").to_owned())
+        // The `bitcoin` crate's C code calls these back. The library for C is built without features.
+        .filter(|name| cfg!(not(feature = "consensus")) || !name.starts_with("rustsecp256k1_"))
         .collect();
     assert!(exported.len() > 20);
     assert_eq!(exported, declared());
