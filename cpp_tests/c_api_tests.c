@@ -152,9 +152,11 @@ static void status_names_and_messages(void)
         {BITCOIN_SUPPORT_BAD_REGION, "BITCOIN_SUPPORT_BAD_REGION"},
         {BITCOIN_SUPPORT_OUT_OF_MEMORY, "BITCOIN_SUPPORT_OUT_OF_MEMORY"},
         {BITCOIN_SUPPORT_NULL_ARGUMENT, "BITCOIN_SUPPORT_NULL_ARGUMENT"},
+        {BITCOIN_SUPPORT_BUFFER_TOO_SMALL, "BITCOIN_SUPPORT_BUFFER_TOO_SMALL"},
+        {BITCOIN_SUPPORT_NO_RANDOMNESS, "BITCOIN_SUPPORT_NO_RANDOMNESS"},
     };
     const int count = (int)(sizeof(table) / sizeof(table[0]));
-    static const int strangers[] = {8, 9, -1, 1000, INT32_MAX, INT32_MIN};
+    static const int strangers[] = {10, 11, -1, 1000, INT32_MAX, INT32_MIN};
     int i, j;
     for (i = 0; i < count; ++i) {
         CHECK((int)table[i].status == i);
@@ -427,6 +429,76 @@ static void process_wide_pool(void)
     CHECK(bitcoin_support_locked_pool_free(pool, chunk) == BITCOIN_SUPPORT_INVALID_FREE);
 }
 
+static void secure_buffer(void)
+{
+    bitcoin_support_buffer* buffer = NULL;
+    unsigned char* bytes;
+    const unsigned char* left;
+    size_t i;
+    CHECK(bitcoin_support_buffer_create(0, &buffer) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_buffer_size(buffer) == 0);
+    CHECK(bitcoin_support_buffer_append(buffer, NULL, 0) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_buffer_append(buffer, "secret", 6) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_buffer_size(buffer) == 6);
+    CHECK(memcmp(bitcoin_support_buffer_data(buffer), "secret", 6) == 0);
+
+    /* Growing leaves nothing where the bytes were; that place stays mapped. */
+    left = bitcoin_support_buffer_data(buffer);
+    CHECK(bitcoin_support_buffer_resize(buffer, 5000) == BITCOIN_SUPPORT_OK);
+    bytes = bitcoin_support_buffer_data(buffer);
+    CHECK(bytes != left);
+    CHECK(all_bytes_are(left, 6, 0));
+    CHECK(memcmp(bytes, "secret", 6) == 0);
+    CHECK(all_bytes_are(bytes + 6, 4994, 0));
+
+    /* So does shrinking, and more than an arena has room as well. */
+    for (i = 0; i < 5000; ++i) bytes[i] = 0xee;
+    CHECK(bitcoin_support_buffer_resize(buffer, 10) == BITCOIN_SUPPORT_OK);
+    CHECK(all_bytes_are(bytes, 10, 0xee));
+    CHECK(all_bytes_are(bytes + 10, 4990, 0));
+    CHECK(bitcoin_support_buffer_resize(buffer, 3 * BITCOIN_SUPPORT_ARENA_SIZE) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_buffer_size(buffer) == 3 * BITCOIN_SUPPORT_ARENA_SIZE);
+    CHECK(all_bytes_are(bitcoin_support_buffer_data(buffer), 10, 0xee));
+
+    CHECK(bitcoin_support_buffer_resize(buffer, SIZE_MAX) == BITCOIN_SUPPORT_OUT_OF_MEMORY);
+    CHECK(bitcoin_support_buffer_append(buffer, "x", SIZE_MAX) == BITCOIN_SUPPORT_OUT_OF_MEMORY);
+    CHECK(bitcoin_support_buffer_append(buffer, NULL, 1) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_buffer_size(buffer) == 3 * BITCOIN_SUPPORT_ARENA_SIZE);
+    bitcoin_support_buffer_destroy(buffer);
+
+    buffer = NULL;
+    CHECK(bitcoin_support_buffer_create(SIZE_MAX, &buffer) == BITCOIN_SUPPORT_OUT_OF_MEMORY);
+    CHECK(buffer == NULL);
+    CHECK(bitcoin_support_buffer_create(1, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_buffer_data(NULL) == NULL);
+    CHECK(bitcoin_support_buffer_size(NULL) == 0);
+    CHECK(bitcoin_support_buffer_resize(NULL, 1) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_buffer_append(NULL, "x", 1) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    bitcoin_support_buffer_destroy(NULL);
+}
+
+static void strings_and_names(void)
+{
+    char string[] = "secret\0kept";
+    char name[BITCOIN_SUPPORT_UNIQUE_NAME_SIZE + 1], other[BITCOIN_SUPPORT_UNIQUE_NAME_SIZE];
+    bitcoin_support_cleanse_string(string);
+    CHECK(all_bytes_are((unsigned char*)string, 7, 0));
+    CHECK(strcmp(string + 7, "kept") == 0);
+    bitcoin_support_cleanse_string(NULL);
+
+    name[BITCOIN_SUPPORT_UNIQUE_NAME_SIZE] = 'x';
+    CHECK(bitcoin_support_get_unique_name(name, BITCOIN_SUPPORT_UNIQUE_NAME_SIZE) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_get_unique_name(other, sizeof(other)) == BITCOIN_SUPPORT_OK);
+    CHECK(strlen(name) == BITCOIN_SUPPORT_UNIQUE_NAME_SIZE - 1);
+    CHECK(strspn(name, "0123456789abcdef") == strlen(name));
+    CHECK(strcmp(name, other) != 0);
+    CHECK(name[BITCOIN_SUPPORT_UNIQUE_NAME_SIZE] == 'x');
+    strcpy(other, name);
+    CHECK(bitcoin_support_get_unique_name(other, BITCOIN_SUPPORT_UNIQUE_NAME_SIZE - 1) == BITCOIN_SUPPORT_BUFFER_TOO_SMALL);
+    CHECK(strcmp(name, other) == 0);
+    CHECK(bitcoin_support_get_unique_name(NULL, 100) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+}
+
 static void pool_null_arguments(void)
 {
     const bitcoin_support_locked_pool_stats stats = bitcoin_support_locked_pool_get_stats(NULL);
@@ -465,6 +537,8 @@ static const struct {
     {"locking_failed_callback", locking_failed_callback},
     {"pool_over_own_pages", pool_over_own_pages},
     {"process_wide_pool", process_wide_pool},
+    {"secure_buffer", secure_buffer},
+    {"strings_and_names", strings_and_names},
     {"pool_null_arguments", pool_null_arguments},
 };
 

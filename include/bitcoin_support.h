@@ -44,6 +44,9 @@
 // Alignment of the chunks of a locked pool in bytes; sizes are rounded up to it.
 #define BITCOIN_SUPPORT_ARENA_ALIGN 16
 
+// Size of a unique name in bytes, the terminating zero included.
+#define BITCOIN_SUPPORT_UNIQUE_NAME_SIZE 33
+
 // Outcome of a call. Anything but BITCOIN_SUPPORT_OK left everything as it was.
 typedef enum bitcoin_support_status {
     // Success.
@@ -59,15 +62,23 @@ typedef enum bitcoin_support_status {
     BITCOIN_SUPPORT_BAD_ALIGNMENT = 4,
     // The region begins at the null address or wraps around the address space.
     BITCOIN_SUPPORT_BAD_REGION = 5,
-    // No memory for bookkeeping.
+    // No memory: for bookkeeping, or none that is locked for a buffer.
     BITCOIN_SUPPORT_OUT_OF_MEMORY = 6,
     // A pointer that must not be null is null.
     BITCOIN_SUPPORT_NULL_ARGUMENT = 7,
+    // The caller's buffer has no room for the answer.
+    BITCOIN_SUPPORT_BUFFER_TOO_SMALL = 8,
+    // The system has no random bytes to give.
+    BITCOIN_SUPPORT_NO_RANDOMNESS = 9,
 } bitcoin_support_status;
 
 // An arena: hands out chunks of a region of memory that it never touches. Not thread-safe: calls
 // on one arena must not overlap in time.
 typedef struct bitcoin_support_arena bitcoin_support_arena;
+
+// A growable buffer for a secret, in the process-wide pool (above BITCOIN_SUPPORT_ARENA_SIZE bytes in
+// locked pages of its own). Growing wipes the place that the bytes leave. Not thread-safe.
+typedef struct bitcoin_support_buffer bitcoin_support_buffer;
 
 // A pool of locked memory. Thread-safe.
 typedef struct bitcoin_support_locked_pool bitcoin_support_locked_pool;
@@ -158,6 +169,47 @@ uint32_t bitcoin_support_abi(void);
 // Overwrites `len` bytes at `ptr` with zeros, as fast as memset and never optimized away. `ptr`
 // may be NULL when `len` is 0.
 void memory_cleanse(void *ptr, size_t len);
+
+// Overwrites a string with zeros, up to its terminating zero; NULL does nothing. What may lie behind
+// that, such as the rest of a buffer that held a longer string before, stays: see memory_cleanse.
+void bitcoin_support_cleanse_string(char *string);
+
+// Writes a name for a temporary file to `name`: 32 hexadecimal digits of the system's random source and
+// a terminating zero. Creates nothing: create the file so that this fails if it exists.
+//
+// Returns: BITCOIN_SUPPORT_OK, _NULL_ARGUMENT, _BUFFER_TOO_SMALL (`size` is below
+// BITCOIN_SUPPORT_UNIQUE_NAME_SIZE), or _NO_RANDOMNESS.
+enum bitcoin_support_status bitcoin_support_get_unique_name(char *name,
+                                                            size_t size);
+
+// Makes an empty buffer with room for `capacity` bytes.
+//
+// Out: `*buffer`, to be destroyed with bitcoin_support_buffer_destroy.
+// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY or _NULL_ARGUMENT.
+enum bitcoin_support_status bitcoin_support_buffer_create(size_t capacity,
+                                                          struct bitcoin_support_buffer **buffer);
+
+// Wipes and destroys a buffer; NULL does nothing.
+void bitcoin_support_buffer_destroy(struct bitcoin_support_buffer *buffer);
+
+// The bytes, to be read and written, until the buffer is changed or destroyed; NULL for a NULL buffer.
+void *bitcoin_support_buffer_data(struct bitcoin_support_buffer *buffer);
+
+// Number of bytes; 0 for a NULL buffer.
+size_t bitcoin_support_buffer_size(const struct bitcoin_support_buffer *buffer);
+
+// Changes the number of bytes: wipes those behind, or appends zeros.
+//
+// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY or _NULL_ARGUMENT.
+enum bitcoin_support_status bitcoin_support_buffer_resize(struct bitcoin_support_buffer *buffer,
+                                                          size_t size);
+
+// Appends `size` bytes from `data`, which are not in the buffer; `data` may be NULL when `size` is 0.
+//
+// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY or _NULL_ARGUMENT.
+enum bitcoin_support_status bitcoin_support_buffer_append(struct bitcoin_support_buffer *buffer,
+                                                          const void *data,
+                                                          size_t size);
 
 // Makes an arena over the `size` bytes at `base`, which it never reads or writes: they need not be
 // mapped. Its chunks are aligned to `alignment` bytes, a power of two, and take a multiple of it;

@@ -16,6 +16,8 @@
 use crate::arena::{Arena, ArenaError, ArenaStats, FreeError};
 use crate::pages::{LockError, LockedAllocation, LockedPageAllocator};
 use crate::pool::{LockedPool, LockedPoolManager, PoolStats};
+use crate::secure::SecureVec;
+use crate::unique_path::{NAME_LEN, unique_name};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr::{self, NonNull};
 use std::alloc::{Layout, alloc};
@@ -32,6 +34,8 @@ pub const BITCOIN_SUPPORT_VERSION_PATCH: u32 = 0;
 pub const BITCOIN_SUPPORT_ARENA_SIZE: usize = 262144;
 /// Alignment of the chunks of a locked pool in bytes; sizes are rounded up to it.
 pub const BITCOIN_SUPPORT_ARENA_ALIGN: usize = 16;
+/// Size of a unique name in bytes, the terminating zero included.
+pub const BITCOIN_SUPPORT_UNIQUE_NAME_SIZE: usize = 33;
 
 const fn parse(digits: &str) -> u32 {
     match u32::from_str_radix(digits, 10) {
@@ -46,6 +50,7 @@ const _: () = assert!(BITCOIN_SUPPORT_VERSION_PATCH == parse(env!("CARGO_PKG_VER
 const _: () = assert!(BITCOIN_SUPPORT_ABI == parse(env!("BITCOIN_SUPPORT_ABI")));
 const _: () = assert!(BITCOIN_SUPPORT_ARENA_SIZE == LockedPool::ARENA_SIZE);
 const _: () = assert!(BITCOIN_SUPPORT_ARENA_ALIGN == LockedPool::ARENA_ALIGN);
+const _: () = assert!(BITCOIN_SUPPORT_UNIQUE_NAME_SIZE == NAME_LEN + 1);
 
 /// Outcome of a call. Anything but BITCOIN_SUPPORT_OK left everything as it was.
 #[repr(C)]
@@ -65,10 +70,14 @@ pub enum bitcoin_support_status {
     BITCOIN_SUPPORT_BAD_ALIGNMENT = 4,
     /// The region begins at the null address or wraps around the address space.
     BITCOIN_SUPPORT_BAD_REGION = 5,
-    /// No memory for bookkeeping.
+    /// No memory: for bookkeeping, or none that is locked for a buffer.
     BITCOIN_SUPPORT_OUT_OF_MEMORY = 6,
     /// A pointer that must not be null is null.
     BITCOIN_SUPPORT_NULL_ARGUMENT = 7,
+    /// The caller's buffer has no room for the answer.
+    BITCOIN_SUPPORT_BUFFER_TOO_SMALL = 8,
+    /// The system has no random bytes to give.
+    BITCOIN_SUPPORT_NO_RANDOMNESS = 9,
 }
 
 use bitcoin_support_status::*;
@@ -124,8 +133,10 @@ fn status_text(status: c_int) -> (&'static CStr, &'static CStr) {
             c"BITCOIN_SUPPORT_BAD_REGION",
             c"Arena: region is null or wraps around the address space",
         ),
-        6 => (c"BITCOIN_SUPPORT_OUT_OF_MEMORY", c"no memory for bookkeeping"),
+        6 => (c"BITCOIN_SUPPORT_OUT_OF_MEMORY", c"no memory, or none that is locked"),
         7 => (c"BITCOIN_SUPPORT_NULL_ARGUMENT", c"a pointer that must not be null is null"),
+        8 => (c"BITCOIN_SUPPORT_BUFFER_TOO_SMALL", c"the buffer has no room for the answer"),
+        9 => (c"BITCOIN_SUPPORT_NO_RANDOMNESS", c"the system has no random bytes to give"),
         _ => (c"BITCOIN_SUPPORT_UNKNOWN", c"not a status of this library"),
     }
 }
@@ -149,6 +160,146 @@ pub extern "C" fn bitcoin_support_abi() -> u32 {
 pub unsafe extern "C" fn memory_cleanse(ptr: *mut c_void, len: usize) {
     // SAFETY: the caller vouches for `len` writable bytes.
     unsafe { crate::cleanse::memory_cleanse(ptr.cast(), len) }
+}
+
+/// Overwrites a string with zeros, up to its terminating zero; NULL does nothing. What may lie behind
+/// that, such as the rest of a buffer that held a longer string before, stays: see memory_cleanse.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_cleanse_string(string: *mut c_char) {
+    if !string.is_null() {
+        // SAFETY: the caller vouches for a string that ends with a zero and may be written to.
+        unsafe { crate::cleanse::memory_cleanse(string.cast(), libc::strlen(string)) }
+    }
+}
+
+/// Writes a name for a temporary file to `name`: 32 hexadecimal digits of the system's random source and
+/// a terminating zero. Creates nothing: create the file so that this fails if it exists.
+///
+/// Returns: BITCOIN_SUPPORT_OK, _NULL_ARGUMENT, _BUFFER_TOO_SMALL (`size` is below
+/// BITCOIN_SUPPORT_UNIQUE_NAME_SIZE), or _NO_RANDOMNESS.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_get_unique_name(
+    name: *mut c_char,
+    size: usize,
+) -> bitcoin_support_status {
+    if name.is_null() {
+        return BITCOIN_SUPPORT_NULL_ARGUMENT;
+    }
+    if size < BITCOIN_SUPPORT_UNIQUE_NAME_SIZE {
+        return BITCOIN_SUPPORT_BUFFER_TOO_SMALL;
+    }
+    let Ok(digits) = unique_name() else { return BITCOIN_SUPPORT_NO_RANDOMNESS };
+    // SAFETY: the caller vouches for `size` writable bytes, which are enough.
+    unsafe {
+        name.copy_from_nonoverlapping(digits.as_ptr().cast(), NAME_LEN);
+        name.add(NAME_LEN).write(0);
+    }
+    BITCOIN_SUPPORT_OK
+}
+
+/// A growable buffer for a secret, in the process-wide pool (above BITCOIN_SUPPORT_ARENA_SIZE bytes in
+/// locked pages of its own). Growing wipes the place that the bytes leave. Not thread-safe.
+#[allow(non_camel_case_types)]
+pub struct bitcoin_support_buffer {
+    _opaque: [u8; 0],
+}
+
+impl Handle for bitcoin_support_buffer {
+    type Target = SecureVec<u8>;
+}
+
+/// Makes an empty buffer with room for `capacity` bytes.
+///
+/// Out: `*buffer`, to be destroyed with bitcoin_support_buffer_destroy.
+/// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY or _NULL_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_buffer_create(
+    capacity: usize,
+    buffer: *mut *mut bitcoin_support_buffer,
+) -> bitcoin_support_status {
+    if buffer.is_null() {
+        return BITCOIN_SUPPORT_NULL_ARGUMENT;
+    }
+    match SecureVec::try_with_capacity(capacity) {
+        // SAFETY: `buffer` is a valid place for a pointer by this function's contract.
+        Ok(made) => unsafe { give(made, buffer) },
+        Err(_) => BITCOIN_SUPPORT_OUT_OF_MEMORY,
+    }
+}
+
+/// Wipes and destroys a buffer; NULL does nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_buffer_destroy(buffer: *mut bitcoin_support_buffer) {
+    // SAFETY: the handle is null or came from `give`, and the caller gives it up.
+    unsafe { take_back(buffer) };
+}
+
+/// The bytes, to be read and written, until the buffer is changed or destroyed; NULL for a NULL buffer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_buffer_data(
+    buffer: *mut bitcoin_support_buffer,
+) -> *mut c_void {
+    // SAFETY: the handle is null or live, and nobody else uses it meanwhile.
+    match unsafe { exclusive(buffer) } {
+        Some(buffer) => buffer.expose_secret_mut().as_mut_ptr().cast(),
+        None => ptr::null_mut(),
+    }
+}
+
+/// Number of bytes; 0 for a NULL buffer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_buffer_size(
+    buffer: *const bitcoin_support_buffer,
+) -> usize {
+    // SAFETY: the handle is null or live.
+    unsafe { shared(buffer) }.map_or(0, SecureVec::len)
+}
+
+/// Changes the number of bytes: wipes those behind, or appends zeros.
+///
+/// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY or _NULL_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_buffer_resize(
+    buffer: *mut bitcoin_support_buffer,
+    size: usize,
+) -> bitcoin_support_status {
+    // SAFETY: the handle is null or live, and nobody else uses it meanwhile.
+    match unsafe { exclusive(buffer) }.map(|buffer| buffer.try_resize(size, 0)) {
+        None => BITCOIN_SUPPORT_NULL_ARGUMENT,
+        Some(Ok(())) => BITCOIN_SUPPORT_OK,
+        Some(Err(_)) => BITCOIN_SUPPORT_OUT_OF_MEMORY,
+    }
+}
+
+/// Appends `size` bytes from `data`, which are not in the buffer; `data` may be NULL when `size` is 0.
+///
+/// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY or _NULL_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_buffer_append(
+    buffer: *mut bitcoin_support_buffer,
+    data: *const c_void,
+    size: usize,
+) -> bitcoin_support_status {
+    // SAFETY: the handle is null or live, and nobody else uses it meanwhile.
+    let Some(buffer) = (unsafe { exclusive(buffer) }) else {
+        return BITCOIN_SUPPORT_NULL_ARGUMENT;
+    };
+    if size == 0 {
+        return BITCOIN_SUPPORT_OK;
+    }
+    if data.is_null() {
+        return BITCOIN_SUPPORT_NULL_ARGUMENT;
+    }
+    // No object is larger; a slice must not be.
+    if size > isize::MAX as usize {
+        return BITCOIN_SUPPORT_OUT_OF_MEMORY;
+    }
+    // SAFETY: the caller vouches for `size` readable bytes, which are not the buffer's.
+    let bytes = unsafe { core::slice::from_raw_parts(data.cast::<u8>(), size) };
+    match buffer.try_extend_from_slice(bytes) {
+        Ok(()) => BITCOIN_SUPPORT_OK,
+        Err(_) => BITCOIN_SUPPORT_OUT_OF_MEMORY,
+    }
 }
 
 /// An arena: hands out chunks of a region of memory that it never touches. Not thread-safe: calls

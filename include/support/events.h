@@ -18,10 +18,10 @@
 #include <string>
 
 /** Defines raii_<type>, which frees a <type> with <type>_free. */
-#define BITCOIN_SUPPORT_RAII(type)                                       \
-    struct type##_deleter {                                              \
+#define BITCOIN_SUPPORT_RAII(type)                                          \
+    struct type##_deleter {                                                 \
         void operator()(struct type* object) const { type##_free(object); } \
-    };                                                                   \
+    };                                                                      \
     using raii_##type = std::unique_ptr<struct type, type##_deleter>
 
 BITCOIN_SUPPORT_RAII(event_base);

@@ -7,8 +7,8 @@
 
 #include <event2/buffer.h>
 
-#include <sys/socket.h>
 #include <netinet/in.h>
+#include <sys/socket.h>
 
 #include <cstdlib>
 #include <iostream>
@@ -150,7 +150,7 @@ int main()
 {
     event_set_mem_functions(Malloc, Realloc, Free);
     event_set_log_callback([](int, const char*) {}); // it complains where it is meant to fail
-    obtain_event_base(); // what libevent allocates once and for all
+    obtain_event_base();                             // what libevent allocates once and for all
     const long live{g_live};
     RequestAndAnswer();
     Order();
