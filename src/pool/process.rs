@@ -1014,6 +1014,10 @@ unsafe fn free_slow(
         shared.state.stats.peak_used = peak;
         return freed.map(drop);
     };
+    // A thread that only frees needs a heap too: the next time, it will not have to come here.
+    if let (None, Some(tables)) = (own_heap(), shared.tables) {
+        attach(&mut shared, &tables);
+    }
     let owner = slab.owner.load(Relaxed);
     let Some(heap) = heap(owner) else { std::process::abort() };
     let own = own_heap().is_some_and(|heap| heap.number == owner);
