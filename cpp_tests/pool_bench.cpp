@@ -168,11 +168,7 @@ struct OtherHeap {
 struct MimallocTraits {
     static constexpr const char *NAME{"mimalloc"}, *LIBRARY{"libmimalloc.so.2.0"}, *ALLOC{"mi_malloc"}, *FREE{"mi_free"};
 };
-struct JemallocTraits {
-    static constexpr const char *NAME{"jemalloc"}, *LIBRARY{"libjemalloc.so.2"}, *ALLOC{"malloc"}, *FREE{"free"};
-};
 using Mimalloc = OtherHeap<MimallocTraits>;
-using Jemalloc = OtherHeap<JemallocTraits>;
 
 // ---- Workloads: nanoseconds for a pair of allocation and free --------------------
 
@@ -371,8 +367,8 @@ void Run(size_t rounds)
     }
     Row<Allocators...>(rounds, "2048 of 1 to 2048 bytes", [&](auto a) { return Mixed<decltype(a)>(2048, 1, 2048, pairs_for(a)); });
     Row<Allocators...>(rounds, "1024 of 16 to 256 bytes", [&](auto a) { return Mixed<decltype(a)>(1024, 16, 256, pairs_for(a)); });
-    Row<Allocators...>(rounds, "one thread, 16 each", [&](auto a) { return Threads<decltype(a)>(1, 5 * pairs_for(a)); });
-    Row<Allocators...>(rounds, "two threads, 16 each", [&](auto a) { return Threads<decltype(a)>(2, 5 * pairs_for(a)); });
+    Row<Allocators...>(rounds, "one thread, 16 each", [&](auto a) { return Threads<decltype(a)>(1, 20 * pairs_for(a)); });
+    Row<Allocators...>(rounds, "two threads, 16 each", [&](auto a) { return Threads<decltype(a)>(2, 20 * pairs_for(a)); });
     Row<Allocators...>(rounds, "made and freed by one", [&](auto a) { return Handover<decltype(a)>(1, 2 * pairs_for(a)); });
     Row<Allocators...>(rounds, "made by one, freed by two", [&](auto a) { return Handover<decltype(a)>(2, 2 * pairs_for(a)); });
 }
@@ -408,7 +404,7 @@ int main(int argc, char** argv)
     if (argc > 2) g_csv = std::fopen(argv[2], "w");
     std::printf("medians of %zu rounds; how long the pool takes, divided by how long each takes\n", rounds);
     Figures();
-    Run<Ours, CorePool, OpenSsl, Sodium, Glibc, Mimalloc, Jemalloc>(rounds);
+    Run<Ours, CorePool, OpenSsl, Sodium, Glibc, Mimalloc>(rounds);
     if (g_csv) std::fclose(g_csv);
     return g_failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

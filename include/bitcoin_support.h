@@ -121,7 +121,7 @@ typedef struct bitcoin_support_page_allocator {
 // Decides, when no memory can be locked, whether the pool may use unlocked memory (true) or fails
 // the allocation (false). `error` is the operating system's error number (0: unknown), `limit` the
 // limit on locked bytes that was in force (SIZE_MAX: none or unknown). Called under the pool's
-// lock: it must not use the pool.
+// lock: it must neither use the pool nor wait for a thread that does or ends.
 typedef bool (*bitcoin_support_locking_failed)(void *context, int error, size_t limit);
 
 // What a locked pool holds. `used + free == total` always.
@@ -140,7 +140,8 @@ typedef struct bitcoin_support_locked_pool_stats {
     size_t chunks_free;
     // Number of arenas.
     size_t arenas;
-    // The most bytes that were ever in used chunks at once.
+    // The most bytes that were ever in used chunks at once; for the process-wide pool with several
+    // threads, the most that was seen.
     size_t peak_used;
     // How often an arena was wanted and could not be locked whole.
     size_t lock_failures;
@@ -310,10 +311,10 @@ enum bitcoin_support_status bitcoin_support_locked_pool_free_sized(struct bitcoi
                                                                    size_t size,
                                                                    size_t alignment);
 
-// What the pool holds. Constant time.
+// What the pool holds. Constant time; the process-wide pool holds its other threads up meanwhile.
 struct bitcoin_support_locked_pool_stats bitcoin_support_locked_pool_get_stats(const struct bitcoin_support_locked_pool *pool);
 
-// Visits every chunk, arena by arena. For debugging: the pool is locked meanwhile.
+// Visits every chunk. For debugging: the pool is locked meanwhile.
 void bitcoin_support_locked_pool_walk(const struct bitcoin_support_locked_pool *pool,
                                       bitcoin_support_visit_chunk visit,
                                       void *context);

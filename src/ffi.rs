@@ -486,7 +486,7 @@ pub struct bitcoin_support_page_allocator {
 /// Decides, when no memory can be locked, whether the pool may use unlocked memory (true) or fails
 /// the allocation (false). `error` is the operating system's error number (0: unknown), `limit` the
 /// limit on locked bytes that was in force (SIZE_MAX: none or unknown). Called under the pool's
-/// lock: it must not use the pool.
+/// lock: it must neither use the pool nor wait for a thread that does or ends.
 #[allow(non_camel_case_types)]
 pub type bitcoin_support_locking_failed =
     Option<unsafe extern "C" fn(context: *mut c_void, error: c_int, limit: usize) -> bool>;
@@ -519,7 +519,8 @@ pub struct bitcoin_support_locked_pool_stats {
     pub chunks_free: usize,
     /// Number of arenas.
     pub arenas: usize,
-    /// The most bytes that were ever in used chunks at once.
+    /// The most bytes that were ever in used chunks at once; for the process-wide pool with several
+    /// threads, the most that was seen.
     pub peak_used: usize,
     /// How often an arena was wanted and could not be locked whole.
     pub lock_failures: usize,
@@ -682,7 +683,7 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_free_sized(
     unsafe { pool.free_sized(ptr.cast(), size, alignment) }.into()
 }
 
-/// What the pool holds. Constant time.
+/// What the pool holds. Constant time; the process-wide pool holds its other threads up meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_get_stats(
     pool: *const bitcoin_support_locked_pool,
@@ -691,7 +692,7 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_get_stats(
     unsafe { shared(pool) }.map(LockedPool::stats).unwrap_or_default().into()
 }
 
-/// Visits every chunk, arena by arena. For debugging: the pool is locked meanwhile.
+/// Visits every chunk. For debugging: the pool is locked meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_walk(
     pool: *const bitcoin_support_locked_pool,

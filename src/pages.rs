@@ -187,8 +187,7 @@ impl LockedPages {
         match self.try_lock() {
             Ok(()) => Ok(self),
             Err(error) => {
-                // To wipe untouched pages would make them resident first.
-                ManuallyDrop::new(self).unmap();
+                self.discard();
                 Err(error)
             }
         }
@@ -212,6 +211,11 @@ impl LockedPages {
         Ok(Self { addr, len, lock: Ok(()), advice, reserved: false })
     }
 
+    /// Gives up pages that nobody has written to, without wiping them: that would make them resident.
+    pub(crate) fn discard(self) {
+        ManuallyDrop::new(self).unmap();
+    }
+
     /// Gives the mapping back to the system, or to its range. The last thing that happens to it.
     fn unmap(&mut self) {
         if self.reserved {
@@ -230,9 +234,12 @@ impl LockedPages {
             .map_err(|error| LockError { errno: errno_of(&error), limit: os::limit() })
     }
 
-    /// Locks the pages in a child process, where they are not: memory locks are not inherited.
+    /// Locks the pages in a child process, where they are not: memory locks are not inherited. Pages that
+    /// were not locked in the parent stay so.
     pub(crate) fn lock_again(&mut self) -> Result<(), LockError> {
-        self.lock = self.try_lock();
+        if self.lock.is_ok() {
+            self.lock = self.try_lock();
+        }
         self.lock
     }
 
@@ -333,6 +340,13 @@ impl AddressRange {
         Ok(Self { addr, len })
     }
 
+    /// Gives the addresses back, none of which is in use.
+    pub(crate) fn release(self) {
+        // SAFETY: set aside by `reserve`; `place` alone makes anything of them that could be in use, and
+        // what it made would borrow from the caller's promise not to come here.
+        unsafe { os::give_back(self.addr, self.len) };
+    }
+
     pub(crate) fn addr(&self) -> NonNull<u8> {
         self.addr
     }
@@ -396,6 +410,12 @@ pub fn has_page_size(size: usize) -> bool {
 /// the limit all the same, as Bitcoin Core tells it.
 pub fn lock_limit() -> usize {
     os::limit()
+}
+
+/// How many bytes of addresses this process may have (`RLIMIT_AS`'s soft value): `usize::MAX` when there is
+/// no limit or it is unknown.
+pub(crate) fn address_limit() -> usize {
+    os::address_limit()
 }
 
 fn errno_of(error: &io::Error) -> i32 {

@@ -44,7 +44,8 @@ pub struct PoolStats {
     pub chunks_free: usize,
     /// Number of arenas.
     pub arenas: usize,
-    /// The most bytes that were ever in used chunks at once.
+    /// The most bytes that were ever in used chunks at once. In the process-wide pool this is exact while
+    /// one thread uses it; with several it is the most that was seen whenever one of them had to look.
     pub peak_used: usize,
     /// How often an arena was wanted and could not be locked whole: each time the pool made do with
     /// a smaller one, with unlocked memory, or failed.
@@ -115,13 +116,14 @@ impl From<PoolError> for String {
 }
 
 /// Decides, when no memory can be locked, whether the pool may use unlocked memory (`true`) or fails
-/// the allocation (`false`). Called under the pool's lock: it must not use the pool.
+/// the allocation (`false`). Called under the pool's lock: it must neither use the pool nor wait for a
+/// thread that does or ends. It may fork.
 pub type LockingFailed = Box<dyn FnMut(&LockError) -> bool + Send>;
 
 /// A pool of locked memory that any number of threads may share.
 ///
-/// It starts empty and maps an arena of [`ARENA_SIZE`](Self::ARENA_SIZE) bytes whenever none that it
-/// has can hold a chunk. Arenas stay until the pool is dropped, which wipes and unmaps them.
+/// It starts empty and maps an arena of [`ARENA_SIZE`](Self::ARENA_SIZE) bytes (the process-wide pool,
+/// after the first, of a quarter of that where it will do) whenever none that it has can hold a chunk. Arenas stay until the pool is dropped, which wipes and unmaps them.
 ///
 /// Over the operating system's own pages ([`LockedPool::default`]), every chunk is wiped as it is
 /// freed, an arena that cannot be locked whole is tried smaller, and unlocked memory is used only
@@ -312,7 +314,7 @@ impl LockedPool {
     }
 
     /// [`free`](Self::free) that also checks the size in bytes and the alignment that the chunk was
-    /// allocated with.
+    /// allocated with, as far as the chunk tells: its size is the one asked for, rounded up.
     ///
     /// # Errors
     /// See [`FreeError`]; nothing changes then.
@@ -335,7 +337,8 @@ impl LockedPool {
         }
     }
 
-    /// What the pool holds now. Constant time.
+    /// What the pool holds now. Constant time; the process-wide pool holds its other threads up for the
+    /// moment that it takes (about a microsecond), and takes a step for each of them.
     pub fn stats(&self) -> PoolStats {
         match &self.kind {
             Kind::Process => process::stats(),
@@ -540,6 +543,11 @@ impl State {
         Ok((size, own))
     }
 
+    /// Whether an address is in an arena that comes first: over our own pages, a locked one.
+    fn is_locked(&self, addr: usize) -> bool {
+        self.extents.find(addr).is_some_and(|arena| self.arenas[arena].class == Class::First)
+    }
+
     fn walk(&self, visit: &mut dyn FnMut(usize, usize, bool)) {
         for entry in &self.arenas {
             entry.arena.walk(&mut *visit);
@@ -601,14 +609,12 @@ impl State {
 
     /// New pages; with `must_lock`, none that cannot be locked (the inner error).
     fn map(&mut self, len: usize, must_lock: bool) -> Option<Result<LockedPages, LockError>> {
-        if let Source::Range { range, next } = &mut self.source {
+        if let Source::Range { range, next } = &self.source {
             let end = *next + len + pages::page_size();
             if end <= range.len() {
-                // SAFETY: within the range, and every arena begins a page behind the last.
+                // SAFETY: within the range, and every arena begins a page behind the last; `add` moves
+                // `next` on when the pages are kept.
                 let placed = unsafe { range.place(*next, len, must_lock) };
-                if let Ok(Ok(_)) = placed {
-                    *next = end;
-                }
                 return placed.ok();
             }
         }
@@ -642,6 +648,7 @@ impl State {
                     self.count_lock_failure(error);
                 }
                 if self.locking_failed.as_mut().is_some_and(|callback| !callback(&error)) {
+                    pages.discard();
                     return None;
                 }
             }
@@ -710,6 +717,11 @@ impl State {
         self.room_mut(class).reserve(number + 1).ok()?;
         self.extents.reserve(start, len).ok()?;
         // Nothing fails from here on.
+        if let Source::Range { range, next } = &mut self.source {
+            if start == range.addr().addr().get() + *next {
+                *next += len + pages::page_size();
+            }
+        }
         self.extents.insert(start, len, number);
         let ArenaStats { total, free, chunks_free, .. } = arena.stats();
         let largest = arena.largest_free();

@@ -349,12 +349,7 @@ fn late_destructors_free() {
 fn nothing_free_is_hidden_when_the_pool_is_full() {
     alone("nothing_free_is_hidden_when_the_pool_is_full", || {
         const LIMIT: usize = 256 * 1024;
-        let limit =
-            libc::rlimit { rlim_cur: LIMIT as libc::rlim_t, rlim_max: LIMIT as libc::rlim_t };
-        // SAFETY: `limit` is valid for the call.
-        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }, 0);
-        // The limit does not bind root. SAFETY: no pointers.
-        assert!(unsafe { libc::geteuid() != 0 || libc::setresuid(65534, 65534, 65534) == 0 });
+        limit_locked_memory(LIMIT);
         pool().set_locking_failed(Some(Box::new(|_| false)));
 
         let (ready, go_on) = (Barrier::new(2), Barrier::new(2));
@@ -389,6 +384,149 @@ fn nothing_free_is_hidden_when_the_pool_is_full() {
         assert_eq!(check_statistics().used, LIMIT);
         drop(whole);
         assert!(check_statistics().lock_failures > 0);
+    });
+}
+
+/// Becomes a process without privileges that may lock `bytes`.
+fn limit_locked_memory(bytes: usize) {
+    let limit = libc::rlimit { rlim_cur: bytes as libc::rlim_t, rlim_max: bytes as libc::rlim_t };
+    // SAFETY: `limit` is valid for the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }, 0);
+    // The limit does not bind root. SAFETY: no pointers.
+    assert!(unsafe { libc::geteuid() != 0 || libc::setresuid(65534, 65534, 65534) == 0 });
+}
+
+/// Chunks that larger slots are lent for, when there is nothing else, are aligned and can be freed with
+/// the size that was asked for.
+#[test]
+fn lent_slots_serve_as_well() {
+    alone("lent_slots_serve_as_well", || {
+        limit_locked_memory(64 * 1024);
+        pool().set_locking_failed(Some(Box::new(|_| false)));
+        let mut live = Vec::new();
+        // Slots of sizes that are multiples of little, half of them free; then nothing else.
+        for size in [48, 80, 112, 144, 208, 288, 352, 96, 160, 512] {
+            let made: Vec<_> = (0..8).map(|_| pool().alloc(size, 16).unwrap()).collect();
+            for pair in made.chunks(2) {
+                assert_eq!(free(pair[0].as_ptr()), Ok(()));
+                live.push((pair[1], size, 16));
+            }
+        }
+        while let Some(chunk) = pool().alloc(1024, 16) {
+            live.push((chunk, 1024, 16));
+        }
+        let (mut aligned, mut lent) = (0, 0);
+        for alignment in [128, 64, 32, 16] {
+            while let Some(chunk) = pool().alloc(24, alignment) {
+                assert_eq!(chunk.addr().get() % alignment, 0);
+                aligned += usize::from(alignment > 16);
+                lent += 1;
+                live.push((chunk, 24, alignment));
+            }
+        }
+        assert!(aligned > 0 && lent > aligned);
+        for (chunk, size, alignment) in live {
+            // SAFETY: not used afterwards.
+            let freed = unsafe { pool().free_sized(chunk.as_ptr(), size, alignment) };
+            assert_eq!(freed, Ok(()), "{size} bytes aligned to {alignment}");
+        }
+        assert_eq!(check_statistics().used, 0);
+    });
+}
+
+/// When locked memory is free again, nothing new goes to unlocked memory, though there are free slots.
+#[test]
+fn locked_memory_comes_first_again() {
+    alone("locked_memory_comes_first_again", || {
+        limit_locked_memory(LockedPool::ARENA_SIZE);
+        let locked = pool().alloc(LockedPool::ARENA_SIZE, 16).unwrap().as_ptr();
+        let is_locked = |chunk: NonNull<u8>| {
+            chunk.addr().get().wrapping_sub(locked.addr()) < LockedPool::ARENA_SIZE
+        };
+        for size in [32, 500, 4096] {
+            assert!(!is_locked(pool().alloc(size, 16).unwrap()), "no locked memory is left");
+        }
+        assert_eq!(free(locked), Ok(()));
+        for size in [32, 500, 4096, 20_000] {
+            assert!(is_locked(pool().alloc(size, 16).unwrap()));
+        }
+    });
+}
+
+/// Many refusals by the callback use nothing up.
+#[test]
+fn refusals_leave_nothing_behind() {
+    alone("refusals_leave_nothing_behind", || {
+        limit_locked_memory(LockedPool::ARENA_SIZE);
+        let whole = pool().alloc(LockedPool::ARENA_SIZE, 16).unwrap();
+        pool().set_locking_failed(Some(Box::new(|_| false)));
+        let before = pool().stats();
+        for _ in 0..3000 {
+            assert_eq!(pool().alloc(32, 16), None);
+        }
+        let after = pool().stats();
+        assert_eq!((after.arenas, after.total), (before.arenas, before.total));
+        pool().set_locking_failed(None);
+        let chunk = pool().alloc(32, 16).unwrap();
+        assert!(
+            chunk.addr().get().abs_diff(whole.addr().get()) < 1 << 20,
+            "next to the first arena"
+        );
+        assert_eq!(pool().stats().used, LockedPool::ARENA_SIZE + 32);
+    });
+}
+
+/// The callback may fork, to tell somebody.
+#[test]
+fn the_callback_may_fork() {
+    alone("the_callback_may_fork", || {
+        limit_locked_memory(LockedPool::ARENA_SIZE);
+        pool().set_locking_failed(Some(Box::new(|_| {
+            // SAFETY: the child ends at once.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: ends the child.
+                unsafe { libc::_exit(0) };
+            }
+            // SAFETY: the status is not asked for.
+            unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) == child }
+        })));
+        pool().alloc(LockedPool::ARENA_SIZE, 16).unwrap();
+        pool().alloc(32, 16).unwrap();
+        assert_eq!(check_statistics().arenas, 2);
+    });
+}
+
+/// Slabs that become empty one after the other go back, so that others can have the memory.
+#[test]
+fn emptied_slabs_go_back() {
+    alone("emptied_slabs_go_back", || {
+        let chunks: Vec<_> = (0..100_000).map(|i| Chunk::new(50, i as u8)).collect();
+        let total = pool().stats().total;
+        drop(chunks);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let others: Vec<_> = (0..75_000).map(|i| Chunk::new(64, i as u8)).collect();
+                assert!(pool().stats().total <= total + total / 4);
+                drop(others);
+            });
+        });
+        assert_eq!(check_statistics().used, 0);
+    });
+}
+
+/// With several threads the high-water mark is an estimate, but not the sum of all that ever was.
+#[test]
+fn the_high_water_mark_is_not_far_off_with_threads() {
+    alone("the_high_water_mark_is_not_far_off_with_threads", || {
+        let (sender, receiver) = std::sync::mpsc::sync_channel::<Chunk>(5);
+        std::thread::scope(|scope| {
+            scope.spawn(move || receiver.into_iter().for_each(drop));
+            (0..100_000).for_each(|i| sender.send(Chunk::new(32, i as u8)).unwrap());
+            drop(sender);
+        });
+        let stats = check_statistics();
+        assert!((32..=8 * 1024).contains(&stats.peak_used), "at most 8 chunks at once: {stats:?}");
     });
 }
 

@@ -145,11 +145,28 @@ pub(super) unsafe fn make_accessible(addr: NonNull<u8>, len: usize) -> io::Resul
 /// # Safety
 /// They must come from [`reserve`] and be used by nobody.
 pub(super) unsafe fn make_inaccessible(addr: NonNull<u8>, len: usize) {
+    let at = addr.as_ptr().cast();
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
     // SAFETY: by this function's contract nobody uses what the new mapping replaces.
-    let result = unsafe { libc::mmap(addr.as_ptr().cast(), len, libc::PROT_NONE, flags, -1, 0) };
-    // Replacing a mapping in place never needs more of them than there are.
-    unmap(if result == libc::MAP_FAILED { -1 } else { 0 });
+    if unsafe { libc::mmap(at, len, libc::PROT_NONE, flags, -1, 0) } != libc::MAP_FAILED {
+        return;
+    }
+    // A process that has as many mappings as it may have gets no new one, also not in place of another.
+    // SAFETY: by this function's contract nobody uses the pages; none of these calls makes a mapping.
+    unmap(unsafe {
+        libc::munlock(at, len)
+            | libc::madvise(at, len, libc::MADV_DONTNEED)
+            | libc::mprotect(at, len, libc::PROT_NONE)
+    });
+}
+
+/// Gives reserved addresses back to the system.
+///
+/// # Safety
+/// They must come from [`reserve`], whole, and be used by nobody.
+pub(super) unsafe fn give_back(addr: NonNull<u8>, len: usize) {
+    // SAFETY: by this function's contract.
+    unmap(unsafe { libc::munmap(addr.as_ptr().cast(), len) });
 }
 
 /// Unlocks and unmaps what [`map_guarded`] mapped, guard pages included. Unmapping unlocks.
@@ -222,9 +239,23 @@ pub(super) fn lock(addr: NonNull<u8>, len: usize) -> io::Result<()> {
 }
 
 pub(super) fn limit() -> usize {
+    soft_limit(libc::RLIMIT_MEMLOCK)
+}
+
+pub(super) fn address_limit() -> usize {
+    soft_limit(libc::RLIMIT_AS)
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+type Resource = libc::c_int;
+
+/// `usize::MAX` for none.
+fn soft_limit(resource: Resource) -> usize {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place for the answer.
-    if unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) } != 0
+    if unsafe { libc::getrlimit(resource, &mut limit) } != 0
         || limit.rlim_cur == libc::RLIM_INFINITY
     {
         return usize::MAX;

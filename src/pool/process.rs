@@ -34,12 +34,12 @@ use crate::cleanse::memory_cleanse;
 use crate::pages::{self, AddressRange};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, compiler_fence,
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, compiler_fence,
 };
 use core::time::Duration;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError, TryLockError};
 
 /// Addresses set aside for arenas, in bytes, if the system lets us: more than any process locks. When
 /// they are used up, small chunks take whole units, from arenas elsewhere.
@@ -72,11 +72,12 @@ struct Tables {
 #[repr(C, align(128))]
 struct Heap {
     tables: Tables,
-    /// What the owner has allocated, less what it has freed. The chunks may be another heap's, so that
-    /// only the sum over all heaps means something.
-    used: AtomicU64,
-    /// The most bytes in `used`, in 16 bytes, since it was last looked at.
-    peak: AtomicI32,
+    /// Bytes and number of the chunks that the owner has allocated, less those that it has freed. They may
+    /// be another heap's, so that only the sum over all heaps means something. Modulo 2^64.
+    used: AtomicUsize,
+    chunks: AtomicUsize,
+    /// The most that `used` has been since it was last looked at.
+    peak: AtomicUsize,
     number: u16,
     /// Set while the owner works on its heap.
     busy: AtomicBool,
@@ -84,8 +85,9 @@ struct Heap {
     paused: AtomicBool,
     /// Whether a thread has it.
     taken: AtomicBool,
-    /// By class, the first slab that has a free slot.
-    lists: [AtomicPtr<Slab>; CLASSES],
+    /// The first slab that has a free slot: by class, and behind those, for slabs in memory that is not
+    /// locked, by class again.
+    lists: [AtomicPtr<Slab>; 2 * CLASSES],
     /// By class, the number of slabs.
     slabs: [AtomicU32; CLASSES],
     /// The first of all slabs.
@@ -111,14 +113,8 @@ enum Freed {
     Elsewhere,
 }
 
-/// A chunk of some size as `Heap::used` counts it: the number of chunks in the upper half, of 16
-/// bytes in the lower. Both halves of a sum over all heaps stay within 32 bits, since `RANGE` does.
-#[inline(always)]
-fn counted(size: usize) -> u64 {
-    (1 << 32) | (size as u64 / 16)
-}
-
 /// Changes a number that only its heap's user changes.
+#[inline(always)]
 fn add(number: &AtomicUsize, difference: usize) -> usize {
     let sum = number.load(Relaxed).wrapping_add(difference);
     number.store(sum, Relaxed);
@@ -173,22 +169,22 @@ const WIPED_IN_PLACE: usize = 256;
 unsafe fn wipe_small(ptr: *mut u8, size: usize) {
     /// Zeros in both ends.
     macro_rules! wipe_ends {
-        ($wide:ty) => {
-            // SAFETY: the slot has at least as many bytes as the type, by the branch taken.
+        ($words:literal) => {
+            // SAFETY: the slot has at least as many bytes, by the branch taken.
             unsafe {
-                ptr.cast::<$wide>().write_unaligned([0; _]);
-                ptr.add(size - size_of::<$wide>()).cast::<$wide>().write_unaligned([0; _]);
+                ptr.cast::<[u64; $words]>().write_unaligned([0; $words]);
+                ptr.add(size - 8 * $words).cast::<[u64; $words]>().write_unaligned([0; $words]);
             }
         };
     }
     if size <= 32 {
-        wipe_ends!([u64; 2]);
+        wipe_ends!(2);
     } else if size <= 64 {
-        wipe_ends!([u64; 4]);
+        wipe_ends!(4);
     } else if size <= 128 {
-        wipe_ends!([u64; 8]);
+        wipe_ends!(8);
     } else {
-        wipe_ends!([u64; 16]);
+        wipe_ends!(16);
     }
     // SAFETY: nothing is written; the barrier keeps the stores above.
     unsafe { core::arch::asm!("/* {0} */", in(reg) ptr, options(nostack, preserves_flags)) };
@@ -198,13 +194,14 @@ impl Heap {
     fn new(number: u16, tables: &Tables) -> Self {
         Self {
             tables: *tables,
-            used: AtomicU64::new(0),
-            peak: AtomicI32::new(0),
+            used: AtomicUsize::new(0),
+            chunks: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
             number,
             busy: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             taken: AtomicBool::new(false),
-            lists: [const { AtomicPtr::new(ptr::null_mut()) }; CLASSES],
+            lists: [const { AtomicPtr::new(ptr::null_mut()) }; 2 * CLASSES],
             slabs: [const { AtomicU32::new(0) }; CLASSES],
             owned: AtomicU32::new(0),
             owned_bytes: AtomicUsize::new(0),
@@ -233,10 +230,10 @@ impl Heap {
         self.busy.store(false, Release);
     }
 
-    /// Allocates a slot; `None` when no slab of the class is known to have one.
+    /// Allocates a slot of the class that a list is for; `None` when no slab in it is known to have one.
     #[inline(always)]
-    fn take(&self, class: usize) -> Option<NonNull<u8>> {
-        let slab = listed(&self.lists[class])?;
+    fn take(&self, list: usize) -> Option<NonNull<u8>> {
+        let slab = listed(&self.lists[list])?;
         let free = slab.free.load(Relaxed);
         let rest = free & free.wrapping_sub(1);
         slab.free.store(rest, Relaxed);
@@ -250,14 +247,14 @@ impl Heap {
                 slab.free.store(freed & all, Relaxed);
                 slab.freed.store(!all, Relaxed);
             } else {
-                self.lists[class].store(slab.next.load(Relaxed), Relaxed);
+                self.lists[list].store(slab.next.load(Relaxed), Relaxed);
             }
         }
         let size = slab.size.load(Relaxed) as usize;
-        let used = self.used.load(Relaxed).wrapping_add(counted(size));
-        self.used.store(used, Relaxed);
-        if used as i32 > self.peak.load(Relaxed) {
-            self.peak.store(used as i32, Relaxed);
+        add(&self.chunks, 1);
+        let used = add(&self.used, size);
+        if used as isize > self.peak.load(Relaxed) as isize {
+            self.peak.store(used, Relaxed);
         }
         let addr = slab.base.load(Relaxed) + free.trailing_zeros() as usize * size;
         NonNull::new(ptr::with_exposed_provenance_mut(addr))
@@ -297,7 +294,7 @@ impl Heap {
         // SAFETY: the slot was live, so it lies in pages that stay mapped for good; by this function's
         // contract its user is done with it, and until it is free nobody can be given it anew.
         unsafe { wipe_small(place, size) };
-        self.used.store(self.used.load(Relaxed).wrapping_sub(counted(size)), Relaxed);
+        self.count_freed(size);
         let bit = 1_u64 << slot;
         if free == 0 {
             // The slab was full.
@@ -327,7 +324,7 @@ impl Heap {
     ) -> Result<(), FreeError> {
         // SAFETY: by this function's contract.
         unsafe { memory_cleanse(place, size) };
-        self.used.store(self.used.load(Relaxed).wrapping_sub(counted(size)), Relaxed);
+        self.count_freed(size);
         let freed = self.put_slots(slab, 1 << slot);
         self.leave_freed(freed)
     }
@@ -345,6 +342,12 @@ impl Heap {
             trim(self);
         }
         Ok(())
+    }
+
+    #[inline(always)]
+    fn count_freed(&self, size: usize) {
+        add(&self.chunks, 1_usize.wrapping_neg());
+        add(&self.used, size.wrapping_neg());
     }
 
     /// Frees and wipes the chunk at `addr`, if it is a small one. `class` is that of the size that
@@ -366,7 +369,7 @@ impl Heap {
         if slab.live_slots() & bit == 0 {
             return Freed::Refused(FreeError::InvalidFree);
         }
-        if class.is_some_and(|class| class != slab.class.load(Relaxed) as usize) {
+        if class.is_some_and(|class| !slab_may_serve(slab.class(), class)) {
             return Freed::Refused(FreeError::SizeMismatch);
         }
         if shared && slab.live.fetch_and(!bit, Relaxed) & bit == 0 {
@@ -376,7 +379,7 @@ impl Heap {
         let size = slab.size.load(Relaxed) as usize;
         // SAFETY: as in `give_back_own`.
         unsafe { memory_cleanse(ptr::with_exposed_provenance_mut(addr), size) };
-        self.used.store(self.used.load(Relaxed).wrapping_sub(counted(size)), Relaxed);
+        self.count_freed(size);
         if own { self.put_slots(slab, bit) } else { self.return_slot(slab, bit) }
     }
 
@@ -393,7 +396,7 @@ impl Heap {
 
     /// Hands a slot to the owner of its slab.
     fn return_slot(&self, slab: &Slab, bit: u64) -> Freed {
-        if slab.returned.fetch_or(bit, Release) != 0 {
+        if slab.returned.fetch_or(bit, AcqRel) != 0 {
             return Freed::Done; // The owner has been told already.
         }
         let Some(owner) = heap(slab.owner.load(Relaxed)) else { std::process::abort() };
@@ -418,29 +421,34 @@ impl Heap {
             let slab = self.tables.slab(first);
             // As soon as `returned` is 0, the slab may enter the stack again.
             first = slab.next_returned.load(Relaxed);
-            let bits = slab.returned.swap(0, Acquire);
+            let bits = slab.returned.swap(0, AcqRel);
             self.put_slots(slab, bits);
         }
     }
 
     fn note_empty(&self, slab: &Slab) -> Freed {
-        let class = slab.class.load(Relaxed) as usize;
-        if listed(&self.lists[class]).is_some_and(|head| ptr::eq(head, slab)) {
-            return Freed::Done; // Allocations come from it.
+        // Allocations come from the head: it counts when another is put before it.
+        let head = listed(&self.lists[slab.list.load(Relaxed) as usize]);
+        if !head.is_some_and(|head| ptr::eq(head, slab)) {
+            self.count_empty(slab);
         }
-        let classes = self.emptied_classes.load(Relaxed) | 1 << class;
-        self.emptied_classes.store(classes, Relaxed);
-        let emptied = add(&self.emptied, slab.units() * UNIT);
+        let emptied = self.emptied.load(Relaxed);
         if emptied > TRIM_AFTER.max(self.owned_bytes.load(Relaxed) / 8) {
             return Freed::DoneTrim;
         }
         Freed::Done
     }
 
+    fn count_empty(&self, slab: &Slab) {
+        let classes = self.emptied_classes.load(Relaxed) | 1 << slab.class();
+        self.emptied_classes.store(classes, Relaxed);
+        add(&self.emptied, slab.units() * UNIT);
+    }
+
     /// Puts a slab that has a free slot first in its list.
     #[inline(always)]
     fn push(&self, slab: &'static Slab) {
-        let list = &self.lists[slab.class.load(Relaxed) as usize];
+        let list = &self.lists[slab.list.load(Relaxed) as usize];
         let head = list.load(Relaxed);
         slab.next.store(head, Relaxed);
         if !head.is_null() {
@@ -454,12 +462,15 @@ impl Heap {
         if let Some(head) = listed(list) {
             let links = self.tables.links(self.tables.first_of(head));
             links.previous.store(self.tables.first_of(slab), Relaxed);
+            if head.is_empty() {
+                self.count_empty(head);
+            }
         }
     }
 
     /// Takes a slab that has a free slot out of its list. (`previous` of the first means nothing.)
     fn unlink(&self, slab: &Slab) {
-        let list = &self.lists[slab.class.load(Relaxed) as usize];
+        let list = &self.lists[slab.list.load(Relaxed) as usize];
         let next = slab.next.load(Relaxed);
         if listed(list).is_some_and(|head| ptr::eq(head, slab)) {
             list.store(next, Relaxed);
@@ -491,7 +502,7 @@ impl Heap {
         }
         self.owned.store(first, Relaxed);
         add(&self.owned_bytes, slab.units() * UNIT);
-        let class = slab.class.load(Relaxed) as usize;
+        let class = slab.class();
         let count = self.slabs[class].load(Relaxed);
         self.slabs[class].store(count + 1, Relaxed);
         if slab.free.load(Relaxed) != 0 {
@@ -515,7 +526,7 @@ impl Heap {
             self.owned.store(next, Relaxed);
         }
         add(&self.owned_bytes, (slab.units() * UNIT).wrapping_neg());
-        let class = slab.class.load(Relaxed) as usize;
+        let class = slab.class();
         let count = self.slabs[class].load(Relaxed);
         self.slabs[class].store(count - 1, Relaxed);
     }
@@ -561,7 +572,7 @@ pub(super) fn alloc(size: usize, alignment: usize) -> Option<NonNull<u8>> {
             }
         }
     }
-    alloc_slow(class)
+    alloc_slow(class, alignment)
 }
 
 /// Frees a chunk of the process-wide pool, wiping it; `ptr` is not null. With `check`, the size and
@@ -663,11 +674,51 @@ struct Shared {
     slabs: usize,
     slab_bytes: usize,
     slots: usize,
+    /// How often memory has come back to the arenas; and what that was when locked memory was last looked
+    /// for in vain, everywhere.
+    returns: u64,
+    searched: u64,
 }
 
-fn lock() -> MutexGuard<'static, Shared> {
+/// The thread that holds the mutex; 0 for none.
+static HOLDER: AtomicUsize = AtomicUsize::new(0);
+
+/// Holds the mutex.
+struct Locked(MutexGuard<'static, Shared>);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        HOLDER.store(0, Relaxed);
+    }
+}
+
+impl core::ops::Deref for Locked {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl core::ops::DerefMut for Locked {
+    fn deref_mut(&mut self) -> &mut Shared {
+        &mut self.0
+    }
+}
+
+fn this_thread() -> usize {
+    // SAFETY: takes nothing; the answer is a number here, different for each thread.
+    unsafe { libc::pthread_self() as usize }
+}
+
+fn lock() -> Locked {
+    static PREPARED: Once = Once::new();
+    // Before the mutex is taken for the first time, so that no fork can come between.
+    PREPARED.call_once(at_exit_and_fork);
     // Poisoned or not: nothing in here panics half-way through a change.
-    SHARED.lock().unwrap_or_else(PoisonError::into_inner)
+    let guard = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    HOLDER.store(this_thread(), Relaxed);
+    Locked(guard)
 }
 
 /// From which memory to allocate.
@@ -704,6 +755,8 @@ impl Shared {
             slabs: 0,
             slab_bytes: 0,
             slots: 0,
+            returns: 1,
+            searched: 0,
         }
     }
 
@@ -743,7 +796,6 @@ impl Shared {
     fn tables(&mut self) -> Option<Tables> {
         if !self.is_set_up {
             self.is_set_up = true;
-            at_exit_and_fork();
             self.set_up();
         }
         self.tables
@@ -751,19 +803,23 @@ impl Shared {
 
     /// Leaves `tables` empty when there are no addresses or no memory for it.
     fn set_up(&mut self) {
-        let mut len = RANGE;
-        let range = loop {
-            match AddressRange::reserve(len) {
-                Ok(range) => break range,
-                Err(_) if len > SMALLEST_RANGE => len /= 2,
-                Err(_) => return,
+        // A small part of what a process may have that is limited.
+        let mut len = RANGE.min(pages::address_limit() / 16 / SMALLEST_RANGE * SMALLEST_RANGE);
+        let (range, units, slabs, links) = loop {
+            if len < SMALLEST_RANGE {
+                return;
             }
-        };
-        let count = len / UNIT;
-        let (Ok(units), Ok(slabs), Ok(links)) =
-            (pages::zeroed_table(count), pages::zeroed_table(count), pages::zeroed_table(count))
-        else {
-            return;
+            let count = len / UNIT;
+            if let Ok(range) = AddressRange::reserve(len) {
+                let units = pages::zeroed_table(count);
+                let slabs = pages::zeroed_table(count);
+                let links = pages::zeroed_table(count);
+                if let (Ok(units), Ok(slabs), Ok(links)) = (units, slabs, links) {
+                    break (range, units, slabs, links);
+                }
+                range.release();
+            }
+            len = len / 2 / SMALLEST_RANGE * SMALLEST_RANGE;
         };
         let base = range.addr().as_ptr().expose_provenance();
         let tables = Tables { base, units, slabs, links };
@@ -776,23 +832,26 @@ impl Shared {
         self.concurrent = barrier::register();
     }
 
-    /// Takes in the high-water marks of the heaps. Before and after `used` of the arenas changes.
+    /// Takes in high-water marks, before and after anything else changes than what the own heap has.
+    ///
+    /// While one thread has a heap, its mark and what the others left make the figure exact. With several,
+    /// marks of different times do not add up, so the figure is what was seen whenever one of them came
+    /// here.
     fn note_peak(&mut self) {
+        let several = self.all_heaps().filter(|heap| heap.taken.load(Relaxed)).count() > 1;
         let large = self.state.stats.used.wrapping_sub(self.slab_bytes);
         let sum = self.all_heaps().fold(large, |sum, heap| {
-            sum.wrapping_add((heap.peak.load(Relaxed) as usize).wrapping_mul(16))
+            let mark = if several { &heap.used } else { &heap.peak };
+            sum.wrapping_add(mark.load(Relaxed))
         });
-        // A sum of marks that were reached at different times may be too much for the memory there is.
-        let sum = if sum as isize > 0 { sum.min(self.state.stats.total) } else { 0 };
-        self.state.stats.peak_used = self.state.stats.peak_used.max(sum);
-    }
-
-    /// Lets the own heap's, and with the others paused every heap's, mark begin anew.
-    fn reset_peaks(&self, paused: bool) {
+        // While others change their figures, the sum may be anything for a moment.
+        if sum <= self.state.stats.total {
+            self.state.stats.peak_used = self.state.stats.peak_used.max(sum);
+        }
         let own = own_heap().map_or(0, |heap| heap.number);
         for heap in self.all_heaps() {
-            if paused || heap.number == own || !heap.taken.load(Relaxed) {
-                heap.peak.store(heap.used.load(Relaxed) as i32, Relaxed);
+            if heap.number == own || !heap.taken.load(Relaxed) {
+                heap.peak.store(heap.used.load(Relaxed), Relaxed);
             }
         }
     }
@@ -800,7 +859,6 @@ impl Shared {
     /// Allocates a large chunk, or what becomes a slab.
     fn alloc_chunk(&mut self, size: usize, alignment: usize, from: From) -> Option<NonNull<u8>> {
         self.note_peak();
-        self.reset_peaks(false);
         let peak = self.state.stats.peak_used;
         let chunk = match from {
             From::Locked => self.state.alloc_preferred(size, alignment),
@@ -808,6 +866,33 @@ impl Shared {
         };
         // `State` has counted slabs as used.
         self.state.stats.peak_used = peak;
+        chunk
+    }
+
+    /// Takes a slab of a list over from the heap that all threads share, and allocates from it.
+    fn take_left_behind(&self, heap: &Heap, list: usize) -> Option<NonNull<u8>> {
+        let left = self::heap(0).filter(|left| left.number != heap.number)?;
+        let slab = listed(&left.lists[list])?;
+        left.disown(slab);
+        heap.adopt(slab, heap.frees_by_others(slab.class()));
+        heap.take(list)
+    }
+
+    /// Allocates a slot of any heap that is at least of a class, among the lists from `first_list` on. The
+    /// other threads are paused. A larger slot is aligned as its own size is.
+    fn take_larger(
+        &self,
+        first_list: usize,
+        class: usize,
+        alignment: usize,
+    ) -> Option<NonNull<u8>> {
+        let mut classes =
+            (class..CLASSES).filter(|&larger| SIZES[larger] as usize % alignment == 0);
+        let chunk = classes
+            .find_map(|larger| self.all_heaps().find_map(|other| other.take(first_list + larger)));
+        if chunk.is_some() {
+            LENT_LARGER.store(true, Relaxed);
+        }
         chunk
     }
 
@@ -830,12 +915,18 @@ impl Shared {
         let (slots, chunk) = [wanted, 1].into_iter().find_map(|slots| {
             let units = slab::units_for(class, slots);
             let chunk = self.alloc_chunk(units * UNIT, UNIT, from)?;
+            let unit = chunk.addr().get().wrapping_sub(heap.tables.base) / UNIT;
+            if slots > 1 && unit >= heap.tables.slabs.len() {
+                // It cannot be a slab: as few units as the one slot needs.
+                let _ = self.state.release(chunk.as_ptr(), None);
+                return None;
+            }
             Some((slab::slots_in(class, units), chunk))
         })?;
         let base = chunk.addr().get();
         let first = base.wrapping_sub(heap.tables.base) / UNIT;
         let Some(slab) = heap.tables.slabs.get(first) else { return Some(Err(chunk)) };
-        slab.init(base, class, slots);
+        slab.init(base, class, slots, self.state.is_locked(base));
         heap.adopt(slab, heap.frees_by_others(class));
         let units = slab.units();
         for unit in &heap.tables.units[first..first + units] {
@@ -858,6 +949,7 @@ impl Shared {
         self.slabs -= 1;
         self.slab_bytes -= units * UNIT;
         self.slots -= slab.slots();
+        self.returns += 1;
         let chunk = ptr::with_exposed_provenance_mut(slab.base.load(Relaxed));
         // Its slots have been wiped one by one.
         if self.state.release(chunk, None).is_err() {
@@ -868,8 +960,8 @@ impl Shared {
     /// Gives the empty slabs of a heap back, of some classes; with `all`, also those that allocations
     /// come from.
     fn remove_empty_slabs(&mut self, heap: &Heap, classes: u64, all: bool, pause: &Pause) {
-        for class in (0..CLASSES).filter(|class| classes >> class & 1 != 0) {
-            let mut next = listed(&heap.lists[class]);
+        for list in (0..2 * CLASSES).filter(|list| classes >> (list % CLASSES) & 1 != 0) {
+            let mut next = listed(&heap.lists[list]);
             if !all {
                 next = next.and_then(|head| listed(&head.next));
             }
@@ -913,23 +1005,32 @@ impl Shared {
 
     fn stats(&mut self, _: &Pause) -> PoolStats {
         self.note_peak();
-        self.reset_peaks(true);
         let mut stats = self.state.stats;
-        let small =
-            self.all_heaps().fold(0_u64, |sum, heap| sum.wrapping_add(heap.used.load(Relaxed)));
-        let chunks = (small >> 32) as usize;
-        stats.used = stats.used - self.slab_bytes + small as u32 as usize * 16;
+        let (small, chunks) = self.all_heaps().fold((0_usize, 0_usize), |(bytes, chunks), heap| {
+            let (used, count) = (heap.used.load(Relaxed), heap.chunks.load(Relaxed));
+            (bytes.wrapping_add(used), chunks.wrapping_add(count))
+        });
+        stats.used = stats.used - self.slab_bytes + small;
         stats.free = stats.total - stats.used;
+        stats.peak_used = stats.peak_used.max(stats.used);
+        self.state.stats.peak_used = stats.peak_used;
         stats.chunks_used = stats.chunks_used - self.slabs + chunks;
         stats.chunks_free += self.slots - chunks;
         stats
     }
 }
 
+/// Whether slots larger than needed have been handed out, for want of memory.
+static LENT_LARGER: AtomicBool = AtomicBool::new(false);
+
+fn slab_may_serve(slab_class: usize, class: usize) -> bool {
+    class == slab_class || (class < slab_class && LENT_LARGER.load(Relaxed))
+}
+
 /// Allocates a small chunk when the own heap has no free slot at hand, or is not to be used now.
 #[cold]
 #[inline(never)]
-fn alloc_slow(class: usize) -> Option<NonNull<u8>> {
+fn alloc_slow(class: usize, alignment: usize) -> Option<NonNull<u8>> {
     if let Some(heap) = own_heap() {
         if heap.enter() {
             let chunk = heap.take_or_collect(class);
@@ -950,14 +1051,17 @@ fn alloc_slow(class: usize) -> Option<NonNull<u8>> {
         return Some(chunk);
     }
     // What an exited thread left behind.
-    if let Some(left) = self::heap(0).filter(|left| left.number != heap.number) {
-        if let Some(slab) = listed(&left.lists[class]) {
-            left.disown(slab);
-            heap.adopt(slab, heap.frees_by_others(class));
-            return heap.take(class);
-        }
+    if let Some(chunk) = shared.take_left_behind(heap, class) {
+        return Some(chunk);
     }
     let failures = shared.state.stats.lock_failures;
+    let unlocked = CLASSES + class;
+    if shared.searched == shared.returns {
+        // There was no locked memory a moment ago.
+        if let Some(chunk) = heap.take(unlocked) {
+            return Some(chunk);
+        }
+    }
     if let Some(chunk) = shared.take_new(heap, class, From::Locked) {
         return Some(chunk);
     }
@@ -967,13 +1071,19 @@ fn alloc_slow(class: usize) -> Option<NonNull<u8>> {
     if let Some(chunk) = shared.take_new(heap, class, From::Locked) {
         return Some(chunk);
     }
-    for larger in class..CLASSES {
-        if let Some(chunk) = shared.all_heaps().find_map(|other| other.take(larger)) {
-            return Some(chunk);
-        }
+    if let Some(chunk) = shared.take_larger(0, class, alignment) {
+        return Some(chunk);
     }
+    shared.searched = shared.returns;
     drop(pause);
-    shared.take_new(heap, class, From::Unlocked { failures })
+    if let Some(chunk) = heap.take(unlocked).or_else(|| shared.take_left_behind(heap, unlocked)) {
+        return Some(chunk);
+    }
+    if let Some(chunk) = shared.take_new(heap, class, From::Unlocked { failures }) {
+        return Some(chunk);
+    }
+    let _pause = shared.pause();
+    shared.take_larger(CLASSES, class, alignment)
 }
 
 /// Allocates a chunk that no slab can hold.
@@ -1008,9 +1118,9 @@ unsafe fn free_slow(
     let mut shared = lock();
     let Some(slab) = shared.tables.and_then(|tables| tables.find(ptr.addr())) else {
         shared.note_peak();
-        shared.reset_peaks(false);
         let peak = shared.state.stats.peak_used;
         let freed = shared.state.free(ptr, check);
+        shared.returns += u64::from(freed.is_ok());
         shared.state.stats.peak_used = peak;
         return freed.map(drop);
     };
@@ -1028,7 +1138,7 @@ unsafe fn free_slow(
     if pause.is_some() && !matches!(freed, Freed::Refused(_)) {
         // The next one will not need a pause.
         slab.set_owner(owner, true);
-        let classes = heap.shared_classes.load(Relaxed) | 1 << slab.class.load(Relaxed);
+        let classes = heap.shared_classes.load(Relaxed) | 1 << slab.class();
         heap.shared_classes.store(classes, Relaxed);
     }
     match freed {
@@ -1078,6 +1188,7 @@ fn attach(shared: &mut Shared, tables: &Tables) -> Option<&'static Heap> {
     if !shared.concurrent || thread_slot::get() == GONE {
         return None;
     }
+    shared.note_peak();
     if DETACH.try_with(|_| ()).is_err() {
         thread_slot::set(GONE);
         return None;
@@ -1161,7 +1272,7 @@ extern "C" fn wipe() {
 }
 
 /// What the forking thread holds while it forks, so that the child finds everything in order.
-struct Fork(UnsafeCell<Option<(Pause, MutexGuard<'static, Shared>)>>);
+struct Fork(UnsafeCell<Option<(Pause, Locked)>>);
 
 // SAFETY: used between `before_fork` and `in_parent` or `in_child` alone, by the forking thread, which
 // holds the mutex then.
@@ -1170,6 +1281,10 @@ unsafe impl Sync for Fork {}
 static FORK: Fork = Fork(UnsafeCell::new(None));
 
 extern "C" fn before_fork() {
+    if HOLDER.load(Relaxed) == this_thread() {
+        // From within the pool's callback. This thread goes on with what it is doing in the child too.
+        return;
+    }
     let shared = lock();
     let pause = shared.pause();
     // SAFETY: this thread holds the mutex, see `Fork`.
@@ -1192,6 +1307,10 @@ extern "C" fn in_child() {
         }
     }
     shared.concurrent = shared.concurrent && barrier::register();
+    if let (false, Some(heap)) = (shared.concurrent, own_heap()) {
+        shared.vacate(heap, &pause);
+        thread_slot::set(0);
+    }
     // Memory locks are not inherited.
     shared.state.lock_again();
     drop(pause);

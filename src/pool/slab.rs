@@ -18,7 +18,7 @@ pub(super) const CLASSES: usize = 48;
 const MAX_SLOTS: usize = 64;
 /// Largest slab in bytes.
 const MAX_SLAB: usize = 16 * 1024;
-/// Slots that a first slab should have, as far as `MAX_SLAB` allows.
+/// Size of a heap's first slab of a class in bytes, if slots are not larger.
 const FIRST_SLAB: usize = 2048;
 
 /// Slot sizes in bytes: steps of 16 up to 256 bytes, then eight steps to each doubling, so that at
@@ -104,7 +104,9 @@ pub(super) struct Slab {
     pub(super) owner: AtomicU16,
     /// The same in a slab that other threads do not free into, and 0 in a shared one.
     pub(super) sole_user: AtomicU16,
-    pub(super) class: AtomicU8,
+    /// Which of its owner's lists it is in when it has free slots: its class, and `CLASSES` more where
+    /// its memory is not locked.
+    pub(super) list: AtomicU8,
     slots: AtomicU8,
     /// The next in the owner's stack of slabs with returned slots, by first unit.
     pub(super) next_returned: AtomicU32,
@@ -122,10 +124,10 @@ pub(super) struct Links {
 
 impl Slab {
     /// Makes this the descriptor of an empty slab.
-    pub(super) fn init(&self, base: usize, class: usize, slots: usize) {
+    pub(super) fn init(&self, base: usize, class: usize, slots: usize, locked: bool) {
         let size = SIZES[class];
         self.base.store(base, Relaxed);
-        self.class.store(class as u8, Relaxed);
+        self.list.store((if locked { class } else { CLASSES + class }) as u8, Relaxed);
         self.slots.store(slots as u8, Relaxed);
         self.size.store(size, Relaxed);
         self.reciprocal.store((1_u64 << 32).div_ceil(u64::from(size)) as u32, Relaxed);
@@ -183,12 +185,16 @@ impl Slab {
         self.free.load(Relaxed) | self.freed.load(Relaxed) == u64::MAX
     }
 
+    pub(super) fn class(&self) -> usize {
+        usize::from(self.list.load(Relaxed)) % CLASSES
+    }
+
     pub(super) fn slots(&self) -> usize {
         self.slots.load(Relaxed).into()
     }
 
     pub(super) fn units(&self) -> usize {
-        units_for(self.class.load(Relaxed).into(), self.slots())
+        units_for(self.class(), self.slots())
     }
 }
 
@@ -217,7 +223,8 @@ mod tests {
                 assert!(slots >= 1 && slots * size <= bytes && bytes <= MAX_SLAB);
                 assert!(bytes - slots * size < UNIT);
                 let slab: Slab = bytemuck::Zeroable::zeroed();
-                slab.init(0x1000, class, slots);
+                slab.init(0x1000, class, slots, slabs % 2 == 0);
+                assert_eq!(slab.class(), class);
                 assert_eq!(slab.units() * UNIT, bytes);
                 assert_eq!(slab.all().count_ones() as usize, slots);
                 for offset in 0..bytes {

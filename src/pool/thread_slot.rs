@@ -2,12 +2,17 @@
 //!
 //! Private to `process`; depends on nothing. A `thread_local!` in a shared library costs a call to
 //! the dynamic linker's `__tls_get_addr` at every access, as the compiler must assume that the
-//! library is loaded late. One word always finds room among what the dynamic linker keeps for
-//! libraries that are loaded late (the *initial-exec* model; U. Drepper, "ELF Handling For
+//! library is loaded late. One word finds room among what glibc's dynamic linker keeps for libraries that
+//! are loaded late (the *initial-exec* model; U. Drepper, "ELF Handling For
 //! Thread-Local Storage", 2013, section 4.3.6), but stable Rust has no way to say so; hence the
 //! assembly. Elsewhere a `thread_local!` does.
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64"))]
+#[cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    target_arch = "x86_64",
+    target_pointer_width = "64"
+))]
 mod word {
     use core::arch::{asm, global_asm};
 
@@ -53,7 +58,12 @@ mod word {
     }
 }
 
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64")))]
+#[cfg(not(all(
+    target_os = "linux",
+    target_env = "gnu",
+    target_arch = "x86_64",
+    target_pointer_width = "64"
+)))]
 mod word {
     use core::cell::Cell;
 
