@@ -375,6 +375,32 @@ fn live_secrets_are_wiped_at_exit() {
     assert_eq!(in_child("live_secrets_are_wiped_at_exit").code(), Some(42));
 }
 
+/// Containers of any element type must not see the wipe: zeros are no value of theirs.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_containers_hold_is_left_at_exit() {
+    use allocator_api2::vec::Vec;
+    use bitcoin_support::SecureAllocator;
+    static SECRET: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn look() {
+        let addr = SECRET.load(Ordering::Relaxed);
+        // SAFETY: a chunk of the pool, which stays mapped.
+        let value = unsafe { ptr::with_exposed_provenance::<u8>(addr).read_volatile() };
+        // SAFETY: ends the process at once.
+        unsafe { libc::_exit(i32::from(value)) };
+    }
+    if std::env::var_os("CHILD").is_some() {
+        // SAFETY: a function without arguments that lives as long as the program.
+        assert_eq!(unsafe { libc::atexit(look) }, 0);
+        let mut bytes = Vec::new_in(SecureAllocator::new());
+        bytes.push(42_u8);
+        SECRET.store(bytes.as_ptr().expose_provenance(), Ordering::Relaxed);
+        std::mem::forget(bytes);
+        std::process::exit(0);
+    }
+    assert_eq!(in_child("what_containers_hold_is_left_at_exit").code(), Some(42));
+}
+
 /// An unprivileged process that may lock 100 000 bytes gets locked memory first, of as much as fits,
 /// and then unlocked memory, with the reason in the statistics.
 #[cfg(target_os = "linux")]

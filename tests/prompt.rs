@@ -69,6 +69,10 @@ impl Dialogue {
                 if libc::setsid() < 0 || libc::ioctl(controlling, libc::TIOCSCTTY, 0) != 0 {
                     return Err(io::Error::last_os_error());
                 }
+                // A shell may have started the tests in the background, with these ignored.
+                for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP] {
+                    libc::signal(signal, libc::SIG_DFL);
+                }
                 prepare();
                 Ok(())
             });

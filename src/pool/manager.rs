@@ -2,7 +2,7 @@
 //!
 //! Depends on `pool`; `process` does the shared pool's work.
 
-use super::{Kind, LockedPool, LockingFailed, PoolStats};
+use super::{Kind, LockedPool, LockingFailed, PoolStats, process};
 use crate::arena::FreeError;
 use core::ptr::NonNull;
 use parking_lot::RwLock;
@@ -162,6 +162,12 @@ impl LockedPoolManager {
         for pool in self.shared.iter().chain(added.iter()) {
             pool.walk(&mut visit);
         }
+    }
+
+    /// From now on, leaves what is in the process-wide pool at process exit as it is: somebody may look
+    /// at it to whom zeros are no value.
+    pub(crate) fn keep_contents_at_exit() {
+        process::keep_contents_at_exit();
     }
 
     /// The pool that C and C++ code calls the instance.

@@ -1259,8 +1259,18 @@ fn at_exit_and_fork() {
     let _ = unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
 }
 
+static WIPES_AT_EXIT: AtomicBool = AtomicBool::new(true);
+
+/// See `LockedPoolManager::keep_contents_at_exit`.
+pub(super) fn keep_contents_at_exit() {
+    WIPES_AT_EXIT.store(false, Relaxed);
+}
+
 /// Wipes all that is left.
 extern "C" fn wipe() {
+    if !WIPES_AT_EXIT.load(Relaxed) {
+        return;
+    }
     // A thread that ends the process from within the pool's callback holds the lock for good.
     for _ in 0..100 {
         match SHARED.try_lock() {

@@ -23,6 +23,12 @@ use core::ptr::{self, NonNull};
 /// `RUSTFLAGS="--cfg bitcoin_support_nightly"`, those of the standard library. Such a container does not
 /// wipe an element that it drops before it frees its buffer; [`SecureVec`](crate::SecureVec) does.
 ///
+/// At normal process exit the pool wipes what is still in it, which a container of any element type must
+/// not see: elements such as references have no value of zeros. So once a program allocates through this
+/// type as an [`Allocator`], its pool is left as it is at exit. (The system wipes a process's memory before
+/// another gets it.) The types of this crate, whose elements are plain data, and
+/// [`allocate`](Self::allocate) do not have that effect.
+///
 /// Allocation and freeing take constant time apart from the wipe (a few system calls for large blocks)
 /// and may happen in any thread.
 ///
@@ -79,10 +85,33 @@ impl SecureAllocator {
     }
 }
 
-// SAFETY: blocks are chunks of the pool, which is never destroyed, or mappings of their own, and stay
-// valid until they are freed. All `SecureAllocator`s are one, so that clones may free for each other.
-// The methods not written here are built on these two by the trait.
+// SAFETY: as for `PlainDataAllocator`; and live blocks keep their contents also at process exit.
 unsafe impl Allocator for SecureAllocator {
+    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        LockedPoolManager::keep_contents_at_exit();
+        PlainDataAllocator.allocate(layout)
+    }
+
+    fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        // The pool's chunks and fresh mappings are zeros.
+        Allocator::allocate(self, layout)
+    }
+
+    unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+        // SAFETY: `allocate` took it from there.
+        unsafe { PlainDataAllocator.deallocate(block, layout) };
+    }
+}
+
+/// The same memory for containers whose elements may turn into zeros when the process exits.
+#[derive(Clone, Copy)]
+pub(super) struct PlainDataAllocator;
+
+// SAFETY: blocks are chunks of the pool, which is never destroyed, or mappings of their own, and stay
+// valid until they are freed; only `SecureVec` uses this type, for elements that may become zeros at
+// process exit. All values of it are one, so that clones may free for each other. The methods not written
+// here are built on these two by the trait.
+unsafe impl Allocator for PlainDataAllocator {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let block = if layout.size() == 0 {
             // Not null, and a multiple of the alignment, as pointers to nothing are.
@@ -95,7 +124,7 @@ unsafe impl Allocator for SecureAllocator {
 
     fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         // The pool's chunks and fresh mappings are zeros.
-        Allocator::allocate(self, layout)
+        self.allocate(layout)
     }
 
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
@@ -111,6 +140,9 @@ unsafe impl Allocator for SecureAllocator {
 // `LockedPages`, which wipes the whole mapping. `grow`, `grow_zeroed` and `shrink` are the trait's own:
 // they copy to a new block and deallocate the old one.
 unsafe impl ZeroizingAllocator for SecureAllocator {}
+
+// SAFETY: as above.
+unsafe impl ZeroizingAllocator for PlainDataAllocator {}
 
 /// Whether a block of this size has a mapping of its own: alone from the size, so that `release` finds
 /// what `acquire` did.

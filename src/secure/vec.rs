@@ -2,7 +2,8 @@
 //!
 //! Depends on `zeroizing`, which holds all logic of growing and wiping, and on `allocator`.
 
-use super::{OutOfLockedMemory, ReadSecretError, SecureAllocator, expect};
+use super::allocator::PlainDataAllocator;
+use super::{OutOfLockedMemory, ReadSecretError, expect};
 use crate::zeroizing::{ZeroizingVec, ct_eq};
 use bytemuck::{NoUninit, Zeroable};
 use core::fmt;
@@ -18,7 +19,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// may need memory exists twice: with `try_`, which reports [`OutOfLockedMemory`], and without, which
 /// panics then. Costs are those of [`Vec`].
 ///
-/// The memory is that of [`SecureAllocator`], which says what happens when it cannot be locked. When the
+/// The memory is that of [`SecureAllocator`](crate::SecureAllocator), which says what happens when it cannot be locked. When the
 /// process ends normally, the pool wipes what is still in it: a value in a static, or in a thread that
 /// goes on, reads as zeros then. Hence elements must be [`Zeroable`], which references and boxes are not.
 ///
@@ -89,7 +90,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// bitcoin_support::SecureVec::<&str>::new();
 /// ```
 pub struct SecureVec<T> {
-    elements: ZeroizingVec<T, SecureAllocator>,
+    elements: ZeroizingVec<T, PlainDataAllocator>,
 }
 
 /// Elements must have zeros for a value ([`Zeroable`]): when the process ends, the pool wipes what is still
@@ -97,7 +98,7 @@ pub struct SecureVec<T> {
 impl<T: Zeroable> SecureVec<T> {
     /// An empty vector. Allocates nothing.
     pub const fn new() -> Self {
-        Self { elements: ZeroizingVec::new_in(SecureAllocator::new()) }
+        Self { elements: ZeroizingVec::new_in(PlainDataAllocator) }
     }
 
     /// An empty vector with room for `capacity` elements.
