@@ -10,6 +10,7 @@
 #include <pubkey.h>
 #include <random.h>
 #include <uint256.h>
+#include <util/translation.h>
 
 #include <cstdint>
 #include <cstdio>
@@ -19,6 +20,9 @@
 #include <sstream>
 #include <string>
 #include <vector>
+
+// Every program of Core's says how it translates; some versions' libraries ask.
+__attribute__((weak)) extern const decltype(G_TRANSLATION_FUN) G_TRANSLATION_FUN{nullptr};
 
 namespace {
 
