@@ -288,7 +288,7 @@ impl Heap {
         let size = slab.size.load(Relaxed) as usize;
         let place = ptr::with_exposed_provenance_mut(addr);
         if size > WIPED_IN_PLACE {
-            // SAFETY: as below.
+            // SAFETY: the slot is live, and by this function's contract its user is done with it.
             return Some(unsafe { self.give_back_larger(slab, slot, place, size) });
         }
         // SAFETY: the slot was live, so it lies in pages that stay mapped for good; by this function's
