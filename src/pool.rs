@@ -117,7 +117,7 @@ impl From<PoolError> for String {
 
 /// Decides, when no memory can be locked, whether the pool may use unlocked memory (`true`) or fails
 /// the allocation (`false`). Called under the pool's lock: it must neither use the pool nor wait for a
-/// thread that does or ends. It may fork.
+/// thread that does or ends. It may fork; the child's memory is not locked then.
 pub type LockingFailed = Box<dyn FnMut(&LockError) -> bool + Send>;
 
 /// A pool of locked memory that any number of threads may share.

@@ -484,24 +484,55 @@ fn refusals_leave_nothing_behind() {
     });
 }
 
-/// The callback may fork, to tell somebody.
+/// The callback may fork, while other threads are at work; the child can go on, with the pool too.
 #[test]
 fn the_callback_may_fork() {
     alone("the_callback_may_fork", || {
         limit_locked_memory(LockedPool::ARENA_SIZE);
+        static CHILD: AtomicBool = AtomicBool::new(false);
         pool().set_locking_failed(Some(Box::new(|_| {
-            // SAFETY: the child ends at once.
+            if CHILD.load(Ordering::Relaxed) {
+                return true;
+            }
+            // SAFETY: the child uses this pool and system calls, and ends at once.
             let child = unsafe { libc::fork() };
             if child == 0 {
-                // SAFETY: ends the child.
-                unsafe { libc::_exit(0) };
+                CHILD.store(true, Ordering::Relaxed);
+                return true;
             }
-            // SAFETY: the status is not asked for.
-            unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) == child }
+            let mut status = 0;
+            // SAFETY: `status` is a valid place for the answer.
+            let ended = unsafe { libc::waitpid(child, &mut status, 0) };
+            assert_eq!((ended, status), (child, 42 << 8));
+            true
         })));
-        pool().alloc(LockedPool::ARENA_SIZE, 16).unwrap();
-        pool().alloc(32, 16).unwrap();
-        assert_eq!(check_statistics().arenas, 2);
+        let done = AtomicBool::new(false);
+        let ready = Barrier::new(3);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    drop(Chunk::new(32, 1));
+                    ready.wait();
+                    while !done.load(Ordering::Relaxed) {
+                        drop(Chunk::new(32, 1));
+                    }
+                });
+            }
+            ready.wait();
+            for _ in 0..8 {
+                pool().alloc(100 * 1024, 16).unwrap();
+                if CHILD.load(Ordering::Relaxed) {
+                    let chunk = Chunk::new(700, 3);
+                    let stats = pool().stats();
+                    drop(chunk);
+                    let fine = stats.used + stats.free == stats.total;
+                    // SAFETY: ends the child.
+                    unsafe { libc::_exit(if fine { 42 } else { 1 }) };
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert!(check_statistics().arenas > 2);
     });
 }
 

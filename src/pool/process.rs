@@ -36,7 +36,7 @@ use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, compiler_fence,
+    AtomicBool, AtomicPtr, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, compiler_fence,
 };
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError, TryLockError};
@@ -56,6 +56,8 @@ const TRIM_AFTER: usize = 64 * 1024;
 static SHARED: Mutex<Shared> = Mutex::new(Shared::new());
 /// By number. Heaps are never freed.
 static HEAPS: [AtomicPtr<Heap>; MAX_HEAPS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_HEAPS];
+/// Heaps made so far, heap 0 included. Changed under the mutex.
+static HEAPS_MADE: AtomicU16 = AtomicU16::new(0);
 
 /// What is known of the range, by unit. A unit is found from an address by a shift.
 #[derive(Clone, Copy)]
@@ -549,6 +551,11 @@ impl Iterator for AllHeaps {
     }
 }
 
+/// Every heap there is, heap 0 first.
+fn all_heaps() -> AllHeaps {
+    AllHeaps(0..HEAPS_MADE.load(Relaxed))
+}
+
 /// The calling thread's word says that its heap has been given up for good.
 const GONE: usize = 1;
 
@@ -666,8 +673,6 @@ struct Shared {
     /// Made on first use, if the system lets us.
     tables: Option<Tables>,
     is_set_up: bool,
-    /// Heaps made so far, heap 0 included.
-    heaps: u16,
     /// Whether threads may have heaps.
     concurrent: bool,
     /// Slabs, their bytes and their slots.
@@ -736,42 +741,14 @@ struct Pause {
     heaps: AllHeaps,
 }
 
-impl Drop for Pause {
-    fn drop(&mut self) {
-        for heap in self.heaps.clone() {
-            heap.paused.store(false, Release);
-        }
-    }
-}
-
-impl Shared {
-    const fn new() -> Self {
-        Self {
-            state: State::new(Source::System { huge_page: None }, UNIT),
-            tables: None,
-            is_set_up: false,
-            heaps: 0,
-            concurrent: false,
-            slabs: 0,
-            slab_bytes: 0,
-            slots: 0,
-            returns: 1,
-            searched: 0,
-        }
-    }
-
-    /// Every heap there is, heap 0 first.
-    fn all_heaps(&self) -> AllHeaps {
-        AllHeaps(0..self.heaps)
-    }
-
+impl Pause {
     /// Waits until no other thread works on its heap, and keeps it so.
-    fn pause(&self) -> Pause {
+    fn begin() -> Self {
         let own = own_heap().map_or(0, |heap| heap.number);
         let running =
-            || self.all_heaps().filter(move |heap| heap.number != own && heap.taken.load(Relaxed));
+            || all_heaps().filter(move |heap| heap.number != own && heap.taken.load(Relaxed));
         if running().next().is_none() {
-            return Pause { heaps: AllHeaps(0..0) };
+            return Self { heaps: AllHeaps(0..0) };
         }
         for heap in running() {
             heap.paused.store(true, Relaxed);
@@ -789,7 +766,31 @@ impl Shared {
                 }
             }
         }
-        Pause { heaps: self.all_heaps() }
+        Self { heaps: all_heaps() }
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        for heap in self.heaps.clone() {
+            heap.paused.store(false, Release);
+        }
+    }
+}
+
+impl Shared {
+    const fn new() -> Self {
+        Self {
+            state: State::new(Source::System { huge_page: None }, UNIT),
+            tables: None,
+            is_set_up: false,
+            concurrent: false,
+            slabs: 0,
+            slab_bytes: 0,
+            slots: 0,
+            returns: 1,
+            searched: 0,
+        }
     }
 
     /// Sets up the range, its tables and heap 0, on first use.
@@ -825,7 +826,7 @@ impl Shared {
         let tables = Tables { base, units, slabs, links };
         let Some(shared_heap) = super::leak(Heap::new(0, &tables)) else { return };
         HEAPS[0].store(ptr::from_ref(shared_heap).cast_mut(), Release);
-        self.heaps = 1;
+        HEAPS_MADE.store(1, Relaxed);
         self.tables = Some(tables);
         // The first page stays as it is, in front of the first arena.
         self.state.source = Source::Range { range, next: pages::page_size() };
@@ -838,9 +839,9 @@ impl Shared {
     /// marks of different times do not add up, so the figure is what was seen whenever one of them came
     /// here.
     fn note_peak(&mut self) {
-        let several = self.all_heaps().filter(|heap| heap.taken.load(Relaxed)).count() > 1;
+        let several = all_heaps().filter(|heap| heap.taken.load(Relaxed)).count() > 1;
         let large = self.state.stats.used.wrapping_sub(self.slab_bytes);
-        let sum = self.all_heaps().fold(large, |sum, heap| {
+        let sum = all_heaps().fold(large, |sum, heap| {
             let mark = if several { &heap.used } else { &heap.peak };
             sum.wrapping_add(mark.load(Relaxed))
         });
@@ -849,7 +850,7 @@ impl Shared {
             self.state.stats.peak_used = self.state.stats.peak_used.max(sum);
         }
         let own = own_heap().map_or(0, |heap| heap.number);
-        for heap in self.all_heaps() {
+        for heap in all_heaps() {
             if heap.number == own || !heap.taken.load(Relaxed) {
                 heap.peak.store(heap.used.load(Relaxed), Relaxed);
             }
@@ -889,7 +890,7 @@ impl Shared {
         let mut classes =
             (class..CLASSES).filter(|&larger| SIZES[larger] as usize % alignment == 0);
         let chunk = classes
-            .find_map(|larger| self.all_heaps().find_map(|other| other.take(first_list + larger)));
+            .find_map(|larger| all_heaps().find_map(|other| other.take(first_list + larger)));
         if chunk.is_some() {
             LENT_LARGER.store(true, Relaxed);
         }
@@ -978,7 +979,7 @@ impl Shared {
 
     /// Gives back every empty slab of every heap.
     fn reclaim(&mut self, pause: &Pause) {
-        for heap in self.all_heaps() {
+        for heap in all_heaps() {
             heap.collect();
             self.remove_empty_slabs(heap, u64::MAX, true, pause);
         }
@@ -1006,7 +1007,7 @@ impl Shared {
     fn stats(&mut self, _: &Pause) -> PoolStats {
         self.note_peak();
         let mut stats = self.state.stats;
-        let (small, chunks) = self.all_heaps().fold((0_usize, 0_usize), |(bytes, chunks), heap| {
+        let (small, chunks) = all_heaps().fold((0_usize, 0_usize), |(bytes, chunks), heap| {
             let (used, count) = (heap.used.load(Relaxed), heap.chunks.load(Relaxed));
             (bytes.wrapping_add(used), chunks.wrapping_add(count))
         });
@@ -1066,7 +1067,7 @@ fn alloc_slow(class: usize, alignment: usize) -> Option<NonNull<u8>> {
         return Some(chunk);
     }
     // No more locked memory is to be had: look for room in what the heaps keep.
-    let pause = shared.pause();
+    let pause = Pause::begin();
     shared.reclaim(&pause);
     if let Some(chunk) = shared.take_new(heap, class, From::Locked) {
         return Some(chunk);
@@ -1082,7 +1083,7 @@ fn alloc_slow(class: usize, alignment: usize) -> Option<NonNull<u8>> {
     if let Some(chunk) = shared.take_new(heap, class, From::Unlocked { failures }) {
         return Some(chunk);
     }
-    let _pause = shared.pause();
+    let _pause = Pause::begin();
     shared.take_larger(CLASSES, class, alignment)
 }
 
@@ -1094,7 +1095,7 @@ fn alloc_large(size: usize, alignment: usize) -> Option<NonNull<u8>> {
     let failures = shared.state.stats.lock_failures;
     let mut chunk = shared.alloc_chunk(size, alignment, From::Locked);
     if chunk.is_none() {
-        let pause = shared.pause();
+        let pause = Pause::begin();
         shared.reclaim(&pause);
         chunk = shared.alloc_chunk(size, alignment, From::Locked);
         drop(pause);
@@ -1132,7 +1133,7 @@ unsafe fn free_slow(
     let Some(heap) = heap(owner) else { std::process::abort() };
     let own = own_heap().is_some_and(|heap| heap.number == owner);
     // Nobody but the holder of the mutex uses heap 0.
-    let pause = (owner != 0 && !own).then(|| shared.pause());
+    let pause = (owner != 0 && !own).then(Pause::begin);
     // SAFETY: by this function's contract.
     let freed = unsafe { heap.give_back(ptr.addr(), class) };
     if pause.is_some() && !matches!(freed, Freed::Refused(_)) {
@@ -1144,7 +1145,7 @@ unsafe fn free_slow(
     match freed {
         Freed::Done => Ok(()),
         Freed::DoneTrim => {
-            let pause = pause.unwrap_or_else(|| shared.pause());
+            let pause = pause.unwrap_or_else(Pause::begin);
             shared.remove_empty_slabs(heap, heap.emptied_classes.load(Relaxed), false, &pause);
             Ok(())
         }
@@ -1158,7 +1159,7 @@ unsafe fn free_slow(
 #[inline(never)]
 fn trim(heap: &Heap) {
     let mut shared = lock();
-    let pause = shared.pause();
+    let pause = Pause::begin();
     shared.remove_empty_slabs(heap, heap.emptied_classes.load(Relaxed), false, &pause);
 }
 
@@ -1177,7 +1178,7 @@ impl Drop for Detach {
         if let Some(heap) = heap {
             let mut shared = lock();
             shared.note_peak();
-            let pause = shared.pause();
+            let pause = Pause::begin();
             shared.vacate(heap, &pause);
         }
     }
@@ -1193,17 +1194,17 @@ fn attach(shared: &mut Shared, tables: &Tables) -> Option<&'static Heap> {
         thread_slot::set(GONE);
         return None;
     }
-    let vacant = shared.all_heaps().skip(1).find(|heap| !heap.taken.load(Relaxed));
+    let vacant = all_heaps().skip(1).find(|heap| !heap.taken.load(Relaxed));
     let heap = match vacant {
         Some(heap) => heap,
         None => {
-            let number = shared.heaps;
+            let number = HEAPS_MADE.load(Relaxed);
             if number as usize == MAX_HEAPS {
                 return None;
             }
             let heap: &'static Heap = super::leak(Heap::new(number, tables))?;
             HEAPS[number as usize].store(ptr::from_ref(heap).cast_mut(), Release);
-            shared.heaps += 1;
+            HEAPS_MADE.store(number + 1, Relaxed);
             heap
         }
     };
@@ -1215,15 +1216,15 @@ fn attach(shared: &mut Shared, tables: &Tables) -> Option<&'static Heap> {
 /// What the pool holds now: all threads are paused for it.
 pub(super) fn stats() -> PoolStats {
     let mut shared = lock();
-    let pause = shared.pause();
+    let pause = Pause::begin();
     shared.stats(&pause)
 }
 
 /// Visits every chunk: small ones slab by slab, then large ones. A slab's free slots are chunks.
 pub(super) fn walk(visit: &mut dyn FnMut(usize, usize, bool)) {
     let shared = lock();
-    let _pause = shared.pause();
-    for heap in shared.all_heaps() {
+    let _pause = Pause::begin();
+    for heap in all_heaps() {
         heap.collect();
         let mut first = heap.owned.load(Relaxed);
         while first != 0 {
@@ -1281,8 +1282,9 @@ extern "C" fn wipe() {
     }
 }
 
-/// What the forking thread holds while it forks, so that the child finds everything in order.
-struct Fork(UnsafeCell<Option<(Pause, Locked)>>);
+/// What the forking thread holds while it forks, so that the child finds everything in order: not the
+/// mutex, if it holds that already and forks from within the pool's callback.
+struct Fork(UnsafeCell<Option<(Pause, Option<Locked>)>>);
 
 // SAFETY: used between `before_fork` and `in_parent` or `in_child` alone, by the forking thread, which
 // holds the mutex then.
@@ -1291,12 +1293,8 @@ unsafe impl Sync for Fork {}
 static FORK: Fork = Fork(UnsafeCell::new(None));
 
 extern "C" fn before_fork() {
-    if HOLDER.load(Relaxed) == this_thread() {
-        // From within the pool's callback. This thread goes on with what it is doing in the child too.
-        return;
-    }
-    let shared = lock();
-    let pause = shared.pause();
+    let shared = (HOLDER.load(Relaxed) != this_thread()).then(lock);
+    let pause = Pause::begin();
     // SAFETY: this thread holds the mutex, see `Fork`.
     unsafe { *FORK.0.get() = Some((pause, shared)) };
 }
@@ -1308,22 +1306,28 @@ extern "C" fn in_parent() {
 
 extern "C" fn in_child() {
     // SAFETY: this thread holds the mutex, see `Fork`.
-    let Some((pause, mut shared)) = (unsafe { (*FORK.0.get()).take() }) else { return };
-    // The other threads do not exist here.
+    let Some((pause, shared)) = (unsafe { (*FORK.0.get()).take() }) else { return };
+    // The other threads do not exist here. One may have been about to notice the pause.
     let own = own_heap().map_or(0, |heap| heap.number);
-    for heap in shared.all_heaps().filter(|heap| heap.number != own) {
-        if heap.taken.load(Relaxed) {
+    let others = || all_heaps().filter(|heap| heap.number != own && heap.taken.load(Relaxed));
+    for heap in others() {
+        heap.busy.store(false, Relaxed);
+    }
+    // In the callback's child the pool goes on with what it was doing; the others' heaps stay as they are,
+    // and the memory is not locked.
+    if let Some(mut shared) = shared {
+        for heap in others() {
             shared.vacate(heap, &pause);
         }
+        shared.concurrent = shared.concurrent && barrier::register();
+        if let (false, Some(heap)) = (shared.concurrent, own_heap()) {
+            shared.vacate(heap, &pause);
+            thread_slot::set(0);
+        }
+        // Memory locks are not inherited.
+        shared.state.lock_again();
+        drop(pause);
     }
-    shared.concurrent = shared.concurrent && barrier::register();
-    if let (false, Some(heap)) = (shared.concurrent, own_heap()) {
-        shared.vacate(heap, &pause);
-        thread_slot::set(0);
-    }
-    // Memory locks are not inherited.
-    shared.state.lock_again();
-    drop(pause);
 }
 
 /// Makes the processors of all threads of this process pass a memory barrier.
