@@ -664,7 +664,21 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_free(
     // SAFETY: the handle is null or live.
     let Some(pool) = (unsafe { shared(pool) }) else { return BITCOIN_SUPPORT_NULL_ARGUMENT };
     // SAFETY: the caller uses the chunk no more.
-    unsafe { pool.free(ptr.cast()) }.into()
+    match unsafe { pool.free_common(ptr.cast(), None) } {
+        Some(()) => BITCOIN_SUPPORT_OK,
+        // SAFETY: as above.
+        None => unsafe { free_uncommon(pool, ptr) },
+    }
+}
+
+/// Apart, so that the common case is a leaf function.
+///
+/// # Safety
+/// As for [`LockedPool::free`].
+#[inline(never)]
+unsafe fn free_uncommon(pool: &LockedPool, ptr: *mut c_void) -> bitcoin_support_status {
+    // SAFETY: by this function's contract.
+    unsafe { pool.free_uncommon(ptr.cast(), None) }.into()
 }
 
 /// Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment.
@@ -680,7 +694,26 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_free_sized(
     // SAFETY: the handle is null or live.
     let Some(pool) = (unsafe { shared(pool) }) else { return BITCOIN_SUPPORT_NULL_ARGUMENT };
     // SAFETY: the caller uses the chunk no more.
-    unsafe { pool.free_sized(ptr.cast(), size, alignment) }.into()
+    match unsafe { pool.free_common(ptr.cast(), Some((size, alignment))) } {
+        Some(()) => BITCOIN_SUPPORT_OK,
+        // SAFETY: as above.
+        None => unsafe { free_sized_uncommon(pool, ptr, size, alignment) },
+    }
+}
+
+/// Apart, so that the common case is a leaf function.
+///
+/// # Safety
+/// As for [`LockedPool::free`].
+#[inline(never)]
+unsafe fn free_sized_uncommon(
+    pool: &LockedPool,
+    ptr: *mut c_void,
+    size: usize,
+    alignment: usize,
+) -> bitcoin_support_status {
+    // SAFETY: by this function's contract.
+    unsafe { pool.free_uncommon(ptr.cast(), Some((size, alignment))) }.into()
 }
 
 /// What the pool holds. Constant time; the process-wide pool holds its other threads up meanwhile.

@@ -1,16 +1,14 @@
 //! `LockedPool`: chunks of locked memory from as many arenas as it takes.
 //!
 //! Depends on `arena`, `pages` and `cleanse`. Below it, `extents` finds the arena of an address and
-//! `room` the arena with room for a chunk. `process` is the pool that all threads of a process share,
-//! which serves small chunks from `slab`s, thread by thread; `manager` is its face.
+//! `room` the arena with room for a chunk. `process` is the pool that all threads of a process share;
+//! `manager` is its face.
 
 mod extents;
 mod locked_page_arena;
 mod manager;
 mod process;
 mod room;
-mod slab;
-mod thread_slot;
 
 pub use locked_page_arena::LockedPageArena;
 pub use manager::LockedPoolManager;
@@ -285,8 +283,6 @@ impl LockedPool {
             return None;
         }
         match &self.kind {
-            // 0 wraps around.
-            Kind::Process if size.wrapping_sub(1) >= Self::ARENA_SIZE => None,
             Kind::Process => process::alloc(size, alignment),
             Kind::Own(state) => alloc_own(state, size, alignment),
         }
@@ -303,13 +299,11 @@ impl LockedPool {
     /// handed out again. (Any other `ptr` is refused and safe.)
     #[inline(always)]
     pub unsafe fn free(&self, ptr: *mut u8) -> Result<(), FreeError> {
-        if ptr.is_null() {
-            return Ok(());
-        }
-        match &self.kind {
+        // SAFETY: by this function's contract.
+        match unsafe { self.free_common(ptr, None) } {
+            Some(()) => Ok(()),
             // SAFETY: by this function's contract.
-            Kind::Process => unsafe { process::free(ptr, None) },
-            Kind::Own(state) => free_own(state, ptr, None),
+            None => unsafe { self.free_uncommon(ptr, None) },
         }
     }
 
@@ -327,13 +321,48 @@ impl LockedPool {
         size: usize,
         alignment: usize,
     ) -> Result<(), FreeError> {
+        // SAFETY: by this function's contract.
+        match unsafe { self.free_common(ptr, Some((size, alignment))) } {
+            Some(()) => Ok(()),
+            // SAFETY: by this function's contract.
+            None => unsafe { self.free_uncommon(ptr, Some((size, alignment))) },
+        }
+    }
+
+    /// Frees in the common case, in few instructions and without a call; `None` when nothing was done.
+    ///
+    /// # Safety
+    /// As for [`free`](Self::free).
+    #[inline(always)]
+    pub(crate) unsafe fn free_common(
+        &self,
+        ptr: *mut u8,
+        check: Option<(usize, usize)>,
+    ) -> Option<()> {
+        match &self.kind {
+            // SAFETY: by this function's contract.
+            Kind::Process => unsafe { process::free_common(ptr, check) },
+            Kind::Own(_) => None,
+        }
+    }
+
+    /// Frees in any case.
+    ///
+    /// # Safety
+    /// As for [`free`](Self::free).
+    #[inline(never)]
+    pub(crate) unsafe fn free_uncommon(
+        &self,
+        ptr: *mut u8,
+        check: Option<(usize, usize)>,
+    ) -> Result<(), FreeError> {
         if ptr.is_null() {
             return Ok(());
         }
         match &self.kind {
             // SAFETY: by this function's contract.
-            Kind::Process => unsafe { process::free(ptr, Some((size, alignment))) },
-            Kind::Own(state) => free_own(state, ptr, Some((size, alignment))),
+            Kind::Process => unsafe { process::free_uncommon(ptr, check) },
+            Kind::Own(state) => state.lock().free(ptr, check).map(drop),
         }
     }
 
@@ -364,15 +393,6 @@ fn alloc_own(state: &Mutex<State>, size: usize, alignment: usize) -> Option<NonN
         return None;
     }
     state.alloc(size, alignment)
-}
-
-#[inline(never)]
-fn free_own(
-    state: &Mutex<State>,
-    ptr: *mut u8,
-    check: Option<(usize, usize)>,
-) -> Result<(), FreeError> {
-    state.lock().free(ptr, check).map(drop)
 }
 
 impl Default for LockedPool {

@@ -2,8 +2,9 @@
 //!
 //! Private to `process`, whose state it takes care of.
 
-use super::{HOLDER, Locked, Pause, SHARED, all_heaps, barrier, lock, own_heap, this_thread};
-use crate::pool::thread_slot;
+use super::{
+    HOLDER, Locked, Pause, SHARED, all_heaps, lock, own_heap, sync, this_thread, thread_slot,
+};
 use core::cell::UnsafeCell;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
@@ -71,7 +72,7 @@ extern "C" fn in_child() {
     let own = own_heap().map_or(0, |heap| heap.number);
     let others = || all_heaps().filter(|heap| heap.number != own && heap.taken.load(Relaxed));
     for heap in others() {
-        heap.busy.store(false, Relaxed);
+        heap.gate.abandon();
     }
     // In the callback's child the pool goes on with what it was doing; the others' heaps stay as they are,
     // and the memory is not locked.
@@ -79,7 +80,7 @@ extern "C" fn in_child() {
         for heap in others() {
             shared.vacate(heap, &pause);
         }
-        shared.concurrent = shared.concurrent && barrier::register();
+        shared.concurrent = shared.concurrent && sync::register_barrier();
         if let (false, Some(heap)) = (shared.concurrent, own_heap()) {
             shared.vacate(heap, &pause);
             thread_slot::set(0);

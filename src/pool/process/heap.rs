@@ -1,0 +1,726 @@
+//! A thread's heap: its slabs, and for each class a cache of free slots in front of them.
+//!
+//! Private to `process`, which says who may use a heap when; depends on `slab`, `pause`, `returned`,
+//! `pages` and `cleanse`.
+//!
+//! The common path is two arrays: an allocation takes a slot from the cache of its class and notes the
+//! class in the table of chunks; a free looks the class up there, wipes, and puts the slot back. That
+//! table, a byte for every granule, apart from the memory itself, is what knows a chunk from anything
+//! else: the byte of a used chunk's first granule holds its class, all others are 0. So a bad free is
+//! seen at once, also of a slot that lies in a cache. Slabs are looked at when a cache is empty or full,
+//! for half of it at a time.
+
+use super::pause::Gate;
+use super::returned::{ReturnedSlabs, Returns};
+use super::slab::{self, CLASS_SPAN, CLASSES, GRANULE, SIZES, Slab, UNIT, Unit};
+use crate::arena::FreeError;
+use crate::cleanse::{self, memory_cleanse};
+use crate::pages::{self, AddressRange};
+use core::ptr::{self, NonNull};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
+
+/// Bytes of slabs that may become empty in a heap before it gives them back, unless an eighth of what it
+/// has is more.
+const TRIM_AFTER: usize = 64 * 1024;
+
+/// What is known of the range of addresses that slabs lie in.
+#[derive(Clone, Copy)]
+pub(super) struct Tables {
+    pub(super) base: usize,
+    /// By granule: the class of the small chunk that begins there; 0 for none.
+    pub(super) chunks: &'static [AtomicU8],
+    pub(super) units: &'static [Unit],
+    /// By a slab's first unit.
+    pub(super) slabs: &'static [Slab],
+}
+
+/// A place in a slab.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// First unit of the slab.
+    pub(super) slab: u32,
+    /// See [`Unit::owner`].
+    pub(super) owner: u16,
+    /// Offset in the slab in bytes.
+    offset: usize,
+}
+
+impl Tables {
+    /// For a range; `None` when there is no memory for them. Most of them is never touched.
+    pub(super) fn new(range: &AddressRange) -> Option<Self> {
+        let units = range.len() / UNIT;
+        Some(Self {
+            base: range.addr().as_ptr().expose_provenance(),
+            chunks: pages::zeroed_table(range.len() / GRANULE).ok()?,
+            units: pages::zeroed_table(units).ok()?,
+            slabs: pages::zeroed_table(units).ok()?,
+        })
+    }
+
+    pub(super) fn slab(&self, first: u32) -> &'static Slab {
+        &self.slabs[first as usize]
+    }
+
+    /// The slab that an address lies in.
+    pub(super) fn find(&self, addr: usize) -> Option<Place> {
+        let offset = addr.wrapping_sub(self.base);
+        let unit = self.units.get(offset / UNIT)?;
+        let owner = unit.owner.load(Acquire);
+        let first = offset / UNIT - unit.offset.load(Relaxed) as usize;
+        (owner != 0).then_some(Place { slab: first as u32, owner, offset: offset - first * UNIT })
+    }
+
+    /// The entry for a chunk that begins at a place.
+    fn chunk(&self, place: Place) -> Option<&'static AtomicU8> {
+        let offset = place.slab as usize * UNIT + place.offset;
+        (offset % GRANULE == 0).then(|| &self.chunks[offset / GRANULE])
+    }
+
+    /// The units of a slab.
+    pub(super) fn units_of(&self, first: u32) -> &'static [Unit] {
+        &self.units[first as usize..first as usize + self.slab(first).units()]
+    }
+
+    pub(super) fn owner_of(&self, first: u32) -> u16 {
+        self.units[first as usize].owner.load(Relaxed)
+    }
+
+    /// Says whose a slab is, see [`Unit::owner`].
+    pub(super) fn set_owner(&self, first: u32, owner: u16) {
+        for unit in self.units_of(first) {
+            unit.owner.store(owner, Release);
+        }
+    }
+
+    pub(super) fn is_locked(&self, first: u32) -> bool {
+        self.owner_of(first) & Unit::UNLOCKED == 0
+    }
+
+    fn granule(first: u32, class: usize, slot: u32) -> u32 {
+        first * (UNIT / GRANULE) as u32 + slot * u32::from(SIZES[class]) / GRANULE as u32
+    }
+
+    /// Address of a slot of a slab, and whether it is used.
+    pub(super) fn slot(&self, first: u32, slot: u32) -> (usize, bool) {
+        let granule = Self::granule(first, self.slab(first).class(), slot) as usize;
+        (self.base + granule * GRANULE, self.chunks[granule].load(Relaxed) != 0)
+    }
+
+    fn returns(&self, first: u32) -> Returns<'static> {
+        let slab = self.slab(first);
+        Returns { slots: &slab.returned, next: &slab.next_returned }
+    }
+}
+
+/// How many free slots of each class a heap keeps at hand: 8 KiB of them, but at least 8 and at most 128.
+/// Enough that slabs are seldom looked at, and little beside an arena.
+const fn capacity(class: usize) -> usize {
+    match 8192 / SIZES[class] as usize {
+        ..8 => 8,
+        128.. => 128,
+        slots => slots,
+    }
+}
+
+/// Room for all caches, each with a 0 in front; a power of two, so that an index needs no check.
+const CACHED: usize = 2048;
+
+/// The cache of a class: a stack of slots.
+#[repr(C, align(16))]
+struct Cache {
+    /// What a chunk of the class adds to a tally.
+    chunk: Tally,
+    /// Slot size in bytes.
+    size: u16,
+    /// Where the last slot stands in `cached`; that is `start`, where there always is a 0, in an empty
+    /// cache, and `end` in a full one.
+    top: AtomicU16,
+    start: u16,
+    end: u16,
+}
+
+impl Cache {
+    /// An empty cache for each class, one behind the other.
+    fn all() -> [Self; CLASS_SPAN] {
+        let mut next = 0;
+        core::array::from_fn(|class| {
+            let slots = if (1..CLASSES).contains(&class) { capacity(class) as u16 } else { 0 };
+            let (start, end) = (next, next + slots);
+            if slots != 0 {
+                next = end + 1;
+            }
+            let size = SIZES[class];
+            Self { chunk: Tally::of(size), size, top: AtomicU16::new(start), start, end }
+        })
+    }
+
+    fn len(&self) -> u16 {
+        self.top.load(Relaxed) - self.start
+    }
+}
+
+/// Bytes and number of chunks in one word, so that one addition keeps both. Sums over heaps are right
+/// modulo 2^64 even where a heap has freed more than it has allocated, because chunks were another's.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Tally(u64);
+
+impl Tally {
+    /// Slabs have fewer chunks than 2 to the power of this.
+    const BITS: u32 = 28;
+
+    const fn of(size: u16) -> Self {
+        Self((size as u64) << Self::BITS | 1)
+    }
+
+    #[inline(always)]
+    pub(super) const fn plus(self, other: Self) -> Self {
+        Self(self.0.wrapping_add(other.0))
+    }
+
+    #[inline(always)]
+    const fn minus(self, other: Self) -> Self {
+        Self(self.0.wrapping_sub(other.0))
+    }
+
+    pub(super) const fn bytes(self) -> usize {
+        (self.0 >> Self::BITS) as usize
+    }
+
+    pub(super) const fn chunks(self) -> usize {
+        (self.0 % (1 << Self::BITS)) as usize
+    }
+
+    /// Whether there are more bytes here, or as many in more chunks; either may be less than none.
+    #[inline(always)]
+    const fn exceeds(self, other: u64) -> bool {
+        self.0 as i64 > other as i64
+    }
+}
+
+/// A thread's slabs.
+#[repr(C, align(64))]
+pub(super) struct Heap {
+    // What the common path uses, in one cache line.
+    pub(super) gate: Gate,
+    pub(super) number: u16,
+    pub(super) tables: Tables,
+
+    /// What the owner has allocated, less what it has freed.
+    tally: AtomicU64,
+    /// The highest that it was since it was last looked at.
+    peak: AtomicU64,
+    caches: [Cache; CLASS_SPAN],
+    /// Granules where cached slots begin. All of them are in locked memory and in slabs of this heap.
+    cached: [AtomicU32; CACHED],
+
+    /// Whether a thread has it.
+    pub(super) taken: AtomicBool,
+    /// The first slab that has free slots, by first unit: by class, and behind those, for slabs in memory
+    /// that is not locked, by class again.
+    lists: [AtomicU32; 2 * CLASSES],
+    /// By class, the number of slabs.
+    slabs: [AtomicU32; CLASSES],
+    /// The first of all slabs.
+    pub(super) owned: AtomicU32,
+    /// Bytes of all slabs, of those that are empty, and of those that were left empty by the last trim.
+    owned_bytes: AtomicUsize,
+    empty: AtomicUsize,
+    kept_empty: AtomicUsize,
+    /// Classes of which other threads free chunks.
+    shared_classes: AtomicU64,
+    returned: ReturnedSlabs,
+}
+
+/// What became of an attempt to free a chunk.
+pub(super) enum Freed {
+    Done,
+    /// Done, and it is time for a trim.
+    DoneTrim,
+    Refused(FreeError),
+    /// It is not for this heap to say.
+    Elsewhere,
+}
+
+/// Changes a number that only its heap's user changes.
+fn add(number: &AtomicUsize, difference: usize) {
+    number.store(number.load(Relaxed).wrapping_add(difference), Relaxed);
+}
+
+fn subtract(number: &AtomicUsize, difference: usize) {
+    add(number, difference.wrapping_neg());
+}
+
+impl Heap {
+    pub(super) fn new(number: u16, tables: &Tables) -> Self {
+        Self {
+            gate: Gate::new(),
+            number,
+            tables: *tables,
+            tally: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
+            caches: Cache::all(),
+            cached: [const { AtomicU32::new(0) }; CACHED],
+            taken: AtomicBool::new(false),
+            lists: [const { AtomicU32::new(0) }; 2 * CLASSES],
+            slabs: [const { AtomicU32::new(0) }; CLASSES],
+            owned: AtomicU32::new(0),
+            owned_bytes: AtomicUsize::new(0),
+            empty: AtomicUsize::new(0),
+            kept_empty: AtomicUsize::new(0),
+            shared_classes: AtomicU64::new(0),
+            returned: ReturnedSlabs::new(),
+        }
+    }
+
+    // ---- The common path -------------------------------------------------------------------
+
+    /// Allocates a cached slot of a class.
+    #[inline(always)]
+    pub(super) fn take(&self, class: usize) -> Option<NonNull<u8>> {
+        let cache = &self.caches[class];
+        let top = cache.top.load(Relaxed);
+        let granule = self.cached[top as usize % CACHED].load(Relaxed);
+        if granule == 0 {
+            return None;
+        }
+        cache.top.store(top.wrapping_sub(1), Relaxed);
+        Some(self.hand_out(class, granule))
+    }
+
+    /// Makes the free slot at a granule, which nobody else knows of, a chunk.
+    #[inline(always)]
+    fn hand_out(&self, class: usize, granule: u32) -> NonNull<u8> {
+        debug_assert!((granule as usize) < self.tables.chunks.len());
+        // SAFETY: slots lie in slabs, and slabs in the range that the table is for.
+        let chunk = unsafe { self.tables.chunks.get_unchecked(granule as usize) };
+        chunk.store(class as u8, Relaxed);
+        let tally = self.tally().plus(self.caches[class].chunk);
+        self.tally.store(tally.0, Relaxed);
+        if tally.exceeds(self.peak.load(Relaxed)) {
+            self.peak.store(tally.0, Relaxed);
+        }
+        let addr = self.tables.base + granule as usize * GRANULE;
+        // SAFETY: the range does not begin at 0, nor wrap around.
+        unsafe { NonNull::new_unchecked(ptr::with_exposed_provenance_mut(addr)) }
+    }
+
+    /// The common case of [`give_back`](Self::give_back): a chunk of a slab that this heap alone uses, by
+    /// its own thread, which has entered it; leaves it as well. `None` for all else, which has not been
+    /// touched then.
+    ///
+    /// # Safety
+    /// If a chunk begins at `addr`, nobody may use it any more.
+    #[inline(always)]
+    pub(super) unsafe fn give_back_own(&self, addr: usize, expected: Option<usize>) -> Option<()> {
+        // A remainder ends up in the highest bits, so that the table has no entry for it.
+        let granule = addr.wrapping_sub(self.tables.base).rotate_right(GRANULE.ilog2());
+        let chunk = self.tables.chunks.get(granule)?;
+        debug_assert!(granule / (UNIT / GRANULE) < self.tables.units.len());
+        // SAFETY: the tables are for the same range, and the other one has an entry for this granule.
+        let unit = unsafe { self.tables.units.get_unchecked(granule / (UNIT / GRANULE)) };
+        if unit.owner.load(Relaxed) != self.number {
+            return None;
+        }
+        let class = chunk.load(Relaxed) as usize % CLASS_SPAN;
+        if expected.is_some_and(|expected| expected != class) {
+            return None;
+        }
+        let cache = &self.caches[class];
+        let top = cache.top.load(Relaxed);
+        // Also where there is no chunk: class 0 has no room.
+        if top == cache.end {
+            return None;
+        }
+        chunk.store(0, Relaxed);
+        self.tally.store(self.tally().minus(cache.chunk).0, Relaxed);
+        let top = top.wrapping_add(1);
+        cache.top.store(top, Relaxed);
+        self.cached[top as usize % CACHED].store(granule as u32, Relaxed);
+        let (place, size) = (ptr::with_exposed_provenance_mut(addr), cache.size as usize);
+        if size > cleanse::SMALL {
+            // SAFETY: as below.
+            unsafe { self.cleanse_and_leave(place, size) };
+            return Some(());
+        }
+        // SAFETY: a chunk of `size` bytes began there, so these are pages that stay mapped for good; by
+        // this function's contract its user is done with it, and nobody can be given it anew before this
+        // thread has left its heap.
+        unsafe { cleanse::cleanse_small(place, size) };
+        self.gate.leave();
+        Some(())
+    }
+
+    /// The end of [`give_back_own`](Self::give_back_own) where wiping takes a call; apart, so that the
+    /// rest is a leaf function.
+    ///
+    /// # Safety
+    /// As for [`memory_cleanse`].
+    #[inline(never)]
+    unsafe fn cleanse_and_leave(&self, place: *mut u8, size: usize) {
+        // SAFETY: by this function's contract.
+        unsafe { memory_cleanse(place, size) };
+        self.gate.leave();
+    }
+
+    // ---- Everything else -------------------------------------------------------------------
+
+    #[inline(always)]
+    pub(super) fn tally(&self) -> Tally {
+        Tally(self.tally.load(Relaxed))
+    }
+
+    /// The most that was allocated at once since [`forget_peak`](Self::forget_peak).
+    pub(super) fn peak(&self) -> Tally {
+        Tally(self.peak.load(Relaxed))
+    }
+
+    pub(super) fn forget_peak(&self) {
+        self.peak.store(self.tally().0, Relaxed);
+    }
+
+    /// `take`, from the slabs too.
+    pub(super) fn take_or_refill(&self, class: usize) -> Option<NonNull<u8>> {
+        self.take(class)
+            .or_else(|| {
+                self.refill(class);
+                self.take(class)
+            })
+            .or_else(|| {
+                // What other threads have freed.
+                self.collect();
+                self.refill(class);
+                self.take(class)
+            })
+    }
+
+    /// Allocates a slot of the first slab of a list.
+    pub(super) fn take_from(&self, list: usize) -> Option<NonNull<u8>> {
+        let first = self.lists[list].load(Relaxed);
+        let class = list % CLASSES;
+        let slot = self.take_slots(first, 1)?.trailing_zeros();
+        Some(self.hand_out(class, Tables::granule(first, class, slot)))
+    }
+
+    /// The bits of up to `most` free slots of the slab that is first in its list; they are free no more.
+    /// `None` for slab 0, which is none.
+    fn take_slots(&self, first: u32, most: usize) -> Option<u64> {
+        if first == 0 {
+            return None;
+        }
+        let slab = self.tables.slab(first);
+        let free = slab.free.load(Relaxed);
+        let mut rest = free;
+        for _ in 0..most {
+            rest &= rest.wrapping_sub(1);
+        }
+        if slab.is_empty() {
+            subtract(&self.empty, slab.bytes());
+            let empty = self.empty.load(Relaxed);
+            self.kept_empty.store(self.kept_empty.load(Relaxed).min(empty), Relaxed);
+        }
+        slab.free.store(rest, Relaxed);
+        if rest == 0 {
+            self.lists[self.list_of(first)].store(slab.next.load(Relaxed), Relaxed);
+        }
+        Some(free ^ rest)
+    }
+
+    /// Fills half of a cache, which is empty, from the first slab of its class.
+    fn refill(&self, class: usize) {
+        let first = self.lists[class].load(Relaxed);
+        let Some(mut slots) = self.take_slots(first, capacity(class) / 2) else { return };
+        let cache = &self.caches[class];
+        let mut top = cache.start + slots.count_ones() as u16;
+        cache.top.store(top, Relaxed);
+        // The first slot is the next to be allocated.
+        while slots != 0 {
+            let granule = Tables::granule(first, class, slots.trailing_zeros());
+            self.cached[top as usize].store(granule, Relaxed);
+            slots &= slots - 1;
+            top -= 1;
+        }
+    }
+
+    /// Gives the longest cached slots of a class back to their slabs, all but `keep`.
+    fn flush(&self, class: usize, keep: usize) {
+        let cache = &self.caches[class];
+        let gone = (cache.len() as usize).saturating_sub(keep);
+        let (first, rest) = (cache.start as usize + 1, cache.len() as usize - gone);
+        // Those of a slab together, as far as they follow each other.
+        let (mut slab, mut slots) = (0, 0);
+        for place in &self.cached[first..first + gone] {
+            let offset = place.load(Relaxed) as usize * GRANULE;
+            let Some(place) = self.tables.find(self.tables.base + offset) else { continue };
+            if place.slab != slab {
+                self.put_slots(slab, slots);
+                (slab, slots) = (place.slab, 0);
+            }
+            slots |= 1 << slab::slot_at(class, place.offset);
+        }
+        self.put_slots(slab, slots);
+        for place in first..first + rest {
+            let slot = self.cached[place + gone].load(Relaxed);
+            self.cached[place].store(slot, Relaxed);
+        }
+        cache.top.store(cache.start + rest as u16, Relaxed);
+    }
+
+    /// Gives all cached slots back to their slabs.
+    pub(super) fn flush_all(&self) {
+        for class in 1..CLASSES {
+            self.flush(class, 0);
+        }
+    }
+
+    /// Takes in what other threads have freed.
+    pub(super) fn collect(&self) {
+        self.returned.collect(
+            |first| self.tables.returns(first),
+            |first, slots| self.put_slots(first, slots),
+        );
+    }
+
+    /// Frees and wipes the chunk at `addr`, if it is a small one. `expected` is the class of the size that
+    /// the caller believes it to have, and `may_serve` whether a chunk of one class may have been handed
+    /// out for another.
+    ///
+    /// # Safety
+    /// If a chunk begins at `addr`, nobody may use it any more.
+    pub(super) unsafe fn give_back(
+        &self,
+        addr: usize,
+        expected: Option<usize>,
+        may_serve: impl Fn(usize, usize) -> bool,
+        heap: impl Fn(u16) -> &'static Self,
+    ) -> Freed {
+        let Some(place) = self.tables.find(addr) else { return Freed::Elsewhere };
+        let (owner, shared) = (place.owner & Unit::OWNER, place.owner & Unit::SHARED != 0);
+        let own = owner == self.number;
+        if !own && (!shared || owner == 0) {
+            return Freed::Elsewhere;
+        }
+        let Some(chunk) = self.tables.chunk(place) else {
+            return Freed::Refused(FreeError::InvalidFree);
+        };
+        let class = chunk.load(Relaxed) as usize;
+        if class == 0 {
+            return Freed::Refused(FreeError::InvalidFree);
+        }
+        if expected.is_some_and(|expected| expected != class && !may_serve(class, expected)) {
+            return Freed::Refused(FreeError::SizeMismatch);
+        }
+        if !shared {
+            chunk.store(0, Relaxed);
+        } else if chunk.swap(0, Relaxed) == 0 {
+            // Somebody else was first.
+            return Freed::Refused(FreeError::InvalidFree);
+        }
+        // SAFETY: as in `give_back_own`: nobody can be given the slot before it is in a list or a cache.
+        unsafe { memory_cleanse(ptr::with_exposed_provenance_mut(addr), SIZES[class] as usize) };
+        let cache = &self.caches[class];
+        self.tally.store(self.tally().minus(cache.chunk).0, Relaxed);
+        let slot = slab::slot_at(class, place.offset);
+        if !own {
+            let returns = self.tables.returns(place.slab);
+            heap(owner).returned.give(place.slab, returns, 1 << slot);
+            return Freed::Done;
+        }
+        if place.owner & Unit::UNLOCKED != 0 {
+            self.put_slots(place.slab, 1 << slot);
+        } else {
+            if cache.top.load(Relaxed) == cache.end {
+                self.flush(class, capacity(class) / 2);
+            }
+            let top = cache.top.load(Relaxed) + 1;
+            cache.top.store(top, Relaxed);
+            let granule = Tables::granule(place.slab, class, slot);
+            self.cached[top as usize].store(granule, Relaxed);
+        }
+        if self.wants_trim() { Freed::DoneTrim } else { Freed::Done }
+    }
+
+    /// Makes slots of an own slab free for allocation.
+    fn put_slots(&self, first: u32, slots: u64) {
+        if slots == 0 {
+            return;
+        }
+        let slab = self.tables.slab(first);
+        let free = slab.free.load(Relaxed);
+        slab.free.store(free | slots, Relaxed);
+        if free == 0 {
+            self.push(first);
+        }
+        if slab.is_empty() {
+            add(&self.empty, slab.bytes());
+        }
+    }
+
+    fn wants_trim(&self) -> bool {
+        let spare = TRIM_AFTER.max(self.owned_bytes.load(Relaxed) / 8);
+        self.empty.load(Relaxed) > self.kept_empty.load(Relaxed) + spare
+    }
+
+    /// Calls `remove` with each empty slab, which has to [`disown`](Self::disown) it: with `all`, also
+    /// with those that allocations come from next.
+    pub(super) fn remove_empty_slabs(&self, all: bool, mut remove: impl FnMut(u32)) {
+        for list in &self.lists {
+            let mut next = list.load(Relaxed);
+            if !all && next != 0 {
+                next = self.tables.slab(next).next.load(Relaxed);
+            }
+            while next != 0 {
+                let (first, slab) = (next, self.tables.slab(next));
+                next = slab.next.load(Relaxed);
+                if slab.is_empty() {
+                    remove(first);
+                }
+            }
+        }
+        self.kept_empty.store(self.empty.load(Relaxed), Relaxed);
+    }
+
+    /// Which list a slab is in when it has free slots.
+    fn list_of(&self, first: u32) -> usize {
+        let class = self.tables.slab(first).class();
+        if self.tables.is_locked(first) { class } else { CLASSES + class }
+    }
+
+    /// The first slab of a list; 0 for none.
+    pub(super) fn first_of(&self, list: usize) -> u32 {
+        self.lists[list].load(Relaxed)
+    }
+
+    /// Puts a slab that has free slots first in its list.
+    fn push(&self, first: u32) {
+        let list = &self.lists[self.list_of(first)];
+        let head = list.load(Relaxed);
+        self.tables.slab(first).next.store(head, Relaxed);
+        if head != 0 {
+            self.tables.slab(head).previous.store(first, Relaxed);
+        }
+        list.store(first, Relaxed);
+    }
+
+    /// Takes a slab that has free slots out of its list.
+    fn unlink(&self, first: u32) {
+        let list = &self.lists[self.list_of(first)];
+        let slab = self.tables.slab(first);
+        let next = slab.next.load(Relaxed);
+        if list.load(Relaxed) == first {
+            list.store(next, Relaxed);
+            return;
+        }
+        let previous = slab.previous.load(Relaxed);
+        self.tables.slab(previous).next.store(next, Relaxed);
+        if next != 0 {
+            self.tables.slab(next).previous.store(previous, Relaxed);
+        }
+    }
+
+    /// Whether other threads have freed chunks of a class.
+    pub(super) fn frees_by_others(&self, class: usize) -> bool {
+        self.number == 0 || self.shared_classes.load(Relaxed) >> class & 1 != 0
+    }
+
+    /// Notes that other threads free chunks of a slab of this heap.
+    pub(super) fn share(&self, first: u32) {
+        let classes = self.shared_classes.load(Relaxed) | 1 << self.tables.slab(first).class();
+        self.shared_classes.store(classes, Relaxed);
+        self.tables.set_owner(first, self.tables.owner_of(first) | Unit::SHARED);
+    }
+
+    /// Number of slabs of a class.
+    pub(super) fn slabs_of(&self, class: usize) -> usize {
+        self.slabs[class].load(Relaxed) as usize
+    }
+
+    /// Makes a slab this heap's.
+    pub(super) fn adopt(&self, first: u32, locked: bool, shared: bool) {
+        let mut owner = self.number;
+        if shared {
+            owner |= Unit::SHARED;
+        }
+        if !locked {
+            owner |= Unit::UNLOCKED;
+        }
+        self.tables.set_owner(first, owner);
+        let slab = self.tables.slab(first);
+        let head = self.owned.load(Relaxed);
+        slab.next_owned.store(head, Relaxed);
+        slab.previous_owned.store(0, Relaxed);
+        if head != 0 {
+            self.tables.slab(head).previous_owned.store(first, Relaxed);
+        }
+        self.owned.store(first, Relaxed);
+        add(&self.owned_bytes, slab.bytes());
+        let count = &self.slabs[slab.class()];
+        count.store(count.load(Relaxed) + 1, Relaxed);
+        if slab.free.load(Relaxed) != 0 {
+            self.push(first);
+        }
+        if slab.is_empty() {
+            add(&self.empty, slab.bytes());
+        }
+    }
+
+    /// Lets go of a slab of which no slot is cached.
+    pub(super) fn disown(&self, first: u32) {
+        let slab = self.tables.slab(first);
+        if slab.is_empty() {
+            subtract(&self.empty, slab.bytes());
+        }
+        if slab.free.load(Relaxed) != 0 {
+            self.unlink(first);
+        }
+        let next = slab.next_owned.load(Relaxed);
+        let previous = slab.previous_owned.load(Relaxed);
+        if next != 0 {
+            self.tables.slab(next).previous_owned.store(previous, Relaxed);
+        }
+        if previous != 0 {
+            self.tables.slab(previous).next_owned.store(next, Relaxed);
+        } else {
+            self.owned.store(next, Relaxed);
+        }
+        subtract(&self.owned_bytes, slab.bytes());
+        let count = &self.slabs[slab.class()];
+        count.store(count.load(Relaxed) - 1, Relaxed);
+    }
+
+    /// Nobody has it any more; it has no slabs.
+    pub(super) fn vacate(&self) {
+        self.shared_classes.store(0, Relaxed);
+        self.gate.abandon();
+        self.taken.store(false, Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caches_do_not_overlap() {
+        let caches = Cache::all();
+        for class in 1..CLASSES {
+            let Cache { start, end, size, .. } = caches[class];
+            assert_eq!(((end - start) as usize, size), (capacity(class), SIZES[class]));
+            assert!(class == 1 || start == caches[class - 1].end + 1);
+            assert!((end as usize) < CACHED);
+        }
+        for class in (0..CLASS_SPAN).filter(|class| !(1..CLASSES).contains(class)) {
+            assert_eq!(caches[class].start, caches[class].end, "no class, no room");
+        }
+    }
+
+    #[test]
+    fn tallies_add_up_across_heaps() {
+        let (small, large) = (Tally::of(16), Tally::of(4096));
+        let minus = Tally::default().minus(large);
+        assert!(!minus.exceeds(0) && !small.plus(minus).exceeds(0));
+        let sum = minus.plus(small).plus(large);
+        assert_eq!((sum.bytes(), sum.chunks()), (16, 1));
+        assert!(sum.exceeds(0) && large.exceeds(sum.0) && !sum.exceeds(sum.0));
+    }
+}
