@@ -202,7 +202,8 @@ impl Arena {
             granule_shift,
             granules,
             used: ArenaChunkToSizeMap::new(granules)?,
-            free: ArenaSizeToChunkSortedMap::new(granules)?,
+            // Free chunks are never neighbours.
+            free: ArenaSizeToChunkSortedMap::with_chunks(granules, granules.div_ceil(2))?,
             granules_used: 0,
         };
         if granules > 0 {

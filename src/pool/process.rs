@@ -419,7 +419,7 @@ impl Shared {
             let units = slab::units_for(class, slots);
             let chunk = self.alloc_chunk(units * UNIT, UNIT, from)?;
             let unit = chunk.addr().get().wrapping_sub(heap.tables.base) / UNIT;
-            if slots > 1 && unit >= heap.tables.slabs.len() {
+            if slots > 1 && unit >= heap.tables.units.len() {
                 // It cannot be a slab: as few units as the one slot needs.
                 let _ = self.state.release(chunk.as_ptr(), None);
                 return None;
@@ -428,15 +428,14 @@ impl Shared {
         })?;
         let base = chunk.addr().get();
         let first = base.wrapping_sub(heap.tables.base) / UNIT;
-        let Some(slab) = heap.tables.slabs.get(first) else { return Some(Err(chunk)) };
-        slab.init(class, slots);
-        for (offset, unit) in heap.tables.units_of(first as u32).iter().enumerate() {
-            unit.offset.store(offset as u8, Relaxed);
+        if first >= heap.tables.units.len() {
+            return Some(Err(chunk));
         }
+        heap.tables.make_slab(first as u32, class, slots);
         let locked = self.state.is_locked(base);
         heap.adopt(first as u32, locked, heap.frees_by_others(class));
         self.slabs += 1;
-        self.slab_bytes += slab.bytes();
+        self.slab_bytes += slab::units_for(class, slots) * UNIT;
         self.slots += slots;
         Some(Ok(locked))
     }
@@ -446,10 +445,10 @@ impl Shared {
     fn remove_slab(&mut self, heap: &Heap, first: u32, _: &Pause) {
         heap.disown(first);
         heap.tables.set_owner(first, 0);
-        let slab = heap.tables.slab(first);
+        let unit = heap.tables.unit(first);
         self.slabs -= 1;
-        self.slab_bytes -= slab.bytes();
-        self.slots -= slab.slots();
+        self.slab_bytes -= unit.units() * UNIT;
+        self.slots -= unit.slots();
         self.returns += 1;
         let chunk = heap.tables.base + first as usize * UNIT;
         // Its slots have been wiped one by one.
@@ -719,13 +718,13 @@ pub(super) fn walk(visit: &mut dyn FnMut(usize, usize, bool)) {
     for heap in all_heaps() {
         let mut first = heap.owned.load(Relaxed);
         while first != 0 {
-            let slab = heap.tables.slab(first);
-            let size = SIZES[slab.class()].into();
-            for slot in 0..slab.slots() as u32 {
+            let unit = heap.tables.unit(first);
+            let size = SIZES[unit.class()].into();
+            for slot in 0..unit.slots() as u32 {
                 let (addr, used) = heap.tables.slot(first, slot);
                 visit(addr, size, used);
             }
-            first = slab.next_owned.load(Relaxed);
+            first = heap.tables.next_owned(first);
         }
     }
     let tables = shared.tables;

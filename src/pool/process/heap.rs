@@ -12,7 +12,7 @@
 
 use super::pause::Gate;
 use super::returned::{ReturnedSlabs, Returns};
-use super::slab::{self, CLASS_SPAN, CLASSES, GRANULE, SIZES, Slab, UNIT, Unit};
+use super::slab::{self, CLASS_SPAN, CLASSES, GRANULE, Mailbox, SIZES, Slab, UNIT, Unit};
 use crate::arena::FreeError;
 use crate::cleanse::{self, memory_cleanse};
 use crate::pages::{self, AddressRange};
@@ -26,6 +26,7 @@ const TRIM_AFTER: usize = 64 * 1024;
 
 /// What is known of the range of addresses that slabs lie in.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(super) struct Tables {
     pub(super) base: usize,
     /// By granule: the class of the small chunk that begins there; 0 for none.
@@ -33,6 +34,7 @@ pub(super) struct Tables {
     pub(super) units: &'static [Unit],
     /// By a slab's first unit.
     pub(super) slabs: &'static [Slab],
+    mailboxes: &'static [Mailbox],
 }
 
 /// A place in a slab.
@@ -55,11 +57,40 @@ impl Tables {
             chunks: pages::zeroed_table(range.len() / GRANULE).ok()?,
             units: pages::zeroed_table(units).ok()?,
             slabs: pages::zeroed_table(units).ok()?,
+            mailboxes: pages::zeroed_table(units).ok()?,
         })
     }
 
-    pub(super) fn slab(&self, first: u32) -> &'static Slab {
+    fn slab(&self, first: u32) -> &'static Slab {
         &self.slabs[first as usize]
+    }
+
+    /// The first unit of a slab, which knows what slab it is.
+    pub(super) fn unit(&self, first: u32) -> &'static Unit {
+        &self.units[first as usize]
+    }
+
+    fn bytes_of(&self, first: u32) -> usize {
+        self.unit(first).units() * UNIT
+    }
+
+    /// Whether all slots of a slab are free, and none of them cached.
+    fn is_empty(&self, first: u32) -> bool {
+        self.slab(first).free.load(Relaxed) == self.unit(first).all()
+    }
+
+    /// Makes an empty slab of units that are no slab's. Somebody has to [`adopt`](Heap::adopt) it.
+    pub(super) fn make_slab(&self, first: u32, class: usize, slots: usize) {
+        self.unit(first).set_slab(0, class, slots);
+        for (offset, unit) in self.units_of(first).iter().enumerate() {
+            unit.set_slab(offset, class, slots);
+        }
+        self.slab(first).free.store(self.unit(first).all(), Relaxed);
+    }
+
+    /// The slab after a slab in the list of all that its owner has.
+    pub(super) fn next_owned(&self, first: u32) -> u32 {
+        self.slab(first).next_owned.load(Relaxed)
     }
 
     /// The slab that an address lies in.
@@ -67,7 +98,7 @@ impl Tables {
         let offset = addr.wrapping_sub(self.base);
         let unit = self.units.get(offset / UNIT)?;
         let owner = unit.owner.load(Acquire);
-        let first = offset / UNIT - unit.offset.load(Relaxed) as usize;
+        let first = offset / UNIT - unit.offset();
         (owner != 0).then_some(Place { slab: first as u32, owner, offset: offset - first * UNIT })
     }
 
@@ -78,12 +109,12 @@ impl Tables {
     }
 
     /// The units of a slab.
-    pub(super) fn units_of(&self, first: u32) -> &'static [Unit] {
-        &self.units[first as usize..first as usize + self.slab(first).units()]
+    fn units_of(&self, first: u32) -> &'static [Unit] {
+        &self.units[first as usize..first as usize + self.unit(first).units()]
     }
 
-    pub(super) fn owner_of(&self, first: u32) -> u16 {
-        self.units[first as usize].owner.load(Relaxed)
+    fn owner_of(&self, first: u32) -> u16 {
+        self.unit(first).owner.load(Relaxed)
     }
 
     /// Says whose a slab is, see [`Unit::owner`].
@@ -103,13 +134,13 @@ impl Tables {
 
     /// Address of a slot of a slab, and whether it is used.
     pub(super) fn slot(&self, first: u32, slot: u32) -> (usize, bool) {
-        let granule = Self::granule(first, self.slab(first).class(), slot) as usize;
+        let granule = Self::granule(first, self.unit(first).class(), slot) as usize;
         (self.base + granule * GRANULE, self.chunks[granule].load(Relaxed) != 0)
     }
 
     fn returns(&self, first: u32) -> Returns<'static> {
-        let slab = self.slab(first);
-        Returns { slots: &slab.returned, next: &slab.next_returned }
+        let Mailbox { slots, next } = &self.mailboxes[first as usize];
+        Returns { slots, next }
     }
 }
 
@@ -204,12 +235,12 @@ pub(super) struct Heap {
     // What the common path uses, in one cache line.
     pub(super) gate: Gate,
     pub(super) number: u16,
-    pub(super) tables: Tables,
-
     /// What the owner has allocated, less what it has freed.
     tally: AtomicU64,
     /// The highest that it was since it was last looked at.
     peak: AtomicU64,
+    pub(super) tables: Tables,
+
     caches: [Cache; CLASS_SPAN],
     /// Granules where cached slots begin. All of them are in locked memory and in slabs of this heap.
     cached: [AtomicU32; CACHED],
@@ -414,8 +445,8 @@ impl Heap {
         for _ in 0..most {
             rest &= rest.wrapping_sub(1);
         }
-        if slab.is_empty() {
-            subtract(&self.empty, slab.bytes());
+        if self.tables.is_empty(first) {
+            subtract(&self.empty, self.tables.bytes_of(first));
             let empty = self.empty.load(Relaxed);
             self.kept_empty.store(self.kept_empty.load(Relaxed).min(empty), Relaxed);
         }
@@ -551,8 +582,8 @@ impl Heap {
         if free == 0 {
             self.push(first);
         }
-        if slab.is_empty() {
-            add(&self.empty, slab.bytes());
+        if self.tables.is_empty(first) {
+            add(&self.empty, self.tables.bytes_of(first));
         }
     }
 
@@ -570,9 +601,9 @@ impl Heap {
                 next = self.tables.slab(next).next.load(Relaxed);
             }
             while next != 0 {
-                let (first, slab) = (next, self.tables.slab(next));
-                next = slab.next.load(Relaxed);
-                if slab.is_empty() {
+                let first = next;
+                next = self.tables.slab(first).next.load(Relaxed);
+                if self.tables.is_empty(first) {
                     remove(first);
                 }
             }
@@ -582,7 +613,7 @@ impl Heap {
 
     /// Which list a slab is in when it has free slots.
     fn list_of(&self, first: u32) -> usize {
-        let class = self.tables.slab(first).class();
+        let class = self.tables.unit(first).class();
         if self.tables.is_locked(first) { class } else { CLASSES + class }
     }
 
@@ -625,7 +656,7 @@ impl Heap {
 
     /// Notes that other threads free chunks of a slab of this heap.
     pub(super) fn share(&self, first: u32) {
-        let classes = self.shared_classes.load(Relaxed) | 1 << self.tables.slab(first).class();
+        let classes = self.shared_classes.load(Relaxed) | 1 << self.tables.unit(first).class();
         self.shared_classes.store(classes, Relaxed);
         self.tables.set_owner(first, self.tables.owner_of(first) | Unit::SHARED);
     }
@@ -653,22 +684,22 @@ impl Heap {
             self.tables.slab(head).previous_owned.store(first, Relaxed);
         }
         self.owned.store(first, Relaxed);
-        add(&self.owned_bytes, slab.bytes());
-        let count = &self.slabs[slab.class()];
+        add(&self.owned_bytes, self.tables.bytes_of(first));
+        let count = &self.slabs[self.tables.unit(first).class()];
         count.store(count.load(Relaxed) + 1, Relaxed);
         if slab.free.load(Relaxed) != 0 {
             self.push(first);
         }
-        if slab.is_empty() {
-            add(&self.empty, slab.bytes());
+        if self.tables.is_empty(first) {
+            add(&self.empty, self.tables.bytes_of(first));
         }
     }
 
     /// Lets go of a slab of which no slot is cached.
     pub(super) fn disown(&self, first: u32) {
         let slab = self.tables.slab(first);
-        if slab.is_empty() {
-            subtract(&self.empty, slab.bytes());
+        if self.tables.is_empty(first) {
+            subtract(&self.empty, self.tables.bytes_of(first));
         }
         if slab.free.load(Relaxed) != 0 {
             self.unlink(first);
@@ -683,8 +714,8 @@ impl Heap {
         } else {
             self.owned.store(next, Relaxed);
         }
-        subtract(&self.owned_bytes, slab.bytes());
-        let count = &self.slabs[slab.class()];
+        subtract(&self.owned_bytes, self.tables.bytes_of(first));
+        let count = &self.slabs[self.tables.unit(first).class()];
         count.store(count.load(Relaxed) - 1, Relaxed);
     }
 
