@@ -395,6 +395,40 @@ fn nothing_free_is_hidden_when_the_pool_is_full() {
     });
 }
 
+/// A thread returns what it frees to the owner in small batches: those that are not full count too.
+#[test]
+fn what_an_idle_thread_has_freed_is_found() {
+    alone("what_an_idle_thread_has_freed_is_found", || {
+        limit_locked_memory(64 * 1024);
+        pool().set_locking_failed(Some(Box::new(|_| false)));
+        let mut chunks = Vec::new();
+        while let Some(chunk) = pool().alloc(64, 16) {
+            chunks.push(Chunk { addr: chunk.as_ptr().expose_provenance(), size: 64, byte: 0 });
+        }
+        for freed in [1, 5, 17, 40] {
+            let (ready, go_on) = (Barrier::new(2), Barrier::new(2));
+            let theirs = chunks.split_off(chunks.len() - freed);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    drop(theirs);
+                    ready.wait();
+                    go_on.wait();
+                });
+                ready.wait();
+                let stats = check_statistics();
+                let found: Vec<_> = (0..=freed).map_while(|_| pool().alloc(64, 16)).collect();
+                go_on.wait();
+                assert_eq!((stats.free, found.len()), (64 * freed, freed));
+                chunks.extend(found.into_iter().map(|chunk| Chunk {
+                    addr: chunk.as_ptr().expose_provenance(),
+                    size: 64,
+                    byte: 0,
+                }));
+            });
+        }
+    });
+}
+
 /// Becomes a process without privileges that may lock `bytes`.
 fn limit_locked_memory(bytes: usize) {
     let limit = libc::rlimit { rlim_cur: bytes as libc::rlim_t, rlim_max: bytes as libc::rlim_t };

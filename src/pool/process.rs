@@ -370,6 +370,7 @@ impl Shared {
         let left = self::heap(0).filter(|left| left.number != heap.number)?;
         // What is cached there counts too.
         left.flush_all();
+        left.collect();
         let first = left.first_of(list);
         if first == 0 {
             return None;
@@ -464,6 +465,7 @@ impl Shared {
 
     /// Gives back every empty slab of every heap, and leaves nothing in caches.
     fn reclaim(&mut self, pause: &Pause) {
+        all_heaps().for_each(|heap| heap.return_held(owner));
         for heap in all_heaps() {
             heap.flush_all();
             heap.collect();
@@ -474,6 +476,7 @@ impl Shared {
     /// Moves all slabs of a heap to heap 0. Its thread is the caller, or no more.
     fn vacate(&mut self, heap: &Heap, pause: &Pause) {
         let Some(shared_heap) = self::heap(0) else { std::process::abort() };
+        heap.return_held(owner);
         heap.flush_all();
         heap.collect();
         self.remove_empty_slabs(heap, true, pause);

@@ -24,6 +24,9 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, 
 /// has is more.
 const TRIM_AFTER: usize = 64 * 1024;
 
+/// How many slots of a slab a heap holds for another before it returns them.
+const HELD: u32 = 16;
+
 /// What is known of the range of addresses that slabs lie in.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -261,6 +264,9 @@ pub(super) struct Heap {
     /// Classes of which other threads free chunks.
     shared_classes: AtomicU64,
     returned: ReturnedSlabs,
+    /// Slots of another heap's slab that the owner has freed and not yet returned: first unit, and bits.
+    held_slab: AtomicU32,
+    held: AtomicU64,
 }
 
 /// What became of an attempt to free a chunk.
@@ -301,6 +307,8 @@ impl Heap {
             kept_empty: AtomicUsize::new(0),
             shared_classes: AtomicU64::new(0),
             returned: ReturnedSlabs::new(),
+            held_slab: AtomicU32::new(0),
+            held: AtomicU64::new(0),
         }
     }
 
@@ -547,14 +555,20 @@ impl Heap {
             // Somebody else was first.
             return Freed::Refused(FreeError::InvalidFree);
         }
+        let (start, size) = (ptr::with_exposed_provenance_mut(addr), SIZES[class] as usize);
         // SAFETY: as in `give_back_own`: nobody can be given the slot before it is in a list or a cache.
-        unsafe { memory_cleanse(ptr::with_exposed_provenance_mut(addr), SIZES[class] as usize) };
+        unsafe {
+            if size > cleanse::SMALL {
+                memory_cleanse(start, size);
+            } else {
+                cleanse::cleanse_small(start, size);
+            }
+        }
         let cache = &self.caches[class];
         self.tally.store(self.tally().minus(cache.chunk).0, Relaxed);
         let slot = slab::slot_at(class, place.offset);
         if !own {
-            let returns = self.tables.returns(place.slab);
-            heap(owner).returned.give(place.slab, returns, 1 << slot);
+            self.hold(place.slab, 1 << slot, heap);
             return Freed::Done;
         }
         if place.owner & Unit::UNLOCKED != 0 {
@@ -569,6 +583,32 @@ impl Heap {
             self.cached[top as usize].store(granule, Relaxed);
         }
         if self.wants_trim() { Freed::DoneTrim } else { Freed::Done }
+    }
+
+    /// Keeps a slot of another heap's slab, to be returned together with others of that slab: each return
+    /// takes an atomic operation on memory that the owner is busy with.
+    fn hold(&self, slab: u32, slot: u64, heap: impl Fn(u16) -> &'static Self) {
+        if self.held_slab.load(Relaxed) != slab {
+            self.return_held(heap);
+            self.held_slab.store(slab, Relaxed);
+            self.held.store(slot, Relaxed);
+            return;
+        }
+        let held = self.held.load(Relaxed) | slot;
+        self.held.store(held, Relaxed);
+        if held.count_ones() >= HELD {
+            self.return_held(heap);
+        }
+    }
+
+    /// Returns what is held to its owner.
+    pub(super) fn return_held(&self, heap: impl Fn(u16) -> &'static Self) {
+        let (slab, held) = (self.held_slab.load(Relaxed), self.held.load(Relaxed));
+        if held != 0 {
+            self.held.store(0, Relaxed);
+            let owner = heap(self.tables.owner_of(slab) & Unit::OWNER);
+            owner.returned.give(slab, self.tables.returns(slab), held);
+        }
     }
 
     /// Makes slots of an own slab free for allocation.
