@@ -12,7 +12,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::ptr;
 
@@ -163,7 +163,7 @@ impl Process {
             return None;
         }
         // Where that user may read it.
-        let (place, program) = copy(std::env::current_exe().unwrap());
+        let (place, program) = copy(&std::env::current_exe().unwrap());
         let mut command = Command::new(program);
         command.uid(NOBODY).gid(NOBODY).current_dir("/");
         Some(Self::start(role, command, Some(place)))
@@ -239,14 +239,14 @@ fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// A copy of a program that all users can run.
-fn copy(program: PathBuf) -> (tempfile::TempDir, PathBuf) {
+/// A copy of a program that all users can run. Another process makes it: a program cannot be started while it
+/// is open for writing, and what this one has open, the processes that other tests start have too for a moment.
+fn copy(program: &Path) -> (tempfile::TempDir, PathBuf) {
     let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = place.path().join("program");
-    fs::copy(program, &copy).unwrap();
-    for path in [place.path(), &copy] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    let made = Command::new("install").args(["-m", "755"]).args([program, &copy]).status();
+    assert!(made.unwrap().success());
     (place, copy)
 }
 
@@ -404,7 +404,7 @@ fn who_may_not_look_is_told_so() {
         return;
     }
     let process = Process::new("idle");
-    let (_place, program) = copy(env!("CARGO_BIN_EXE_bitcoin-support").into());
+    let (_place, program) = copy(Path::new(env!("CARGO_BIN_EXE_bitcoin-support")));
     let look = |uid| {
         let mut command = Command::new(&program);
         command.args(["inspect", &process.pid.to_string()]).uid(uid).gid(uid).current_dir("/");
@@ -441,7 +441,7 @@ fn check_sees_its_own_limits() {
         println!("skipped: {} bytes may be locked here", limit.rlim_max);
         return;
     }
-    let (_place, program) = copy(env!("CARGO_BIN_EXE_bitcoin-support").into());
+    let (_place, program) = copy(Path::new(env!("CARGO_BIN_EXE_bitcoin-support")));
     let under = |kib: u32, cores: &str, id: &str| {
         let script = format!("ulimit -l {kib} && ulimit -Sc {cores} && exec \"$0\" \"$@\"");
         let mut shell = Command::new("bash");
