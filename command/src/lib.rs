@@ -17,6 +17,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("bitcoin-support-command reads Linux's /proc and /sys; other systems have neither");
+
 pub mod check;
 mod finding;
 mod host;
