@@ -412,7 +412,7 @@ fn places<'a>(regions: impl Iterator<Item = &'a Region> + Clone) -> String {
     text
 }
 
-fn count(number: usize) -> String {
+pub(crate) fn count(number: usize) -> String {
     if number == 1 { "1 region".into() } else { format!("{number} regions") }
 }
 
@@ -510,12 +510,7 @@ fn locked_regions(regions: &[Region], totals: &Totals) -> Finding {
              (`getmemoryinfo`), and its limit.",
         );
     }
-    let seen = format!(
-        "{}, {} in all, {} like arenas of the library",
-        count(locked),
-        amount(Some(totals.locked_size)),
-        totals.arenas
-    );
+    let seen = format!("{}, {} in all", count(locked), amount(Some(totals.locked_size)));
     Finding::new(ID, Severity::Ok, seen, "They are never written to swap.")
 }
 

@@ -20,6 +20,7 @@ pub(crate) fn amount(bytes: Bound) -> String {
         None => "any amount".into(),
         Some(bytes) => match bytes {
             0 => "0".into(),
+            1 => "1 byte".into(),
             _ if bytes % (1 << 30) == 0 => format!("{} GiB", bytes >> 30),
             _ if bytes % (1 << 20) == 0 => format!("{} MiB", bytes >> 20),
             _ if bytes % (1 << 10) == 0 => format!("{} KiB", bytes >> 10),
@@ -109,8 +110,8 @@ impl fmt::Display for inspect::Report {
             let totals = &self.totals;
             writeln!(
                 f,
-                "\n{} regions, {} of them like arenas: {} locked, {} not, {} in memory, {} on swap\n",
-                totals.regions,
+                "\n{}, {} like arenas of the library: {} locked, {} not, {} in memory, {} on swap\n",
+                inspect::count(totals.regions),
                 totals.arenas,
                 amount(Some(totals.locked_size)),
                 amount(Some(totals.unlocked_size)),
@@ -179,7 +180,7 @@ mod tests {
     fn amounts_are_exact() {
         for (bytes, text) in [
             (Some(0), "0"),
-            (Some(1), "1 bytes"),
+            (Some(1), "1 byte"),
             (Some(1025), "1025 bytes"),
             (Some(4096), "4 KiB"),
             (Some(256 << 10), "256 KiB"),

@@ -12,7 +12,8 @@ const KEPT: &str = "A core dump leaves locked memory out; copies of secrets else
                     are in it, on the disk.";
 const NOT_KEPT: &str = "A process that crashes leaves nothing on the disk.";
 
-/// Bytes below which systemd-coredump keeps nothing: no core dump is smaller than a page.
+/// Bytes below which neither the kernel writes a file nor systemd-coredump keeps anything: no core dump is
+/// smaller than a page. (The smallest page that Linux has.)
 const PAGE: u64 = 4096;
 
 /// Whether core dumps are made, and where they go.
@@ -44,7 +45,9 @@ fn look_at_core_dumps(host: &Host) -> Result<Finding, Unreadable> {
             return warning(format!("sent to the socket {pattern}, whatever the limit"), remedy);
         }
         return match soft {
-            Some(0) => ok(format!("written to files ({pattern}), but limited to 0 bytes here")),
+            Some(soft) if soft < PAGE => {
+                ok(format!("written to files ({pattern}), but not with a limit of {shown}"))
+            }
             _ => warning(format!("written to files ({pattern}), limit {shown}"), no_limit),
         };
     };

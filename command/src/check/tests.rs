@@ -362,9 +362,11 @@ fn core_dumps() {
     const NAME: &str = "Max core file size";
     const PATTERN: &str = "proc/sys/kernel/core_pattern";
     let host = Fixture::new();
-    host.expect("core-dumps", Fine, "written to files (core), but limited to 0")
+    host.expect("core-dumps", Fine, "written to files (core), but not with a limit of 0")
         .limit(NAME, "unlimited", "unlimited")
         .expect("core-dumps", Warning, "written to files (core), limit any amount")
+        .limit(NAME, "4095", "4095")
+        .expect("core-dumps", Fine, "not with a limit of 4095 bytes")
         .limit(NAME, "4096", "4096")
         .expect("core-dumps", Warning, "limit 4 KiB");
     host.write(PATTERN, "|/usr/lib/systemd/systemd-coredump %P %u %g\n")
