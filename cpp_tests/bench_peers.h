@@ -27,8 +27,8 @@
 #include <cstdlib>
 #include <dlfcn.h>
 #include <gnu/libc-version.h>
-#include <string>
 #include <string.h>
+#include <string>
 #include <unistd.h>
 
 namespace bench {

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -165,8 +166,8 @@ public:
     Table& operator=(const Table&) = delete;
 
     /**
-     * Measures a row if the options want it. All take their turn in every round, and a different one begins
-     * each time. A competitor that is in no column is printed on a line below: a floor, not a rival.
+     * Measures a row if the options want it. All take their turn in every round, each time in another order,
+     * so that none always follows the same other. A competitor that is in no column is printed on a line below: a floor, not a rival.
      */
     Values Row(const std::string& row, size_t rounds, std::vector<Entry> entries)
     {
@@ -178,9 +179,10 @@ public:
             if (entry.why_not.empty() && entry.prepare) entry.why_not = entry.prepare();
         }
         std::map<std::string, double> spent;
+        std::mt19937 random; // the same orders in every run
         for (size_t round{0}; round < rounds; ++round) {
-            for (size_t i{0}; i < entries.size(); ++i) {
-                const Entry& entry{entries[(round + i) % entries.size()]};
+            std::shuffle(entries.begin(), entries.end(), random);
+            for (const Entry& entry : entries) {
                 if (!entry.why_not.empty() || (round >= 3 && spent[entry.peer] > options.Budget() * 1e9)) continue;
                 const auto start{Clock::now()};
                 values[entry.peer].push_back(entry.measure());
@@ -216,7 +218,11 @@ private:
     static std::string Ratio(double value)
     {
         char text[32];
-        const char* const format{value == 0 ? "" : value < 0.000095 ? "%.0ex" : value < 0.00995 ? "%.4fx" : value < 0.0995 ? "%.3fx" : value < 99.5 ? "%.2fx" : "%.0fx"};
+        const char* const format{value == 0 ? "" : value < 0.000095 ? "%.0ex" :
+                                               value < 0.00995      ? "%.4fx" :
+                                               value < 0.0995       ? "%.3fx" :
+                                               value < 99.5         ? "%.2fx" :
+                                                                      "%.0fx"};
         std::snprintf(text, sizeof text, format, value);
         return text;
     }

@@ -516,31 +516,27 @@ void Bookkeeping(const Options& options, Csv& csv)
             chunks.resize(live);
             for (void*& chunk : chunks) chunk = Write<decltype(a)>(32);
         }};
+        const auto fill_ours{[&] {
+            fill(ours, Ours{});
+            const auto stats{bitcoin_support_locked_pool_get_stats(Ours::Pool())};
+            Require(stats.used == 32 * live && stats.chunks_used == live, "the pool's statistics are exact");
+            Require(stats.used + stats.free == stats.total, "used and free bytes make up the total");
+            return std::string{};
+        }};
+        const auto fill_cores{[&] {
+            fill(cores, CorePool{});
+            Require(core_reference::ManagerGetStats().used == 32 * live, "Core's statistics are exact");
+            return std::string{};
+        }};
+        const auto ask{[](auto get_stats, size_t calls) {
+            const auto start{Clock::now()};
+            for (size_t i{0}; i < calls; ++i) get_stats();
+            return NanosecondsSince(start) / static_cast<double>(calls);
+        }};
+        const auto ask_ours{[=] { return ask([] { bitcoin_support_locked_pool_get_stats(Ours::Pool()); }, 10'000); }};
+        const auto ask_core{[=] { return ask([] { core_reference::ManagerGetStats(); }, live < 10'000 ? 100 : 1); }};
         table.Row("stats() of " + std::to_string(live), options.rounds,
-                  {{Ours::NAME, {}, [&] {
-                        fill(ours, Ours{});
-                        const auto stats{bitcoin_support_locked_pool_get_stats(Ours::Pool())};
-                        Require(stats.used == 32 * live && stats.chunks_used == live, "the pool's statistics are exact");
-                        Require(stats.used + stats.free == stats.total, "used and free bytes make up the total");
-                        return std::string{};
-                    },
-                    [] {
-                        constexpr size_t CALLS{10'000};
-                        const auto start{Clock::now()};
-                        for (size_t i{0}; i < CALLS; ++i) bitcoin_support_locked_pool_get_stats(Ours::Pool());
-                        return NanosecondsSince(start) / CALLS;
-                    }},
-                   {CorePool::NAME, {}, [&] {
-                        fill(cores, CorePool{});
-                        Require(core_reference::ManagerGetStats().used == 32 * live, "Core's statistics are exact");
-                        return std::string{};
-                    },
-                    [=] {
-                        const size_t calls{live < 10'000 ? 100U : 1U};
-                        const auto start{Clock::now()};
-                        for (size_t i{0}; i < calls; ++i) core_reference::ManagerGetStats();
-                        return NanosecondsSince(start) / static_cast<double>(calls);
-                    }}});
+                  {{Ours::NAME, {}, fill_ours, ask_ours}, {CorePool::NAME, {}, fill_cores, ask_core}});
         for (void* const chunk : ours) Ours::Free(chunk, 32);
         for (void* const chunk : cores) CorePool::Free(chunk, 32);
     }
@@ -707,14 +703,16 @@ void Wiping(const Options& options, Csv& csv)
             }};
             const auto measure{[size, wipe = wipe] {
                 const size_t times{std::min<size_t>(std::max<size_t>((1 << 20) / size, 1), 20'000)};
+                wipe(memory, size); // warm
                 const auto start{Clock::now()};
                 for (size_t i{0}; i < times; ++i) wipe(memory, size);
                 return NanosecondsSince(start) / static_cast<double>(times);
             }};
             entries.push_back({name, wipe ? "" : "not installed", prepare, measure});
         }
-        const std::string text{size < 1024 ? std::to_string(size) + " B" : size < MOST / 16 ? std::to_string(size >> 10) + " KiB"
-                                                                                            : std::to_string(size >> 20) + " MiB"};
+        std::string text{std::to_string(size) + " B"};
+        if (size >= 1 << 10) text = std::to_string(size >> 10) + " KiB";
+        if (size >= 1 << 20) text = std::to_string(size >> 20) + " MiB";
         table.Row("wipe " + text, options.rounds, entries);
     }
 }
@@ -770,7 +768,7 @@ int main(int argc, char** argv)
     uname(&system);
     csv.Comment("machine", Processor());
     csv.Comment("kernel", std::string{system.sysname} + " " + system.release + " " + system.machine);
-    #ifdef __clang__
+#ifdef __clang__
     csv.Comment("compiler", __VERSION__);
 #else
     csv.Comment("compiler", "g++ " __VERSION__);
