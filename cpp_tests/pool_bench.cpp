@@ -218,13 +218,27 @@ void* Write(size_t size)
     return chunk;
 }
 
+/**
+ * Nanoseconds for an operation, the median of ten slices of the time: so that who is interrupted by the
+ * system, for milliseconds, does not pay for that.
+ */
+template <typename Operation>
+double Time(size_t count, Operation operation)
+{
+    constexpr size_t SLICES{10};
+    std::vector<double> times;
+    for (size_t slice{0}; slice < SLICES; ++slice) {
+        const auto start{Clock::now()};
+        for (size_t i{0}; i < count / SLICES; ++i) operation();
+        times.push_back(NanosecondsSince(start) / static_cast<double>(count / SLICES));
+    }
+    return Median(times);
+}
+
 template <typename A>
 double Pair(size_t size, size_t pairs)
 {
-    for (size_t i{0}; i < pairs / 10; ++i) A::Free(Write<A>(size), size); // warm
-    const auto start{Clock::now()};
-    for (size_t i{0}; i < pairs; ++i) A::Free(Write<A>(size), size);
-    return NanosecondsSince(start) / static_cast<double>(pairs);
+    return Time(pairs, [=] { A::Free(Write<A>(size), size); });
 }
 
 template <typename A>
@@ -233,13 +247,11 @@ double Replace(size_t live, size_t pairs)
     std::vector<void*> chunks(live);
     for (void*& chunk : chunks) chunk = Write<A>(32);
     uint64_t state{SEED};
-    const auto start{Clock::now()};
-    for (size_t i{0}; i < pairs; ++i) {
+    const double result{Time(pairs, [&] {
         void*& chunk{chunks[Next(state) % live]};
         A::Free(chunk, 32);
         chunk = Write<A>(32);
-    }
-    const double result{NanosecondsSince(start) / static_cast<double>(pairs)};
+    })};
     for (void* const chunk : chunks) A::Free(chunk, 32);
     return result;
 }
@@ -249,14 +261,12 @@ double Mixed(const Work& work, size_t pairs)
 {
     std::vector<std::pair<void*, size_t>> chunks(work.live, {nullptr, 0});
     uint64_t state{SEED};
-    const auto start{Clock::now()};
-    for (size_t i{0}; i < pairs; ++i) {
+    const double result{Time(pairs, [&] {
         auto& [chunk, size]{chunks[Next(state) % work.live]};
         if (chunk) A::Free(chunk, size);
         size = work.least + Next(state) % (work.most - work.least + 1);
         chunk = Write<A>(size);
-    }
-    const double result{NanosecondsSince(start) / static_cast<double>(pairs)};
+    })};
     for (const auto& [chunk, size] : chunks) {
         if (chunk) A::Free(chunk, size);
     }
