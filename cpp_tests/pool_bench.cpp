@@ -26,6 +26,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <limits>
+#include <memory>
 #include <set>
 #include <spawn.h>
 #include <sstream>
@@ -67,6 +68,12 @@ size_t Next(uint64_t& state)
 constexpr uint64_t SEED{88172645463325252U};
 
 // ---- Checks ----------------------------------------------------------------------
+
+#ifdef __SANITIZE_ADDRESS__ // which makes mlock do nothing
+constexpr bool MLOCK_WORKS{false};
+#else
+constexpr bool MLOCK_WORKS{true};
+#endif
 
 /** Whether the system has locked the page of each address (sorted), by the flags of its mapping. */
 std::vector<bool> AreLocked(const std::vector<uintptr_t>& addresses)
@@ -158,8 +165,7 @@ std::string Check(const Work& work)
     std::vector<size_t> samples{0, work.live / 2, work.live - 1};
     std::sort(samples.begin(), samples.end(), [&](size_t a, size_t b) { return chunks[a].first < chunks[b].first; });
     samples.erase(std::unique(samples.begin(), samples.end()), samples.end());
-#ifndef __SANITIZE_ADDRESS__ // which makes mlock do nothing
-    if constexpr (A::LOCKS) {
+    if constexpr (A::LOCKS && MLOCK_WORKS) {
         std::vector<uintptr_t> addresses;
         for (const size_t i : samples) addresses.push_back(reinterpret_cast<uintptr_t>(chunks[i].first));
         const auto locked{AreLocked(addresses)};
@@ -170,7 +176,6 @@ std::string Check(const Work& work)
             g_notes.insert(name + ": not all of it is locked; the limit (ulimit -l) may be too low");
         }
     }
-#endif
     std::vector<size_t> freed;
     for (const size_t i : samples) {
         const auto [chunk, size]{chunks[i]};
@@ -190,9 +195,14 @@ std::string Check(const Work& work)
     return {};
 }
 
-/** The observation of wiped memory does find what is not wiped: Core's pool leaves that to others. */
-void CheckTheCheck()
+/**
+ * The observations do find what they look for: memory that is not wiped (Core's pool leaves that to others),
+ * and memory that is not locked.
+ */
+void CheckTheChecks()
 {
+    const auto ordinary{std::make_unique<unsigned char>()};
+    Require(!AreLocked({AddressOf(ordinary.get())})[0], "memory that is not locked is found");
     void* const neighbour{core_reference::ManagerAlloc(64)};
     void* const chunk{core_reference::ManagerAlloc(64)};
     memset(chunk, SECRET, 64);
@@ -792,7 +802,7 @@ int main(int argc, char** argv)
     });
     csv.Header();
 
-    CheckTheCheck();
+    CheckTheChecks();
     StartUp(options, csv);
     Pairs(options, csv);
     Bookkeeping(options, csv);
