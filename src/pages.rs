@@ -386,9 +386,7 @@ pub(crate) fn zeroed_table<T: Zeroable + Sync>(len: usize) -> Result<&'static [T
     let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| bytes > 0);
     let bytes = bytes.ok_or_else(|| MapError(io::ErrorKind::InvalidInput.into()))?;
     let bytes = bytes.next_multiple_of(page_size());
-    let addr = os::reserve(bytes).map_err(MapError)?;
-    // SAFETY: addresses of ours that nobody uses.
-    unsafe { os::make_accessible(addr, bytes) }.map_err(MapError)?;
+    let addr = os::map_zeroed(bytes).map_err(MapError)?;
     // SAFETY: the mapping is large enough, aligned to a page, never unmapped, and filled with zeros,
     // which are valid for `T`.
     Ok(unsafe { core::slice::from_raw_parts(addr.as_ptr().cast(), len) })

@@ -115,12 +115,21 @@ pub(super) fn map_guarded_huge(_: usize, _: usize) -> io::Result<NonNull<u8>> {
 
 /// Sets addresses aside, without memory.
 pub(super) fn reserve(len: usize) -> io::Result<NonNull<u8>> {
+    map_lazily(len, libc::PROT_NONE)
+}
+
+/// Ordinary memory full of zeros, which the system provides page by page as it is touched.
+pub(super) fn map_zeroed(len: usize) -> io::Result<NonNull<u8>> {
+    map_lazily(len, libc::PROT_READ | libc::PROT_WRITE)
+}
+
+fn map_lazily(len: usize, access: libc::c_int) -> io::Result<NonNull<u8>> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const FLAGS: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     const FLAGS: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: asks for a new mapping at a place of the system's choice; nothing existing changes.
-    let addr = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, FLAGS, -1, 0) };
+    let addr = unsafe { libc::mmap(ptr::null_mut(), len, access, FLAGS, -1, 0) };
     if addr == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
