@@ -15,7 +15,7 @@
 
 use crate::arena::{Arena, ArenaError, ArenaStats, FreeError};
 use crate::pages::{LockError, LockedAllocation, LockedPageAllocator};
-use crate::pool::{LockedPool, LockedPoolManager, PoolStats};
+use crate::pool::{LockedPool, LockedPoolManager, PoolOptions, PoolStats};
 use crate::secure::SecureVec;
 use crate::unique_path::{NAME_LEN, unique_name};
 use core::ffi::{CStr, c_char, c_int, c_void};
@@ -563,16 +563,17 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_create(
 ) -> bitcoin_support_status {
     // SAFETY: `pages` is null or points to a table by this function's contract.
     let made = match unsafe { pages.as_ref() } {
-        None => LockedPool::default(),
+        None => LockedPool::with_options(&PoolOptions::new()),
         Some(table) => {
             let functions = PageFunctions(*table);
             if !functions.are_there() {
                 return BITCOIN_SUPPORT_NULL_ARGUMENT;
             }
             let Some(functions) = try_box(functions) else { return BITCOIN_SUPPORT_OUT_OF_MEMORY };
-            LockedPool::with_page_allocator(functions)
+            LockedPool::try_with_page_allocator(functions)
         }
     };
+    let Ok(made) = made else { return BITCOIN_SUPPORT_OUT_OF_MEMORY };
     if pool.is_null() {
         return BITCOIN_SUPPORT_NULL_ARGUMENT;
     }

@@ -27,7 +27,7 @@
 //!
 //! Where the system has no `membarrier`, no thread gets a heap, and heap 0 serves all.
 
-mod fork;
+pub(super) mod fork;
 
 pub(super) use fork::keep_contents_at_exit;
 
@@ -35,7 +35,7 @@ use super::slab::{self, CLASSES, Links, SIZES, Slab, UNIT};
 use super::{LockedPool, LockingFailed, PoolStats, Source, State, thread_slot};
 use crate::arena::FreeError;
 use crate::cleanse::memory_cleanse;
-use crate::pages::{self, AddressRange};
+use crate::pages::{self, AddressRange, ForkPolicy, LockedPages, PageOptions, SecretMemory};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{
@@ -870,6 +870,8 @@ impl Shared {
         };
         // `State` has counted slabs as used.
         self.state.stats.peak_used = peak;
+        // The callback may have forked, and this be the child.
+        fork::catch_up(self);
         chunk
     }
 
@@ -1247,6 +1249,38 @@ pub(super) fn walk(visit: &mut dyn FnMut(usize, usize, bool)) {
             visit(addr, size, used);
         }
     });
+}
+
+/// Whether anything has been allocated.
+pub(super) fn is_in_use() -> bool {
+    let shared = lock();
+    shared.is_set_up || shared.state.is_in_use
+}
+
+/// Sets options before anything has been allocated; `false` afterwards.
+pub(super) fn configure(fork: ForkPolicy, secret_memory: SecretMemory) -> bool {
+    let mut shared = lock();
+    if shared.is_set_up || shared.state.is_in_use {
+        return false;
+    }
+    (shared.state.fork, shared.state.secret_memory) = (fork, secret_memory);
+    true
+}
+
+/// Locked pages of their own, as the pool's are, for a secret that no arena can hold.
+pub(super) fn own_pages(len: usize) -> Option<LockedPages> {
+    let (options, secret_memory) = {
+        let mut shared = lock();
+        let state = &mut shared.state;
+        state.is_in_use = true;
+        (PageOptions { fork: state.fork, ..PageOptions::default() }, state.secret_memory)
+    };
+    let mut error = None;
+    let pages = super::map_anywhere(len, options, secret_memory, true, &mut error);
+    if error.is_some() {
+        lock().state.stats.secret_memory_error = error;
+    }
+    pages?.ok()
 }
 
 pub(super) fn set_locking_failed(callback: Option<LockingFailed>) -> Option<LockingFailed> {
