@@ -25,6 +25,7 @@ pub(crate) use live::{at_fork_of_process, forks, has_secret_memory, is_locked};
 
 use crate::cleanse::memory_cleanse;
 use bytemuck::Zeroable;
+use core::ffi::CStr;
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
@@ -158,16 +159,21 @@ pub struct LockError {
 impl LockError {
     /// What an administrator can do about it, in one line.
     pub fn remedy(&self) -> &'static str {
+        // The texts below are ASCII.
+        self.remedy_text().to_str().unwrap_or_default()
+    }
+
+    pub(crate) fn remedy_text(&self) -> &'static CStr {
         if self.limit != usize::MAX {
-            "raise the limit on locked memory (RLIMIT_MEMLOCK): LimitMEMLOCK= in the systemd unit, memlock \
-             in /etc/security/limits.conf, or `ulimit -l` in the shell that starts the program; where the \
-             hard limit is higher, the program can raise its own"
+            c"raise the limit on locked memory (RLIMIT_MEMLOCK): LimitMEMLOCK= in the systemd unit, \
+              memlock in /etc/security/limits.conf, or `ulimit -l` in the shell that starts the program; \
+              where the hard limit is higher, the program can raise its own"
         } else if self.errno == libc::EPERM {
-            "let the process lock memory: give it the capability CAP_IPC_LOCK, or a limit on locked memory \
-             above 0 (LimitMEMLOCK= in the systemd unit, `ulimit -l`)"
+            c"let the process lock memory: give it the capability CAP_IPC_LOCK, or a limit on locked memory \
+              above 0 (LimitMEMLOCK= in the systemd unit, `ulimit -l`)"
         } else {
-            "there is no limit on locked memory in the way: let the machine have more free memory, or the \
-             process more mappings (sysctl vm.max_map_count)"
+            c"no limit on locked memory is in the way: let the machine have more free memory, or the process \
+              more mappings (sysctl vm.max_map_count)"
         }
     }
 }
