@@ -68,7 +68,7 @@ impl Slot {
 
     /// Takes a slot for a mapping that is going to be made.
     pub(super) fn take() -> Result<&'static Self, MapError> {
-        /// How many mappings the table begins with in the best case.
+        /// A slot of a block that is vacant and now the caller's, with its place.
         fn vacant_in(slots: &'static [Slot], from: usize) -> Option<(usize, &'static Slot)> {
             (from..slots.len()).map(|at| (at, &slots[at])).find(|(_, slot)| {
                 slot.addr.load(Relaxed) == VACANT
@@ -90,7 +90,7 @@ impl Slot {
         }
         let block = add_block()?;
         let taken = vacant_in(block, 0).map(|(_, slot)| slot);
-        // Unless others were quicker, a whole block of times.
+        // It is `None` only if others were quicker, a whole block of times.
         taken.ok_or_else(MapError::no_memory)
     }
 

@@ -20,6 +20,7 @@ pub(super) enum Refusal {
     /// The system does not have it, or has none left.
     Unavailable(io::Error),
     /// The process must not lock so much.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "there is nothing to lock"))]
     Limit(io::Error),
 }
 
