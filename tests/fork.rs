@@ -489,6 +489,62 @@ fn no_child_finds_a_pool_locked() {
     });
 }
 
+/// A fork waits until no other thread is at work on a pool: here one that is in a callback, under the
+/// pool's lock, when the fork begins. Without that the child would find the pool locked for good.
+#[test]
+fn a_fork_waits_for_a_pool_in_use() {
+    fn waits(own: Option<LockedPool>) {
+        let manager = LockedPoolManager::instance();
+        let alloc = |size| match &own {
+            Some(pool) => pool.alloc(size, 16),
+            None => manager.alloc(size, 16),
+        };
+        let begun = Arc::new(Barrier::new(2));
+        static AT_WORK: AtomicBool = AtomicBool::new(false);
+        let in_callback = begun.clone();
+        let callback: bitcoin_support::LockingFailed = Box::new(move |_| {
+            AT_WORK.store(true, Ordering::Relaxed);
+            in_callback.wait();
+            // Long enough for a fork that does not wait to be over.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            AT_WORK.store(false, Ordering::Relaxed);
+            true
+        });
+        assert!(alloc(LockedPool::ARENA_SIZE).is_some());
+        match &own {
+            Some(pool) => pool.set_locking_failed(Some(callback)),
+            None => manager.set_locking_failed(Some(callback)),
+        }
+        let ordinary = Mutex::new(());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let _done = Done(&done);
+            scope.spawn(|| {
+                let _held = ordinary.lock().unwrap();
+                assert!(alloc(100).is_some());
+                while !done.load(Ordering::Relaxed) {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+            });
+            begun.wait();
+            in_child(|| {
+                assert!(!AT_WORK.load(Ordering::Relaxed), "the fork came in between");
+                assert!(
+                    ordinary.try_lock().is_err(),
+                    "the control: nobody waits for a plain mutex"
+                );
+                assert!(alloc(100).is_some());
+            });
+        });
+    }
+    alone("a_fork_waits_for_a_pool_in_use", || {
+        limit_locked_memory(LockedPool::ARENA_SIZE, LockedPool::ARENA_SIZE);
+        // Each in a process with nothing locked yet.
+        in_child(|| waits(Some(LockedPool::default())));
+        in_child(|| waits(None));
+    });
+}
+
 /// Pools that call each other under their locks, in a circle of orders, do not stop a fork, nor it them.
 #[test]
 fn pools_that_use_each_other() {
