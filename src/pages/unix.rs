@@ -1,6 +1,6 @@
 //! `mmap`, `mprotect`, `mlock`, `madvise` and `getrlimit`.
 
-use super::{LockedAllocation, LockedPageAllocator, LockedPages};
+use super::{LockError, LockedAllocation, LockedPageAllocator, LockedPages, errno_of};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::io;
@@ -42,6 +42,21 @@ pub(super) fn page_size() -> usize {
 /// Maps `len` zero bytes between two inaccessible pages. `len` is a positive multiple of the page
 /// size, small enough that two pages more fit the address space.
 pub(super) fn map_guarded(len: usize) -> io::Result<NonNull<u8>> {
+    let inner = reserve_guarded(len)?;
+    // SAFETY: addresses set aside above, which nobody uses.
+    if let Err(error) = unsafe { make_accessible(inner, len) } {
+        let page = page_size();
+        let whole = inner.as_ptr().wrapping_sub(page);
+        // SAFETY: the mapping was made above and is not used by anyone.
+        unmap(unsafe { libc::munmap(whole.cast(), len + 2 * page) });
+        return Err(error);
+    }
+    Ok(inner)
+}
+
+/// Sets `len` bytes of addresses aside between two pages that are to stay inaccessible. `len` is as for
+/// [`map_guarded`].
+pub(super) fn reserve_guarded(len: usize) -> io::Result<NonNull<u8>> {
     let page = page_size();
     // SAFETY: asks for a new mapping at a place of the system's choice; nothing existing changes.
     let whole = unsafe {
@@ -58,13 +73,6 @@ pub(super) fn map_guarded(len: usize) -> io::Result<NonNull<u8>> {
         return Err(io::Error::last_os_error());
     }
     let inner = whole.cast::<u8>().wrapping_add(page);
-    // SAFETY: the range lies within the mapping made above.
-    if unsafe { libc::mprotect(inner.cast(), len, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
-        let error = io::Error::last_os_error();
-        // SAFETY: the mapping was made above and is not used by anyone.
-        unmap(unsafe { libc::munmap(whole, len + 2 * page) });
-        return Err(error);
-    }
     NonNull::new(inner).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
@@ -139,7 +147,7 @@ fn map_lazily(len: usize, access: libc::c_int) -> io::Result<NonNull<u8>> {
 /// Makes reserved addresses readable and writable.
 ///
 /// # Safety
-/// They must come from [`reserve`] and be used by nobody.
+/// They must come from [`reserve`] or [`reserve_guarded`] and be used by nobody.
 pub(super) unsafe fn make_accessible(addr: NonNull<u8>, len: usize) -> io::Result<()> {
     let access = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: by this function's contract.
@@ -178,10 +186,11 @@ pub(super) unsafe fn give_back(addr: NonNull<u8>, len: usize) {
     unmap(unsafe { libc::munmap(addr.as_ptr().cast(), len) });
 }
 
-/// Unlocks and unmaps what [`map_guarded`] mapped, guard pages included. Unmapping unlocks.
+/// Unlocks and unmaps what [`map_guarded`] or [`reserve_guarded`] mapped, guard pages included. Unmapping
+/// unlocks.
 ///
 /// # Safety
-/// `addr` must come from `map_guarded(len)`, not be unmapped yet, and be used by nobody.
+/// `addr` must come from one of them with the same `len`, not be unmapped yet, and be used by nobody.
 pub(super) unsafe fn unmap_guarded(addr: NonNull<u8>, len: usize) {
     let page = page_size();
     let whole = addr.as_ptr().wrapping_sub(page);
@@ -239,16 +248,110 @@ pub(super) fn keep_private(addr: NonNull<u8>, len: usize) -> io::Result<()> {
     outcome
 }
 
-pub(super) fn lock(addr: NonNull<u8>, len: usize) -> io::Result<()> {
+pub(super) fn try_lock(addr: NonNull<u8>, len: usize) -> Result<(), LockError> {
     // SAFETY: locking changes where pages live, not what they hold.
-    match unsafe { libc::mlock(addr.as_ptr().cast(), len) } {
+    if unsafe { libc::mlock(addr.as_ptr().cast(), len) } == 0 {
+        return Ok(());
+    }
+    let errno = errno_of(&io::Error::last_os_error());
+    Err(LockError { errno, limit: limit() })
+}
+
+/// [`try_lock`] in a child process, for pages that its parent had locked. All that hold something are in
+/// memory, shared with the parent until one of the two writes; so it is enough to lock what is there and what
+/// comes to be. (`mlock` would have every page copied first.)
+pub(super) fn try_lock_again(addr: NonNull<u8>, len: usize) -> Result<(), LockError> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        const MLOCK_ONFAULT: libc::c_int = 1;
+        let at = addr.as_ptr();
+        // SAFETY: locking changes where pages live, not what they hold.
+        if unsafe { libc::syscall(libc::SYS_mlock2, at, len, MLOCK_ONFAULT) } == 0 {
+            return Ok(());
+        }
+        // A kernel before 4.4 does not know the call; whatever else is wrong, the next one finds too.
+    }
+    try_lock(addr, len)
+}
+
+/// Lets child processes find zeros in the pages.
+pub(super) fn wipe_on_fork(addr: NonNull<u8>, len: usize) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return advise(addr, len, libc::MADV_WIPEONFORK);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    return Err(no_such_advice(addr, len));
+}
+
+/// Keeps the pages from child processes.
+pub(super) fn do_not_fork(addr: NonNull<u8>, len: usize) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return advise(addr, len, libc::MADV_DONTFORK);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    return Err(no_such_advice(addr, len));
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn advise(addr: NonNull<u8>, len: usize, advice: libc::c_int) -> io::Result<()> {
+    // SAFETY: the advice is one that does not change what this process sees of its pages.
+    match unsafe { libc::madvise(addr.as_ptr().cast(), len, advice) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn no_such_advice(_: NonNull<u8>, _: usize) -> io::Error {
+    io::ErrorKind::Unsupported.into()
+}
+
+/// In a child process, makes pages inaccessible, whose addresses stay set aside. `gone` says that the
+/// system has kept them from the child; then somebody else may have the addresses by now, which is what
+/// `false` says.
+///
+/// # Safety
+/// The pages must be a mapping of this module's, which nobody uses any more.
+pub(super) unsafe fn withdraw(addr: NonNull<u8>, len: usize, gone: bool) -> bool {
+    let at = addr.as_ptr().cast();
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let flags = flags
+        | libc::MAP_NORESERVE
+        | if gone { libc::MAP_FIXED_NOREPLACE } else { libc::MAP_FIXED };
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let flags = flags | libc::MAP_FIXED;
+    // SAFETY: replaces nothing, or by this function's contract something that nobody uses.
+    let mapped = unsafe { libc::mmap(at, len, libc::PROT_NONE, flags, -1, 0) };
+    if mapped != at && mapped != libc::MAP_FAILED {
+        // A kernel before 4.17 takes the address for a wish.
+        // SAFETY: mapped just now, and used by nobody.
+        unsafe { libc::munmap(mapped, len) };
+    }
+    if mapped != at && !gone {
+        // It would have what it must not have.
+        std::process::abort();
+    }
+    mapped == at
+}
+
 pub(super) fn limit() -> usize {
     soft_limit(libc::RLIMIT_MEMLOCK)
+}
+
+/// Raises the soft limit on locked bytes to the hard one; what it is then.
+pub(super) fn raise_limit() -> io::Result<usize> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the answer.
+    if unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if limit.rlim_cur != limit.rlim_max {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: `limit` is valid for the call.
+        if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(self::limit())
 }
 
 pub(super) fn address_limit() -> usize {

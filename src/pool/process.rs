@@ -27,7 +27,7 @@
 //! threads free, both over `sync`; `thread_slot` finds a thread's heap; `fork` has the handlers for forks
 //! and for exit.
 
-mod fork;
+pub(super) mod fork;
 mod heap;
 mod pause;
 mod returned;
@@ -39,7 +39,7 @@ pub(super) use fork::keep_contents_at_exit;
 
 use super::{LockedPool, LockingFailed, PoolStats, Source, State};
 use crate::arena::FreeError;
-use crate::pages::{self, AddressRange};
+use crate::pages::{self, AddressRange, ForkPolicy, LockedPages, PageOptions, SecretMemory};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicUsize};
@@ -362,6 +362,8 @@ impl Shared {
         };
         // `State` has counted slabs as used.
         self.state.stats.peak_used = peak;
+        // The callback may have forked, and this be the child.
+        fork::catch_up(self);
         chunk
     }
 
@@ -736,6 +738,38 @@ pub(super) fn walk(visit: &mut dyn FnMut(usize, usize, bool)) {
             visit(addr, size, used);
         }
     });
+}
+
+/// Whether anything has been allocated.
+pub(super) fn is_in_use() -> bool {
+    let shared = lock();
+    shared.is_set_up || shared.state.is_in_use
+}
+
+/// Sets options before anything has been allocated; `false` afterwards.
+pub(super) fn configure(fork: ForkPolicy, secret_memory: SecretMemory) -> bool {
+    let mut shared = lock();
+    if shared.is_set_up || shared.state.is_in_use {
+        return false;
+    }
+    (shared.state.fork, shared.state.secret_memory) = (fork, secret_memory);
+    true
+}
+
+/// Locked pages of their own, as the pool's are, for a secret that no arena can hold.
+pub(super) fn own_pages(len: usize) -> Option<LockedPages> {
+    let (options, secret_memory) = {
+        let mut shared = lock();
+        let state = &mut shared.state;
+        state.is_in_use = true;
+        (PageOptions { fork: state.fork, ..PageOptions::default() }, state.secret_memory)
+    };
+    let mut error = None;
+    let pages = super::map_anywhere(len, options, secret_memory, true, &mut error);
+    if error.is_some() {
+        lock().state.stats.secret_memory_error = error;
+    }
+    pages?.ok()
 }
 
 pub(super) fn set_locking_failed(callback: Option<LockingFailed>) -> Option<LockingFailed> {

@@ -759,6 +759,30 @@ impl Heap {
         count.store(count.load(Relaxed) - 1, Relaxed);
     }
 
+    /// Lets go of all slabs without touching their memory, as if it had none ever. No other thread uses any
+    /// heap.
+    pub(super) fn forget_slabs(&self) {
+        self.collect();
+        let mut first = self.owned.swap(0, Relaxed);
+        while first != 0 {
+            let tables = &self.tables;
+            tables.set_owner(first, 0);
+            let granules = first as usize * (UNIT / GRANULE)..;
+            let chunks = &tables.chunks[granules][..tables.bytes_of(first) / GRANULE];
+            chunks.iter().for_each(|chunk| chunk.store(0, Relaxed));
+            first = tables.next_owned(first);
+        }
+        self.caches.iter().for_each(|cache| cache.top.store(cache.start, Relaxed));
+        self.lists.iter().for_each(|list| list.store(0, Relaxed));
+        self.slabs.iter().for_each(|count| count.store(0, Relaxed));
+        for number in [&self.tally, &self.peak, &self.shared_classes, &self.held] {
+            number.store(0, Relaxed);
+        }
+        for number in [&self.owned_bytes, &self.empty, &self.kept_empty] {
+            number.store(0, Relaxed);
+        }
+    }
+
     /// Nobody has it any more; it has no slabs.
     pub(super) fn vacate(&self) {
         self.shared_classes.store(0, Relaxed);
