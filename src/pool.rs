@@ -331,8 +331,12 @@ impl LockedPool {
             return Ok(());
         }
         match &self.kind {
-            // SAFETY: by this function's contract.
-            Kind::Process => unsafe { process::free(ptr, Some((size, alignment))) },
+            Kind::Process => {
+                // No chunk has 0 bytes, nor as many as this.
+                let size = if size == 0 { usize::MAX } else { size };
+                // SAFETY: by this function's contract.
+                unsafe { process::free(ptr, Some((size, alignment))) }
+            }
             Kind::Own(state) => free_own(state, ptr, Some((size, alignment))),
         }
     }

@@ -1,0 +1,145 @@
+//! The fuzz targets as ordinary tests: the committed seeds and thousands of pseudo-random inputs through
+//! the code that `cargo fuzz` runs (see docs/fuzzing.md), and every target against mistakes put in on
+//! purpose, which it must find.
+//!
+//! The process-wide pool belongs to a whole process, so each test runs in one of its own. The number of
+//! inputs can be set: `FUZZ_INPUTS=100000 cargo test --release --test fuzz`.
+
+#![cfg(target_os = "linux")]
+
+mod arena;
+mod input;
+mod pool;
+
+use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// Runs `body` in a process of its own: this program again, with this test alone.
+fn alone(test: &str, body: impl FnOnce()) {
+    if std::env::var_os("ALONE").is_some() {
+        return body();
+    }
+    let output = std::process::Command::new(std::env::current_exe().expect("a path"))
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env("ALONE", "1")
+        .output()
+        .expect("this program can be run");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}:\n{text}", output.status);
+    text.lines().filter(|line| line.contains(" inputs")).for_each(|line| println!("{line}"));
+}
+
+/// splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// The seeds of a target, and pseudo-random inputs without end.
+fn inputs(target: &str) -> impl Iterator<Item = Vec<u8>> {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds").join(target);
+    let mut seeds: Vec<_> = std::fs::read_dir(&seeds)
+        .unwrap_or_else(|error| panic!("{}: {error}", seeds.display()))
+        .map(|entry| entry.expect("a file").path())
+        .collect();
+    seeds.sort();
+    assert!(!seeds.is_empty(), "{target} has no seeds");
+    let seeds: Vec<_> = seeds.iter().map(|seed| std::fs::read(seed).expect("a file")).collect();
+    let mut random = Random(target.bytes().map(u64::from).sum());
+    seeds.into_iter().chain(std::iter::repeat_with(move || {
+        let len = random.next() % (16 << (random.next() % 7));
+        (0..len).map(|_| random.next() as u8).collect()
+    }))
+}
+
+fn count() -> usize {
+    let wanted = std::env::var("FUZZ_INPUTS").ok();
+    wanted.map_or(4000, |number| number.parse().expect("FUZZ_INPUTS is a number"))
+}
+
+/// Nothing is found in the library.
+fn replay(target: &str, run: fn(&[u8])) {
+    let mut bytes = 0;
+    for (number, input) in inputs(target).take(count()).enumerate() {
+        bytes += input.len();
+        if let Err(panic) = catch_unwind(|| run(&input)) {
+            eprintln!("{target}: input {number} is {input:?}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+    println!("{target}: {} inputs of {bytes} bytes in all", count());
+}
+
+/// Every mistake is found, and soon, by inputs that find nothing without it.
+fn finds<F: Copy + Debug>(target: &str, run_with: fn(&[u8], F), none: F, faults: &[F]) {
+    std::panic::set_hook(Box::new(|_| {}));
+    for &fault in faults {
+        let passes =
+            |input: &[u8], fault| catch_unwind(AssertUnwindSafe(|| run_with(input, fault))).is_ok();
+        let found = inputs(target)
+            .take(4000)
+            .position(|input| !passes(&input, fault) && passes(&input, none));
+        match found {
+            Some(number) => println!("{target}: {fault:?} found after {number} inputs"),
+            None => {
+                eprintln!("{target} does not find {fault:?}");
+                std::process::exit(1);
+            }
+        }
+    }
+}
+
+#[test]
+fn arena_finds_nothing() {
+    alone("arena_finds_nothing", || replay("arena", arena::run));
+}
+
+#[test]
+fn arena_control() {
+    use arena::Fault::*;
+    alone("arena_control", || {
+        let faults = [
+            CountsTooMuch,
+            AcceptsBadFrees,
+            ForgetsFrees,
+            RefusesLarge,
+            MissesAlignment,
+            WalksShort,
+        ];
+        finds("arena", arena::run_with, None, &faults);
+    });
+}
+
+#[test]
+fn pool_finds_nothing() {
+    alone("pool_finds_nothing", || replay("pool", pool::run));
+}
+
+#[test]
+fn pool_control() {
+    use pool::Fault::*;
+    alone("pool_control", || {
+        let faults = [
+            ForgetsWipe,
+            HandsOutTwice,
+            SpoilsContents,
+            ForgetsFrees,
+            AcceptsBadFrees,
+            IgnoresSize,
+            MiscountsChunks,
+            MiscountsFree,
+            MiscountsPeak,
+            RefusesLarge,
+            WalksShort,
+        ];
+        finds("pool", pool::run_with, None, &faults);
+    });
+}
