@@ -9,6 +9,7 @@
 
 mod arena;
 mod input;
+mod page_allocator;
 mod pool;
 
 use std::fmt::Debug;
@@ -60,22 +61,22 @@ fn inputs(target: &str) -> impl Iterator<Item = Vec<u8>> {
     }))
 }
 
-fn count() -> usize {
+fn count(default: usize) -> usize {
     let wanted = std::env::var("FUZZ_INPUTS").ok();
-    wanted.map_or(4000, |number| number.parse().expect("FUZZ_INPUTS is a number"))
+    wanted.map_or(default, |number| number.parse().expect("FUZZ_INPUTS is a number"))
 }
 
 /// Nothing is found in the library.
-fn replay(target: &str, run: fn(&[u8])) {
-    let mut bytes = 0;
-    for (number, input) in inputs(target).take(count()).enumerate() {
+fn replay(target: &str, default: usize, run: fn(&[u8])) {
+    let (mut bytes, count) = (0, count(default));
+    for (number, input) in inputs(target).take(count).enumerate() {
         bytes += input.len();
         if let Err(panic) = catch_unwind(|| run(&input)) {
             eprintln!("{target}: input {number} is {input:?}");
             std::panic::resume_unwind(panic);
         }
     }
-    println!("{target}: {} inputs of {bytes} bytes in all", count());
+    println!("{target}: {count} inputs of {bytes} bytes in all");
 }
 
 /// Every mistake is found, and soon, by inputs that find nothing without it.
@@ -99,7 +100,7 @@ fn finds<F: Copy + Debug>(target: &str, run_with: fn(&[u8], F), none: F, faults:
 
 #[test]
 fn arena_finds_nothing() {
-    alone("arena_finds_nothing", || replay("arena", arena::run));
+    alone("arena_finds_nothing", || replay("arena", 4000, arena::run));
 }
 
 #[test]
@@ -120,7 +121,7 @@ fn arena_control() {
 
 #[test]
 fn pool_finds_nothing() {
-    alone("pool_finds_nothing", || replay("pool", pool::run));
+    alone("pool_finds_nothing", || replay("pool", 1500, pool::run));
 }
 
 #[test]
@@ -141,5 +142,27 @@ fn pool_control() {
             WalksShort,
         ];
         finds("pool", pool::run_with, None, &faults);
+    });
+}
+
+#[test]
+fn page_allocator_finds_nothing() {
+    alone("page_allocator_finds_nothing", || replay("page_allocator", 4000, page_allocator::run));
+}
+
+#[test]
+fn page_allocator_control() {
+    use page_allocator::Fault::*;
+    alone("page_allocator_control", || {
+        let faults = [
+            KeepsPages,
+            FreesAnotherLength,
+            FreesTwice,
+            LeavesPages,
+            AcceptsBadFrees,
+            HidesLockFailures,
+            ClaimsLocks,
+        ];
+        finds("page_allocator", page_allocator::run_with, None, &faults);
     });
 }
