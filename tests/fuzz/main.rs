@@ -11,10 +11,15 @@ mod arena;
 mod input;
 mod page_allocator;
 mod pool;
+mod secure_types;
+mod witness;
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+
+#[global_allocator]
+static HEAP: witness::Witness = witness::Witness;
 
 /// Runs `body` in a process of its own: this program again, with this test alone.
 fn alone(test: &str, body: impl FnOnce()) {
@@ -164,5 +169,20 @@ fn page_allocator_control() {
             ClaimsLocks,
         ];
         finds("page_allocator", page_allocator::run_with, None, &faults);
+    });
+}
+
+#[test]
+fn secure_types_finds_nothing() {
+    alone("secure_types_finds_nothing", || replay("secure_types", 3000, secure_types::run));
+}
+
+#[test]
+fn secure_types_control() {
+    use secure_types::Fault::*;
+    alone("secure_types_control", || {
+        let faults =
+            [ChangesContents, KeepsTail, LeavesHeapDirty, KeepsMemory, CutsText, ReadsTwice];
+        finds("secure_types", secure_types::run_with, None, &faults);
     });
 }
