@@ -8,12 +8,14 @@
 #![cfg(target_os = "linux")]
 
 mod arena;
+mod c_abi;
 mod input;
 mod page_allocator;
 mod pool;
 mod secure_types;
 mod witness;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -185,4 +187,31 @@ fn secure_types_control() {
             [ChangesContents, KeepsTail, LeavesHeapDirty, KeepsMemory, CutsText, ReadsTwice];
         finds("secure_types", secure_types::run_with, None, &faults);
     });
+}
+
+#[test]
+fn c_abi_finds_nothing() {
+    alone("c_abi_finds_nothing", || replay("c_abi", 3000, c_abi::run));
+}
+
+#[test]
+fn c_abi_control() {
+    use c_abi::Fault::*;
+    alone("c_abi_control", || {
+        let faults = [ReportsSuccess, WritesOutput, Miscounts, SpoilsBuffer, KeepsPages, TakesNull];
+        finds("c_abi", c_abi::run_with, None, &faults);
+    });
+}
+
+/// No function of the header is left out, and none is called that is gone.
+#[test]
+fn c_abi_is_the_header() {
+    let header = include_str!("../../include/bitcoin_support.h");
+    let declared: BTreeSet<_> = header
+        .lines()
+        .filter(|line| !line.starts_with([' ', '/', '#', '}']) && !line.starts_with("typedef"))
+        .filter_map(|line| line.split_once('(')?.0.rsplit([' ', '*']).next())
+        .collect();
+    assert!(declared.len() > 20);
+    assert_eq!(declared, c_abi::FUNCTIONS.iter().copied().collect());
 }
