@@ -241,12 +241,13 @@ public:
                 }
             });
         }
-        constexpr uint64_t STAGES{40};
-        for (uint64_t stage{1}; stage <= STAGES; ++stage) {
-            WaitFor(operations / STAGES * stage);
+        // Each million operations, all is looked at and something is done about memory.
+        const uint64_t stages{std::clamp<uint64_t>(operations / 1000000 / 40 * 40, 40, 2000)};
+        for (uint64_t stage{1}; stage <= stages; ++stage) {
+            WaitFor(operations / stages * stage);
             gate.Close();
             FullCheck();
-            if (stage == STAGES / 2) DoWrong();
+            if (stage == stages / 2) DoWrong();
             ForkWithAll();
             if (stage % 4 == 1) RunDry();
             if (stage % 4 == 2) {
@@ -254,13 +255,13 @@ public:
                 LockNoMore(true);
                 FillUp();
                 gate.Open();
-                WaitFor(g_done + operations / STAGES / 50);
+                WaitFor(g_done + operations / stages / 50);
                 gate.Close();
                 Relieve();
                 FullCheck();
             }
             if (stage % 4 == 3) DoWithUnlocked();
-            Print(stage % (STAGES / 20) == 0);
+            Print(stage % (stages / 20) == 0);
             gate.Open();
         }
         for (std::thread& keeper : keepers) keeper.join();

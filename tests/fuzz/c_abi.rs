@@ -791,7 +791,7 @@ impl Run {
                 }
                 _ => {
                     // Written through the pointer.
-                    let at = input.below(expected.len().min(60_000).max(1));
+                    let at = input.below(expected.len().clamp(1, 60_000));
                     if let Some(byte) = expected.get_mut(at) {
                         *byte = 0x5a;
                         bitcoin_support_buffer_data(buffer).cast::<u8>().add(at).write(0x5a);

@@ -56,7 +56,7 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
             let arena_size = (1 + input.below(8)) * page;
             let max_size = arena_size + input.below(12) * page + input.below(3) * 100;
             let pool = LockedPool::new(page, arena_size, max_size).expect("valid sizes");
-            Pool::Own { pool, arena_size, max_size }
+            Pool::Own { pool: Box::new(pool), arena_size, max_size }
         }
         _ => Pool::Process,
     };
@@ -302,7 +302,7 @@ impl Run<'_> {
 }
 
 enum Pool {
-    Own { pool: LockedPool, arena_size: usize, max_size: usize },
+    Own { pool: Box<LockedPool>, arena_size: usize, max_size: usize },
     Process,
 }
 
