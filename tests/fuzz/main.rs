@@ -9,6 +9,8 @@
 
 mod arena;
 mod c_abi;
+#[cfg(all(feature = "consensus", feature = "consensus-encoding"))]
+mod consensus;
 mod input;
 mod page_allocator;
 mod pool;
@@ -214,4 +216,19 @@ fn c_abi_is_the_header() {
         .collect();
     assert!(declared.len() > 20);
     assert_eq!(declared, c_abi::FUNCTIONS.iter().copied().collect());
+}
+
+#[cfg(all(feature = "consensus", feature = "consensus-encoding"))]
+#[test]
+fn consensus_finds_nothing() {
+    alone("consensus_finds_nothing", || replay("consensus", 20_000, consensus::run));
+}
+
+#[cfg(all(feature = "consensus", feature = "consensus-encoding"))]
+#[test]
+fn consensus_control() {
+    use consensus::Fault::*;
+    alone("consensus_control", || {
+        finds("consensus", consensus::run_with, None, &[ChangesByte, IgnoresTrailing]);
+    });
 }
