@@ -109,7 +109,7 @@ fn finds<F: Copy + Debug>(target: &str, run_with: fn(&[u8], F), none: F, faults:
 
 #[test]
 fn arena_finds_nothing() {
-    alone("arena_finds_nothing", || replay("arena", 4000, arena::run));
+    alone("arena_finds_nothing", || replay("arena", 2000, arena::run));
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn arena_control() {
 
 #[test]
 fn pool_finds_nothing() {
-    alone("pool_finds_nothing", || replay("pool", 1500, pool::run));
+    alone("pool_finds_nothing", || replay("pool", 700, pool::run));
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn pool_control() {
 
 #[test]
 fn page_allocator_finds_nothing() {
-    alone("page_allocator_finds_nothing", || replay("page_allocator", 4000, page_allocator::run));
+    alone("page_allocator_finds_nothing", || replay("page_allocator", 2000, page_allocator::run));
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn page_allocator_control() {
 
 #[test]
 fn secure_types_finds_nothing() {
-    alone("secure_types_finds_nothing", || replay("secure_types", 3000, secure_types::run));
+    alone("secure_types_finds_nothing", || replay("secure_types", 1200, secure_types::run));
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn secure_types_control() {
 
 #[test]
 fn c_abi_finds_nothing() {
-    alone("c_abi_finds_nothing", || replay("c_abi", 3000, c_abi::run));
+    alone("c_abi_finds_nothing", || replay("c_abi", 1200, c_abi::run));
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn c_abi_is_the_header() {
 #[cfg(all(feature = "consensus", feature = "consensus-encoding"))]
 #[test]
 fn consensus_finds_nothing() {
-    alone("consensus_finds_nothing", || replay("consensus", 20_000, consensus::run));
+    alone("consensus_finds_nothing", || replay("consensus", 10_000, consensus::run));
 }
 
 #[cfg(all(feature = "consensus", feature = "consensus-encoding"))]
