@@ -129,10 +129,14 @@ pub(super) unsafe fn free_common(ptr: *mut u8, check: Option<(usize, usize)>) ->
     freed
 }
 
-/// The class that a chunk of a size and alignment should have. A size without a class is no small chunk's;
-/// nor is `CLASSES` a class.
+/// The class that a chunk of a size and alignment should have. A size without a class is no small chunk's, nor
+/// is anything aligned to what is no power of two; nor is `CLASSES` a class.
+#[inline(always)]
 fn expected_class((size, alignment): (usize, usize)) -> usize {
-    class_for(size, alignment).unwrap_or(CLASSES)
+    match class_for(size, alignment) {
+        Some(class) if alignment.is_power_of_two() => class,
+        _ => CLASSES,
+    }
 }
 
 /// Frees and wipes a chunk of the process-wide pool, whatever it is; `ptr` is not null.
