@@ -78,7 +78,8 @@ pub use pages::{
     lock_limit, page_size,
 };
 pub use pool::{
-    LockedPageArena, LockedPool, LockedPoolManager, LockingFailed, PoolError, PoolStats,
+    AddressReport, LockedPageArena, LockedPool, LockedPoolManager, LockingFailed, PoolError,
+    PoolStats,
 };
 pub use secure::{
     NotUtf8, OutOfLockedMemory, ReadSecretError, SecureAllocator, SecureBox, SecureString,

@@ -61,6 +61,10 @@ pub trait LockedPageAllocator {
 pub struct MapError(io::Error);
 
 impl MapError {
+    pub(crate) fn out_of_memory() -> Self {
+        Self(io::ErrorKind::OutOfMemory.into())
+    }
+
     /// The operating system's error number.
     pub fn errno(&self) -> i32 {
         self.0.raw_os_error().unwrap_or(0)

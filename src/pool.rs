@@ -12,6 +12,7 @@ mod room;
 
 pub use locked_page_arena::LockedPageArena;
 pub use manager::LockedPoolManager;
+pub use process::AddressReport;
 
 use crate::arena::{Arena, ArenaError, ArenaSizeToChunkSortedMap, ArenaStats, FreeError};
 use crate::cleanse::memory_cleanse;

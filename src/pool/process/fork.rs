@@ -36,8 +36,8 @@ extern "C" fn wipe() {
     // A thread that ends the process from within the pool's callback holds the lock for good.
     for _ in 0..100 {
         match SHARED.try_lock() {
-            Ok(mut shared) => return shared.state.wipe(),
-            Err(TryLockError::Poisoned(shared)) => return shared.into_inner().state.wipe(),
+            Ok(mut shared) => return shared.wipe(),
+            Err(TryLockError::Poisoned(shared)) => return shared.into_inner().wipe(),
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
         }
     }
@@ -86,7 +86,7 @@ extern "C" fn in_child() {
             thread_slot::set(0);
         }
         // Memory locks are not inherited.
-        shared.state.lock_again();
+        shared.lock_again();
         drop(pause);
     }
 }
