@@ -10,6 +10,7 @@
 
 #include <bitcoin_support.h>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -31,13 +32,18 @@ static int failures = 0;
 #define BASE ((char*)0x08000000) /* nothing is mapped there */
 #define MIB ((size_t)1 << 20)
 
+/* The kernel reads them: AddressSanitizer and valgrind let nobody else look at what was freed. */
 static bool all_bytes_are(const unsigned char* bytes, size_t size, unsigned char value)
 {
+    const int memory = open("/proc/self/mem", O_RDONLY);
+    unsigned char byte = value;
+    bool equal = memory >= 0;
     size_t i;
-    for (i = 0; i < size; ++i) {
-        if (bytes[i] != value) return false;
+    for (i = 0; equal && i < size; ++i) {
+        equal = pread(memory, &byte, 1, (off_t)(uintptr_t)(bytes + i)) == 1 && byte == value;
     }
-    return true;
+    close(memory);
+    return equal;
 }
 
 /* ---- What a walk saw ---- */
@@ -415,9 +421,9 @@ static void pool_over_own_pages(void)
     CHECK(stats.total == 0 && stats.arenas == 0);
     chunk = bitcoin_support_locked_pool_alloc(pool, 100);
     CHECK(chunk != NULL && all_bytes_are(chunk, 112, 0));
-    memset(chunk, 0xa5, 112);
+    memset(chunk, 0xa5, 100);
     CHECK(bitcoin_support_locked_pool_free_sized(pool, chunk, 200, 16) == BITCOIN_SUPPORT_SIZE_MISMATCH);
-    CHECK(all_bytes_are(chunk, 112, 0xa5));
+    CHECK(all_bytes_are(chunk, 100, 0xa5));
     CHECK(bitcoin_support_locked_pool_free_sized(pool, chunk, 100, 16) == BITCOIN_SUPPORT_OK);
     CHECK(all_bytes_are(chunk, 112, 0));
     stats = bitcoin_support_locked_pool_get_stats(pool);

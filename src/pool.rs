@@ -1,9 +1,10 @@
 //! `LockedPool`: chunks of locked memory from as many arenas as it takes.
 //!
-//! Depends on `arena`, `pages` and `cleanse`. Below it, `extents` finds the arena of an address and
-//! `room` the arena with room for a chunk. `process` is the pool that all threads of a process share;
+//! Depends on `arena`, `pages` and `cleanse`. Below it, `extents` finds the arena of an address, `room`
+//! the arena with room for a chunk, and `edges` is for the tools that look for bad accesses. `process` is the pool that all threads of a process share;
 //! `manager` is its face.
 
+mod edges;
 mod extents;
 mod locked_page_arena;
 mod manager;
@@ -393,7 +394,11 @@ fn alloc_own(state: &Mutex<State>, size: usize, alignment: usize) -> Option<NonN
     if size == 0 || size > state.arena_size {
         return None;
     }
-    state.alloc(size, alignment)
+    let chunk = state.alloc(size, alignment)?;
+    if !matches!(state.source, Source::Foreign(_)) {
+        edges::open(chunk.as_ptr(), size);
+    }
+    Some(chunk)
 }
 
 impl Default for LockedPool {
@@ -414,6 +419,9 @@ impl Drop for LockedPool {
         let Kind::Own(state) = &mut self.kind else { return };
         let state = state.get_mut();
         for entry in state.arenas.drain(..) {
+            if let Memory::Own(pages) = &entry.memory {
+                edges::open(pages.as_ptr().as_ptr(), pages.len());
+            }
             if let (Memory::Foreign { addr, len }, Source::Foreign(allocator)) =
                 (entry.memory, &mut state.source)
             {
@@ -537,10 +545,12 @@ impl State {
     fn free(&mut self, ptr: *mut u8, check: Option<(usize, usize)>) -> Result<usize, FreeError> {
         let (size, own) = self.release(ptr, check)?;
         if own {
+            edges::open(ptr, size);
             // SAFETY: a used chunk of `size` bytes began at `ptr`, in pages that this pool owns;
             // by the contract of `free` nobody uses it any more, and under the pool's lock nobody
             // can have been given it anew.
             unsafe { memory_cleanse(ptr, size) };
+            edges::close(ptr, size);
         }
         Ok(size)
     }
@@ -746,6 +756,9 @@ impl State {
         self.extents.insert(start, len, number);
         let ArenaStats { total, free, chunks_free, .. } = arena.stats();
         let largest = arena.largest_free();
+        if let Memory::Own(pages) = &memory {
+            edges::close(pages.as_ptr().as_ptr(), pages.len());
+        }
         self.arenas.push(PooledArena { arena, memory, class });
         self.room_mut(class).set(number, largest);
         self.stats.total += total;
@@ -798,6 +811,7 @@ impl State {
     fn wipe(&mut self) {
         for entry in &mut self.arenas {
             if let Memory::Own(pages) = &mut entry.memory {
+                edges::open(pages.as_ptr().as_ptr(), pages.len());
                 pages.zeroize();
             }
         }

@@ -42,7 +42,7 @@ mod thread_slot;
 pub(super) use fork::keep_contents_at_exit;
 pub use guarded::AddressReport;
 
-use super::{LockedPool, LockingFailed, PoolStats, Source, State};
+use super::{LockedPool, LockingFailed, PoolStats, Source, State, edges};
 use crate::arena::FreeError;
 use crate::pages::{self, AddressRange, MapError};
 use core::num::NonZeroU32;
@@ -104,6 +104,16 @@ fn own_heap() -> Option<&'static Heap> {
 /// Allocates from the process-wide pool. `alignment` is a power of two.
 #[inline(always)]
 pub(super) fn alloc(size: usize, alignment: usize) -> Option<NonNull<u8>> {
+    let chunk = alloc_closed(size, alignment);
+    if let Some(chunk) = chunk {
+        edges::open(chunk.as_ptr(), size);
+    }
+    chunk
+}
+
+/// See [`alloc`].
+#[inline(always)]
+fn alloc_closed(size: usize, alignment: usize) -> Option<NonNull<u8>> {
     let Some(class) = class_for(size, alignment) else { return alloc_large(size, alignment) };
     if let Some(heap) = own_heap() {
         if heap.gate.enter() {
@@ -177,6 +187,7 @@ pub(super) unsafe fn free_uncommon(
 /// of `UNIT`.
 #[inline(always)]
 fn class_for(size: usize, alignment: usize) -> Option<usize> {
+    let size = edges::with_edge(size);
     if alignment > LockedPool::ARENA_ALIGN {
         return class_over_aligned(size, alignment);
     }
@@ -682,6 +693,7 @@ fn alloc_large(size: usize, alignment: usize) -> Option<NonNull<u8>> {
             return Some(chunk);
         }
     }
+    let size = edges::with_edge(size);
     let failures = shared.state.stats.lock_failures;
     let mut chunk = shared.alloc_chunk(size, alignment, From::Locked);
     if chunk.is_none() {
@@ -717,6 +729,7 @@ unsafe fn free_slow(
             return freed;
         }
         let peak = shared.state.stats.peak_used;
+        let check = check.map(|(size, alignment)| (edges::with_edge(size), alignment));
         let freed = shared.state.free(ptr, check);
         shared.returns += u64::from(freed.is_ok());
         shared.state.stats.peak_used = peak;

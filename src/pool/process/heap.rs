@@ -22,6 +22,7 @@ use super::slab::{self, CLASS_SPAN, CLASSES, GRANULE, SIZES, Slab, UNIT, Unit};
 use crate::arena::FreeError;
 use crate::cleanse::{self, memory_cleanse};
 use crate::pages::{self, AddressRange};
+use crate::pool::edges;
 use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -363,6 +364,7 @@ impl Heap {
         cache.top.store(top, Relaxed);
         self.cached[top as usize % CACHED].store(granule as u32, Relaxed);
         let (place, size) = (ptr::with_exposed_provenance_mut(addr), cache.size as usize);
+        edges::open(place, size);
         if size > cleanse::SMALL {
             // SAFETY: as below.
             unsafe { self.cleanse_and_leave(place, size) };
@@ -372,6 +374,7 @@ impl Heap {
         // this function's contract its user is done with it, and nobody can be given it anew before this
         // thread has left its heap.
         unsafe { cleanse::cleanse_small(place, size) };
+        edges::close(place, size);
         self.gate.leave();
         Some(())
     }
@@ -385,6 +388,7 @@ impl Heap {
     unsafe fn cleanse_and_leave(&self, place: *mut u8, size: usize) {
         // SAFETY: by this function's contract.
         unsafe { memory_cleanse(place, size) };
+        edges::close(place, size);
         self.gate.leave();
     }
 
@@ -567,8 +571,11 @@ impl Heap {
             // Somebody else was first.
             return Freed::Refused(FreeError::InvalidFree);
         }
+        let (bytes, size) = (ptr::with_exposed_provenance_mut(addr), SIZES[class] as usize);
+        edges::open(bytes, size);
         // SAFETY: as in `give_back_own`: nobody can be given the slot before it is in a list or a cache.
-        unsafe { memory_cleanse(ptr::with_exposed_provenance_mut(addr), SIZES[class] as usize) };
+        unsafe { memory_cleanse(bytes, size) };
+        edges::close(bytes, size);
         let cache = &self.caches[self.cache_of(class)];
         self.tally.store(self.tally().minus(cache.chunk).0, Relaxed);
         let slot = slab::slot_at(class, place.offset);
