@@ -2,7 +2,7 @@
 // meet the same machine. Ours is called as C++ programs call it: through the header's class and the
 // shared library.
 //
-//   arena_bench [rounds]
+//   arena_bench [rounds] [file.csv]
 //
 // Prints the median time for one turn of the loop, what of it is the loop's own, and the ratios. The
 // arenas must have handed out the same chunks in the end (exit status 1 if not): both did the work.
@@ -98,5 +98,20 @@ int main(int argc, char** argv)
     std::printf("  faster by a factor of %.2f, without the loop %.2f\n", core / ours, (core - loop) / (ours - loop));
     std::printf("  same chunks in every slot after each round; %zu allocations, checksum of addresses %016llx\n", chunks,
                 static_cast<unsigned long long>(checksum));
+    if (argc > 2) {
+        // As pool_bench writes it, for the same reader.
+        std::FILE* const csv{std::fopen(argv[2], "w")};
+        if (!csv) return EXIT_FAILURE;
+        std::fprintf(csv, "# rounds: %zu\ntable,workload,unit,peer,median,lowest,highest,ratio,rounds,why_not\n", rounds);
+        const auto line{[&](const char* peer, std::vector<double> times) {
+            const auto [lowest, highest]{std::minmax_element(times.begin(), times.end())};
+            std::fprintf(csv, "arena,Core's benchmark loop,ns for a turn,%s,%.4g,%.4g,%.4g,%.4g,%zu,\n", peer, Median(times), *lowest,
+                         *highest, ours / Median(times), times.size());
+        }};
+        line("bitcoin-support", our_times);
+        line("Bitcoin Core", core_times);
+        line("the loop alone", no_times);
+        std::fclose(csv);
+    }
     return again_work.Slots() == our_work.Slots() ? EXIT_SUCCESS : EXIT_FAILURE;
 }

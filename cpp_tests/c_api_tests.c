@@ -166,10 +166,13 @@ static void status_names_and_messages(void)
         {BITCOIN_SUPPORT_NULL_ARGUMENT, "BITCOIN_SUPPORT_NULL_ARGUMENT"},
         {BITCOIN_SUPPORT_BUFFER_TOO_SMALL, "BITCOIN_SUPPORT_BUFFER_TOO_SMALL"},
         {BITCOIN_SUPPORT_NO_RANDOMNESS, "BITCOIN_SUPPORT_NO_RANDOMNESS"},
+        {BITCOIN_SUPPORT_IN_USE, "BITCOIN_SUPPORT_IN_USE"},
+        {BITCOIN_SUPPORT_BAD_OPTION, "BITCOIN_SUPPORT_BAD_OPTION"},
+        {BITCOIN_SUPPORT_NOT_AVAILABLE, "BITCOIN_SUPPORT_NOT_AVAILABLE"},
         {BITCOIN_SUPPORT_OVERRUN, "BITCOIN_SUPPORT_OVERRUN"},
     };
     const int count = (int)(sizeof(table) / sizeof(table[0]));
-    static const int strangers[] = {11, 12, -1, 1000, INT32_MAX, INT32_MIN};
+    static const int strangers[] = {14, 15, -1, 1000, INT32_MAX, INT32_MIN};
     int i, j;
     for (i = 0; i < count; ++i) {
         CHECK((int)table[i].status == i);
@@ -609,6 +612,110 @@ static void pool_null_arguments(void)
     bitcoin_support_locked_pool_destroy(NULL);
 }
 
+/* ---- Options ---- */
+
+/* Before any other case that uses the process-wide pool. */
+static void pool_options(void)
+{
+    bitcoin_support_locked_pool_options options;
+    bitcoin_support_locked_pool* pool = NULL;
+    bitcoin_support_locked_pool* const instance = bitcoin_support_locked_pool_instance();
+    bitcoin_support_status status;
+    void* chunk;
+
+    memset(&options, 0xff, sizeof(options));
+    bitcoin_support_locked_pool_options_init(&options);
+    CHECK(options.size == sizeof(options) && options.fork_policy == BITCOIN_SUPPORT_FORK_KEEP);
+    CHECK(options.secret_memory == BITCOIN_SUPPORT_SECRET_MEMORY_OFF && options.page_size == 0);
+    CHECK(options.arena_size == 0 && options.max_size == 0 && !options.raise_lock_limit);
+    bitcoin_support_locked_pool_options_init(NULL);
+
+    CHECK(bitcoin_support_locked_pool_create_with(NULL, &pool) == BITCOIN_SUPPORT_OK && pool != NULL);
+    bitcoin_support_locked_pool_destroy(pool);
+    CHECK(bitcoin_support_locked_pool_create_with(&options, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+
+    options.arena_size = options.max_size = 65536;
+    CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_OK);
+    chunk = bitcoin_support_locked_pool_alloc(pool, 65536);
+    CHECK(chunk != NULL && bitcoin_support_locked_pool_alloc(pool, 16) == NULL);
+    CHECK(bitcoin_support_locked_pool_get_stats(pool).secret_memory == 0);
+    bitcoin_support_locked_pool_destroy(pool);
+
+    /* Options of a version that had the size and nothing else yet. */
+    options.size = sizeof(size_t);
+    CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_locked_pool_alloc(pool, BITCOIN_SUPPORT_ARENA_SIZE) != NULL);
+    bitcoin_support_locked_pool_destroy(pool);
+
+    pool = NULL;
+    for (options.size = 0; options.size < sizeof(size_t); ++options.size) {
+        CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_BAD_OPTION);
+    }
+    options.size = sizeof(options) + 1;
+    CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_BAD_OPTION);
+    bitcoin_support_locked_pool_options_init(&options);
+    options.fork_policy = 3;
+    CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_BAD_OPTION);
+    options.fork_policy = BITCOIN_SUPPORT_FORK_WIPE;
+    options.secret_memory = BITCOIN_SUPPORT_SECRET_MEMORY_PREFER; /* goes with absent only */
+    CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_BAD_OPTION);
+    CHECK(pool == NULL);
+
+    options.fork_policy = BITCOIN_SUPPORT_FORK_ABSENT;
+    options.secret_memory = BITCOIN_SUPPORT_SECRET_MEMORY_REQUIRE;
+    status = bitcoin_support_locked_pool_create_with(&options, &pool);
+    CHECK(status == BITCOIN_SUPPORT_OK || status == BITCOIN_SUPPORT_NOT_AVAILABLE);
+    if (status == BITCOIN_SUPPORT_OK) {
+        bitcoin_support_locked_pool_stats stats;
+        chunk = bitcoin_support_locked_pool_alloc(pool, 32);
+        stats = bitcoin_support_locked_pool_get_stats(pool);
+        CHECK(chunk == NULL ? stats.lock_failures > 0 : stats.secret_memory == stats.total && stats.total > 0);
+        bitcoin_support_locked_pool_destroy(pool);
+    }
+
+    CHECK(bitcoin_support_locked_pool_configure_instance(NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    bitcoin_support_locked_pool_options_init(&options);
+    options.max_size = 1 << 20;
+    CHECK(bitcoin_support_locked_pool_configure_instance(&options) == BITCOIN_SUPPORT_BAD_OPTION);
+    options.max_size = 0;
+    options.fork_policy = BITCOIN_SUPPORT_FORK_WIPE;
+    CHECK(bitcoin_support_locked_pool_configure_instance(&options) == BITCOIN_SUPPORT_OK);
+    options.fork_policy = BITCOIN_SUPPORT_FORK_KEEP;
+    CHECK(bitcoin_support_locked_pool_configure_instance(&options) == BITCOIN_SUPPORT_OK);
+    chunk = bitcoin_support_locked_pool_alloc(instance, 32);
+    CHECK(chunk != NULL);
+    CHECK(bitcoin_support_locked_pool_configure_instance(&options) == BITCOIN_SUPPORT_IN_USE);
+    CHECK(bitcoin_support_locked_pool_free(instance, chunk) == BITCOIN_SUPPORT_OK);
+}
+
+static void remedies_and_limits(void)
+{
+    size_t limit = 0;
+    CHECK(strstr(bitcoin_support_lock_remedy(12, 65536), "LimitMEMLOCK=") != NULL);
+    CHECK(strstr(bitcoin_support_lock_remedy(12, 65536), "ulimit -l") != NULL);
+    CHECK(strstr(bitcoin_support_lock_remedy(1, SIZE_MAX), "CAP_IPC_LOCK") != NULL);
+    CHECK(strlen(bitcoin_support_lock_remedy(0, SIZE_MAX)) > 0);
+    CHECK(bitcoin_support_raise_lock_limit(&limit) == BITCOIN_SUPPORT_OK && limit > 0);
+    CHECK(bitcoin_support_raise_lock_limit(NULL) == BITCOIN_SUPPORT_OK);
+}
+
+static void wipe_all(void)
+{
+    bitcoin_support_locked_pool* pool = NULL;
+    unsigned char* chunks[2];
+    int i;
+    CHECK(bitcoin_support_locked_pool_create(NULL, &pool) == BITCOIN_SUPPORT_OK);
+    chunks[0] = bitcoin_support_locked_pool_alloc(pool, 100);
+    chunks[1] = bitcoin_support_locked_pool_alloc(bitcoin_support_locked_pool_instance(), 100);
+    for (i = 0; i < 2; ++i) memset(chunks[i], 0xa5, 100);
+    for (i = 0; i < 2; ++i) CHECK(all_bytes_are(chunks[i], 100, 0xa5));
+    bitcoin_support_wipe_all();
+    for (i = 0; i < 2; ++i) CHECK(all_bytes_are(chunks[i], 100, 0));
+    CHECK(bitcoin_support_locked_pool_free(pool, chunks[0]) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_locked_pool_free(bitcoin_support_locked_pool_instance(), chunks[1]) == BITCOIN_SUPPORT_OK);
+    bitcoin_support_locked_pool_destroy(pool);
+}
+
 /* ---- The runner ---- */
 
 static const struct {
@@ -621,6 +728,9 @@ static const struct {
     {"arena_life", arena_life},
     {"arena_creation_failures", arena_creation_failures},
     {"arena_null_arguments", arena_null_arguments},
+    {"pool_options", pool_options},
+    {"remedies_and_limits", remedies_and_limits},
+    {"wipe_all", wipe_all},
     {"pool_over_a_table", pool_over_a_table},
     {"pool_destroyed_with_chunks_in_use", pool_destroyed_with_chunks_in_use},
     {"table_is_copied_and_destroy_may_be_null", table_is_copied_and_destroy_may_be_null},

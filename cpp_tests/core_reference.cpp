@@ -2,6 +2,7 @@
 
 #include "core_reference.h"
 
+#include <support/cleanse.h>
 #include <support/lockedpool.h>
 
 #include <exception>
@@ -99,5 +100,16 @@ Stats PoolReference::GetStats() const
     const auto s{impl->pool.stats()};
     return {s.used, s.free, s.total, s.locked, s.chunks_used, s.chunks_free};
 }
+
+void* ManagerAlloc(size_t size) { return LockedPoolManager::Instance().alloc(size); }
+void ManagerFree(void* ptr) { LockedPoolManager::Instance().free(ptr); }
+
+Stats ManagerGetStats()
+{
+    const auto s{LockedPoolManager::Instance().stats()};
+    return {s.used, s.free, s.total, s.locked, s.chunks_used, s.chunks_free};
+}
+
+void MemoryCleanse(void* ptr, size_t size) { memory_cleanse(ptr, size); }
 
 } // namespace core_reference

@@ -72,6 +72,13 @@ private:
     std::unique_ptr<Impl> impl;
 };
 
+// Core's process-wide pool over Core's own pages, and Core's wipe: no more than a call each, for the
+// benchmark. What Core throws passes.
+void* ManagerAlloc(size_t size);
+void ManagerFree(void* ptr);
+Stats ManagerGetStats();
+void MemoryCleanse(void* ptr, size_t size);
+
 } // namespace core_reference
 
 #endif // BITCOIN_SUPPORT_CPP_TESTS_CORE_REFERENCE_H

@@ -6,8 +6,11 @@
 // This program is linked with the static library and --wrap, so that the library's calls (and this
 // file's, but not the C++ runtime's) arrive here first.
 //
-// One refusal is an exception. munmap takes memory away; when it fails, and fails again without the
-// guard pages, the library's knowledge of its own pages is wrong, and it ends the process.
+// Two refusals are exceptions. munmap takes memory away; when it fails, and fails again without the
+// guard pages, the library's knowledge of its own pages is wrong, and it ends the process. membarrier
+// keeps threads apart; where it is missing the pool does without, but once it has worked it must go on.
+//
+// The control: calls that do not do their work and say that they have. The checks notice.
 
 #include "test_util.h"
 
@@ -15,10 +18,15 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <array>
 #include <cerrno>
+#include <cstdarg>
 #include <memory>
 #include <new>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <thread>
 
 using namespace test;
 
@@ -29,9 +37,14 @@ enum Call { MMAP,
             MLOCK,
             MADVISE,
             MUNMAP,
+            MUNLOCK,
+            GETRLIMIT,
+            MEMBARRIER,
+            ATFORK,
+            ATEXIT,
             HEAP,
             CALLS };
-const char* const NAMES[CALLS]{"mmap", "mprotect", "mlock", "madvise", "munmap", "the heap"};
+const char* const NAMES[CALLS]{"mmap", "mprotect", "mlock", "madvise", "munmap", "munlock", "getrlimit", "membarrier", "pthread_atfork", "atexit", "the heap"};
 
 /** Which calls fail: of one kind, the nth since the last reset, or all from there on. */
 struct Faults {
@@ -41,13 +54,18 @@ struct Faults {
     size_t last{0};
     size_t calls[CALLS]{};
     bool any_failed{false};
+    /** Instead of failing, the call does nothing and says that it has. */
+    bool lies{false};
+    /** All calls of another kind fail as well, after so many. */
+    Call also{CALLS};
+    size_t also_after{0};
 
     /** Counts a call, and says whether it is to fail. */
     bool Fails(Call call)
     {
         if (!armed) return false;
         const size_t n{++calls[call]};
-        const bool fails{call == kind && n >= first && n <= last};
+        const bool fails{(call == kind && n >= first && n <= last) || (call == also && n > also_after)};
         any_failed = any_failed || fails;
         return fails;
     }
@@ -68,6 +86,11 @@ int __real_munmap(void*, size_t);
 int __real_mprotect(void*, size_t, int);
 int __real_mlock(const void*, size_t);
 int __real_madvise(void*, size_t, int);
+int __real_munlock(const void*, size_t);
+int __real_getrlimit(int, rlimit*);
+long __real_syscall(long, ...);
+int __real_pthread_atfork(void (*)(), void (*)(), void (*)());
+int __real_atexit(void (*)());
 void* __real_malloc(size_t);
 void* __real_calloc(size_t, size_t);
 void* __real_realloc(void*, size_t);
@@ -83,6 +106,7 @@ void* __wrap_mmap(void* addr, size_t len, int prot, int flags, int fd, off_t off
 int __wrap_munmap(void* addr, size_t len)
 {
     if (!g_faults.Fails(MUNMAP)) return __real_munmap(addr, len);
+    if (g_faults.lies) return 0;
     g_refused_start = Number(addr);
     g_refused_size = len;
     errno = ENOMEM;
@@ -91,12 +115,14 @@ int __wrap_munmap(void* addr, size_t len)
 int __wrap_mprotect(void* addr, size_t len, int prot)
 {
     if (!g_faults.Fails(MPROTECT)) return __real_mprotect(addr, len, prot);
+    if (g_faults.lies) return 0;
     errno = ENOMEM;
     return -1;
 }
 int __wrap_mlock(const void* addr, size_t len)
 {
     if (!g_faults.Fails(MLOCK)) return __real_mlock(addr, len);
+    if (g_faults.lies) return 0;
     errno = EAGAIN;
     return -1;
 }
@@ -104,6 +130,46 @@ int __wrap_madvise(void* addr, size_t len, int advice)
 {
     if (!g_faults.Fails(MADVISE)) return __real_madvise(addr, len, advice);
     errno = EINVAL;
+    return -1;
+}
+int __wrap_munlock(const void* addr, size_t len)
+{
+    if (!g_faults.Fails(MUNLOCK)) return __real_munlock(addr, len);
+    errno = ENOMEM;
+    return -1;
+}
+int __wrap_getrlimit(int resource, rlimit* limit)
+{
+    if (!g_faults.Fails(GETRLIMIT)) return __real_getrlimit(resource, limit);
+    errno = EPERM;
+    return -1;
+}
+long __wrap_syscall(long number, ...)
+{
+    if (number == SYS_membarrier && g_faults.Fails(MEMBARRIER)) {
+        errno = EPERM;
+        return -1;
+    }
+    if (number == SYS_mlock2 && g_faults.Fails(MLOCK)) {
+        if (g_faults.lies) return 0;
+        errno = EAGAIN;
+        return -1;
+    }
+    va_list list;
+    va_start(list, number);
+    std::array<long, 6> arguments; // as many as any call takes
+    for (long& argument : arguments) argument = va_arg(list, long);
+    va_end(list);
+    return __real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+}
+int __wrap_pthread_atfork(void (*prepare)(), void (*parent)(), void (*child)())
+{
+    if (!g_faults.Fails(ATFORK)) return __real_pthread_atfork(prepare, parent, child);
+    return ENOMEM;
+}
+int __wrap_atexit(void (*handler)())
+{
+    if (!g_faults.Fails(ATEXIT)) return __real_atexit(handler);
     return -1;
 }
 void* __wrap_malloc(size_t size)
@@ -132,6 +198,7 @@ int __wrap_posix_memalign(void** block, size_t alignment, size_t size)
 }
 void __wrap_free(void* block)
 {
+    if (g_faults.lies && g_faults.kind == HEAP && block) return;
     g_heap_blocks -= g_faults.armed && block;
     __real_free(block);
 }
@@ -155,6 +222,12 @@ struct Outcome {
         if (!holds && !problem) problem = what;
     }
 };
+
+/** What the statistics say is locked, the kernel says too. Others may lock as well, so there may be more. */
+bool LockedAsCounted(size_t counted)
+{
+    return SANITIZED || UnderValgrind() || counted <= KernelLockedBytes();
+}
 
 /** One life of an arena and of a pool over own pages, with all that may fail in it. */
 Outcome Live()
@@ -204,6 +277,7 @@ Outcome Live()
         outcome.Expect(stats.chunks_free <= stats.arenas + stats.chunks_used, "there are free chunks in no arena");
     }
     outcome.successes = held;
+    outcome.Expect(LockedAsCounted(bitcoin_support_locked_pool_get_stats(pool).locked), "memory is not locked that is said to be");
     for (size_t i{0}; i < CHUNKS; ++i) {
         if (!chunks[i]) continue;
         outcome.Expect(AllBytesAre(chunks[i], CHUNK_SIZE, static_cast<unsigned char>(i + 1)), "a chunk lost its bytes");
@@ -248,12 +322,199 @@ size_t FailEach(Call kind, bool noticed)
         BOOST_CHECK_MESSAGE(price <= (any_failed && noticed ? 1U : 0U), NAMES[kind] << " fails at call " << n << ", and " << price << " of the caller's");
         if (!any_failed) {
             BOOST_CHECK_EQUAL(alone.successes, 24U);
-            BOOST_TEST_MESSAGE(NAMES[kind] << ": each of " << n - 1 << " calls has failed, alone and with all that follow");
+            std::printf("%s: each of %zu calls has failed, alone and with all that follow\n", NAMES[kind], n - 1);
             return n - 1;
         }
         const Outcome from_there_on{LiveWithout(kind, n, FOREVER)};
         BOOST_CHECK_MESSAGE(!from_there_on.problem, NAMES[kind] << " fails from call " << n << " on: " << from_there_on.problem);
         BOOST_CHECK_EQUAL(from_there_on.failed_creations + from_there_on.failed_allocations > 0, noticed);
+    }
+}
+
+/** What a process reports of its life with the process-wide pool. */
+struct PoolReport {
+    bool any_failed;
+    size_t calls, unlocks;
+    /** Allocations that failed, while calls did, and how many there were. */
+    size_t failed, allocations;
+    char problem[100];
+
+    void Expect(bool holds, const char* what)
+    {
+        if (!holds && !problem[0]) std::snprintf(problem, sizeof(problem), "%s", what);
+    }
+};
+
+/** A chunk of the process-wide pool, filled with a byte. */
+struct Held {
+    unsigned char* address{nullptr};
+    size_t size{0};
+
+    bool Intact() const { return AllBytesAre(address, size, static_cast<unsigned char>(size * 7 + 1)); }
+};
+
+/** One life of the process-wide pool and of a buffer: two threads, one of which frees what the other has
+ *  allocated and ends, a child process, and normal exit of both. */
+class PoolLife
+{
+public:
+    explicit PoolLife(PoolReport& report_in) : report{report_in} {}
+
+    void Live(bool has_atfork)
+    {
+        for (size_t i{0}; i < 60; ++i) Allocate(i);
+        CheckStats(true);
+        std::thread([this] {
+            for (size_t i{60}; i < HELD; ++i) Allocate(i);
+            for (size_t i{0}; i < 20; ++i) Free(i);
+        }).join();
+        CheckStats(true);
+        Free(HELD - 1); // of the thread that is gone
+        FreeBuffer();
+
+        const auto child{RunInChild<PoolReport>([&](PoolReport& of_child) {
+            // Locks are not inherited; where the system has no room to say so, they cannot be renewed.
+            PoolLife life{of_child};
+            std::copy(held, held + HELD, life.held);
+            life.CheckStats(has_atfork);
+            for (size_t i{0}; i < HELD; ++i) life.Free(i);
+            life.Allocate(3);
+            life.Free(3);
+            life.CheckStats(has_atfork);
+        })};
+        report.Expect(child.status == 0 && child.reported, "a child of fork dies");
+        report.Expect(!child.report.problem[0], child.report.problem);
+
+        for (size_t i{0}; i < HELD; ++i) Free(i);
+        CheckStats(true);
+        report.Expect(LockedPoolManager::Instance().stats().used == 0, "something is left in the pool");
+    }
+
+private:
+    static constexpr size_t HELD{90};
+    PoolReport& report;
+    Held held[HELD];
+
+    void Allocate(size_t i)
+    {
+        static constexpr size_t SIZES[]{16, 33, 64, 100, 700, 2000, 4096, 5000, 70000, ARENA};
+        const size_t size{i % 30 == 0 ? ARENA : SIZES[i % 9] + i};
+        void* const chunk{bitcoin_support_locked_pool_alloc(pool, size)};
+        ++report.allocations;
+        if (!chunk) {
+            ++report.failed;
+            return;
+        }
+        held[i] = {static_cast<unsigned char*>(chunk), size};
+        report.Expect(AllBytesAre(chunk, size, 0), "a chunk is not wiped");
+        std::memset(chunk, static_cast<int>(size * 7 + 1), size);
+    }
+
+    void Free(size_t i)
+    {
+        if (!held[i].address) return;
+        report.Expect(held[i].Intact(), "a chunk lost its bytes");
+        report.Expect(bitcoin_support_locked_pool_free(pool, held[i].address) == BITCOIN_SUPPORT_OK, "a chunk cannot be freed");
+        report.Expect(bitcoin_support_locked_pool_free(pool, held[i].address) == BITCOIN_SUPPORT_INVALID_FREE, "a chunk was freed twice");
+        held[i] = Held{};
+    }
+
+    void CheckStats(bool check_locks)
+    {
+        size_t chunks{0}, bytes{0};
+        for (const Held& chunk : held) {
+            if (!chunk.address) continue;
+            ++chunks;
+            bytes += chunk.size;
+        }
+        const auto stats{bitcoin_support_locked_pool_get_stats(pool)};
+        report.Expect(stats.chunks_used == chunks && stats.used >= bytes, "a failure is in the figures");
+        report.Expect(stats.used + stats.free == stats.total && stats.locked <= stats.total, "figures do not add up");
+        size_t walked{0};
+        bitcoin_support_locked_pool_walk(
+            pool, [](void* sum, void*, size_t size, bool used) { *static_cast<size_t*>(sum) += used ? size : 0; }, &walked);
+        report.Expect(walked == stats.used, "the walk differs from the figures");
+        if (check_locks) report.Expect(LockedAsCounted(stats.locked), "memory is not locked that is said to be");
+    }
+
+    /** One that grows from a chunk into pages of its own. */
+    void FreeBuffer()
+    {
+        bitcoin_support_buffer* buffer{nullptr};
+        if (bitcoin_support_buffer_create(100, &buffer) == BITCOIN_SUPPORT_OK) {
+            size_t size{0};
+            for (const size_t next : {size_t{50}, size_t{5000}, ARENA * 2, size_t{10}}) {
+                if (bitcoin_support_buffer_resize(buffer, next) == BITCOIN_SUPPORT_OK) size = next;
+                report.Expect(bitcoin_support_buffer_size(buffer) == size, "a buffer has another size than it says");
+            }
+        }
+        bitcoin_support_buffer_destroy(buffer);
+    }
+
+    bitcoin_support_locked_pool* pool{bitcoin_support_locked_pool_instance()};
+};
+
+/** A process in which the calls number first to last of a kind fail while it lives with the process-wide
+ *  pool; afterwards it does so again, with nothing failing. */
+Child<PoolReport> LiveInPool(Call kind, size_t first, size_t last, bool refuse = false, bool lies = false, Call also = CALLS, size_t also_after = 0)
+{
+    return RunInChild<PoolReport>([=](PoolReport& report) {
+        g_faults = Faults{};
+        g_faults.kind = kind;
+        g_faults.first = first;
+        g_faults.last = last;
+        g_faults.lies = lies;
+        g_faults.also = also;
+        g_faults.also_after = also_after;
+        g_faults.armed = true;
+        auto* const pool{bitcoin_support_locked_pool_instance()};
+        const bitcoin_support_locking_failed no{[](void*, int, size_t) { return false; }};
+        if (refuse) bitcoin_support_locked_pool_set_locking_failed(pool, no, nullptr);
+        PoolLife{report}.Live(kind != ATFORK);
+        g_faults.armed = false;
+        report.any_failed = g_faults.any_failed;
+        report.calls = g_faults.calls[kind];
+        report.unlocks = g_faults.calls[MUNLOCK];
+        const size_t failed{report.failed};
+        bitcoin_support_locked_pool_set_locking_failed(pool, nullptr, nullptr);
+        PoolLife{report}.Live(!(kind == ATFORK && g_faults.any_failed));
+        report.Expect(report.failed == failed, "allocations fail when nothing else does");
+        report.failed = failed;
+    },
+                                  &exit); // with the handler that wipes
+}
+
+/** Every call of a kind fails in the life of the process-wide pool, alone, and with all that follow. Returns
+ *  how many have failed. */
+size_t FailEachInPool(Call kind, bool refuse = false)
+{
+    // Sanitizers and valgrind take long to fork, and there are hundreds of processes.
+    size_t stride{1};
+    if (SANITIZED) stride = 3;
+    if (UnderValgrind()) stride = 17;
+    size_t failed{0};
+    for (size_t n{1};; n += stride, ++failed) {
+        const auto alone{LiveInPool(kind, n, n, refuse)};
+        const auto from_there_on{LiveInPool(kind, n, FOREVER, refuse)};
+        // Once there were two of them: one that registers, and one that works.
+        const bool keeps_apart{kind == MEMBARRIER && n > 2};
+        if (keeps_apart && alone.Killed(SIGABRT)) {
+            BOOST_CHECK(from_there_on.Killed(SIGABRT));
+            continue;
+        }
+        BOOST_CHECK_MESSAGE(alone.status == 0 && alone.reported, NAMES[kind] << " fails at call " << n << ": status " << alone.status);
+        BOOST_CHECK_MESSAGE(!alone.report.problem[0], NAMES[kind] << " fails at call " << n << ": " << alone.report.problem);
+        const bool may_abort{kind == MUNMAP || keeps_apart};
+        BOOST_CHECK_MESSAGE((from_there_on.status == 0 && from_there_on.reported) || (may_abort && from_there_on.Killed(SIGABRT)),
+                            NAMES[kind] << " fails from call " << n << " on: status " << from_there_on.status);
+        BOOST_CHECK_MESSAGE(!from_there_on.report.problem[0], NAMES[kind] << " fails from call " << n << " on: " << from_there_on.report.problem);
+        // A failure that is alone costs few of the caller's calls: the next finds another way.
+        BOOST_CHECK_MESSAGE(refuse || alone.report.failed <= 2, NAMES[kind] << " fails at call " << n << ", and " << alone.report.failed << " allocations");
+        if (!alone.report.any_failed || alone.status != 0) {
+            BOOST_CHECK_EQUAL(alone.report.failed, 0U);
+            std::printf("%s: %zu of %zu calls of the process-wide pool have failed, alone and with all that follow%s\n", NAMES[kind], failed, alone.report.calls, refuse ? ", unlocked memory refused" : "");
+            return failed;
+        }
     }
 }
 
@@ -374,6 +635,89 @@ BOOST_AUTO_TEST_CASE(the_process_wide_pool_recovers)
         BOOST_CHECK_GT(n, 1U);
         BOOST_CHECK(!allocate_without(kind, n, n).threw);
     }
+}
+
+BOOST_AUTO_TEST_CASE(getrlimit_fails)
+{
+    FailEach(GETRLIMIT, false);
+    BOOST_CHECK_EQUAL(LiveWithout(GETRLIMIT, 1, FOREVER).successes, 24U);
+}
+
+BOOST_AUTO_TEST_CASE(the_process_wide_pool_without_addresses)
+{
+    BOOST_CHECK_GE(FailEachInPool(MMAP), 1U);
+    BOOST_CHECK_GE(FailEachInPool(MPROTECT), 1U);
+    FailEachInPool(MUNMAP);
+    FailEachInPool(MUNLOCK);
+}
+
+BOOST_AUTO_TEST_CASE(the_process_wide_pool_without_locks)
+{
+    BOOST_CHECK_GE(FailEachInPool(MLOCK), 1U);
+    BOOST_CHECK_GE(FailEachInPool(MLOCK, true), 1U);
+    BOOST_CHECK_GE(FailEachInPool(MADVISE), 1U);
+    FailEachInPool(GETRLIMIT);
+}
+
+BOOST_AUTO_TEST_CASE(the_process_wide_pool_without_locks_and_addresses)
+{
+    // Pages that cannot be locked are given up; without mmap, by the calls that make no mapping.
+    size_t unlocks{0};
+    for (size_t mappings{0}; mappings < 8; ++mappings) {
+        const auto child{LiveInPool(MLOCK, 1, FOREVER, true, false, MMAP, mappings)};
+        BOOST_CHECK_EQUAL(child.status, 0);
+        BOOST_CHECK_EQUAL(child.report.problem, "");
+        unlocks += child.report.unlocks;
+    }
+    BOOST_CHECK_GE(unlocks, 1U);
+    std::printf("mlock and, after 0 to 7 calls, mmap have failed; pages were given up with munlock %zu times\n", unlocks);
+}
+
+BOOST_AUTO_TEST_CASE(the_process_wide_pool_without_help)
+{
+    FailEachInPool(MEMBARRIER);
+    BOOST_CHECK_GE(FailEachInPool(ATFORK), 1U);
+    BOOST_CHECK_GE(FailEachInPool(ATEXIT), 1U);
+}
+
+BOOST_AUTO_TEST_CASE(the_process_wide_pool_without_a_heap)
+{
+    BOOST_CHECK_GE(FailEachInPool(HEAP), 1U);
+}
+
+BOOST_AUTO_TEST_CASE(control_failures_that_are_ignored_are_noticed)
+{
+    const auto live_with_lies{[](Call kind, size_t first, size_t last) {
+        g_heap_blocks = 0;
+        const size_t mappings{MappingCount()};
+        g_faults = Faults{};
+        g_faults.kind = kind;
+        g_faults.first = first;
+        g_faults.last = last;
+        g_faults.lies = true;
+        g_faults.armed = true;
+        Outcome outcome{Live()};
+        g_faults.armed = false;
+        outcome.Expect(g_heap_blocks == 0, "blocks of the heap are lost");
+        outcome.Expect(MappingCount() == mappings, "mappings are lost");
+        return outcome;
+    }};
+    struct Found {
+        char problem[100];
+    };
+    const auto found{[&](Call kind) {
+        return RunInChild<Found>([&](Found& report) {
+            Live();
+            const Outcome outcome{live_with_lies(kind, 3, 3)};
+            if (outcome.problem) std::snprintf(report.problem, sizeof(report.problem), "%s", outcome.problem);
+        });
+    }};
+    if (SANITIZED || UnderValgrind()) SKIP_TEST("AddressSanitizer and valgrind map memory for themselves and do not lock it, and see what is lost themselves");
+    BOOST_CHECK_EQUAL(found(HEAP).report.problem, "blocks of the heap are lost");
+    BOOST_CHECK_EQUAL(found(MUNMAP).report.problem, "mappings are lost");
+    BOOST_CHECK_EQUAL(found(MLOCK).report.problem, "memory is not locked that is said to be");
+    BOOST_CHECK_EQUAL(LiveInPool(MLOCK, 1, FOREVER, false, true).report.problem, "memory is not locked that is said to be");
+    BOOST_CHECK_EQUAL(LiveInPool(MLOCK, 1, FOREVER, false, false).report.problem, "");
 }
 
 BOOST_AUTO_TEST_CASE(munmap_fails_once)

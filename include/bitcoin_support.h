@@ -47,6 +47,25 @@
 // Size of a unique name in bytes, the terminating zero included.
 #define BITCOIN_SUPPORT_UNIQUE_NAME_SIZE 33
 
+// The contents, locked again before fork returns. The default; what a daemon needs.
+#define BITCOIN_SUPPORT_FORK_KEEP 0
+
+// Zeros, locked. Chunks stay allocated.
+#define BITCOIN_SUPPORT_FORK_WIPE 1
+
+// Nothing: an access ends the process. The child's pool is empty; freeing one of its parent's chunks
+// succeeds and does nothing.
+#define BITCOIN_SUPPORT_FORK_ABSENT 2
+
+// Ordinary memory. The default.
+#define BITCOIN_SUPPORT_SECRET_MEMORY_OFF 0
+
+// Where the system has it; else ordinary locked memory, and the statistics say why.
+#define BITCOIN_SUPPORT_SECRET_MEMORY_PREFER 1
+
+// Nothing else.
+#define BITCOIN_SUPPORT_SECRET_MEMORY_REQUIRE 2
+
 // Outcome of a call. Anything but BITCOIN_SUPPORT_OK left everything as it was, with the one exception of
 // BITCOIN_SUPPORT_OVERRUN.
 typedef enum bitcoin_support_status {
@@ -71,9 +90,15 @@ typedef enum bitcoin_support_status {
     BITCOIN_SUPPORT_BUFFER_TOO_SMALL = 8,
     // The system has no random bytes to give.
     BITCOIN_SUPPORT_NO_RANDOMNESS = 9,
+    // The pool is in use already, and what was asked for has to come before.
+    BITCOIN_SUPPORT_IN_USE = 10,
+    // An option has no such value, contradicts another, or is not for this pool.
+    BITCOIN_SUPPORT_BAD_OPTION = 11,
+    // The system does not have, or does not allow, what was asked for.
+    BITCOIN_SUPPORT_NOT_AVAILABLE = 12,
     // Bytes next to the chunk, which was a sampled one (see bitcoin_support_locked_pool_sample), have been
     // written to. The chunk has been wiped and freed all the same.
-    BITCOIN_SUPPORT_OVERRUN = 10,
+    BITCOIN_SUPPORT_OVERRUN = 13,
 } bitcoin_support_status;
 
 // An arena: hands out chunks of a region of memory that it never touches. Not thread-safe: calls
@@ -121,6 +146,36 @@ typedef struct bitcoin_support_page_allocator {
     // Called once, when the pool is destroyed and has freed all pages. May be NULL.
     void (*destroy)(void *context);
 } bitcoin_support_page_allocator;
+
+// What a child process finds, after fork, in memory that its parent had. The parent's stays as it is.
+typedef uint32_t bitcoin_support_fork_policy;
+
+// Whether a pool uses secret memory, which no other process can read however privileged (Linux's
+// memfd_secret). It goes with BITCOIN_SUPPORT_FORK_ABSENT only. While it is in use the machine refuses
+// to hibernate.
+typedef uint32_t bitcoin_support_secret_memory;
+
+// Choices for a pool. Set them all to zero, which stands for the defaults, then `size`, then what you
+// choose; bitcoin_support_locked_pool_options_init does the first two. Later versions append members:
+// those that `size` does not cover are defaults.
+typedef struct bitcoin_support_locked_pool_options {
+    // sizeof(bitcoin_support_locked_pool_options).
+    size_t size;
+    // A BITCOIN_SUPPORT_FORK_ value.
+    bitcoin_support_fork_policy fork_policy;
+    // A BITCOIN_SUPPORT_SECRET_MEMORY_ value.
+    bitcoin_support_secret_memory secret_memory;
+    // Size of a page in bytes, a common or a huge one; 0 for the common ones.
+    size_t page_size;
+    // Size of an arena, and of the largest chunk, in bytes, a multiple of the page size; 0 for
+    // BITCOIN_SUPPORT_ARENA_SIZE.
+    size_t arena_size;
+    // The most that all arenas may have in bytes; 0 for no such limit.
+    size_t max_size;
+    // Whether to raise the process's limit on locked memory first: see
+    // bitcoin_support_raise_lock_limit.
+    bool raise_lock_limit;
+} bitcoin_support_locked_pool_options;
 
 // Decides, when no memory can be locked, whether the pool may use unlocked memory (true) or fails
 // the allocation (false). `error` is the operating system's error number (0: unknown), `limit` the
@@ -172,6 +227,10 @@ typedef struct bitcoin_support_locked_pool_stats {
     size_t last_lock_limit;
     // Error number of the last of those (0: none, or unknown).
     int last_lock_error;
+    // Why a pool that was to use secret memory last had to do without: an error number (0: it did not).
+    int secret_memory_error;
+    // Bytes of `total` that are secret memory.
+    size_t secret_memory;
 } bitcoin_support_locked_pool_stats;
 
 #ifdef __cplusplus
@@ -294,6 +353,43 @@ void bitcoin_support_arena_walk(const struct bitcoin_support_arena *arena,
 // destroy, or `pool`, is NULL).
 enum bitcoin_support_status bitcoin_support_locked_pool_create(const struct bitcoin_support_page_allocator *pages,
                                                                struct bitcoin_support_locked_pool **pool);
+
+// Sets options to the defaults, and their `size`; NULL does nothing.
+void bitcoin_support_locked_pool_options_init(struct bitcoin_support_locked_pool_options *options);
+
+// Makes a pool over the operating system's own pages by options, or with NULL by the defaults. Nothing is
+// mapped before the first allocation.
+//
+// Out: `*pool`, to be destroyed with bitcoin_support_locked_pool_destroy.
+// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _BAD_OPTION, _NOT_AVAILABLE (the system has no secret
+// memory, which is required, or does not let the limit be raised) or _NULL_ARGUMENT (`pool`).
+enum bitcoin_support_status bitcoin_support_locked_pool_create_with(const struct bitcoin_support_locked_pool_options *options,
+                                                                    struct bitcoin_support_locked_pool **pool);
+
+// Chooses options for the process-wide pool (its sizes are fixed), before anything is allocated from it:
+// at the beginning of main, or in a static initializer. The last of several calls counts.
+//
+// Returns: BITCOIN_SUPPORT_OK, _IN_USE (something has been allocated), _BAD_OPTION, _NOT_AVAILABLE or
+// _NULL_ARGUMENT.
+enum bitcoin_support_status bitcoin_support_locked_pool_configure_instance(const struct bitcoin_support_locked_pool_options *options);
+
+// What an administrator can do about memory that could not be locked, in one line of English: for the
+// error number and the limit that the callback or the statistics told. Never NULL, not to be freed.
+const char *bitcoin_support_lock_remedy(int error,
+                                        size_t limit);
+
+// Raises the limit on locked memory (RLIMIT_MEMLOCK) as far as the process may by itself, to its hard
+// value. The library never does so unasked. `limit` may be NULL.
+//
+// Out: `*limit`, what it is then in bytes (SIZE_MAX: none).
+// Returns: BITCOIN_SUPPORT_OK or _NOT_AVAILABLE (a sandbox forbids it).
+enum bitcoin_support_status bitcoin_support_raise_lock_limit(size_t *limit);
+
+// Overwrites everything in locked memory with zeros, at once: all memory of every pool over the
+// operating system's own pages, whatever is in use. A panic button: may be called anywhere, also in a
+// signal handler; it takes no lock, allocates nothing and makes no system call. Pools and chunks stay as
+// they are otherwise. Objects in locked memory that are more than plain bytes must not be used any more.
+void bitcoin_support_wipe_all(void);
 
 // Destroys a pool and frees its pages, whatever is still in use; NULL does nothing. Must not be
 // called on the process-wide pool.

@@ -208,7 +208,8 @@ impl Arena {
             granule_shift,
             granules,
             used: ArenaChunkToSizeMap::new(granules)?,
-            free: ArenaSizeToChunkSortedMap::new(granules)?,
+            // Free chunks are never neighbours.
+            free: ArenaSizeToChunkSortedMap::with_chunks(granules, granules.div_ceil(2))?,
             granules_used: 0,
         };
         if granules > 0 {
@@ -345,26 +346,25 @@ impl Arena {
         let number = self.free.best_number(size)?;
         let fit = self.free.chunk(number);
         let (rest, end) = (fit.size - size, fit.start + fit.size);
-        self.used.set_free_last(end - 1, 0);
+        self.used.set_free(end - 1, 0);
         if rest == 0 {
             self.free.remove_number(number);
         } else {
-            self.used.set_free_last(end - size - 1, number as u32);
+            self.used.set_free(end - size - 1, number as u32);
             self.free.shorten(number, fit, rest);
         }
-        // Where nothing remains, the used chunk's tag will replace the free one's.
+        // Where nothing remains, the used chunk's tag will replace that at the free one's beginning.
         Some(end - size)
     }
 
     /// Adds a free chunk, joined with its free neighbours.
     #[inline(always)]
     fn insert_free(&mut self, chunk: Chunk) {
-        let before = self.used.take_free_before(chunk.start);
-        let behind = self.used.take_free_at(chunk.start + chunk.size);
+        let before = self.used.take_free(chunk.start.wrapping_sub(1));
+        let behind = self.used.take_free(chunk.start + chunk.size);
         let (number, merged) = self.free.insert_merged(chunk, before as usize, behind as usize);
-        // Where `before` begins, its number stands already, and it is the number of all.
-        self.used.set_free_first(chunk.start, if before == 0 { number as u32 } else { 0 });
-        self.used.set_free_last(merged.start + merged.size - 1, number as u32);
+        self.used.set_free(merged.start, number as u32);
+        self.used.set_free(merged.start + merged.size - 1, number as u32);
     }
 
     /// Takes the highest aligned place of the first free chunk that has one.
@@ -376,8 +376,8 @@ impl Arena {
                 let aligned = highest & !(alignment - 1);
                 (aligned >= lowest).then(|| (fit, (aligned - self.base) >> self.granule_shift))
             })?;
-        self.used.take_free_before(fit.start + fit.size);
-        self.free.remove_number(self.used.take_free_at(fit.start) as usize);
+        self.free.remove_number(self.used.take_free(fit.start + fit.size - 1) as usize);
+        self.used.set_free(fit.start, 0);
         if start > fit.start {
             self.insert_free(Chunk { start: fit.start, size: start - fit.start });
         }

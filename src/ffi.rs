@@ -14,13 +14,15 @@
 #![allow(unreachable_pub)]
 
 use crate::arena::{Arena, ArenaError, ArenaStats, FreeError};
-use crate::pages::{LockError, LockedAllocation, LockedPageAllocator};
-use crate::pool::{AddressReport, LockedPool, LockedPoolManager, PoolStats};
+use crate::pages::{ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, SecretMemory};
+use crate::pool::{
+    AddressReport, ConfigureError, LockedPool, LockedPoolManager, PoolError, PoolOptions, PoolStats,
+};
 use crate::secure::SecureVec;
 use crate::unique_path::{NAME_LEN, unique_name};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::fmt::Write;
-
+use core::mem::offset_of;
 use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
 use std::alloc::{Layout, alloc};
@@ -82,9 +84,15 @@ pub enum bitcoin_support_status {
     BITCOIN_SUPPORT_BUFFER_TOO_SMALL = 8,
     /// The system has no random bytes to give.
     BITCOIN_SUPPORT_NO_RANDOMNESS = 9,
+    /// The pool is in use already, and what was asked for has to come before.
+    BITCOIN_SUPPORT_IN_USE = 10,
+    /// An option has no such value, contradicts another, or is not for this pool.
+    BITCOIN_SUPPORT_BAD_OPTION = 11,
+    /// The system does not have, or does not allow, what was asked for.
+    BITCOIN_SUPPORT_NOT_AVAILABLE = 12,
     /// Bytes next to the chunk, which was a sampled one (see bitcoin_support_locked_pool_sample), have been
     /// written to. The chunk has been wiped and freed all the same.
-    BITCOIN_SUPPORT_OVERRUN = 10,
+    BITCOIN_SUPPORT_OVERRUN = 13,
 }
 
 use bitcoin_support_status::*;
@@ -145,7 +153,16 @@ fn status_text(status: c_int) -> (&'static CStr, &'static CStr) {
         7 => (c"BITCOIN_SUPPORT_NULL_ARGUMENT", c"a pointer that must not be null is null"),
         8 => (c"BITCOIN_SUPPORT_BUFFER_TOO_SMALL", c"the buffer has no room for the answer"),
         9 => (c"BITCOIN_SUPPORT_NO_RANDOMNESS", c"the system has no random bytes to give"),
-        10 => (
+        10 => (c"BITCOIN_SUPPORT_IN_USE", c"the pool is in use already"),
+        11 => (
+            c"BITCOIN_SUPPORT_BAD_OPTION",
+            c"LockedPool: an option has no such value, contradicts another, or is not for this pool",
+        ),
+        12 => (
+            c"BITCOIN_SUPPORT_NOT_AVAILABLE",
+            c"the system does not have, or does not allow, what was asked for",
+        ),
+        13 => (
             c"BITCOIN_SUPPORT_OVERRUN",
             c"LockedPool: bytes next to the chunk were written to; it has been freed",
         ),
@@ -540,6 +557,10 @@ pub struct bitcoin_support_locked_pool_stats {
     pub last_lock_limit: usize,
     /// Error number of the last of those (0: none, or unknown).
     pub last_lock_error: c_int,
+    /// Why a pool that was to use secret memory last had to do without: an error number (0: it did not).
+    pub secret_memory_error: c_int,
+    /// Bytes of `total` that are secret memory.
+    pub secret_memory: usize,
 }
 
 impl From<PoolStats> for bitcoin_support_locked_pool_stats {
@@ -557,6 +578,8 @@ impl From<PoolStats> for bitcoin_support_locked_pool_stats {
             lock_failures: stats.lock_failures,
             last_lock_limit: last.limit,
             last_lock_error: last.errno,
+            secret_memory_error: stats.secret_memory_error.unwrap_or(0),
+            secret_memory: stats.secret_memory,
         }
     }
 }
@@ -575,21 +598,251 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_create(
 ) -> bitcoin_support_status {
     // SAFETY: `pages` is null or points to a table by this function's contract.
     let made = match unsafe { pages.as_ref() } {
-        None => LockedPool::default(),
+        None => LockedPool::with_options(&PoolOptions::new()),
         Some(table) => {
             let functions = PageFunctions(*table);
             if !functions.are_there() {
                 return BITCOIN_SUPPORT_NULL_ARGUMENT;
             }
             let Some(functions) = try_box(functions) else { return BITCOIN_SUPPORT_OUT_OF_MEMORY };
-            LockedPool::with_page_allocator(functions)
+            LockedPool::try_with_page_allocator(functions)
         }
     };
+    let Ok(made) = made else { return BITCOIN_SUPPORT_OUT_OF_MEMORY };
     if pool.is_null() {
         return BITCOIN_SUPPORT_NULL_ARGUMENT;
     }
     // SAFETY: `pool` is a valid place for a pointer by this function's contract.
     unsafe { give(made, pool) }
+}
+
+/// What a child process finds, after fork, in memory that its parent had. The parent's stays as it is.
+#[allow(non_camel_case_types)]
+pub type bitcoin_support_fork_policy = u32;
+
+/// The contents, locked again before fork returns. The default; what a daemon needs.
+pub const BITCOIN_SUPPORT_FORK_KEEP: u32 = 0;
+/// Zeros, locked. Chunks stay allocated.
+pub const BITCOIN_SUPPORT_FORK_WIPE: u32 = 1;
+/// Nothing: an access ends the process. The child's pool is empty; freeing one of its parent's chunks
+/// succeeds and does nothing.
+pub const BITCOIN_SUPPORT_FORK_ABSENT: u32 = 2;
+
+/// Whether a pool uses secret memory, which no other process can read however privileged (Linux's
+/// memfd_secret). It goes with BITCOIN_SUPPORT_FORK_ABSENT only. While it is in use the machine refuses
+/// to hibernate.
+#[allow(non_camel_case_types)]
+pub type bitcoin_support_secret_memory = u32;
+
+/// Ordinary memory. The default.
+pub const BITCOIN_SUPPORT_SECRET_MEMORY_OFF: u32 = 0;
+/// Where the system has it; else ordinary locked memory, and the statistics say why.
+pub const BITCOIN_SUPPORT_SECRET_MEMORY_PREFER: u32 = 1;
+/// Nothing else.
+pub const BITCOIN_SUPPORT_SECRET_MEMORY_REQUIRE: u32 = 2;
+
+/// Choices for a pool. Set them all to zero, which stands for the defaults, then `size`, then what you
+/// choose; bitcoin_support_locked_pool_options_init does the first two. Later versions append members:
+/// those that `size` does not cover are defaults.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+#[allow(non_camel_case_types)]
+pub struct bitcoin_support_locked_pool_options {
+    /// sizeof(bitcoin_support_locked_pool_options).
+    pub size: usize,
+    /// A BITCOIN_SUPPORT_FORK_ value.
+    pub fork_policy: bitcoin_support_fork_policy,
+    /// A BITCOIN_SUPPORT_SECRET_MEMORY_ value.
+    pub secret_memory: bitcoin_support_secret_memory,
+    /// Size of a page in bytes, a common or a huge one; 0 for the common ones.
+    pub page_size: usize,
+    /// Size of an arena, and of the largest chunk, in bytes, a multiple of the page size; 0 for
+    /// BITCOIN_SUPPORT_ARENA_SIZE.
+    pub arena_size: usize,
+    /// The most that all arenas may have in bytes; 0 for no such limit.
+    pub max_size: usize,
+    /// Whether to raise the process's limit on locked memory first: see
+    /// bitcoin_support_raise_lock_limit.
+    pub raise_lock_limit: bool,
+}
+
+impl bitcoin_support_locked_pool_options {
+    fn to_options(self) -> Option<PoolOptions> {
+        let fork = match self.fork_policy {
+            BITCOIN_SUPPORT_FORK_KEEP => ForkPolicy::Keep,
+            BITCOIN_SUPPORT_FORK_WIPE => ForkPolicy::Wipe,
+            BITCOIN_SUPPORT_FORK_ABSENT => ForkPolicy::Absent,
+            _ => return None,
+        };
+        let secret_memory = match self.secret_memory {
+            BITCOIN_SUPPORT_SECRET_MEMORY_OFF => SecretMemory::Off,
+            BITCOIN_SUPPORT_SECRET_MEMORY_PREFER => SecretMemory::Prefer,
+            BITCOIN_SUPPORT_SECRET_MEMORY_REQUIRE => SecretMemory::Require,
+            _ => return None,
+        };
+        let mut options = PoolOptions::new().fork_policy(fork).secret_memory(secret_memory);
+        options = options.raise_lock_limit(self.raise_lock_limit);
+        if self.page_size != 0 {
+            options = options.page_size(self.page_size);
+        }
+        if self.arena_size != 0 {
+            options = options.arena_size(self.arena_size);
+        }
+        if self.max_size != 0 {
+            options = options.max_size(self.max_size);
+        }
+        Some(options)
+    }
+}
+
+/// What a caller's options say; `None` when they are no options of this version or have no such values.
+///
+/// # Safety
+/// `options` must point to options of the `size` that they state.
+unsafe fn read_options(options: *const bitcoin_support_locked_pool_options) -> Option<PoolOptions> {
+    // SAFETY: `size` comes first, and is always there by this function's contract.
+    let size = unsafe { options.cast::<usize>().read() };
+    let mut own = bitcoin_support_locked_pool_options::default();
+    let known = size_of_val(&own);
+    // Members of a later version may ask for what this one does not have.
+    if size < size_of::<usize>() || size > known {
+        return None;
+    }
+    // The last member is the only one whose values are not all valid.
+    let flag = offset_of!(bitcoin_support_locked_pool_options, raise_lock_limit);
+    // SAFETY: the caller's options have `size` bytes, and `flag` is within ours; all bytes before it are
+    // numbers.
+    unsafe {
+        let bytes = options.cast::<u8>();
+        (&raw mut own).cast::<u8>().copy_from_nonoverlapping(bytes, size.min(flag));
+        own.raise_lock_limit = size > flag && bytes.add(flag).read() != 0;
+    }
+    own.to_options()
+}
+
+impl From<PoolError> for bitcoin_support_status {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Arena(error) => error.into(),
+            PoolError::Map(_) => BITCOIN_SUPPORT_OUT_OF_MEMORY,
+            PoolError::SecretMemory(_) | PoolError::LockLimit(_) => BITCOIN_SUPPORT_NOT_AVAILABLE,
+            PoolError::PageSize(_)
+            | PoolError::ChunkSize(_)
+            | PoolError::MaxSize(_)
+            | PoolError::SecretMemoryInChild(_)
+            | PoolError::SecretMemoryPageSize(_) => BITCOIN_SUPPORT_BAD_OPTION,
+        }
+    }
+}
+
+impl From<ConfigureError> for bitcoin_support_status {
+    fn from(error: ConfigureError) -> Self {
+        match error {
+            ConfigureError::InUse => BITCOIN_SUPPORT_IN_USE,
+            ConfigureError::Size | ConfigureError::NotProcessWide => BITCOIN_SUPPORT_BAD_OPTION,
+            ConfigureError::Pool(error) => error.into(),
+        }
+    }
+}
+
+/// Sets options to the defaults, and their `size`; NULL does nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_locked_pool_options_init(
+    options: *mut bitcoin_support_locked_pool_options,
+) {
+    let defaults = bitcoin_support_locked_pool_options {
+        size: size_of::<bitcoin_support_locked_pool_options>(),
+        ..Default::default()
+    };
+    if !options.is_null() {
+        // SAFETY: the caller vouches for a valid place.
+        unsafe { options.write(defaults) };
+    }
+}
+
+/// Makes a pool over the operating system's own pages by options, or with NULL by the defaults. Nothing is
+/// mapped before the first allocation.
+///
+/// Out: `*pool`, to be destroyed with bitcoin_support_locked_pool_destroy.
+/// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _BAD_OPTION, _NOT_AVAILABLE (the system has no secret
+/// memory, which is required, or does not let the limit be raised) or _NULL_ARGUMENT (`pool`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_locked_pool_create_with(
+    options: *const bitcoin_support_locked_pool_options,
+    pool: *mut *mut bitcoin_support_locked_pool,
+) -> bitcoin_support_status {
+    if pool.is_null() {
+        return BITCOIN_SUPPORT_NULL_ARGUMENT;
+    }
+    let options = match options.is_null() {
+        true => Some(PoolOptions::new()),
+        // SAFETY: not null, so that it points to options by this function's contract.
+        false => unsafe { read_options(options) },
+    };
+    let Some(options) = options else { return BITCOIN_SUPPORT_BAD_OPTION };
+    match LockedPool::with_options(&options) {
+        // SAFETY: `pool` is a valid place for a pointer by this function's contract.
+        Ok(made) => unsafe { give(made, pool) },
+        Err(error) => error.into(),
+    }
+}
+
+/// Chooses options for the process-wide pool (its sizes are fixed), before anything is allocated from it:
+/// at the beginning of main, or in a static initializer. The last of several calls counts.
+///
+/// Returns: BITCOIN_SUPPORT_OK, _IN_USE (something has been allocated), _BAD_OPTION, _NOT_AVAILABLE or
+/// _NULL_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_locked_pool_configure_instance(
+    options: *const bitcoin_support_locked_pool_options,
+) -> bitcoin_support_status {
+    if options.is_null() {
+        return BITCOIN_SUPPORT_NULL_ARGUMENT;
+    }
+    // SAFETY: not null, so that it points to options by this function's contract.
+    let Some(options) = (unsafe { read_options(options) }) else {
+        return BITCOIN_SUPPORT_BAD_OPTION;
+    };
+    match LockedPoolManager::instance().configure(&options) {
+        Ok(()) => BITCOIN_SUPPORT_OK,
+        Err(error) => error.into(),
+    }
+}
+
+/// What an administrator can do about memory that could not be locked, in one line of English: for the
+/// error number and the limit that the callback or the statistics told. Never NULL, not to be freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn bitcoin_support_lock_remedy(error: c_int, limit: usize) -> *const c_char {
+    LockError { errno: error, limit }.remedy_text().as_ptr()
+}
+
+/// Raises the limit on locked memory (RLIMIT_MEMLOCK) as far as the process may by itself, to its hard
+/// value. The library never does so unasked. `limit` may be NULL.
+///
+/// Out: `*limit`, what it is then in bytes (SIZE_MAX: none).
+/// Returns: BITCOIN_SUPPORT_OK or _NOT_AVAILABLE (a sandbox forbids it).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_raise_lock_limit(
+    limit: *mut usize,
+) -> bitcoin_support_status {
+    let Ok(raised) = crate::pages::raise_lock_limit() else {
+        return BITCOIN_SUPPORT_NOT_AVAILABLE;
+    };
+    if !limit.is_null() {
+        // SAFETY: the caller vouches for a valid place.
+        unsafe { limit.write(raised) };
+    }
+    BITCOIN_SUPPORT_OK
+}
+
+/// Overwrites everything in locked memory with zeros, at once: all memory of every pool over the
+/// operating system's own pages, whatever is in use. A panic button: may be called anywhere, also in a
+/// signal handler; it takes no lock, allocates nothing and makes no system call. Pools and chunks stay as
+/// they are otherwise. Objects in locked memory that are more than plain bytes must not be used any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_wipe_all() {
+    // SAFETY: the caller vouches for what is used afterwards.
+    unsafe { crate::pages::wipe_everything() };
 }
 
 /// Destroys a pool and frees its pages, whatever is still in use; NULL does nothing. Must not be

@@ -58,6 +58,7 @@
 
 mod arena;
 mod cleanse;
+mod edges;
 #[cfg(all(unix, feature = "events"))]
 pub mod events;
 mod ffi;
@@ -76,12 +77,12 @@ pub use cleanse::{cleanse, memory_cleanse};
 #[cfg(unix)]
 pub use pages::PosixLockedPageAllocator;
 pub use pages::{
-    LockError, LockedAllocation, LockedPageAllocator, LockedPages, MapError, has_page_size,
-    lock_limit, page_size,
+    ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, LockedPages, MapError,
+    SecretMemory, has_page_size, lock_limit, page_size, raise_lock_limit, wipe_everything,
 };
 pub use pool::{
-    AddressReport, LockedPageArena, LockedPool, LockedPoolManager, LockingFailed, PoolError,
-    PoolStats,
+    AddressReport, ConfigureError, LockedPageArena, LockedPool, LockedPoolManager, LockingFailed,
+    PoolError, PoolOptions, PoolStats,
 };
 pub use secure::{
     NotUtf8, OutOfLockedMemory, ReadSecretError, SecureAllocator, SecureBox, SecureString,

@@ -4,8 +4,11 @@
 //! `mlock` and `munlock`, and on whole mappings of its own only: memory locks do not nest, so a page
 //! shared by two owners would be unlocked for both by the first that lets go.
 //!
-//! One file per operating system mechanism: `unix` here; Windows has its place beside it.
+//! One file per operating system mechanism: `unix`, and `secret_memory` for Linux's; Windows has its place
+//! beside them. `live` knows every mapping there is.
 
+mod live;
+mod secret_memory;
 #[cfg(unix)]
 mod unix;
 #[cfg(not(unix))]
@@ -17,11 +20,17 @@ use unix as os;
 #[cfg(unix)]
 pub use unix::PosixLockedPageAllocator;
 
+pub use live::wipe_everything;
+pub(crate) use live::{at_fork_of_process, forks, has_secret_memory, has_wiped, is_locked};
+
 use crate::cleanse::memory_cleanse;
 use bytemuck::Zeroable;
+use core::ffi::CStr;
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
+use live::Slot;
+use secret_memory::Refusal;
 use std::io;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -56,13 +65,68 @@ pub trait LockedPageAllocator {
     fn limit(&self) -> usize;
 }
 
+/// What a child process finds, after `fork`, in memory for secrets that its parent had.
+///
+/// Whatever the policy, the parent's memory stays as it is, memory that the child allocates itself is
+/// locked, and the child's statistics say what is so there. A child that only goes on to `exec`, and one
+/// made by `vfork` or `posix_spawn`, is not concerned. (One made past the C library, by the bare system
+/// call, has nothing locked; on Linux, what is said of [`Wipe`](Self::Wipe) and [`Absent`](Self::Absent)
+/// holds there too, though its pools do not know.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ForkPolicy {
+    /// The contents, locked again before `fork` returns: memory locks are not inherited. What a daemon
+    /// needs, which forks with its secrets at hand and leaves the parent to end.
+    #[default]
+    Keep,
+    /// Zeros, locked. Chunks stay allocated, so that the child can free them, and use them.
+    Wipe,
+    /// Nothing: an access ends the process. The child's pool is empty; the chunks that its parent had are
+    /// not counted in it, and to free one, which succeeds, does nothing. So objects of this library that
+    /// the child has inherited can be dropped; values in them whose own destructor looks at them cannot.
+    Absent,
+}
+
+/// Whether pools use secret memory, which no other process can read, not even a privileged one that reads
+/// `/proc/PID/mem` or traces this one: Linux's `memfd_secret`.
+///
+/// It is locked from the start, counts against the same limit as locked memory, and cannot be kept in a
+/// child process: it goes with [`ForkPolicy::Absent`] only. It makes growth of a pool slower (a few
+/// microseconds for each page), and while it is in use the machine refuses to hibernate. System calls that
+/// lend pages to a device (`O_DIRECT`, `vmsplice`) refuse it; `read` and `write` take it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SecretMemory {
+    /// Ordinary memory.
+    #[default]
+    Off,
+    /// Where the system has it, and else ordinary locked memory: the statistics tell which, and why.
+    Prefer,
+    /// Nothing but that: a pool that cannot have it cannot be made, and an allocation fails when there is
+    /// no more of it.
+    Require,
+}
+
+/// How pages are mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PageOptions {
+    pub(crate) page_size: usize,
+    pub(crate) fork: ForkPolicy,
+}
+
+impl Default for PageOptions {
+    fn default() -> Self {
+        Self { page_size: page_size(), fork: ForkPolicy::Keep }
+    }
+}
+
 /// Why pages could not be mapped.
 #[derive(Debug)]
 pub struct MapError(io::Error);
 
 impl MapError {
-    pub(crate) fn out_of_memory() -> Self {
-        Self(io::ErrorKind::OutOfMemory.into())
+    pub(crate) fn no_memory() -> Self {
+        Self(io::Error::from_raw_os_error(libc::ENOMEM))
     }
 
     /// The operating system's error number.
@@ -92,6 +156,28 @@ pub struct LockError {
     pub limit: usize,
 }
 
+impl LockError {
+    /// What an administrator can do about it, in one line.
+    pub fn remedy(&self) -> &'static str {
+        // The texts below are ASCII.
+        self.remedy_text().to_str().unwrap_or_default()
+    }
+
+    pub(crate) fn remedy_text(&self) -> &'static CStr {
+        if self.limit != usize::MAX {
+            c"raise the limit on locked memory (RLIMIT_MEMLOCK): LimitMEMLOCK= in the systemd unit, \
+              memlock in /etc/security/limits.conf, or `ulimit -l` in the shell that starts the program; \
+              where the hard limit is higher, the program can raise its own"
+        } else if self.errno == libc::EPERM {
+            c"let the process lock memory: give it the capability CAP_IPC_LOCK, or a limit on locked memory \
+              above 0 (LimitMEMLOCK= in the systemd unit, `ulimit -l`)"
+        } else {
+            c"no limit on locked memory is in the way: let the machine have more free memory, or the process \
+              more mappings (sysctl vm.max_map_count)"
+        }
+    }
+}
+
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("cannot lock pages")?;
@@ -99,14 +185,9 @@ impl fmt::Display for LockError {
             write!(f, ": {}", io::Error::from_raw_os_error(self.errno))?;
         }
         if self.limit != usize::MAX {
-            write!(
-                f,
-                "; the process may lock {} bytes (RLIMIT_MEMLOCK): raise it with `ulimit -l` or, in \
-                 a systemd unit, LimitMEMLOCK=",
-                self.limit
-            )?;
+            write!(f, "; the process may lock {} bytes", self.limit)?;
         }
-        Ok(())
+        write!(f, ": {}", self.remedy())
     }
 }
 
@@ -132,7 +213,8 @@ impl std::error::Error for LockError {}
 pub struct LockedPages {
     addr: NonNull<u8>,
     len: usize,
-    lock: Result<(), LockError>,
+    /// Has the rest: what a child process may have to change.
+    slot: &'static Slot,
     /// Error number of the first protection besides locking that was refused.
     advice: Result<(), i32>,
     /// Whether the pages lie in an [`AddressRange`], to which they return.
@@ -148,14 +230,12 @@ impl LockedPages {
     /// Maps `len` bytes, rounded up to whole pages, and locks them. Pages that cannot be locked are
     /// returned all the same: ask [`lock_state`](Self::lock_state).
     ///
-    /// Costs about six system calls and a page fault for every page.
+    /// Costs about six system calls, and later a page fault for every page when it is first touched.
     ///
     /// # Errors
     /// When the pages cannot be mapped, or `len` is 0 or too large for the address space.
     pub fn new(len: usize) -> Result<Self, MapError> {
-        let mut pages = Self::map(len, page_size())?;
-        pages.lock = pages.try_lock();
-        Ok(pages)
+        Self::with(len, PageOptions::default())
     }
 
     /// Like [`new`](Self::new), with pages of a given size in bytes: the system's common ones or, where
@@ -165,9 +245,7 @@ impl LockedPages {
     /// As for [`new`](Self::new); also when the system has no such pages, or none left: huge pages are
     /// set aside by its administrator (`vm.nr_hugepages` on Linux).
     pub fn with_page_size(len: usize, page_size: usize) -> Result<Self, MapError> {
-        let mut pages = Self::map(len, page_size)?;
-        pages.lock = pages.try_lock();
-        Ok(pages)
+        Self::with(len, PageOptions { page_size, ..PageOptions::default() })
     }
 
     /// Like [`new`](Self::new), but keeps nothing that cannot be locked.
@@ -175,20 +253,61 @@ impl LockedPages {
     /// # Errors
     /// The outer one when the pages cannot be mapped, the inner one when they cannot be locked.
     pub fn new_locked(len: usize) -> Result<Result<Self, LockError>, MapError> {
-        Self::new_locked_of(len, page_size())
+        Self::locked_with(len, PageOptions::default())
     }
 
-    /// [`new_locked`](Self::new_locked) with pages of a given size.
-    pub(crate) fn new_locked_of(
+    /// [`new`](Self::new) with options. (Secret memory that cannot be locked is none.)
+    pub(crate) fn with(len: usize, options: PageOptions) -> Result<Self, MapError> {
+        let pages = Self::map(len, options)?;
+        pages.slot.set_lock_state(os::try_lock(pages.addr, pages.len));
+        Ok(pages)
+    }
+
+    /// [`new_locked`](Self::new_locked) with options.
+    pub(crate) fn locked_with(
         len: usize,
-        page_size: usize,
+        options: PageOptions,
     ) -> Result<Result<Self, LockError>, MapError> {
-        Ok(Self::map(len, page_size)?.if_locked())
+        Ok(Self::map(len, options)?.if_locked())
+    }
+
+    /// Secret memory, which is locked or not to be had (the inner error).
+    pub(crate) fn secret(
+        len: usize,
+        fork: ForkPolicy,
+    ) -> Result<Result<Self, LockError>, MapError> {
+        let len = padded(len, page_size())?;
+        let slot = Slot::take()?;
+        let reserved = os::reserve_guarded(len).map_err(MapError);
+        let addr = reserved.inspect_err(|_| slot.vacate())?;
+        // SAFETY: addresses of ours that nobody uses.
+        if let Err(refusal) = unsafe { secret_memory::place(addr, len) } {
+            slot.vacate();
+            // SAFETY: reserved above, and nobody uses them.
+            unsafe { os::unmap_guarded(addr, len) };
+            return refused(refusal);
+        }
+        Ok(Ok(Self::of_secret_memory(addr, len, slot, fork, false)))
+    }
+
+    fn of_secret_memory(
+        addr: NonNull<u8>,
+        len: usize,
+        slot: &'static Slot,
+        fork: ForkPolicy,
+        reserved: bool,
+    ) -> Self {
+        let advice = os::keep_private(addr, len).map_err(|error| errno_of(&error));
+        slot.open(addr, len, fork, true);
+        slot.set_lock_state(Ok(()));
+        Self { addr, len, slot, advice, reserved }
     }
 
     /// Locks the pages, which nobody has written to; gives them up if that fails.
     fn if_locked(self) -> Result<Self, LockError> {
-        match self.try_lock() {
+        let state = os::try_lock(self.addr, self.len);
+        self.slot.set_lock_state(state);
+        match state {
             Ok(()) => Ok(self),
             Err(error) => {
                 self.discard();
@@ -199,20 +318,22 @@ impl LockedPages {
 
     /// Maps `len` bytes, rounded up, with every protection but locking: before it, so that no page
     /// is ever resident without them.
-    fn map(len: usize, size: usize) -> Result<Self, MapError> {
-        let page = page_size();
+    fn map(len: usize, options: PageOptions) -> Result<Self, MapError> {
+        let size = options.page_size;
         if !has_page_size(size) {
             return Err(MapError(io::ErrorKind::InvalidInput.into()));
         }
-        let padded = len
-            .checked_next_multiple_of(size)
-            .filter(|&len| len > 0 && len <= isize::MAX as usize - 2 * page);
-        let len = padded.ok_or_else(|| MapError(io::ErrorKind::InvalidInput.into()))?;
-        let mapped =
-            if size == page { os::map_guarded(len) } else { os::map_guarded_huge(len, size) };
-        let addr = mapped.map_err(MapError)?;
+        let len = padded(len, size)?;
+        let slot = Slot::take()?;
+        let mapped = if size == page_size() {
+            os::map_guarded(len)
+        } else {
+            os::map_guarded_huge(len, size)
+        };
+        let addr = mapped.map_err(MapError).inspect_err(|_| slot.vacate())?;
         let advice = os::keep_private(addr, len).map_err(|error| errno_of(&error));
-        Ok(Self { addr, len, lock: Ok(()), advice, reserved: false })
+        slot.open(addr, len, options.fork, false);
+        Ok(Self { addr, len, slot, advice, reserved: false })
     }
 
     /// Gives up pages that nobody has written to, without wiping them: that would make them resident.
@@ -222,34 +343,36 @@ impl LockedPages {
 
     /// Gives the mapping back to the system, or to its range. The last thing that happens to it.
     fn unmap(&mut self) {
-        if self.reserved {
+        self.slot.close();
+        if self.slot.is_taken() {
+            // The addresses are somebody else's.
+        } else if self.reserved {
             // SAFETY: the pages lie in an address range that is kept for the life of the process,
             // and nothing can use them after their owner.
             unsafe { os::make_inaccessible(self.addr, self.len) };
         } else {
-            // SAFETY: this is the owner of a mapping of `len` bytes made by `map_guarded`, and
-            // nothing can use it after its owner.
+            // SAFETY: this is the owner of a mapping of `len` bytes made by `map_guarded` or in its
+            // manner, and nothing can use it after its owner.
             unsafe { os::unmap_guarded(self.addr, self.len) };
         }
-    }
-
-    fn try_lock(&self) -> Result<(), LockError> {
-        os::lock(self.addr, self.len)
-            .map_err(|error| LockError { errno: errno_of(&error), limit: os::limit() })
-    }
-
-    /// Locks the pages in a child process, where they are not: memory locks are not inherited. Pages that
-    /// were not locked in the parent stay so.
-    pub(crate) fn lock_again(&mut self) -> Result<(), LockError> {
-        if self.lock.is_ok() {
-            self.lock = self.try_lock();
-        }
-        self.lock
+        self.slot.vacate();
     }
 
     /// Whether the pages are locked, and if not, why.
+    ///
+    /// In a child process they have been locked again before `fork` returned, as far as the system let us.
     pub fn lock_state(&self) -> Result<(), LockError> {
-        self.lock
+        self.slot.lock_state()
+    }
+
+    /// Whether this is secret memory.
+    pub(crate) fn is_secret_memory(&self) -> bool {
+        self.slot.is_secret_memory()
+    }
+
+    /// Whether this is a child process and the memory has stayed with its parent.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.slot.is_absent()
     }
 
     /// Whether the system accepted the protections besides locking (no core dump, no merging, no
@@ -286,7 +409,7 @@ impl LockedPages {
     /// Gives up ownership of the mapping, which stays as it is.
     pub(crate) fn into_raw(self) -> LockedAllocation {
         let pages = ManuallyDrop::new(self);
-        LockedAllocation { addr: pages.addr, locked: pages.lock.is_ok() }
+        LockedAllocation { addr: pages.addr, locked: pages.lock_state().is_ok() }
     }
 
     /// Takes ownership of a mapping back.
@@ -295,9 +418,9 @@ impl LockedPages {
     /// `addr` must come from [`into_raw`](Self::into_raw) of an owner made with the same `len`, and
     /// must not be owned again already.
     pub(crate) unsafe fn from_raw(addr: NonNull<u8>, len: usize) -> Self {
-        let len = len.next_multiple_of(page_size());
-        // Whether it is locked does not matter to dropping it.
-        Self { addr, len, lock: Ok(()), advice: Ok(()), reserved: false }
+        // Not a mapping of this module's: the contract is broken.
+        let Some(slot) = live::find(addr) else { std::process::abort() };
+        Self { addr, len: len.next_multiple_of(page_size()), slot, advice: Ok(()), reserved: false }
     }
 }
 
@@ -312,7 +435,9 @@ impl ZeroizeOnDrop for LockedPages {}
 
 impl Drop for LockedPages {
     fn drop(&mut self) {
-        self.zeroize();
+        if !self.is_absent() {
+            self.zeroize();
+        }
         self.unmap();
     }
 }
@@ -322,7 +447,7 @@ impl fmt::Debug for LockedPages {
         f.debug_struct("LockedPages")
             .field("addr", &self.addr)
             .field("len", &self.len)
-            .field("lock", &self.lock)
+            .field("lock", &self.lock_state())
             .finish_non_exhaustive()
     }
 }
@@ -359,9 +484,9 @@ impl AddressRange {
         self.len
     }
 
-    /// Pages at `offset`, with every protection; with `must_lock`, none that cannot be locked (the
-    /// inner error). `offset` and `len` are multiples of the page size. The caller leaves at least a
-    /// page of the range on either side, as guards.
+    /// Pages at `offset`, of the common size, with every protection; with `must_lock`, none that cannot be
+    /// locked (the inner error). `offset` and `len` are multiples of the page size. The caller leaves at
+    /// least a page of the range on either side, as guards.
     ///
     /// # Safety
     /// The pages must be in the range and not in use.
@@ -369,20 +494,62 @@ impl AddressRange {
         &self,
         offset: usize,
         len: usize,
+        fork: ForkPolicy,
         must_lock: bool,
     ) -> Result<Result<LockedPages, LockError>, MapError> {
         // SAFETY: within the range, by this function's contract.
         let addr = unsafe { self.addr.add(offset) };
+        let slot = Slot::take()?;
         // SAFETY: addresses of ours that nobody uses.
-        unsafe { os::make_accessible(addr, len) }.map_err(MapError)?;
+        let accessible = unsafe { os::make_accessible(addr, len) }.map_err(MapError);
+        accessible.inspect_err(|_| slot.vacate())?;
         let advice = os::keep_private(addr, len).map_err(|error| errno_of(&error));
-        let mut pages = LockedPages { addr, len, lock: Ok(()), advice, reserved: true };
+        slot.open(addr, len, fork, false);
+        let pages = LockedPages { addr, len, slot, advice, reserved: true };
         if must_lock {
             return Ok(pages.if_locked());
         }
-        pages.lock = pages.try_lock();
+        slot.set_lock_state(os::try_lock(addr, len));
         Ok(Ok(pages))
     }
+
+    /// Secret memory at `offset`, which is locked or not to be had (the inner error).
+    ///
+    /// # Safety
+    /// As for [`place`](Self::place).
+    pub(crate) unsafe fn place_secret(
+        &self,
+        offset: usize,
+        len: usize,
+        fork: ForkPolicy,
+    ) -> Result<Result<LockedPages, LockError>, MapError> {
+        // SAFETY: within the range, by this function's contract.
+        let addr = unsafe { self.addr.add(offset) };
+        let slot = Slot::take()?;
+        // SAFETY: addresses of ours that nobody uses.
+        if let Err(refusal) = unsafe { secret_memory::place(addr, len) } {
+            slot.vacate();
+            // SAFETY: as above.
+            unsafe { os::make_inaccessible(addr, len) };
+            return refused(refusal);
+        }
+        Ok(Ok(LockedPages::of_secret_memory(addr, len, slot, fork, true)))
+    }
+}
+
+fn refused<T>(refusal: Refusal) -> Result<Result<T, LockError>, MapError> {
+    match refusal {
+        Refusal::Unavailable(error) => Err(MapError(error)),
+        Refusal::Limit(error) => Ok(Err(LockError { errno: errno_of(&error), limit: os::limit() })),
+    }
+}
+
+/// `len` rounded up to whole pages of `size` bytes, if it is a length that can be mapped.
+fn padded(len: usize, size: usize) -> Result<usize, MapError> {
+    let padded = len
+        .checked_next_multiple_of(size)
+        .filter(|&len| len > 0 && len <= isize::MAX as usize - 2 * page_size());
+    padded.ok_or_else(|| MapError(io::ErrorKind::InvalidInput.into()))
 }
 
 /// A table of `len` zeroed entries, for the life of the process. Only what is touched takes memory.
@@ -390,12 +557,20 @@ pub(crate) fn zeroed_table<T: Zeroable + Sync>(len: usize) -> Result<&'static [T
     let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| bytes > 0);
     let bytes = bytes.ok_or_else(|| MapError(io::ErrorKind::InvalidInput.into()))?;
     let bytes = bytes.next_multiple_of(page_size());
-    let addr = os::reserve(bytes).map_err(MapError)?;
-    // SAFETY: addresses of ours that nobody uses.
-    unsafe { os::make_accessible(addr, bytes) }.map_err(MapError)?;
+    let addr = os::map_zeroed(bytes).map_err(MapError)?;
     // SAFETY: the mapping is large enough, aligned to a page, never unmapped, and filled with zeros,
     // which are valid for `T`.
     Ok(unsafe { core::slice::from_raw_parts(addr.as_ptr().cast(), len) })
+}
+
+/// Gives a table back.
+///
+/// # Safety
+/// It must come from [`zeroed_table`] and not be used again.
+unsafe fn release_table<T>(table: &'static [T]) {
+    let bytes = size_of_val(table).next_multiple_of(page_size());
+    // SAFETY: the table's whole mapping; by this function's contract nobody uses it any more.
+    unsafe { os::give_back(NonNull::from(table).cast(), bytes) };
 }
 
 /// Size of a page of memory in bytes.
@@ -414,6 +589,18 @@ pub fn has_page_size(size: usize) -> bool {
 /// the limit all the same, as Bitcoin Core tells it.
 pub fn lock_limit() -> usize {
     os::limit()
+}
+
+/// Raises the limit on locked bytes ([`lock_limit`]) as far as the process may on its own, to the hard
+/// value of `RLIMIT_MEMLOCK`, and returns what it is then (`usize::MAX` for none). The library never does
+/// so unasked: the limit is the process's, and its children inherit it.
+///
+/// Pools find out the next time they want more locked memory.
+///
+/// # Errors
+/// When the system refuses, which it does only where a sandbox forbids the call.
+pub fn raise_lock_limit() -> io::Result<usize> {
+    os::raise_limit()
 }
 
 /// How many bytes of addresses this process may have (`RLIMIT_AS`'s soft value): `usize::MAX` when there is

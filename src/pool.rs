@@ -1,30 +1,37 @@
 //! `LockedPool`: chunks of locked memory from as many arenas as it takes.
 //!
-//! Depends on `arena`, `pages` and `cleanse`. Below it, `extents` finds the arena of an address, `room`
-//! the arena with room for a chunk, and `edges` is for the tools that look for bad accesses. `process` is the pool that all threads of a process share;
-//! `manager` is its face.
+//! Depends on `arena`, `pages`, `edges` and `cleanse`. Below it, `extents` finds the arena of an address and
+//! `room` the arena with room for a chunk. `own` keeps the pools that a program makes itself. `process` is
+//! the pool that all threads of a process share; `manager` is its face. `fork` holds all of them while the
+//! process forks; `options` is what can be chosen.
 
-mod edges;
 mod extents;
+mod fork;
 mod locked_page_arena;
 mod manager;
+mod options;
+mod own;
 mod process;
 mod room;
 
 pub use locked_page_arena::LockedPageArena;
 pub use manager::LockedPoolManager;
+pub use options::{ConfigureError, PoolOptions};
 pub use process::AddressReport;
 
 use crate::arena::{Arena, ArenaError, ArenaSizeToChunkSortedMap, ArenaStats, FreeError};
 use crate::cleanse::memory_cleanse;
+use crate::edges;
 use crate::pages::{
-    self, AddressRange, LockError, LockedAllocation, LockedPageAllocator, LockedPages, MapError,
+    self, AddressRange, ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, LockedPages,
+    MapError, PageOptions, SecretMemory,
 };
 use core::fmt;
 use core::ptr::NonNull;
 use extents::ExtentMap;
-use parking_lot::Mutex;
+use own::OwnPool;
 use room::RoomIndex;
+use std::io;
 use zeroize::Zeroize;
 
 /// What a pool holds. `used + free == total` always.
@@ -52,6 +59,11 @@ pub struct PoolStats {
     pub lock_failures: usize,
     /// The last of those.
     pub last_lock_failure: Option<LockError>,
+    /// Bytes of `total` that are secret memory, see [`SecretMemory`].
+    pub secret_memory: usize,
+    /// Why the pool, which was to use secret memory, last had to do without: the operating system's error
+    /// number (`ENOSYS` when it has none). That it may not lock so much counts as a lock failure instead.
+    pub secret_memory_error: Option<i32>,
 }
 
 /// Why a pool cannot be made.
@@ -68,6 +80,14 @@ pub enum PoolError {
     Map(MapError),
     /// There is no memory for the bookkeeping.
     Arena(ArenaError),
+    /// The system has no secret memory; its error number.
+    SecretMemory(i32),
+    /// Secret memory cannot be in a child process, as this policy wants it.
+    SecretMemoryInChild(ForkPolicy),
+    /// Secret memory has pages of the common size only, not of this many bytes.
+    SecretMemoryPageSize(usize),
+    /// The limit on locked memory cannot be raised.
+    LockLimit(io::Error),
 }
 
 impl PoolError {
@@ -95,6 +115,23 @@ impl fmt::Display for PoolError {
             }
             Self::Map(error) => error.fmt(f),
             Self::Arena(error) => error.fmt(f),
+            Self::SecretMemory(errno) => write!(
+                f,
+                "LockedPool: the system has no secret memory: {}; it wants Linux 5.14 or newer, not booted \
+                 with secretmem.enable=0 (before 6.5: booted with secretmem.enable=1)",
+                io::Error::from_raw_os_error(*errno)
+            ),
+            Self::SecretMemoryInChild(policy) => write!(
+                f,
+                "LockedPool: secret memory cannot be kept in a child process: fork policy {policy:?} must \
+                 be Absent"
+            ),
+            Self::SecretMemoryPageSize(size) => {
+                write!(f, "LockedPool: secret memory has no pages of {size} bytes")
+            }
+            Self::LockLimit(error) => {
+                write!(f, "LockedPool: the limit on locked memory cannot be raised: {error}")
+            }
         }
     }
 }
@@ -104,6 +141,7 @@ impl std::error::Error for PoolError {
         match self {
             Self::Map(error) => Some(error),
             Self::Arena(error) => Some(error),
+            Self::LockLimit(error) => Some(error),
             _ => None,
         }
     }
@@ -117,7 +155,8 @@ impl From<PoolError> for String {
 
 /// Decides, when no memory can be locked, whether the pool may use unlocked memory (`true`) or fails
 /// the allocation (`false`). Called under the pool's lock: it must neither use the pool nor wait for a
-/// thread that does or ends. It may fork; the child's memory is not locked then.
+/// thread that does or ends. It may fork; where children find memory absent, the allocation may fail in the
+/// child.
 pub type LockingFailed = Box<dyn FnMut(&LockError) -> bool + Send>;
 
 /// A pool of locked memory that any number of threads may share.
@@ -149,12 +188,11 @@ pub struct LockedPool {
     kind: Kind,
 }
 
-#[expect(clippy::large_enum_variant, reason = "there is one pool of the small kind")]
 enum Kind {
     /// The process-wide pool, see `process`.
     Process,
     /// A pool of its own.
-    Own(Mutex<State>),
+    Own(&'static OwnPool),
 }
 
 struct State {
@@ -164,6 +202,8 @@ struct State {
     /// Size of an arena in bytes, and the most that all of them may have.
     arena_size: usize,
     max_size: usize,
+    fork: ForkPolicy,
+    secret_memory: SecretMemory,
     arenas: Vec<PooledArena>,
     extents: ExtentMap,
     /// Room in the arenas of `Class::First`.
@@ -176,6 +216,12 @@ struct State {
     refused: usize,
     refused_limit: usize,
     stats: PoolStats,
+    /// The number of forks that the rest knows of.
+    forks: u32,
+    /// Whether there were arenas that have stayed with the parent process, until somebody has taken note.
+    has_lost_arenas: bool,
+    /// Whether there are mappings besides the arenas', by the same options.
+    is_in_use: bool,
 }
 
 /// Where arenas come from.
@@ -207,6 +253,8 @@ enum Class {
     First,
     /// When nothing more can be locked: arenas of our own that are not locked.
     Unlocked,
+    /// Never: in a child process, what has stayed with the parent.
+    Absent,
 }
 
 enum Memory {
@@ -229,40 +277,56 @@ impl LockedPool {
     /// Alignment of chunks in bytes, to which sizes are rounded up. Bitcoin Core's figure.
     pub const ARENA_ALIGN: usize = 16;
 
-    const fn over(source: Source) -> Self {
-        Self { kind: Kind::Own(Mutex::new(State::new(source, Self::ARENA_ALIGN))) }
+    /// A pool of its own, if there is memory for it.
+    fn of(state: State) -> Result<Self, PoolError> {
+        let own = OwnPool::take(state).ok_or(PoolError::Arena(ArenaError::OutOfMemory))?;
+        Ok(Self { kind: Kind::Own(own) })
+    }
+
+    /// A pool with chosen options. Nothing is mapped before the first allocation.
+    ///
+    /// # Errors
+    /// When the options contradict each other, or the system does not have what they ask for: see
+    /// [`PoolError`].
+    pub fn with_options(options: &PoolOptions) -> Result<Self, PoolError> {
+        let (page_size, arena_size, max_size) = options.sizes()?;
+        options.prepare()?;
+        let huge_page = (page_size != pages::page_size()).then_some(page_size);
+        let mut state = State::new(Source::System { huge_page }, Self::ARENA_ALIGN);
+        state.arena_size = arena_size;
+        state.max_size = max_size;
+        state.extents = ExtentMap::new(arena_size);
+        (state.fork, state.secret_memory) = (options.fork_policy, options.secret_memory);
+        Self::of(state)
     }
 
     /// A pool over the operating system's own pages, of `page_size` bytes each, with arenas of
-    /// `chunk_size` bytes, which also is the largest chunk, and no more than `max_size` bytes in all.
-    ///
-    /// The sizes of arenas are multiples of `page_size`. That may be a size of huge pages
-    /// ([`has_page_size`](crate::has_page_size)), which suits programs with very many secrets and
-    /// administrators who set such pages aside. Nothing is mapped before the first allocation.
+    /// `chunk_size` bytes, which also is the largest chunk, and no more than `max_size` bytes in all:
+    /// [`with_options`](Self::with_options) for the sizes alone.
     ///
     /// # Errors
     /// See [`PoolError`].
     pub fn new(page_size: usize, chunk_size: usize, max_size: usize) -> Result<Self, PoolError> {
-        if !pages::has_page_size(page_size) {
-            return Err(PoolError::PageSize(page_size));
-        }
-        if chunk_size == 0 || chunk_size % page_size != 0 || chunk_size > PoolError::LARGEST_ARENA {
-            return Err(PoolError::ChunkSize(chunk_size));
-        }
-        if max_size < chunk_size {
-            return Err(PoolError::MaxSize(max_size));
-        }
-        let huge_page = (page_size != pages::page_size()).then_some(page_size);
-        let mut state = State::new(Source::System { huge_page }, Self::ARENA_ALIGN);
-        state.arena_size = chunk_size;
-        state.max_size = max_size;
-        state.extents = ExtentMap::new(chunk_size);
-        Ok(Self { kind: Kind::Own(Mutex::new(state)) })
+        let options = PoolOptions::new().page_size(page_size).arena_size(chunk_size);
+        Self::with_options(&options.max_size(max_size))
     }
 
     /// A pool over a foreign source of pages, which it never touches.
+    ///
+    /// So it does not lock them in a child process either, and there counts none of them as locked but those
+    /// of a [`PosixLockedPageAllocator`](crate::PosixLockedPageAllocator), which this library locks.
+    ///
+    /// # Panics
+    /// When there is no memory for the pool itself.
+    #[track_caller]
     pub fn with_page_allocator(allocator: Box<dyn LockedPageAllocator + Send>) -> Self {
-        Self::over(Source::Foreign(allocator))
+        Self::try_with_page_allocator(allocator).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub(crate) fn try_with_page_allocator(
+        allocator: Box<dyn LockedPageAllocator + Send>,
+    ) -> Result<Self, PoolError> {
+        Self::of(State::new(Source::Foreign(allocator), Self::ARENA_ALIGN))
     }
 
     /// Sets who decides about unlocked memory; `None` accepts it.
@@ -270,7 +334,7 @@ impl LockedPool {
         // The old callback is dropped after the lock is released: its destructor may be anything.
         let _old = match &self.kind {
             Kind::Process => process::set_locking_failed(callback),
-            Kind::Own(state) => core::mem::replace(&mut state.lock().locking_failed, callback),
+            Kind::Own(own) => core::mem::replace(&mut own.lock().locking_failed, callback),
         };
     }
 
@@ -286,7 +350,7 @@ impl LockedPool {
         }
         match &self.kind {
             Kind::Process => process::alloc(size, alignment),
-            Kind::Own(state) => alloc_own(state, size, alignment),
+            Kind::Own(own) => own.alloc(size, alignment),
         }
     }
 
@@ -364,7 +428,7 @@ impl LockedPool {
         match &self.kind {
             // SAFETY: by this function's contract.
             Kind::Process => unsafe { process::free_uncommon(ptr, check) },
-            Kind::Own(state) => state.lock().free(ptr, check).map(drop),
+            Kind::Own(own) => own.free(ptr, check),
         }
     }
 
@@ -373,7 +437,7 @@ impl LockedPool {
     pub fn stats(&self) -> PoolStats {
         match &self.kind {
             Kind::Process => process::stats(),
-            Kind::Own(state) => state.lock().stats,
+            Kind::Own(own) => own.stats(),
         }
     }
 
@@ -382,29 +446,17 @@ impl LockedPool {
     pub fn walk(&self, mut visit: impl FnMut(usize, usize, bool)) {
         match &self.kind {
             Kind::Process => process::walk(&mut visit),
-            Kind::Own(state) => state.lock().walk(&mut visit),
+            Kind::Own(own) => own.walk(&mut visit),
         }
     }
 }
 
-// Not inlined: the process-wide pool is the common one.
-#[inline(never)]
-fn alloc_own(state: &Mutex<State>, size: usize, alignment: usize) -> Option<NonNull<u8>> {
-    let mut state = state.lock();
-    if size == 0 || size > state.arena_size {
-        return None;
-    }
-    let chunk = state.alloc(size, alignment)?;
-    if !matches!(state.source, Source::Foreign(_)) {
-        edges::open(chunk.as_ptr(), size);
-    }
-    Some(chunk)
-}
-
 impl Default for LockedPool {
-    /// A pool over the operating system's own pages.
+    /// A pool over the operating system's own pages. Panics when there is no memory for the pool itself.
+    #[track_caller]
     fn default() -> Self {
-        Self::over(Source::System { huge_page: None })
+        let pool = Self::with_options(&PoolOptions::new());
+        pool.unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
@@ -416,14 +468,20 @@ impl fmt::Debug for LockedPool {
 
 impl Drop for LockedPool {
     fn drop(&mut self) {
-        let Kind::Own(state) = &mut self.kind else { return };
-        let state = state.get_mut();
-        for entry in state.arenas.drain(..) {
+        if let Kind::Own(own) = self.kind {
+            own.vacate();
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        for entry in self.arenas.drain(..) {
             if let Memory::Own(pages) = &entry.memory {
                 edges::open(pages.as_ptr().as_ptr(), pages.len());
             }
             if let (Memory::Foreign { addr, len }, Source::Foreign(allocator)) =
-                (entry.memory, &mut state.source)
+                (entry.memory, &mut self.source)
             {
                 // SAFETY: `addr` came from `allocate_locked(len)` of this allocator and is handed
                 // back once, here. The pool's chunks end with the pool.
@@ -441,6 +499,8 @@ impl State {
             granule,
             arena_size: LockedPool::ARENA_SIZE,
             max_size: usize::MAX,
+            fork: ForkPolicy::Keep,
+            secret_memory: SecretMemory::Off,
             arenas: Vec::new(),
             extents: ExtentMap::new(LockedPool::ARENA_SIZE),
             room: RoomIndex::new(),
@@ -459,7 +519,12 @@ impl State {
                 peak_used: 0,
                 lock_failures: 0,
                 last_lock_failure: None,
+                secret_memory: 0,
+                secret_memory_error: None,
             },
+            forks: 0,
+            has_lost_arenas: false,
+            is_in_use: false,
         }
     }
 
@@ -467,6 +532,11 @@ impl State {
         let failures = self.stats.lock_failures;
         self.alloc_preferred(size, alignment)
             .or_else(|| self.alloc_unlocked(size, alignment, failures))
+    }
+
+    /// Allocates from the arenas that come first, as they are.
+    fn alloc_from_first(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        self.alloc_existing(size, alignment, Class::First)
     }
 
     /// Allocates from the arenas that come first, or a new one of that kind.
@@ -563,6 +633,10 @@ impl State {
     ) -> Result<(usize, bool), FreeError> {
         let arena = self.extents.find(ptr.addr()).ok_or(FreeError::NotInPool)?;
         let entry = &mut self.arenas[arena];
+        if entry.class == Class::Absent {
+            // What it was is not known here, and nothing is there.
+            return Ok((0, false));
+        }
         let before = entry.arena.stats();
         match check {
             None => entry.arena.free_unsized(ptr).map(drop)?,
@@ -580,7 +654,7 @@ impl State {
     }
 
     fn walk(&self, visit: &mut dyn FnMut(usize, usize, bool)) {
-        for entry in &self.arenas {
+        for entry in self.arenas.iter().filter(|entry| entry.class != Class::Absent) {
             entry.arena.walk(&mut *visit);
         }
     }
@@ -608,12 +682,12 @@ impl State {
             return None;
         }
         let mut size = self.arena_size.min(round_down(self.max_size - self.stats.total, page));
-        if self.arenas.is_empty() && limit >= page {
+        if self.stats.arenas == 0 && limit >= page {
             // The first arena is to be locked for certain, as far as the limit tells.
             size = size.min(round_down(limit, page));
         }
         let mut refusal = None;
-        if let (Source::Range { .. }, false) = (&self.source, self.arenas.is_empty()) {
+        if let (Source::Range { .. }, true) = (&self.source, self.stats.arenas > 0) {
             // In step with what is used.
             size = LATER_ARENA_SIZE.max(need);
         }
@@ -638,23 +712,45 @@ impl State {
         None
     }
 
-    /// New pages; with `must_lock`, none that cannot be locked (the inner error).
+    /// New pages for an arena; with `must_lock`, none that cannot be locked (the inner error).
     fn map(&mut self, len: usize, must_lock: bool) -> Option<Result<LockedPages, LockError>> {
-        if let Source::Range { range, next } = &self.source {
-            let end = *next + len + pages::page_size();
-            if end <= range.len() {
-                // SAFETY: within the range, and every arena begins a page behind the last; `add` moves
-                // `next` on when the pages are kept.
-                let placed = unsafe { range.place(*next, len, must_lock) };
-                return placed.ok();
+        let Source::Range { range, next } = &self.source else {
+            return self.map_elsewhere(len, must_lock);
+        };
+        if *next + len + pages::page_size() > range.len() {
+            return self.map_elsewhere(len, must_lock);
+        }
+        let fork = self.fork;
+        if self.secret_memory != SecretMemory::Off {
+            // SAFETY: within the range, and every arena begins a page behind the last; `add` moves `next`
+            // on when the pages are kept.
+            let placed = unsafe { range.place_secret(*next, len, fork) };
+            if let Some(answer) = answer_of(placed, must_lock, &mut self.stats.secret_memory_error)
+            {
+                return Some(answer);
+            }
+            if self.secret_memory == SecretMemory::Require {
+                return None;
             }
         }
-        let page_size = self.page_size();
-        if must_lock {
-            LockedPages::new_locked_of(len, page_size).ok()
-        } else {
-            Some(Ok(LockedPages::with_page_size(len, page_size).ok()?))
-        }
+        // SAFETY: as above.
+        unsafe { range.place(*next, len, fork, must_lock) }.ok()
+    }
+
+    /// The same, wherever the system puts them.
+    fn map_elsewhere(
+        &mut self,
+        len: usize,
+        must_lock: bool,
+    ) -> Option<Result<LockedPages, LockError>> {
+        let options = PageOptions { page_size: self.page_size(), fork: self.fork };
+        map_anywhere(
+            len,
+            options,
+            self.secret_memory,
+            must_lock,
+            &mut self.stats.secret_memory_error,
+        )
     }
 
     /// Size of a page of this pool in bytes.
@@ -667,7 +763,9 @@ impl State {
 
     /// A new arena, locked or not, when smaller ones have been refused already.
     fn grow_unlocked(&mut self, counted: bool) -> Option<usize> {
-        if self.max_size - self.stats.total < self.arena_size {
+        if self.max_size - self.stats.total < self.arena_size
+            || self.secret_memory == SecretMemory::Require
+        {
             return None;
         }
         let pages = self.map(self.arena_size, false)?.ok()?;
@@ -678,7 +776,9 @@ impl State {
                 if !counted {
                     self.count_lock_failure(error);
                 }
-                if self.locking_failed.as_mut().is_some_and(|callback| !callback(&error)) {
+                let agreed = self.locking_failed.as_mut().is_none_or(|callback| callback(&error));
+                self.catch_up();
+                if !agreed || pages.is_absent() {
                     pages.discard();
                     return None;
                 }
@@ -692,7 +792,7 @@ impl State {
     fn grow_foreign(&mut self) -> Option<usize> {
         let Source::Foreign(allocator) = &mut self.source else { return None };
         let mut size = LockedPool::ARENA_SIZE;
-        if self.arenas.is_empty() {
+        if self.stats.arenas == 0 {
             let limit = allocator.limit();
             let unit = if limit < pages::page_size() {
                 LockedPool::ARENA_ALIGN
@@ -716,6 +816,7 @@ impl State {
             self.count_lock_failure(error);
             keep = self.locking_failed.as_mut().is_none_or(|callback| callback(&error));
         }
+        self.catch_up();
         if keep {
             if let Some(arena) = self.add(Memory::Foreign { addr, len: size }, locked) {
                 return Some(arena);
@@ -768,6 +869,9 @@ impl State {
         if locked {
             self.stats.locked += total;
         }
+        if let Memory::Own(pages) = &self.arenas[number].memory {
+            self.stats.secret_memory += if pages.is_secret_memory() { total } else { 0 };
+        }
         Some(number)
     }
 
@@ -779,26 +883,44 @@ impl State {
     fn room(&self, class: Class) -> &RoomIndex {
         match class {
             Class::First => &self.room,
-            Class::Unlocked => &self.room_unlocked,
+            Class::Unlocked | Class::Absent => &self.room_unlocked,
         }
     }
 
     fn room_mut(&mut self, class: Class) -> &mut RoomIndex {
         match class {
             Class::First => &mut self.room,
-            Class::Unlocked => &mut self.room_unlocked,
+            Class::Unlocked | Class::Absent => &mut self.room_unlocked,
         }
     }
 
-    /// Locks all memory of our own that was locked before, in a child process.
-    fn lock_again(&mut self) {
+    /// Brings the figures up to date with what has become of the memory, if this is a child process that
+    /// has not been here yet.
+    fn catch_up(&mut self) {
+        let forks = pages::forks();
+        if self.forks != forks {
+            self.forks = forks;
+            if !self.arenas.is_empty() {
+                self.look_at_memory();
+            }
+        }
+    }
+
+    #[cold]
+    fn look_at_memory(&mut self) {
         self.stats.locked = 0;
         let mut refusal = None;
-        for entry in &mut self.arenas {
-            if let Memory::Own(pages) = &mut entry.memory {
-                match pages.lock_again() {
+        for number in 0..self.arenas.len() {
+            let PooledArena { memory, class, .. } = &self.arenas[number];
+            match memory {
+                Memory::Own(pages) if pages.is_absent() => self.lose(number),
+                Memory::Own(pages) => match pages.lock_state() {
                     Ok(()) => self.stats.locked += pages.len(),
-                    Err(error) => refusal = Some(error),
+                    Err(error) if *class == Class::First => refusal = Some(error),
+                    Err(_) => {}
+                },
+                Memory::Foreign { addr, len } => {
+                    self.stats.locked += if pages::is_locked(*addr) { *len } else { 0 };
                 }
             }
         }
@@ -807,13 +929,77 @@ impl State {
         }
     }
 
+    /// Takes an arena whose memory has stayed with the parent process out of all figures. It stays known
+    /// by its addresses.
+    fn lose(&mut self, number: usize) {
+        let PooledArena { arena, memory, class } = &mut self.arenas[number];
+        if *class == Class::Absent {
+            return;
+        }
+        let ArenaStats { used, free, total, chunks_used, chunks_free } = arena.stats();
+        let secret = matches!(memory, Memory::Own(pages) if pages.is_secret_memory());
+        let class = core::mem::replace(class, Class::Absent);
+        self.room_mut(class).set(number, 0);
+        let stats = &mut self.stats;
+        stats.used -= used;
+        stats.free -= free;
+        stats.total -= total;
+        stats.chunks_used -= chunks_used;
+        stats.chunks_free -= chunks_free;
+        stats.arenas -= 1;
+        stats.secret_memory -= if secret { total } else { 0 };
+        stats.peak_used = stats.used;
+        self.has_lost_arenas = true;
+    }
+
     /// Wipes all memory of our own, used chunks included.
     fn wipe(&mut self) {
         for entry in &mut self.arenas {
-            if let Memory::Own(pages) = &mut entry.memory {
+            if let (Memory::Own(pages), true) = (&mut entry.memory, entry.class != Class::Absent) {
                 edges::open(pages.as_ptr().as_ptr(), pages.len());
                 pages.zeroize();
             }
+        }
+    }
+}
+
+/// New pages wherever the system puts them; with `must_lock`, none that cannot be locked (the inner error).
+fn map_anywhere(
+    len: usize,
+    options: PageOptions,
+    secret_memory: SecretMemory,
+    must_lock: bool,
+    secret_memory_error: &mut Option<i32>,
+) -> Option<Result<LockedPages, LockError>> {
+    if secret_memory != SecretMemory::Off {
+        let made = LockedPages::secret(len, options.fork);
+        if let Some(answer) = answer_of(made, must_lock, secret_memory_error) {
+            return Some(answer);
+        }
+        if secret_memory == SecretMemory::Require {
+            return None;
+        }
+    }
+    if must_lock {
+        LockedPages::locked_with(len, options).ok()
+    } else {
+        Some(Ok(LockedPages::with(len, options).ok()?))
+    }
+}
+
+/// What comes of an attempt to have secret memory, with `must_lock` because the limit is in the way (the
+/// inner error); `None` to try ordinary memory, which has been noted.
+fn answer_of(
+    attempt: Result<Result<LockedPages, LockError>, MapError>,
+    must_lock: bool,
+    errno: &mut Option<i32>,
+) -> Option<Result<LockedPages, LockError>> {
+    match attempt {
+        Ok(Ok(pages)) => Some(Ok(pages)),
+        Ok(Err(error)) => must_lock.then_some(Err(error)),
+        Err(error) => {
+            *errno = Some(error.errno());
+            None
         }
     }
 }
@@ -824,6 +1010,17 @@ fn leak<T: 'static>(value: T) -> Option<&'static T> {
     place.try_reserve_exact(1).ok()?;
     place.push(value);
     place.leak().first()
+}
+
+/// The size to allocate for a chunk of `size` bytes, so that a closed granule follows it, if there is room.
+#[inline(always)]
+fn with_edge(size: usize) -> usize {
+    match size {
+        1.. if edges::are_seen() && size <= LockedPool::ARENA_SIZE - LockedPool::ARENA_ALIGN => {
+            size + LockedPool::ARENA_ALIGN
+        }
+        _ => size,
+    }
 }
 
 /// Size of the arenas after the first in a range, unless a chunk needs more.

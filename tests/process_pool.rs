@@ -137,7 +137,7 @@ fn one_thread_counts_exactly() {
 #[test]
 fn the_high_water_mark_of_one_thread_is_exact() {
     alone("the_high_water_mark_of_one_thread_is_exact", || {
-        let sizes = [16, 32, 48, 4096, 5 * 1024, 32, 64 * 1024, 16];
+        let sizes = [16, 32, 48, 4096, 6 * 1024, 32, 64 * 1024, 16];
         let mut highest = 0;
         for round in 1..6 {
             let chunks: Vec<_> = sizes[..round + 2].iter().map(|&s| Chunk::new(s, 1)).collect();
@@ -392,6 +392,40 @@ fn nothing_free_is_hidden_when_the_pool_is_full() {
         assert_eq!(check_statistics().used, LIMIT);
         drop(whole);
         assert!(check_statistics().lock_failures > 0);
+    });
+}
+
+/// A thread returns what it frees to the owner in small batches: those that are not full count too.
+#[test]
+fn what_an_idle_thread_has_freed_is_found() {
+    alone("what_an_idle_thread_has_freed_is_found", || {
+        limit_locked_memory(64 * 1024);
+        pool().set_locking_failed(Some(Box::new(|_| false)));
+        let mut chunks = Vec::new();
+        while let Some(chunk) = pool().alloc(64, 16) {
+            chunks.push(Chunk { addr: chunk.as_ptr().expose_provenance(), size: 64, byte: 0 });
+        }
+        for freed in [1, 5, 17, 40] {
+            let (ready, go_on) = (Barrier::new(2), Barrier::new(2));
+            let theirs = chunks.split_off(chunks.len() - freed);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    drop(theirs);
+                    ready.wait();
+                    go_on.wait();
+                });
+                ready.wait();
+                let stats = check_statistics();
+                let found: Vec<_> = (0..=freed).map_while(|_| pool().alloc(64, 16)).collect();
+                go_on.wait();
+                assert_eq!((stats.free, found.len()), (64 * freed, freed));
+                chunks.extend(found.into_iter().map(|chunk| Chunk {
+                    addr: chunk.as_ptr().expose_provenance(),
+                    size: 64,
+                    byte: 0,
+                }));
+            });
+        }
     });
 }
 

@@ -10,7 +10,7 @@ use bytemuck::allocation::try_zeroed_slice_box;
 /// Places and sizes are counted in granules. A chunk's size is written down at its first granule, in an
 /// array apart from the memory itself, and struck out when the chunk goes: so what is written always
 /// holds. An [`Arena`](super::Arena) writes down in the same array where free chunks begin and end, which
-/// is how neighbours find each other (boundary tags; Knuth, TAOCP 1, 2.5). That is eight bytes for each
+/// is how neighbours find each other (boundary tags; Knuth, TAOCP 1, 2.5). That is four bytes for each
 /// granule, committed lazily. Operations take constant time except where they say otherwise.
 ///
 /// ```
@@ -25,14 +25,12 @@ use bytemuck::allocation::try_zeroed_slice_box;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct ArenaChunkToSizeMap {
-    /// By granule: what begins there (a used chunk's size, marked `USED`, or a free chunk's number), and
-    /// the number of the free chunk that ends with it; 0 for nothing.
-    tags: Box<[[u32; 2]]>,
+    /// By granule: the size of the used chunk that begins there, marked `USED`, or the number of the free
+    /// chunk that begins or ends with it; 0 for neither.
+    tags: Box<[u32]>,
     len: usize,
 }
 
-const FIRST: usize = 0;
-const LAST: usize = 1;
 const USED: u32 = 1 << 31;
 
 impl ArenaChunkToSizeMap {
@@ -72,7 +70,7 @@ impl ArenaChunkToSizeMap {
     /// chunk begins there.
     #[inline(always)]
     pub fn remove(&mut self, chunk: usize) -> Option<usize> {
-        let tag = &mut self.tags.get_mut(chunk)?[FIRST];
+        let tag = self.tags.get_mut(chunk)?;
         if *tag & USED == 0 {
             return None;
         }
@@ -85,7 +83,7 @@ impl ArenaChunkToSizeMap {
     /// The size of the chunk that begins at `chunk`.
     #[inline]
     pub fn size_of(&self, chunk: usize) -> Option<usize> {
-        let tag = self.tags.get(chunk)?[FIRST];
+        let tag = *self.tags.get(chunk)?;
         (tag & USED != 0).then_some((tag & !USED) as usize)
     }
 
@@ -126,40 +124,26 @@ impl ArenaChunkToSizeMap {
     #[inline(always)]
     pub(super) fn insert_disjoint(&mut self, chunk: Chunk) {
         // The size fits: a map has at most MAX_GRANULES.
-        self.tags[chunk.start][FIRST] = chunk.size as u32 | USED;
+        self.tags[chunk.start] = chunk.size as u32 | USED;
         self.len += 1;
     }
 
-    /// Writes down that free chunk `number`, which is less than 2^31, begins at `granule`, or with 0 that
-    /// none does.
+    /// Writes down that free chunk `number`, which is less than 2^31, begins or ends with `granule`, or with 0
+    /// that none does.
     #[inline(always)]
-    pub(super) fn set_free_first(&mut self, granule: usize, number: u32) {
-        self.tags[granule][FIRST] = number;
+    pub(super) fn set_free(&mut self, granule: usize, number: u32) {
+        self.tags[granule] = number;
     }
 
-    /// Writes down that free chunk `number` ends with `granule`, or with 0 that none does.
+    /// The number of the free chunk that has `granule` for its first or last, 0 for none, also beyond the
+    /// map. Strikes it out there.
     #[inline(always)]
-    pub(super) fn set_free_last(&mut self, granule: usize, number: u32) {
-        self.tags[granule][LAST] = number;
-    }
-
-    /// The number of the free chunk that ends just before `granule`, 0 for none. Strikes it out.
-    #[inline(always)]
-    pub(super) fn take_free_before(&mut self, granule: usize) -> u32 {
-        match self.tags.get_mut(granule.wrapping_sub(1)) {
-            Some(tags) => core::mem::take(&mut tags[LAST]),
-            None => 0,
-        }
-    }
-
-    /// The number of the free chunk that begins at `granule`, 0 for none. Strikes it out.
-    #[inline(always)]
-    pub(super) fn take_free_at(&mut self, granule: usize) -> u32 {
-        let Some(tags) = self.tags.get_mut(granule) else { return 0 };
-        let tag = tags[FIRST];
+    pub(super) fn take_free(&mut self, granule: usize) -> u32 {
+        let Some(place) = self.tags.get_mut(granule) else { return 0 };
+        let tag = *place;
         // Without branches: all ones for a used chunk, which stays.
         let used = ((tag as i32) >> 31) as u32;
-        tags[FIRST] = tag & used;
+        *place = tag & used;
         tag & !used
     }
 }

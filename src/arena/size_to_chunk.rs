@@ -42,6 +42,7 @@ pub struct ArenaSizeToChunkSortedMap {
     /// them stays in cache.
     highest: usize,
     granules: usize,
+    most: usize,
     len: usize,
 }
 
@@ -65,19 +66,24 @@ impl ArenaSizeToChunkSortedMap {
     /// When the bookkeeping cannot be allocated, which includes more than
     /// [`MAX_GRANULES`](Self::MAX_GRANULES).
     pub fn new(granules: usize) -> Result<Self, OutOfMemory> {
+        Self::with_chunks(granules, granules)
+    }
+
+    /// An empty map for no more than `most` chunks at once.
+    pub(super) fn with_chunks(granules: usize, most: usize) -> Result<Self, OutOfMemory> {
         if granules > Self::MAX_GRANULES {
             return Err(OutOfMemory);
         }
-        // A record for every granule, though an arena, whose free chunks are never neighbours, needs half
-        // as many at most: the rest is never touched.
         let bins = granules + 1;
+        // `new_number` may look one number ahead.
         Ok(Self {
             sizes: BitTree::new(bins)?,
-            records: try_zeroed_slice_box(bins + granules + 1).map_err(|()| OutOfMemory)?,
-            left: try_zeroed_slice_box(granules + 1).map_err(|()| OutOfMemory)?,
+            records: try_zeroed_slice_box(bins + most + 1).map_err(|()| OutOfMemory)?,
+            left: try_zeroed_slice_box(most + 1).map_err(|()| OutOfMemory)?,
             numbers_left: 0,
             highest: bins - 1,
             granules,
+            most,
             len: 0,
         })
     }
@@ -91,7 +97,7 @@ impl ArenaSizeToChunkSortedMap {
     pub fn insert(&mut self, size: usize, chunk: usize) -> Result<(), IndexError> {
         let end = chunk.checked_add(size).filter(|&end| end <= self.granules && size > 0);
         end.ok_or(IndexError::OutOfRange)?;
-        if self.len == self.granules {
+        if self.len == self.most {
             return Err(IndexError::Overlap);
         }
         self.insert_merged(Chunk { start: chunk, size }, 0, 0);

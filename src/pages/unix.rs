@@ -1,6 +1,6 @@
 //! `mmap`, `mprotect`, `mlock`, `madvise` and `getrlimit`.
 
-use super::{LockedAllocation, LockedPageAllocator, LockedPages};
+use super::{LockError, LockedAllocation, LockedPageAllocator, LockedPages, errno_of};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::io;
@@ -42,6 +42,21 @@ pub(super) fn page_size() -> usize {
 /// Maps `len` zero bytes between two inaccessible pages. `len` is a positive multiple of the page
 /// size, small enough that two pages more fit the address space.
 pub(super) fn map_guarded(len: usize) -> io::Result<NonNull<u8>> {
+    let inner = reserve_guarded(len)?;
+    // SAFETY: addresses set aside above, which nobody uses.
+    if let Err(error) = unsafe { make_accessible(inner, len) } {
+        let page = page_size();
+        let whole = inner.as_ptr().wrapping_sub(page);
+        // SAFETY: the mapping was made above and is not used by anyone.
+        unmap(unsafe { libc::munmap(whole.cast(), len + 2 * page) });
+        return Err(error);
+    }
+    Ok(inner)
+}
+
+/// Sets `len` bytes of addresses aside between two pages that are to stay inaccessible. `len` is as for
+/// [`map_guarded`].
+pub(super) fn reserve_guarded(len: usize) -> io::Result<NonNull<u8>> {
     let page = page_size();
     // SAFETY: asks for a new mapping at a place of the system's choice; nothing existing changes.
     let whole = unsafe {
@@ -58,13 +73,6 @@ pub(super) fn map_guarded(len: usize) -> io::Result<NonNull<u8>> {
         return Err(io::Error::last_os_error());
     }
     let inner = whole.cast::<u8>().wrapping_add(page);
-    // SAFETY: the range lies within the mapping made above.
-    if unsafe { libc::mprotect(inner.cast(), len, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
-        let error = io::Error::last_os_error();
-        // SAFETY: the mapping was made above and is not used by anyone.
-        unmap(unsafe { libc::munmap(whole, len + 2 * page) });
-        return Err(error);
-    }
     NonNull::new(inner).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
@@ -115,12 +123,21 @@ pub(super) fn map_guarded_huge(_: usize, _: usize) -> io::Result<NonNull<u8>> {
 
 /// Sets addresses aside, without memory.
 pub(super) fn reserve(len: usize) -> io::Result<NonNull<u8>> {
+    map_lazily(len, libc::PROT_NONE)
+}
+
+/// Ordinary memory full of zeros, which the system provides page by page as it is touched.
+pub(super) fn map_zeroed(len: usize) -> io::Result<NonNull<u8>> {
+    map_lazily(len, libc::PROT_READ | libc::PROT_WRITE)
+}
+
+fn map_lazily(len: usize, access: libc::c_int) -> io::Result<NonNull<u8>> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const FLAGS: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     const FLAGS: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: asks for a new mapping at a place of the system's choice; nothing existing changes.
-    let addr = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, FLAGS, -1, 0) };
+    let addr = unsafe { libc::mmap(ptr::null_mut(), len, access, FLAGS, -1, 0) };
     if addr == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
@@ -130,7 +147,7 @@ pub(super) fn reserve(len: usize) -> io::Result<NonNull<u8>> {
 /// Makes reserved addresses readable and writable.
 ///
 /// # Safety
-/// They must come from [`reserve`] and be used by nobody.
+/// They must come from [`reserve`] or [`reserve_guarded`] and be used by nobody.
 pub(super) unsafe fn make_accessible(addr: NonNull<u8>, len: usize) -> io::Result<()> {
     let access = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: by this function's contract.
@@ -169,10 +186,11 @@ pub(super) unsafe fn give_back(addr: NonNull<u8>, len: usize) {
     unmap(unsafe { libc::munmap(addr.as_ptr().cast(), len) });
 }
 
-/// Unlocks and unmaps what [`map_guarded`] mapped, guard pages included. Unmapping unlocks.
+/// Unlocks and unmaps what [`map_guarded`] or [`reserve_guarded`] mapped, guard pages included. Unmapping
+/// unlocks.
 ///
 /// # Safety
-/// `addr` must come from `map_guarded(len)`, not be unmapped yet, and be used by nobody.
+/// `addr` must come from one of them with the same `len`, not be unmapped yet, and be used by nobody.
 pub(super) unsafe fn unmap_guarded(addr: NonNull<u8>, len: usize) {
     let page = page_size();
     let whole = addr.as_ptr().wrapping_sub(page);
@@ -230,16 +248,114 @@ pub(super) fn keep_private(addr: NonNull<u8>, len: usize) -> io::Result<()> {
     outcome
 }
 
-pub(super) fn lock(addr: NonNull<u8>, len: usize) -> io::Result<()> {
+/// Locks pages: those in memory at once, the others as they come to be, in which there is nothing before. So
+/// locking touches none of them, and copies none that a child process shares with its parent. (All of them
+/// count against the limit at once.)
+pub(super) fn try_lock(addr: NonNull<u8>, len: usize) -> Result<(), LockError> {
+    let result = lock_on_fault(addr, len).unwrap_or_else(|| {
+        // SAFETY: locking changes where pages live, not what they hold.
+        unsafe { libc::mlock(addr.as_ptr().cast(), len) }
+    });
+    if result == 0 {
+        return Ok(());
+    }
+    let errno = errno_of(&io::Error::last_os_error());
+    Err(LockError { errno, limit: limit() })
+}
+
+/// `mlock2`, which Linux has from 4.4 on; `None` where there is no such call.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn lock_on_fault(addr: NonNull<u8>, len: usize) -> Option<libc::c_int> {
+    const MLOCK_ONFAULT: libc::c_int = 1;
     // SAFETY: locking changes where pages live, not what they hold.
-    match unsafe { libc::mlock(addr.as_ptr().cast(), len) } {
+    let result = unsafe { libc::syscall(libc::SYS_mlock2, addr.as_ptr(), len, MLOCK_ONFAULT) };
+    let unknown = result != 0 && errno_of(&io::Error::last_os_error()) == libc::ENOSYS;
+    (!unknown).then_some(result as libc::c_int)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn lock_on_fault(_: NonNull<u8>, _: usize) -> Option<libc::c_int> {
+    None
+}
+
+/// Lets child processes find zeros in the pages.
+pub(super) fn wipe_on_fork(addr: NonNull<u8>, len: usize) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return advise(addr, len, libc::MADV_WIPEONFORK);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    return Err(no_such_advice(addr, len));
+}
+
+/// Keeps the pages from child processes.
+pub(super) fn do_not_fork(addr: NonNull<u8>, len: usize) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return advise(addr, len, libc::MADV_DONTFORK);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    return Err(no_such_advice(addr, len));
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn advise(addr: NonNull<u8>, len: usize, advice: libc::c_int) -> io::Result<()> {
+    // SAFETY: the advice is one that does not change what this process sees of its pages.
+    match unsafe { libc::madvise(addr.as_ptr().cast(), len, advice) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn no_such_advice(_: NonNull<u8>, _: usize) -> io::Error {
+    io::ErrorKind::Unsupported.into()
+}
+
+/// In a child process, makes pages inaccessible, whose addresses stay set aside. `gone` says that the
+/// system has kept them from the child; then somebody else may have the addresses by now, which is what
+/// `false` says.
+///
+/// # Safety
+/// The pages must be a mapping of this module's, which nobody uses any more.
+pub(super) unsafe fn withdraw(addr: NonNull<u8>, len: usize, gone: bool) -> bool {
+    let at = addr.as_ptr().cast();
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let flags = flags
+        | libc::MAP_NORESERVE
+        | if gone { libc::MAP_FIXED_NOREPLACE } else { libc::MAP_FIXED };
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let flags = flags | libc::MAP_FIXED;
+    // SAFETY: replaces nothing, or by this function's contract something that nobody uses.
+    let mapped = unsafe { libc::mmap(at, len, libc::PROT_NONE, flags, -1, 0) };
+    if mapped != at && mapped != libc::MAP_FAILED {
+        // A kernel before 4.17 takes the address for a wish.
+        // SAFETY: mapped just now, and used by nobody.
+        unsafe { libc::munmap(mapped, len) };
+    }
+    if mapped != at && !gone {
+        // It would have what it must not have.
+        std::process::abort();
+    }
+    mapped == at
+}
+
 pub(super) fn limit() -> usize {
     soft_limit(libc::RLIMIT_MEMLOCK)
+}
+
+/// Raises the soft limit on locked bytes to the hard one; what it is then.
+pub(super) fn raise_limit() -> io::Result<usize> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the answer.
+    if unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if limit.rlim_cur != limit.rlim_max {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: `limit` is valid for the call.
+        if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(self::limit())
 }
 
 pub(super) fn address_limit() -> usize {

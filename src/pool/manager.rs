@@ -2,10 +2,11 @@
 //!
 //! Depends on `pool`; `process` does the shared pool's work.
 
-use super::AddressReport;
-use super::{Kind, LockedPool, LockingFailed, PoolStats, process};
+use super::{
+    AddressReport, ConfigureError, Kind, LockedPool, LockingFailed, PoolOptions, PoolStats, process,
+};
 use crate::arena::FreeError;
-use crate::pages::MapError;
+use crate::pages::{LockedPages, MapError};
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use parking_lot::RwLock;
@@ -18,7 +19,8 @@ use parking_lot::RwLock;
 /// and is never destroyed: objects with static storage and thread-local ones may free into it however
 /// late. What that pool still holds at normal process exit is wiped, in the order in which exit handlers
 /// run: objects that were made before the pool's first allocation find zeros when they are destroyed.
-/// After a fork, the child's copy of it is locked again.
+/// After a fork, the child's copy of it is locked again, unless [`configure`](Self::configure) has been told
+/// otherwise.
 ///
 /// ```
 /// use bitcoin_support::{LockedPool, LockedPoolManager, page_size};
@@ -148,7 +150,38 @@ impl LockedPoolManager {
             peak_used: sum.peak_used + stats.peak_used,
             lock_failures: sum.lock_failures + stats.lock_failures,
             last_lock_failure: stats.last_lock_failure.or(sum.last_lock_failure),
+            secret_memory: sum.secret_memory + stats.secret_memory,
+            secret_memory_error: stats.secret_memory_error.or(sum.secret_memory_error),
         })
+    }
+
+    /// Chooses options for the process-wide pool, and for the mappings of their own that its larger secrets
+    /// get, before anything is allocated from it: at the beginning of `main`, or in a static initializer.
+    /// (What static initializers elsewhere allocate comes first, in the order of linking.) The last of
+    /// several calls counts.
+    ///
+    /// # Errors
+    /// When the pool is in use already, this is not [`instance`](Self::instance), or the options cannot be:
+    /// see [`ConfigureError`]. Everything is as before then.
+    pub fn configure(&self, options: &PoolOptions) -> Result<(), ConfigureError> {
+        if self.shared.is_none() {
+            return Err(ConfigureError::NotProcessWide);
+        }
+        options.check_for_process()?;
+        options.sizes()?;
+        if process::is_in_use() {
+            return Err(ConfigureError::InUse);
+        }
+        options.prepare()?;
+        if !process::configure(options.fork_policy, options.secret_memory) {
+            return Err(ConfigureError::InUse);
+        }
+        Ok(())
+    }
+
+    /// Locked pages as the process-wide pool has them, for a secret too large for it.
+    pub(crate) fn own_pages(len: usize) -> Option<LockedPages> {
+        process::own_pages(len)
     }
 
     /// Sets who decides about unlocked memory in the process-wide pool, as

@@ -30,7 +30,7 @@
 //! are sampled, and `guarded` has those; `fork` has the handlers for forks and for exit.
 
 mod countdown;
-mod fork;
+pub(super) mod fork;
 mod guarded;
 mod heap;
 mod pause;
@@ -42,9 +42,12 @@ mod thread_slot;
 pub(super) use fork::keep_contents_at_exit;
 pub use guarded::AddressReport;
 
-use super::{LockedPool, LockingFailed, PoolStats, Source, State, edges};
+use super::{LockedPool, LockingFailed, PoolStats, Source, State, with_edge};
 use crate::arena::FreeError;
-use crate::pages::{self, AddressRange, MapError};
+use crate::edges;
+use crate::pages::{
+    self, AddressRange, ForkPolicy, LockedPages, MapError, PageOptions, SecretMemory,
+};
 use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -147,10 +150,14 @@ pub(super) unsafe fn free_common(ptr: *mut u8, check: Option<(usize, usize)>) ->
     freed
 }
 
-/// The class that a chunk of a size and alignment should have. A size without a class is no small chunk's;
-/// nor is `CLASSES` a class.
+/// The class that a chunk of a size and alignment should have. A size without a class is no small chunk's, nor
+/// is anything aligned to what is no power of two; nor is `CLASSES` a class.
+#[inline(always)]
 fn expected_class((size, alignment): (usize, usize)) -> usize {
-    class_for(size, alignment).unwrap_or(CLASSES)
+    match class_for(size, alignment) {
+        Some(class) if alignment.is_power_of_two() => class,
+        _ => CLASSES,
+    }
 }
 
 /// Frees and wipes a chunk of the process-wide pool, whatever it is; `ptr` is not null.
@@ -187,7 +194,7 @@ pub(super) unsafe fn free_uncommon(
 /// of `UNIT`.
 #[inline(always)]
 fn class_for(size: usize, alignment: usize) -> Option<usize> {
-    let size = edges::with_edge(size);
+    let size = with_edge(size);
     if alignment > LockedPool::ARENA_ALIGN {
         return class_over_aligned(size, alignment);
     }
@@ -377,9 +384,10 @@ impl Shared {
         let small = all_heaps().fold(Tally::default(), |sum, heap| {
             sum.plus(if several { heap.tally() } else { heap.peak() })
         });
-        let sum = self.state.stats.used - self.slab_bytes + small.bytes();
+        let (state, guarded) = (&self.state.stats, self.guarded.stats());
+        let sum = (state.used - self.slab_bytes + guarded.used).wrapping_add(small.bytes());
         // While others change their figures, the sum may be anything for a moment.
-        if sum <= self.state.stats.total {
+        if sum <= state.total + guarded.total {
             self.state.stats.peak_used = self.state.stats.peak_used.max(sum);
         }
         let own = own_heap().map_or(0, |heap| heap.number);
@@ -400,6 +408,8 @@ impl Shared {
         };
         // `State` has counted slabs as used.
         self.state.stats.peak_used = peak;
+        // The callback may have forked, and this be the child.
+        fork::catch_up(self);
         chunk
     }
 
@@ -410,18 +420,11 @@ impl Shared {
 
     /// Allocates in pages of its own, if they can be had.
     fn alloc_guarded(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        self.state.is_in_use = true;
         self.note_peak();
-        let chunk = self.guarded.alloc(size, alignment, &mut self.state.stats);
+        let chunk = self.guarded.alloc(size, alignment, &mut self.state);
         self.note_peak();
         chunk
-    }
-
-    /// See `State::lock_again`.
-    fn lock_again(&mut self) {
-        self.state.lock_again();
-        if let Err(error) = self.guarded.lock_again(&mut self.state.stats) {
-            self.state.count_lock_failure(error);
-        }
     }
 
     /// See `State::wipe`.
@@ -435,6 +438,7 @@ impl Shared {
         let left = self::heap(0).filter(|left| left.number != heap.number)?;
         // What is cached there counts too.
         left.flush_all();
+        left.collect();
         let first = left.first_of(list);
         if first == 0 {
             return None;
@@ -484,7 +488,7 @@ impl Shared {
             let units = slab::units_for(class, slots);
             let chunk = self.alloc_chunk(units * UNIT, UNIT, from)?;
             let unit = chunk.addr().get().wrapping_sub(heap.tables.base) / UNIT;
-            if slots > 1 && unit >= heap.tables.slabs.len() {
+            if slots > 1 && unit >= heap.tables.units.len() {
                 // It cannot be a slab: as few units as the one slot needs.
                 let _ = self.state.release(chunk.as_ptr(), None);
                 return None;
@@ -493,15 +497,14 @@ impl Shared {
         })?;
         let base = chunk.addr().get();
         let first = base.wrapping_sub(heap.tables.base) / UNIT;
-        let Some(slab) = heap.tables.slabs.get(first) else { return Some(Err(chunk)) };
-        slab.init(class, slots);
-        for (offset, unit) in heap.tables.units_of(first as u32).iter().enumerate() {
-            unit.offset.store(offset as u8, Relaxed);
+        if first >= heap.tables.units.len() {
+            return Some(Err(chunk));
         }
+        heap.tables.make_slab(first as u32, class, slots);
         let locked = self.state.is_locked(base);
         heap.adopt(first as u32, locked, heap.frees_by_others(class));
         self.slabs += 1;
-        self.slab_bytes += slab.bytes();
+        self.slab_bytes += slab::units_for(class, slots) * UNIT;
         self.slots += slots;
         Some(Ok(locked))
     }
@@ -511,10 +514,10 @@ impl Shared {
     fn remove_slab(&mut self, heap: &Heap, first: u32, _: &Pause) {
         heap.disown(first);
         heap.tables.set_owner(first, 0);
-        let slab = heap.tables.slab(first);
+        let unit = heap.tables.unit(first);
         self.slabs -= 1;
-        self.slab_bytes -= slab.bytes();
-        self.slots -= slab.slots();
+        self.slab_bytes -= unit.units() * UNIT;
+        self.slots -= unit.slots();
         self.returns += 1;
         let chunk = heap.tables.base + first as usize * UNIT;
         // Its slots have been wiped one by one.
@@ -530,6 +533,7 @@ impl Shared {
 
     /// Gives back every empty slab of every heap, and leaves nothing in caches.
     fn reclaim(&mut self, pause: &Pause) {
+        all_heaps().for_each(|heap| heap.return_held(owner));
         for heap in all_heaps() {
             heap.flush_all();
             heap.collect();
@@ -540,6 +544,7 @@ impl Shared {
     /// Moves all slabs of a heap to heap 0. Its thread is the caller, or no more.
     fn vacate(&mut self, heap: &Heap, pause: &Pause) {
         let Some(shared_heap) = self::heap(0) else { std::process::abort() };
+        heap.return_held(owner);
         heap.flush_all();
         heap.collect();
         self.remove_empty_slabs(heap, true, pause);
@@ -559,12 +564,17 @@ impl Shared {
         self.note_peak();
         let mut stats = self.state.stats;
         let small = all_heaps().fold(Tally::default(), |sum, heap| sum.plus(heap.tally()));
-        stats.used = stats.used - self.slab_bytes + small.bytes();
+        let guarded = self.guarded.stats();
+        stats.total += guarded.total;
+        stats.locked += guarded.locked;
+        stats.secret_memory += guarded.secret_memory;
+        stats.arenas += guarded.arenas;
+        stats.used = stats.used - self.slab_bytes + small.bytes() + guarded.used;
         stats.free = stats.total - stats.used;
         stats.peak_used = stats.peak_used.max(stats.used);
         self.state.stats.peak_used = stats.peak_used;
-        stats.chunks_used = stats.chunks_used - self.slabs + small.chunks();
-        stats.chunks_free += self.slots - small.chunks();
+        stats.chunks_used = stats.chunks_used - self.slabs + small.chunks() + guarded.chunks_used;
+        stats.chunks_free += self.slots - small.chunks() + guarded.chunks_free;
         stats
     }
 }
@@ -635,7 +645,9 @@ fn alloc_uncounted(size: usize, alignment: usize, class: usize) -> Option<NonNul
 fn alloc_slow(mut shared: Locked, class: usize, alignment: usize) -> Option<NonNull<u8>> {
     let Some(tables) = shared.tables() else {
         // No range: arenas of whole units, for small chunks too.
-        return shared.state.alloc(SIZES[class] as usize, UNIT);
+        let chunk = shared.state.alloc(SIZES[class] as usize, UNIT);
+        fork::catch_up(&mut shared);
+        return chunk;
     };
     let heap = own_heap().or_else(|| attach(&mut shared, &tables)).or_else(|| heap(0))?;
     shared.note_peak();
@@ -693,7 +705,7 @@ fn alloc_large(size: usize, alignment: usize) -> Option<NonNull<u8>> {
             return Some(chunk);
         }
     }
-    let size = edges::with_edge(size);
+    let size = with_edge(size);
     let failures = shared.state.stats.lock_failures;
     let mut chunk = shared.alloc_chunk(size, alignment, From::Locked);
     if chunk.is_none() {
@@ -722,14 +734,13 @@ unsafe fn free_slow(
     let place = shared.tables.and_then(|tables| Some((tables, tables.find(ptr.addr())?)));
     let Some((tables, place)) = place else {
         shared.note_peak();
-        let Shared { guarded, state, .. } = &mut *shared;
-        if let Some(freed) = guarded.free(ptr.addr(), check, &mut state.stats) {
+        if let Some(freed) = shared.guarded.free(ptr.addr(), check) {
             let came_back = matches!(freed, Ok(()) | Err(FreeError::Overrun));
             shared.returns += u64::from(came_back);
             return freed;
         }
         let peak = shared.state.stats.peak_used;
-        let check = check.map(|(size, alignment)| (edges::with_edge(size), alignment));
+        let check = check.map(|(size, alignment)| (with_edge(size), alignment));
         let freed = shared.state.free(ptr, check);
         shared.returns += u64::from(freed.is_ok());
         shared.state.stats.peak_used = peak;
@@ -835,13 +846,13 @@ pub(super) fn walk(visit: &mut dyn FnMut(usize, usize, bool)) {
     for heap in all_heaps() {
         let mut first = heap.owned.load(Relaxed);
         while first != 0 {
-            let slab = heap.tables.slab(first);
-            let size = SIZES[slab.class()].into();
-            for slot in 0..slab.slots() as u32 {
+            let unit = heap.tables.unit(first);
+            let size = SIZES[unit.class()].into();
+            for slot in 0..unit.slots() as u32 {
                 let (addr, used) = heap.tables.slot(first, slot);
                 visit(addr, size, used);
             }
-            first = slab.next_owned.load(Relaxed);
+            first = heap.tables.next_owned(first);
         }
     }
     shared.guarded.walk(visit);
@@ -874,6 +885,38 @@ pub(super) fn sample(one_in: Option<NonZeroU32>, max_locked: usize) -> Result<()
 /// See `LockedPoolManager::describe_address`.
 pub(super) fn describe_address(addr: usize) -> Option<AddressReport> {
     guarded::describe(addr)
+}
+
+/// Whether anything has been allocated.
+pub(super) fn is_in_use() -> bool {
+    let shared = lock();
+    shared.is_set_up || shared.state.is_in_use
+}
+
+/// Sets options before anything has been allocated; `false` afterwards.
+pub(super) fn configure(fork: ForkPolicy, secret_memory: SecretMemory) -> bool {
+    let mut shared = lock();
+    if shared.is_set_up || shared.state.is_in_use {
+        return false;
+    }
+    (shared.state.fork, shared.state.secret_memory) = (fork, secret_memory);
+    true
+}
+
+/// Locked pages of their own, as the pool's are, for a secret that no arena can hold.
+pub(super) fn own_pages(len: usize) -> Option<LockedPages> {
+    let (options, secret_memory) = {
+        let mut shared = lock();
+        let state = &mut shared.state;
+        state.is_in_use = true;
+        (PageOptions { fork: state.fork, ..PageOptions::default() }, state.secret_memory)
+    };
+    let mut error = None;
+    let pages = super::map_anywhere(len, options, secret_memory, true, &mut error);
+    if error.is_some() {
+        lock().state.stats.secret_memory_error = error;
+    }
+    pages?.ok()
 }
 
 pub(super) fn set_locking_failed(callback: Option<LockingFailed>) -> Option<LockingFailed> {

@@ -157,8 +157,7 @@ fn acquire(layout: Layout) -> Option<NonNull<u8>> {
     if layout.align() > page_size() {
         return None;
     }
-    let pages = LockedPages::new_locked(layout.size()).ok()?.ok()?;
-    Some(pages.into_raw().addr)
+    Some(LockedPoolManager::own_pages(layout.size())?.into_raw().addr)
 }
 
 /// Wipes and frees.

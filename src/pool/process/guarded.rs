@@ -8,15 +8,18 @@
 //! up to 15 bytes, since chunks begin at multiples of 16) holds a pattern that is compared when the chunk is
 //! freed. Then the pages are wiped and given back to the system, unlocked, and their addresses stay
 //! inaccessible until all other slots have been used: so late an access still faults. That costs addresses
-//! and no memory. (The idea is Electric Fence's, of 1987; that of doing it to a few allocations in
+//! and no memory. In a child process that its parent's chunks are absent from, their slots are not used again,
+//! so that to free one of them does nothing there for good. (The idea is Electric Fence's, of 1987; that of doing it to a few allocations in
 //! production, GWP-ASan's: Serebryany et al., "GWP-ASan: Sampling-Based Detection of Memory-Safety Bugs in
 //! Production", ICSE-SEIP 2024.)
 
 use super::countdown::random;
 use super::thread_number;
 use crate::arena::FreeError;
-use crate::pages::{self, AddressRange, LockError, LockedPages, MapError};
-use crate::pool::{LockedPool, PoolStats};
+use crate::pages::{
+    self, AddressRange, ForkPolicy, LockError, LockedPages, MapError, SecretMemory,
+};
+use crate::pool::{LockedPool, PoolStats, State, answer_of};
 use core::fmt;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -131,12 +134,21 @@ pub(super) fn describe(addr: usize) -> Option<AddressReport> {
     })
 }
 
+/// The pages of a chunk.
+struct Mapped {
+    pages: LockedPages,
+    /// Whether a child process finds zeros.
+    wiped_in_child: bool,
+    /// The process that has made them, by its number.
+    process: u32,
+}
+
 /// A row and what belongs to the mutex's holder.
 struct Slots {
     row: &'static Row,
     range: AddressRange,
-    /// By slot: the pages of a chunk that is used.
-    pages: Vec<Option<LockedPages>>,
+    /// By slot: the pages of a chunk that is used, or has stayed with the parent process.
+    pages: Vec<Option<Mapped>>,
     /// The numbers of the others, those longest free first.
     free: VecDeque<u32>,
 }
@@ -167,7 +179,7 @@ impl Slots {
             let row = slots.and_then(|slots| super::super::leak(Row { base, stride, slots }));
             let Some(row) = row else {
                 range.release();
-                return Err(MapError::out_of_memory());
+                return Err(MapError::no_memory());
             };
             pages.resize_with(count, || None);
             free.extend(0..count as u32);
@@ -178,14 +190,26 @@ impl Slots {
     /// New pages of `len` bytes at the slot that has been free for longest, if they can be locked; with
     /// the number of the slot. A quarter of the slots stays free, so that there always are some that have
     /// not been used for a while.
-    fn place(&mut self, len: usize) -> Option<(usize, LockedPages)> {
+    fn place(&mut self, len: usize, state: &mut State) -> Option<(usize, LockedPages)> {
         if self.free.len() <= self.pages.len() / 4 {
             return None;
         }
         let number = *self.free.front()? as usize;
         let offset = number * self.row.stride + pages::page_size();
-        // SAFETY: the slot's pages, and it is free. No slot reaches the guard page behind it.
-        let pages = unsafe { self.range.place(offset, len, true) }.ok()?.ok()?;
+        let mut pages = None;
+        if state.secret_memory != SecretMemory::Off {
+            // SAFETY: the slot's pages, and it is free. No slot reaches the guard page behind it.
+            let placed = unsafe { self.range.place_secret(offset, len, state.fork) };
+            pages = answer_of(placed, true, &mut state.stats.secret_memory_error);
+            if pages.is_none() && state.secret_memory == SecretMemory::Require {
+                return None;
+            }
+        }
+        let pages = match pages {
+            Some(answer) => answer.ok()?,
+            // SAFETY: as above.
+            None => unsafe { self.range.place(offset, len, state.fork, true) }.ok()?.ok()?,
+        };
         self.free.pop_front();
         Some((number, pages))
     }
@@ -193,7 +217,7 @@ impl Slots {
 
 /// A used chunk and its pages.
 struct Placed<'a> {
-    pages: &'a LockedPages,
+    mapped: &'a Mapped,
     /// Where it begins in them, in bytes.
     start: usize,
     size: usize,
@@ -204,15 +228,24 @@ impl Placed<'_> {
     fn rounded(&self) -> usize {
         match self.start {
             0 => self.size.next_multiple_of(LockedPool::ARENA_ALIGN),
-            start => self.pages.len() - start,
+            start => self.mapped.pages.len() - start,
         }
     }
 
-    /// Whether all bytes around it are as they were made.
+    /// Whether all bytes around it are as they were made, or zeros where that may have been our own doing.
     fn is_intact(&self) -> bool {
-        let bytes = self.pages.as_slice();
-        let around = bytes[..self.start].iter().chain(&bytes[self.start + self.size..]);
-        around.fold(0, |sum, byte| sum | (byte ^ PATTERN)) == 0
+        let bytes = self.mapped.pages.as_slice();
+        let mut around = bytes[..self.start].iter().chain(&bytes[self.start + self.size..]);
+        if self.may_have_been_wiped() {
+            around.all(|&byte| byte == PATTERN || byte == 0)
+        } else {
+            around.fold(0, |sum, byte| sum | (byte ^ PATTERN)) == 0
+        }
+    }
+
+    fn may_have_been_wiped(&self) -> bool {
+        let Mapped { wiped_in_child, process, .. } = *self.mapped;
+        pages::has_wiped() || wiped_in_child && process != std::process::id()
     }
 }
 
@@ -220,16 +253,19 @@ impl Placed<'_> {
 pub(super) struct Guarded {
     /// For chunks of a page, and for larger ones.
     slots: Option<[Slots; 2]>,
-    /// Bytes that are locked for them, and the most that may be.
-    locked: usize,
+    /// What they add to the pool's figures: each is an arena with a chunk in use, and a free one.
+    stats: PoolStats,
+    /// The most bytes that may be locked for them.
     pub(super) max_locked: usize,
     /// See [`random`].
     pub(super) state: u64,
+    /// The number of forks that the rest knows of.
+    forks: u32,
 }
 
 impl Guarded {
     pub(super) const fn new() -> Self {
-        Self { slots: None, locked: 0, max_locked: 0, state: 0 }
+        Self { slots: None, stats: NOTHING, max_locked: 0, state: 0, forks: 0 }
     }
 
     /// Sets addresses aside, once.
@@ -253,13 +289,17 @@ impl Guarded {
         Ok(())
     }
 
-    /// A chunk in pages of its own; `None` when there are none for it, or no more may be locked. The process
-    /// keeps at least half of what it may lock for other chunks.
+    pub(super) fn stats(&self) -> &PoolStats {
+        &self.stats
+    }
+
+    /// A chunk in pages of its own, of the kind that the pool has; `None` when there are none for it, or no
+    /// more may be locked. The process keeps at least half of what it may lock for other chunks.
     pub(super) fn alloc(
         &mut self,
         size: usize,
         alignment: usize,
-        stats: &mut PoolStats,
+        pool: &mut State,
     ) -> Option<NonNull<u8>> {
         let page = pages::page_size();
         if alignment > page {
@@ -267,26 +307,26 @@ impl Guarded {
         }
         let padded = size.checked_next_multiple_of(alignment.max(LockedPool::ARENA_ALIGN))?;
         let len = padded.checked_next_multiple_of(page)?;
-        if len > self.max_locked.min(pages::lock_limit() / 2).saturating_sub(self.locked) {
+        if len > self.max_locked.min(pages::lock_limit() / 2).saturating_sub(self.stats.total) {
             return None;
         }
         let slots = &mut self.slots.as_mut()?[usize::from(len > page)];
-        let (number, mut pages) = slots.place(len)?;
+        let (number, mut pages) = slots.place(len, pool)?;
         let start = if random(&mut self.state) % 2 == 0 { len - padded } else { 0 };
         let bytes = pages.as_mut_slice();
         bytes[..start].fill(PATTERN);
         bytes[start + size..].fill(PATTERN);
         // SAFETY: within the pages.
         let chunk = unsafe { pages.as_ptr().add(start) };
-        let placed = Placed { pages: &pages, start, size };
-        count(&placed, stats, |figure, number| figure + number);
-        self.locked += len;
+        let wiped_in_child = pool.fork == ForkPolicy::Wipe;
+        let mapped = Mapped { pages, wiped_in_child, process: std::process::id() };
+        count(&Placed { mapped: &mapped, start, size }, &mut self.stats, usize::wrapping_add);
         let slot = &slots.row.slots[number];
         slot.chunk.store(chunk.as_ptr().expose_provenance(), Relaxed);
         slot.size.store(size, Relaxed);
         slot.allocated_by.store(thread_number(), Relaxed);
         slot.used.store(true, Relaxed);
-        slots.pages[number] = Some(pages);
+        slots.pages[number] = Some(mapped);
         Some(chunk)
     }
 
@@ -296,17 +336,18 @@ impl Guarded {
         &mut self,
         addr: usize,
         check: Option<(usize, usize)>,
-        stats: &mut PoolStats,
     ) -> Option<Result<(), FreeError>> {
         let mut all = self.slots.iter_mut().flatten();
         let slots = all.find(|slots| slots.row.contains(addr))?;
         let number = slots.row.number(addr);
         let slot = &slots.row.slots[number];
         let (chunk, size) = (slot.chunk.load(Relaxed), slot.size.load(Relaxed));
-        let pages = &mut slots.pages[number];
-        let placed = match pages {
-            Some(pages) if chunk == addr => {
-                Placed { start: addr - pages.as_ptr().addr().get(), size, pages }
+        let place = &mut slots.pages[number];
+        let placed = match place {
+            // As for any chunk that has stayed with the parent process.
+            Some(mapped) if mapped.pages.is_absent() => return Some(Ok(())),
+            Some(mapped) if chunk == addr => {
+                Placed { start: addr - mapped.pages.as_ptr().addr().get(), size, mapped }
             }
             _ => return Some(Err(FreeError::InvalidFree)),
         };
@@ -314,10 +355,9 @@ impl Guarded {
             return Some(Err(FreeError::SizeMismatch));
         }
         let intact = placed.is_intact();
-        count(&placed, stats, |figure, number| figure - number);
-        self.locked -= placed.pages.len();
+        count(&placed, &mut self.stats, usize::wrapping_sub);
         // Wiped, unlocked and inaccessible from here on.
-        *pages = None;
+        *place = None;
         slot.freed_by.store(thread_number(), Relaxed);
         slot.used.store(false, Relaxed);
         slots.free.push_back(number as u32);
@@ -327,9 +367,9 @@ impl Guarded {
     fn used(&self) -> impl Iterator<Item = Placed<'_>> {
         self.slots.iter().flatten().flat_map(|slots| {
             slots.row.slots.iter().zip(&slots.pages).filter_map(|(slot, pages)| {
-                let pages = pages.as_ref()?;
-                let start = slot.chunk.load(Relaxed) - pages.as_ptr().addr().get();
-                Some(Placed { pages, start, size: slot.size.load(Relaxed) })
+                let mapped = pages.as_ref().filter(|mapped| !mapped.pages.is_absent())?;
+                let start = slot.chunk.load(Relaxed) - mapped.pages.as_ptr().addr().get();
+                Some(Placed { mapped, start, size: slot.size.load(Relaxed) })
             })
         })
     }
@@ -337,7 +377,7 @@ impl Guarded {
     /// Visits each chunk, and the rest of its pages as free.
     pub(super) fn walk(&self, visit: &mut dyn FnMut(usize, usize, bool)) {
         for placed in self.used() {
-            let (base, rounded) = (placed.pages.as_ptr().addr().get(), placed.rounded());
+            let (base, rounded) = (placed.mapped.pages.as_ptr().addr().get(), placed.rounded());
             visit(base + placed.start, rounded, true);
             let (rest, at) = rest(&placed);
             if rest > 0 {
@@ -346,41 +386,60 @@ impl Guarded {
         }
     }
 
-    fn all_pages(&mut self) -> impl Iterator<Item = &mut LockedPages> {
-        self.slots.iter_mut().flatten().flat_map(|slots| slots.pages.iter_mut().flatten())
-    }
-
-    /// Locks all of it in a child process, where it is not, and adds that to the figures; the last refusal.
-    pub(super) fn lock_again(&mut self, stats: &mut PoolStats) -> Result<(), LockError> {
-        let mut outcome = Ok(());
-        for pages in self.all_pages() {
-            match pages.lock_again() {
-                Ok(()) => stats.locked += pages.len(),
-                Err(error) => outcome = Err(error),
-            }
+    /// Brings the figures up to date with what has become of the memory, if this is a child process that has
+    /// not been here yet: why something could not be locked again, if so.
+    pub(super) fn catch_up(&mut self) -> Option<LockError> {
+        let forks = pages::forks();
+        if self.forks == forks {
+            return None;
         }
-        outcome
+        let (mut stats, mut refusal) = (NOTHING, None);
+        for placed in self.used() {
+            count(&placed, &mut stats, usize::wrapping_add);
+            refusal = placed.mapped.pages.lock_state().err().or(refusal);
+        }
+        (self.stats, self.forks) = (stats, forks);
+        refusal
     }
 
     /// Wipes all chunks, in use as they are.
     pub(super) fn wipe(&mut self) {
-        self.all_pages().for_each(Zeroize::zeroize);
+        let all =
+            self.slots.iter_mut().flatten().flat_map(|slots| slots.pages.iter_mut().flatten());
+        let here = all.filter(|mapped| !mapped.pages.is_absent());
+        here.for_each(|mapped| mapped.pages.zeroize());
     }
 }
 
 /// Length and place of what is free of a chunk's pages.
 fn rest(placed: &Placed<'_>) -> (usize, usize) {
-    let rest = placed.pages.len() - placed.rounded();
+    let rest = placed.mapped.pages.len() - placed.rounded();
     (rest, if placed.start == 0 { placed.rounded() } else { 0 })
 }
 
-/// Adds or takes away what a chunk and its pages make of the pool's figures: an arena with a chunk in use,
-/// and a free one.
+const NOTHING: PoolStats = PoolStats {
+    used: 0,
+    free: 0,
+    total: 0,
+    locked: 0,
+    chunks_used: 0,
+    chunks_free: 0,
+    arenas: 0,
+    peak_used: 0,
+    lock_failures: 0,
+    last_lock_failure: None,
+    secret_memory: 0,
+    secret_memory_error: None,
+};
+
+/// Adds or takes away what a chunk and its pages make of the figures.
 fn count(placed: &Placed<'_>, stats: &mut PoolStats, change: fn(usize, usize) -> usize) {
-    let (len, (rest, _)) = (placed.pages.len(), rest(placed));
-    let locked = if placed.pages.lock_state().is_ok() { len } else { 0 };
+    let pages = &placed.mapped.pages;
+    let (len, (rest, _)) = (pages.len(), rest(placed));
+    let part = |is: bool| if is { len } else { 0 };
     stats.total = change(stats.total, len);
-    stats.locked = change(stats.locked, locked);
+    stats.locked = change(stats.locked, part(pages.lock_state().is_ok()));
+    stats.secret_memory = change(stats.secret_memory, part(pages.is_secret_memory()));
     stats.used = change(stats.used, len - rest);
     stats.free = change(stats.free, rest);
     stats.chunks_used = change(stats.chunks_used, 1);

@@ -18,11 +18,11 @@
 use super::countdown::Countdown;
 use super::pause::Gate;
 use super::returned::{ReturnedSlabs, Returns};
-use super::slab::{self, CLASS_SPAN, CLASSES, GRANULE, SIZES, Slab, UNIT, Unit};
+use super::slab::{self, CLASS_SPAN, CLASSES, GRANULE, Mailbox, SIZES, Slab, UNIT, Unit};
 use crate::arena::FreeError;
 use crate::cleanse::{self, memory_cleanse};
+use crate::edges;
 use crate::pages::{self, AddressRange};
-use crate::pool::edges;
 use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -32,8 +32,12 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, 
 /// has is more.
 const TRIM_AFTER: usize = 64 * 1024;
 
+/// How many slots of a slab a heap holds for another before it returns them.
+const HELD: u32 = 16;
+
 /// What is known of the range of addresses that slabs lie in.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(super) struct Tables {
     pub(super) base: usize,
     /// By granule: the cache, see [`CACHES`], of the small chunk that begins there; 0 for none.
@@ -41,6 +45,7 @@ pub(super) struct Tables {
     pub(super) units: &'static [Unit],
     /// By a slab's first unit.
     pub(super) slabs: &'static [Slab],
+    mailboxes: &'static [Mailbox],
 }
 
 /// A place in a slab.
@@ -63,11 +68,40 @@ impl Tables {
             chunks: pages::zeroed_table(range.len() / GRANULE).ok()?,
             units: pages::zeroed_table(units).ok()?,
             slabs: pages::zeroed_table(units).ok()?,
+            mailboxes: pages::zeroed_table(units).ok()?,
         })
     }
 
-    pub(super) fn slab(&self, first: u32) -> &'static Slab {
+    fn slab(&self, first: u32) -> &'static Slab {
         &self.slabs[first as usize]
+    }
+
+    /// The first unit of a slab, which knows what slab it is.
+    pub(super) fn unit(&self, first: u32) -> &'static Unit {
+        &self.units[first as usize]
+    }
+
+    fn bytes_of(&self, first: u32) -> usize {
+        self.unit(first).units() * UNIT
+    }
+
+    /// Whether all slots of a slab are free, and none of them cached.
+    fn is_empty(&self, first: u32) -> bool {
+        self.slab(first).free.load(Relaxed) == self.unit(first).all()
+    }
+
+    /// Makes an empty slab of units that are no slab's. Somebody has to [`adopt`](Heap::adopt) it.
+    pub(super) fn make_slab(&self, first: u32, class: usize, slots: usize) {
+        self.unit(first).set_slab(0, class, slots);
+        for (offset, unit) in self.units_of(first).iter().enumerate() {
+            unit.set_slab(offset, class, slots);
+        }
+        self.slab(first).free.store(self.unit(first).all(), Relaxed);
+    }
+
+    /// The slab after a slab in the list of all that its owner has.
+    pub(super) fn next_owned(&self, first: u32) -> u32 {
+        self.slab(first).next_owned.load(Relaxed)
     }
 
     /// The slab that an address lies in.
@@ -75,7 +109,7 @@ impl Tables {
         let offset = addr.wrapping_sub(self.base);
         let unit = self.units.get(offset / UNIT)?;
         let owner = unit.owner.load(Acquire);
-        let first = offset / UNIT - unit.offset.load(Relaxed) as usize;
+        let first = offset / UNIT - unit.offset();
         (owner != 0).then_some(Place { slab: first as u32, owner, offset: offset - first * UNIT })
     }
 
@@ -86,12 +120,12 @@ impl Tables {
     }
 
     /// The units of a slab.
-    pub(super) fn units_of(&self, first: u32) -> &'static [Unit] {
-        &self.units[first as usize..first as usize + self.slab(first).units()]
+    fn units_of(&self, first: u32) -> &'static [Unit] {
+        &self.units[first as usize..first as usize + self.unit(first).units()]
     }
 
-    pub(super) fn owner_of(&self, first: u32) -> u16 {
-        self.units[first as usize].owner.load(Relaxed)
+    fn owner_of(&self, first: u32) -> u16 {
+        self.unit(first).owner.load(Relaxed)
     }
 
     /// Says whose a slab is, see [`Unit::owner`].
@@ -111,13 +145,13 @@ impl Tables {
 
     /// Address of a slot of a slab, and whether it is used.
     pub(super) fn slot(&self, first: u32, slot: u32) -> (usize, bool) {
-        let granule = Self::granule(first, self.slab(first).class(), slot) as usize;
+        let granule = Self::granule(first, self.unit(first).class(), slot) as usize;
         (self.base + granule * GRANULE, self.chunks[granule].load(Relaxed) != 0)
     }
 
     fn returns(&self, first: u32) -> Returns<'static> {
-        let slab = self.slab(first);
-        Returns { slots: &slab.returned, next: &slab.next_returned }
+        let Mailbox { slots, next } = &self.mailboxes[first as usize];
+        Returns { slots, next }
     }
 }
 
@@ -223,12 +257,12 @@ pub(super) struct Heap {
     // What the common path uses, in one cache line.
     pub(super) gate: Gate,
     pub(super) number: u16,
-    pub(super) tables: Tables,
-
     /// What the owner has allocated, less what it has freed.
     tally: AtomicU64,
     /// The highest that it was since it was last looked at.
     peak: AtomicU64,
+    pub(super) tables: Tables,
+
     caches: [Cache; CACHES],
     /// Granules where cached slots begin. All of them are in locked memory and in slabs of this heap.
     cached: [AtomicU32; CACHED],
@@ -253,6 +287,9 @@ pub(super) struct Heap {
     /// Classes of which other threads free chunks.
     shared_classes: AtomicU64,
     returned: ReturnedSlabs,
+    /// Slots of another heap's slab that the owner has freed and not yet returned: first unit, and bits.
+    held_slab: AtomicU32,
+    held: AtomicU64,
 }
 
 /// What became of an attempt to free a chunk.
@@ -295,6 +332,8 @@ impl Heap {
             kept_empty: AtomicUsize::new(0),
             shared_classes: AtomicU64::new(0),
             returned: ReturnedSlabs::new(),
+            held_slab: AtomicU32::new(0),
+            held: AtomicU64::new(0),
         }
     }
 
@@ -415,6 +454,12 @@ impl Heap {
         self.flush_all();
         let counted = if one_in.is_some() { CLASS_SPAN } else { 0 };
         self.counted.store(counted, Relaxed);
+        self.empty_caches();
+    }
+
+    /// Leaves nothing in the caches that are in use, and the others as they are when they are not.
+    fn empty_caches(&self) {
+        let counted = self.counted.load(Relaxed);
         for class in 1..CLASSES {
             // The cache for counted allocations never writes there, so it stays a 0 as long as that is used.
             self.cached[self.caches[class].end as usize].store(0, Relaxed);
@@ -469,8 +514,8 @@ impl Heap {
         for _ in 0..most {
             rest &= rest.wrapping_sub(1);
         }
-        if slab.is_empty() {
-            subtract(&self.empty, slab.bytes());
+        if self.tables.is_empty(first) {
+            subtract(&self.empty, self.tables.bytes_of(first));
             let empty = self.empty.load(Relaxed);
             self.kept_empty.store(self.kept_empty.load(Relaxed).min(empty), Relaxed);
         }
@@ -571,17 +616,22 @@ impl Heap {
             // Somebody else was first.
             return Freed::Refused(FreeError::InvalidFree);
         }
-        let (bytes, size) = (ptr::with_exposed_provenance_mut(addr), SIZES[class] as usize);
-        edges::open(bytes, size);
+        let (start, size) = (ptr::with_exposed_provenance_mut(addr), SIZES[class] as usize);
+        edges::open(start, size);
         // SAFETY: as in `give_back_own`: nobody can be given the slot before it is in a list or a cache.
-        unsafe { memory_cleanse(bytes, size) };
-        edges::close(bytes, size);
+        unsafe {
+            if size > cleanse::SMALL {
+                memory_cleanse(start, size);
+            } else {
+                cleanse::cleanse_small(start, size);
+            }
+        }
+        edges::close(start, size);
         let cache = &self.caches[self.cache_of(class)];
         self.tally.store(self.tally().minus(cache.chunk).0, Relaxed);
         let slot = slab::slot_at(class, place.offset);
         if !own {
-            let returns = self.tables.returns(place.slab);
-            heap(owner).returned.give(place.slab, returns, 1 << slot);
+            self.hold(place.slab, 1 << slot, heap);
             return Freed::Done;
         }
         if place.owner & Unit::UNLOCKED != 0 {
@@ -598,6 +648,32 @@ impl Heap {
         if self.wants_trim() { Freed::DoneTrim } else { Freed::Done }
     }
 
+    /// Keeps a slot of another heap's slab, to be returned together with others of that slab: each return
+    /// takes an atomic operation on memory that the owner is busy with.
+    fn hold(&self, slab: u32, slot: u64, heap: impl Fn(u16) -> &'static Self) {
+        if self.held_slab.load(Relaxed) != slab {
+            self.return_held(heap);
+            self.held_slab.store(slab, Relaxed);
+            self.held.store(slot, Relaxed);
+            return;
+        }
+        let held = self.held.load(Relaxed) | slot;
+        self.held.store(held, Relaxed);
+        if held.count_ones() >= HELD {
+            self.return_held(heap);
+        }
+    }
+
+    /// Returns what is held to its owner.
+    pub(super) fn return_held(&self, heap: impl Fn(u16) -> &'static Self) {
+        let (slab, held) = (self.held_slab.load(Relaxed), self.held.load(Relaxed));
+        if held != 0 {
+            self.held.store(0, Relaxed);
+            let owner = heap(self.tables.owner_of(slab) & Unit::OWNER);
+            owner.returned.give(slab, self.tables.returns(slab), held);
+        }
+    }
+
     /// Makes slots of an own slab free for allocation.
     fn put_slots(&self, first: u32, slots: u64) {
         if slots == 0 {
@@ -609,8 +685,8 @@ impl Heap {
         if free == 0 {
             self.push(first);
         }
-        if slab.is_empty() {
-            add(&self.empty, slab.bytes());
+        if self.tables.is_empty(first) {
+            add(&self.empty, self.tables.bytes_of(first));
         }
     }
 
@@ -628,9 +704,9 @@ impl Heap {
                 next = self.tables.slab(next).next.load(Relaxed);
             }
             while next != 0 {
-                let (first, slab) = (next, self.tables.slab(next));
-                next = slab.next.load(Relaxed);
-                if slab.is_empty() {
+                let first = next;
+                next = self.tables.slab(first).next.load(Relaxed);
+                if self.tables.is_empty(first) {
                     remove(first);
                 }
             }
@@ -640,7 +716,7 @@ impl Heap {
 
     /// Which list a slab is in when it has free slots.
     fn list_of(&self, first: u32) -> usize {
-        let class = self.tables.slab(first).class();
+        let class = self.tables.unit(first).class();
         if self.tables.is_locked(first) { class } else { CLASSES + class }
     }
 
@@ -683,7 +759,7 @@ impl Heap {
 
     /// Notes that other threads free chunks of a slab of this heap.
     pub(super) fn share(&self, first: u32) {
-        let classes = self.shared_classes.load(Relaxed) | 1 << self.tables.slab(first).class();
+        let classes = self.shared_classes.load(Relaxed) | 1 << self.tables.unit(first).class();
         self.shared_classes.store(classes, Relaxed);
         self.tables.set_owner(first, self.tables.owner_of(first) | Unit::SHARED);
     }
@@ -711,22 +787,22 @@ impl Heap {
             self.tables.slab(head).previous_owned.store(first, Relaxed);
         }
         self.owned.store(first, Relaxed);
-        add(&self.owned_bytes, slab.bytes());
-        let count = &self.slabs[slab.class()];
+        add(&self.owned_bytes, self.tables.bytes_of(first));
+        let count = &self.slabs[self.tables.unit(first).class()];
         count.store(count.load(Relaxed) + 1, Relaxed);
         if slab.free.load(Relaxed) != 0 {
             self.push(first);
         }
-        if slab.is_empty() {
-            add(&self.empty, slab.bytes());
+        if self.tables.is_empty(first) {
+            add(&self.empty, self.tables.bytes_of(first));
         }
     }
 
     /// Lets go of a slab of which no slot is cached.
     pub(super) fn disown(&self, first: u32) {
         let slab = self.tables.slab(first);
-        if slab.is_empty() {
-            subtract(&self.empty, slab.bytes());
+        if self.tables.is_empty(first) {
+            subtract(&self.empty, self.tables.bytes_of(first));
         }
         if slab.free.load(Relaxed) != 0 {
             self.unlink(first);
@@ -741,9 +817,33 @@ impl Heap {
         } else {
             self.owned.store(next, Relaxed);
         }
-        subtract(&self.owned_bytes, slab.bytes());
-        let count = &self.slabs[slab.class()];
+        subtract(&self.owned_bytes, self.tables.bytes_of(first));
+        let count = &self.slabs[self.tables.unit(first).class()];
         count.store(count.load(Relaxed) - 1, Relaxed);
+    }
+
+    /// Lets go of all slabs without touching their memory, as if it had none ever. No other thread uses any
+    /// heap.
+    pub(super) fn forget_slabs(&self) {
+        self.collect();
+        let mut first = self.owned.swap(0, Relaxed);
+        while first != 0 {
+            let tables = &self.tables;
+            tables.set_owner(first, 0);
+            let granules = first as usize * (UNIT / GRANULE)..;
+            let chunks = &tables.chunks[granules][..tables.bytes_of(first) / GRANULE];
+            chunks.iter().for_each(|chunk| chunk.store(0, Relaxed));
+            first = tables.next_owned(first);
+        }
+        self.empty_caches();
+        self.lists.iter().for_each(|list| list.store(0, Relaxed));
+        self.slabs.iter().for_each(|count| count.store(0, Relaxed));
+        for number in [&self.tally, &self.peak, &self.shared_classes, &self.held] {
+            number.store(0, Relaxed);
+        }
+        for number in [&self.owned_bytes, &self.empty, &self.kept_empty] {
+            number.store(0, Relaxed);
+        }
     }
 
     /// Nobody has it any more; it has no slabs.

@@ -6,10 +6,10 @@
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
 /// Slabs and large chunks take whole units of this many bytes.
-pub(super) const UNIT: usize = 1024;
+pub(super) const UNIT: usize = 2048;
 /// Slots are multiples of this many bytes, and begin at multiples of it.
 pub(super) const GRANULE: usize = 16;
 /// Largest size in bytes that has a class.
@@ -104,8 +104,9 @@ pub(super) struct Unit {
     /// 0 if it is no slab's. Else the number of the heap that allocates from its slab, and
     /// [`SHARED`](Self::SHARED) or [`UNLOCKED`](Self::UNLOCKED) as they apply.
     pub(super) owner: AtomicU16,
-    /// How many units of its slab come before it.
-    pub(super) offset: AtomicU8,
+    /// From the lowest bits on: how many units of its slab come before it, 4 bits; the slab's class, 6 bits;
+    /// the number of its slots less 1, 6 bits.
+    slab: AtomicU16,
 }
 
 impl Unit {
@@ -116,19 +117,43 @@ impl Unit {
     pub(super) const UNLOCKED: u16 = 1 << 14;
     /// The bits of the owner's number.
     pub(super) const OWNER: u16 = Self::UNLOCKED - 1;
+
+    pub(super) fn set_slab(&self, offset: usize, class: usize, slots: usize) {
+        debug_assert!(offset < 16 && class < CLASSES && (1..=MAX_SLOTS).contains(&slots));
+        self.slab.store((offset | class << 4 | (slots - 1) << 10) as u16, Relaxed);
+    }
+
+    pub(super) fn offset(&self) -> usize {
+        (self.slab.load(Relaxed) & 15).into()
+    }
+
+    /// The slab's class.
+    pub(super) fn class(&self) -> usize {
+        (self.slab.load(Relaxed) >> 4 & 63).into()
+    }
+
+    /// Number of slots of the slab.
+    pub(super) fn slots(&self) -> usize {
+        usize::from(self.slab.load(Relaxed) >> 10) + 1
+    }
+
+    /// The bits of all slots of the slab.
+    pub(super) fn all(&self) -> u64 {
+        u64::MAX >> (MAX_SLOTS - self.slots())
+    }
+
+    /// Number of units of the slab.
+    pub(super) fn units(&self) -> usize {
+        units_for(self.class(), self.slots())
+    }
 }
 
-/// Describes a slab, by its first unit.
-///
-/// Everything here is atomic because threads look at slabs that are not theirs. Only `returned` and
-/// `next_returned` are changed by others than the owner while it runs.
+/// What its owner knows of a slab, by the slab's first unit. (Atomic, because heaps change hands.)
 #[derive(bytemuck::Zeroable)]
 pub(super) struct Slab {
     /// The bits of free slots that are not in the owner's cache. A slab is in its owner's list of slabs
     /// with free slots if and only if this is not 0.
     pub(super) free: AtomicU64,
-    /// The bits of slots that others have freed, on their way to the owner.
-    pub(super) returned: AtomicU64,
     /// Neighbours in the owner's list of slabs of this class with free slots, by first unit; 0 is none.
     /// (`previous` of the first means nothing.)
     pub(super) next: AtomicU32,
@@ -136,46 +161,15 @@ pub(super) struct Slab {
     /// The same in the owner's list of all its slabs; here the first has none before it.
     pub(super) next_owned: AtomicU32,
     pub(super) previous_owned: AtomicU32,
-    /// The next in the owner's stack of slabs with returned slots.
-    pub(super) next_returned: AtomicU32,
-    class: AtomicU8,
-    slots: AtomicU8,
 }
 
-impl Slab {
-    /// Makes this the descriptor of an empty slab.
-    pub(super) fn init(&self, class: usize, slots: usize) {
-        self.class.store(class as u8, Relaxed);
-        self.slots.store(slots as u8, Relaxed);
-        self.free.store(self.all(), Relaxed);
-        self.returned.store(0, Relaxed);
-    }
-
-    /// The bits of all slots.
-    pub(super) fn all(&self) -> u64 {
-        u64::MAX >> ((MAX_SLOTS as u32 - u32::from(self.slots.load(Relaxed))) % u64::BITS)
-    }
-
-    /// Whether all slots are free, and none of them cached.
-    pub(super) fn is_empty(&self) -> bool {
-        self.free.load(Relaxed) == self.all()
-    }
-
-    pub(super) fn class(&self) -> usize {
-        self.class.load(Relaxed).into()
-    }
-
-    pub(super) fn slots(&self) -> usize {
-        self.slots.load(Relaxed).into()
-    }
-
-    pub(super) fn units(&self) -> usize {
-        units_for(self.class(), self.slots())
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.units() * UNIT
-    }
+/// What other threads have to say of a slab, by the slab's first unit. Apart, as few slabs have any.
+#[derive(bytemuck::Zeroable)]
+pub(super) struct Mailbox {
+    /// The bits of slots that others have freed, on their way to the owner.
+    pub(super) slots: AtomicU64,
+    /// The next in the owner's stack of slabs with such slots.
+    pub(super) next: AtomicU32,
 }
 
 #[cfg(test)]
@@ -203,11 +197,12 @@ mod tests {
                 let bytes = units_for(class, slots) * UNIT;
                 assert!(slots >= 1 && slots * size <= bytes && bytes <= MAX_SLAB);
                 assert!(bytes - slots * size < UNIT);
-                let slab: Slab = bytemuck::Zeroable::zeroed();
-                slab.init(class, slots);
-                assert_eq!((slab.class(), slab.slots(), slab.bytes()), (class, slots, bytes));
-                assert_eq!(slab.all().count_ones() as usize, slots);
-                assert!(slab.is_empty());
+                let unit: Unit = bytemuck::Zeroable::zeroed();
+                unit.set_slab(15, class, slots);
+                assert_eq!((unit.offset(), unit.class(), unit.slots()), (15, class, slots));
+                assert_eq!(unit.units() * UNIT, bytes);
+                assert_eq!(unit.all().count_ones() as usize, slots);
+                assert_eq!(unit.all().trailing_ones() as usize, slots);
                 for offset in 0..bytes {
                     assert_eq!(slot_at(class, offset) as usize, offset / size);
                 }

@@ -1,16 +1,14 @@
 //! Tells AddressSanitizer and valgrind which bytes are a chunk's: to them a pool's memory is one large
 //! object otherwise.
 //!
-//! Private to `pool`; depends on the system's dynamic linker. Memory of our own is closed when it becomes
+//! For `pool` and `pages`; depends on the system's dynamic linker. Memory of our own is closed when it becomes
 //! an arena; a chunk is open from its allocation on, as far as it was asked for, and closed again when it
 //! has been wiped, which it has to be open for as a whole. In the process-wide pool, granules that stay
 //! closed lie between chunks. With neither of the features `asan` and `valgrind`, all of this is nothing.
 
-use crate::pool::LockedPool;
-
 /// Whether there is somebody who looks.
 #[inline(always)]
-fn are_seen() -> bool {
+pub(crate) fn are_seen() -> bool {
     #[cfg(feature = "asan")]
     if asan::is_there() {
         return true;
@@ -22,20 +20,9 @@ fn are_seen() -> bool {
     false
 }
 
-/// The size to allocate for a chunk of `size` bytes, so that a closed granule follows it, if there is room.
-#[inline(always)]
-pub(super) fn with_edge(size: usize) -> usize {
-    match size {
-        1.. if are_seen() && size <= LockedPool::ARENA_SIZE - LockedPool::ARENA_ALIGN => {
-            size + LockedPool::ARENA_ALIGN
-        }
-        _ => size,
-    }
-}
-
 /// Nobody may read or write these bytes of ours, which begin at a multiple of 8 bytes.
 #[inline(always)]
-pub(super) fn close(start: *mut u8, len: usize) {
+pub(crate) fn close(start: *mut u8, len: usize) {
     #[cfg(feature = "asan")]
     asan::close(start, len);
     #[cfg(feature = "valgrind")]
@@ -45,7 +32,7 @@ pub(super) fn close(start: *mut u8, len: usize) {
 
 /// These bytes may be read and written.
 #[inline(always)]
-pub(super) fn open(start: *mut u8, len: usize) {
+pub(crate) fn open(start: *mut u8, len: usize) {
     #[cfg(feature = "asan")]
     asan::open(start, len);
     #[cfg(feature = "valgrind")]

@@ -1,0 +1,87 @@
+//! `check`: what on this host could leak the secrets of a node.
+//!
+//! Depends on `host`, `parse` and `finding`. One file for each kind of leak; each check reads what it needs
+//! and returns findings, so that a file that cannot be read costs one finding, not the report.
+
+mod dumps;
+mod memlock;
+mod reach;
+mod swap;
+
+use crate::finding::{Finding, Severity, worst};
+use crate::host::{Host, Unreadable};
+use crate::parse;
+pub(crate) use memlock::is_exempt;
+use serde::Serialize;
+
+/// Bytes that a node should be allowed to lock, unless the caller says otherwise: 16 arenas of 256 KiB. A
+/// node needs one, one with ten thousand wallets about ten.
+pub const WANTED_MEMLOCK: u64 = 4 << 20;
+
+/// What `check` found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Always `bitcoin-support-check`.
+    pub format: &'static str,
+    /// [`SCHEMA`](crate::SCHEMA).
+    pub version: u32,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The worst of the findings.
+    pub severity: Severity,
+    /// What was looked at, in a fixed order.
+    pub findings: Vec<Finding>,
+}
+
+/// Looks at a host. `wanted` is how many bytes a node should be able to lock.
+///
+/// Limits are those of the calling process, which are not those of a service that another has started.
+///
+/// # Errors
+/// When the host's `/proc` cannot be read at all. What else cannot be read is a finding.
+pub fn check(host: &Host, wanted: u64) -> Result<Report, Unreadable> {
+    let kernel = host.require("/proc/sys/kernel/osrelease")?.trim().to_owned();
+    let release = parse::release(&kernel);
+    host.require("/proc/self/limits")?;
+
+    let areas = swap::areas(host);
+    let mut findings = Vec::new();
+    findings.push(memlock::memlock(host, wanted, &areas));
+    findings.extend(swap::findings(&areas));
+    findings.push(swap::zswap(host, &areas));
+    findings.push(swap::hibernation(host, &areas));
+    findings.push(dumps::core_dumps(host));
+    findings.push(dumps::core_filter(host));
+    findings.push(dumps::suid_dumpable(host));
+    findings.push(dumps::crash_kernel(host));
+    findings.push(reach::ptrace(host));
+    findings.push(reach::secret_memory(host, release));
+    findings.push(reach::kernel_memory(host));
+    findings.push(reach::transparent_huge_pages(host));
+    findings.push(reach::page_merging(host));
+    findings.push(reach::huge_pages(host));
+    findings.push(reach::membarrier(host));
+    let severity = worst(&findings);
+    Ok(Report {
+        format: "bitcoin-support-check",
+        version: crate::SCHEMA,
+        kernel,
+        severity,
+        findings,
+    })
+}
+
+/// The finding when a file that there is cannot be read.
+fn unreadable(id: &'static str, error: &Unreadable) -> Finding {
+    let means = "Whether secrets can leak this way is not known.";
+    Finding::new(id, Severity::Warning, error.to_string(), means)
+        .remedy("Run `bitcoin-support check` as root.")
+}
+
+/// The finding of a check that may fail to read.
+fn or_unreadable(id: &'static str, finding: Result<Finding, Unreadable>) -> Finding {
+    finding.unwrap_or_else(|error| unreadable(id, &error))
+}
+
+#[cfg(test)]
+mod tests;

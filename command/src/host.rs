@@ -1,0 +1,113 @@
+//! Where the kernel's files are read: below a root directory, `/` for the host itself.
+//!
+//! Depends on the file system, and on the kernel for the one answer that is in no file.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A host, by the directory that holds its `/proc`, `/sys` and `/etc`.
+#[derive(Clone, Debug)]
+pub struct Host {
+    root: PathBuf,
+    membarrier: Option<bool>,
+}
+
+/// A file that is there, or should be, and could not be read.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// The file, as the host names it.
+    pub path: PathBuf,
+    /// Why not.
+    pub error: io::Error,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot read {}: {}", self.path.display(), self.error)
+    }
+}
+
+impl std::error::Error for Unreadable {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl Host {
+    /// The host that this runs on.
+    pub fn this() -> Self {
+        use rustix::thread::{MembarrierQuery, membarrier_query};
+        // What the library registers and uses.
+        let wanted =
+            MembarrierQuery::PRIVATE_EXPEDITED | MembarrierQuery::REGISTER_PRIVATE_EXPEDITED;
+        Self { root: "/".into(), membarrier: Some(membarrier_query().contains(wanted)) }
+    }
+
+    /// A copy of a host's files. What only a running kernel can be asked is not known of it.
+    pub fn copy_at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), membarrier: None }
+    }
+
+    /// With a given answer to whether `membarrier` is there.
+    pub fn with_membarrier(mut self, there: bool) -> Self {
+        self.membarrier = Some(there);
+        self
+    }
+
+    pub(crate) fn membarrier(&self) -> Option<bool> {
+        self.membarrier
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// The text of a file (what is not UTF-8 in it replaced), `None` if there is none of that name.
+    pub(crate) fn read(&self, path: &str) -> Result<Option<String>, Unreadable> {
+        match fs::read(self.at(path)) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(error) => Err(Unreadable { path: path.into(), error }),
+        }
+    }
+
+    /// The text of a file that every host has.
+    pub(crate) fn require(&self, path: &str) -> Result<String, Unreadable> {
+        self.read(path)?
+            .ok_or_else(|| Unreadable { path: path.into(), error: io::ErrorKind::NotFound.into() })
+    }
+
+    pub(crate) fn exists(&self, path: &str) -> bool {
+        self.at(path).exists()
+    }
+
+    /// Who owns a file, by user number.
+    pub(crate) fn owner(&self, path: &str) -> Option<u32> {
+        fs::metadata(self.at(path)).ok().map(|metadata| metadata.uid())
+    }
+
+    /// The names in a directory, sorted; none if there is no such directory.
+    pub(crate) fn names(&self, path: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.at(path)) else { return Vec::new() };
+        let mut names: Vec<_> =
+            entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        names.sort();
+        names
+    }
+
+    /// The name of the directory that a path is really in, all links followed.
+    pub(crate) fn parent_name(&self, path: &str) -> Option<String> {
+        let real = fs::canonicalize(self.at(path)).ok()?;
+        real.parent().and_then(Path::file_name)?.to_str().map(str::to_owned)
+    }
+}
+
+/// A process that ends while its files are read answers that there is none of its number.
+fn is_absence(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+        || error.raw_os_error() == Some(rustix::io::Errno::NOTDIR.raw_os_error())
+}

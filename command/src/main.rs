@@ -1,0 +1,157 @@
+//! The command `bitcoin-support`: arguments in, a report and an exit code out.
+
+#![forbid(unsafe_code)]
+
+use bitcoin_support_command::check::WANTED_MEMLOCK;
+use bitcoin_support_command::{EXIT_UNREADABLE, EXIT_USAGE, Host, Severity, check, inspect};
+use lexopt::{Arg, Parser, ValueExt};
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+NAME
+    bitcoin-support - what could leak a node's secrets from memory
+
+SYNOPSIS
+    bitcoin-support check [--json] [--memlock BYTES]
+    bitcoin-support inspect PID [--json]
+    bitcoin-support --help | --version
+
+DESCRIPTION
+    check    Looks at this host: how much memory may be locked, swap and whether it is encrypted,
+             hibernation, core dumps, who may trace whom, secret memory, huge pages and page merging. Says
+             what could leak secrets, and what to do about it. Run it as the node's user, with the node's
+             limits: those of another login or systemd unit may differ.
+
+    inspect  Looks at the locked memory of a running process: where it is, whether it is locked, whether
+             core dumps have it, whether guard pages lie around it, whether any of it is on swap. Never reads
+             what is in it. Needs the permission to trace the process, as root has it.
+
+    Nothing is changed.
+
+OPTIONS
+    --json            Report as JSON, in the schema of docs/command.md.
+    --memlock BYTES   How much a node should be able to lock [4194304: 16 arenas of 256 KiB].
+    -h, --help        This text.
+    -V, --version     The version.
+
+EXIT STATUS
+    0    Nothing worse than notes.
+    1    Warnings: copies of secrets outside locked memory can leak, or a protection is missing.
+    2    Danger: secrets in locked memory themselves can end up on a disk in the clear, or have.
+    64   The command line is wrong.
+    70   The host or the process cannot be looked at, or the report not be written.
+
+EXAMPLES
+    systemd-run --pipe -p User=bitcoin -p LimitMEMLOCK=4M bitcoin-support check
+    bitcoin-support inspect $(pidof bitcoind)
+";
+
+enum Command {
+    Help,
+    Version,
+    Check { json: bool, memlock: u64, host: Host },
+    Inspect { json: bool, pid: u32, host: Host },
+}
+
+fn main() -> ExitCode {
+    let command = match command_line(Parser::from_env()) {
+        Ok(command) => command,
+        Err(error) => {
+            complain(&format!("{error}\nTry `bitcoin-support --help`."));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    ExitCode::from(match command {
+        Command::Help => print(HELP, 0),
+        Command::Version => print(concat!("bitcoin-support ", env!("CARGO_PKG_VERSION"), "\n"), 0),
+        Command::Check { json, memlock, host } => {
+            report(json, check(&host, memlock).map(|report| (report.severity, report)))
+        }
+        Command::Inspect { json, pid, host } => {
+            report(json, inspect(&host, pid).map(|report| (report.severity, report)))
+        }
+    })
+}
+
+fn command_line(mut arguments: Parser) -> Result<Command, lexopt::Error> {
+    let mut name = None;
+    let mut pid = None;
+    let mut json = false;
+    let mut memlock = None;
+    let mut host = None;
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
+            Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
+            Arg::Long("json") => json = true,
+            Arg::Long("memlock") => memlock = Some(arguments.value()?.parse()?),
+            // For tests: look at a copy of a host's files.
+            Arg::Long("root") => {
+                host = Some(Host::copy_at(PathBuf::from(arguments.value()?)));
+            }
+            Arg::Value(value) if name.is_none() => name = Some(value.string()?),
+            Arg::Value(value) if name.as_deref() == Some("inspect") && pid.is_none() => {
+                pid = Some(value.parse()?);
+            }
+            other => return Err(other.unexpected()),
+        }
+    }
+    let host = host.unwrap_or_else(Host::this);
+    match name.as_deref() {
+        Some("check") => {
+            Ok(Command::Check { json, memlock: memlock.unwrap_or(WANTED_MEMLOCK), host })
+        }
+        Some("inspect") if memlock.is_some() => Err("--memlock is for `check`".into()),
+        Some("inspect") => match pid {
+            Some(pid) => Ok(Command::Inspect { json, pid, host }),
+            None => Err("which process? `bitcoin-support inspect PID`".into()),
+        },
+        Some(other) => Err(format!("there is no command {other:?}").into()),
+        None => Err("which command? `check` or `inspect`".into()),
+    }
+}
+
+/// Prints a report; what to exit with.
+fn report<R: Serialize + Display, E: Display>(json: bool, report: Result<(Severity, R), E>) -> u8 {
+    let (severity, report) = match report {
+        Ok(report) => report,
+        Err(error) => {
+            complain(&error.to_string());
+            return EXIT_UNREADABLE;
+        }
+    };
+    let text = if json {
+        match serde_json::to_string_pretty(&report) {
+            Ok(text) => text + "\n",
+            Err(error) => {
+                complain(&error.to_string());
+                return EXIT_UNREADABLE;
+            }
+        }
+    } else {
+        report.to_string()
+    };
+    print(&text, severity.exit_code())
+}
+
+/// Prints, and returns `code`, unless that fails for another reason than that nobody reads on.
+fn print(text: &str, code: u8) -> u8 {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => code,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
+        Err(error) => {
+            complain(&format!("cannot write: {error}"));
+            EXIT_UNREADABLE
+        }
+    }
+}
+
+fn complain(text: &str) {
+    // Nobody is left to be told if this fails.
+    let _ = writeln!(io::stderr(), "bitcoin-support: {text}");
+}

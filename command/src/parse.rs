@@ -1,0 +1,328 @@
+//! Text of the kernel's files in, types out. Total: any text gives an answer, and what a line does not say is
+//! left out. Formats are those of the kernel's Documentation/filesystems/proc.rst, Documentation/admin-guide
+//! and of proc(5).
+//!
+//! Depends on nothing.
+
+pub mod smaps;
+
+/// A resource limit: a number, or `None` for no limit.
+pub type Bound = Option<u64>;
+
+/// A soft and a hard resource limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What is enforced.
+    pub soft: Bound,
+    /// What the process may raise the soft one to.
+    pub hard: Bound,
+}
+
+/// A limit of `/proc/PID/limits`, by its name there ("Max locked memory").
+pub fn limit(limits: &str, name: &str) -> Option<Limit> {
+    let rest = limits.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    let mut words = rest.split_whitespace().map(bound);
+    Some(Limit { soft: words.next()??, hard: words.next()?? })
+}
+
+/// The outer `None` for what is neither a number nor the word for no limit.
+fn bound(word: &str) -> Option<Bound> {
+    if word == "unlimited" { Some(None) } else { word.parse().ok().map(Some) }
+}
+
+/// The value of a line `name: value`, as in `/proc/PID/status` and `/proc/meminfo`.
+pub fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+/// The bytes in a value such as `256 kB`.
+pub fn kilobytes(value: &str) -> Option<u64> {
+    let number = value.strip_suffix("kB")?.trim_end();
+    number.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// A number in hexadecimal digits, as sets of capabilities and core filters are written.
+pub fn hexadecimal(text: &str) -> Option<u64> {
+    let text = text.trim();
+    u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()
+}
+
+/// The word in brackets of a choice such as `always [madvise] never`.
+pub fn chosen(choice: &str) -> Option<&str> {
+    choice.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'))
+}
+
+/// The last value of a parameter on the kernel's command line; the empty one for a parameter without.
+pub fn parameter<'a>(command_line: &'a str, name: &str) -> Option<&'a str> {
+    // What follows `--` is for the first process.
+    let words = command_line.split_whitespace().take_while(|&word| word != "--");
+    words.filter_map(|word| value_of(word, name)).last()
+}
+
+fn value_of<'a>(word: &'a str, name: &str) -> Option<&'a str> {
+    let rest = word.strip_prefix(name)?;
+    if rest.is_empty() { Some("") } else { rest.strip_prefix('=') }
+}
+
+/// A boolean as the kernel reads them; a parameter without value is set.
+pub fn boolean(value: &str) -> Option<bool> {
+    match value.trim().as_bytes() {
+        [] | [b'y' | b'Y' | b't' | b'T' | b'1', ..] | [b'o' | b'O', b'n' | b'N', ..] => Some(true),
+        [b'n' | b'N' | b'f' | b'F' | b'0', ..] | [b'o' | b'O', b'f' | b'F', ..] => Some(false),
+        _ => None,
+    }
+}
+
+/// Major and minor version of a kernel release such as `6.1.0-18-amd64`.
+pub fn release(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.trim().split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// A line of `/proc/swaps`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwapArea {
+    /// The device or file.
+    pub name: String,
+    /// Whether it is a file, on some file system; else it is a device.
+    pub is_file: bool,
+    /// Size in bytes.
+    pub size: u64,
+    /// Bytes in use.
+    pub used: u64,
+}
+
+/// The areas of `/proc/swaps`.
+pub fn swap_areas(swaps: &str) -> Vec<SwapArea> {
+    // The first line is the heading.
+    swaps.lines().skip(1).filter_map(swap_area).collect()
+}
+
+fn swap_area(line: &str) -> Option<SwapArea> {
+    let mut words = line.split_whitespace();
+    let name = unescape(words.next()?);
+    let is_file = words.next()? == "file";
+    let mut bytes = || words.next()?.parse::<u64>().ok()?.checked_mul(1024);
+    Some(SwapArea { name, is_file, size: bytes()?, used: bytes()? })
+}
+
+/// Undoes the octal escapes (`\040` for a blank) in names that `/proc` prints.
+fn unescape(name: &str) -> String {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escaped = match *rest {
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] => {
+                Some((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'))
+            }
+            _ => None,
+        };
+        bytes.push(escaped.unwrap_or(first));
+        rest = if escaped.is_some() { &rest[4..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A line of `/proc/PID/mountinfo`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Where it is mounted.
+    pub point: String,
+    /// `major:minor` of what is mounted; major 0 where that is not one block device.
+    pub device: String,
+    /// The kind of file system.
+    pub kind: String,
+    /// What is mounted, as the file system names it: `/dev/sda2`.
+    pub source: String,
+}
+
+/// The mounts of `/proc/PID/mountinfo`, in its order: of two at one place the later hides the earlier.
+pub fn mounts(mountinfo: &str) -> Vec<Mount> {
+    mountinfo.lines().filter_map(mount).collect()
+}
+
+fn mount(line: &str) -> Option<Mount> {
+    // Between the fields that all have and the file system's own stands a hyphen.
+    let (common, special) = line.split_once(" - ")?;
+    let mut common = common.split(' ').skip(2);
+    let device = common.next()?.to_owned();
+    let point = unescape(common.nth(1)?);
+    let mut special = special.split(' ');
+    Some(Mount {
+        point,
+        device,
+        kind: special.next()?.to_owned(),
+        source: unescape(special.next()?),
+    })
+}
+
+/// The mount that a file is on.
+pub fn mount_of<'a>(mounts: &'a [Mount], file: &str) -> Option<&'a Mount> {
+    let holds = |mount: &&Mount| {
+        let rest = file.strip_prefix(mount.point.trim_end_matches('/'));
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    };
+    // The last of the longest.
+    mounts.iter().filter(holds).max_by_key(|mount| mount.point.len())
+}
+
+/// A setting of an ini file such as systemd's: the last value of `key` in `[section]`.
+pub fn setting<'a>(text: &'a str, section: &str, key: &str) -> Option<&'a str> {
+    let mut inside = false;
+    let mut value = None;
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            inside = name == section;
+        } else if inside {
+            if let Some((name, text)) = line.split_once('=') {
+                if name.trim() == key {
+                    value = Some(text.trim());
+                }
+            }
+        }
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn limits() {
+        let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                    Max core file size        0                    unlimited            bytes     \n\
+                    Max locked memory         8388608              16777216             bytes     \n\
+                    Max nice priority         0                    0                    \n\
+                    Max bogus                 many                 few                  bytes     \n";
+        let locked = Limit { soft: Some(8 << 20), hard: Some(16 << 20) };
+        assert_eq!(limit(text, "Max locked memory"), Some(locked));
+        assert_eq!(limit(text, "Max core file size"), Some(Limit { soft: Some(0), hard: None }));
+        assert_eq!(limit(text, "Max nice priority").map(|limit| limit.hard), Some(Some(0)));
+        assert_eq!(limit(text, "Max bogus"), None);
+        assert_eq!(limit(text, "Max locked"), None);
+        assert_eq!(limit("", "Max locked memory"), None);
+    }
+
+    #[test]
+    fn fields_and_numbers() {
+        let status =
+            "Name:\tnode\nVmLck:\t     256 kB\nVmLckd:\t 1 kB\nUid:\t1000\t1001\t1000\t1000\n";
+        assert_eq!(field(status, "VmLck"), Some("256 kB"));
+        assert_eq!(field(status, "Vm"), None);
+        assert_eq!(kilobytes("256 kB"), Some(256 << 10));
+        assert_eq!(kilobytes("256"), None);
+        assert_eq!(kilobytes("18446744073709551615 kB"), None, "too large");
+        assert_eq!(hexadecimal("00000033\n"), Some(0x33));
+        assert_eq!(hexadecimal("0x33"), Some(0x33));
+        assert_eq!(hexadecimal(""), None);
+        assert_eq!(chosen("always [madvise] never\n"), Some("madvise"));
+        assert_eq!(chosen("always madvise"), None);
+        assert_eq!(release("6.1.0-18-amd64\n"), Some((6, 1)));
+        assert_eq!(release("5.10"), Some((5, 10)));
+        assert_eq!(release("unknown"), None);
+    }
+
+    #[test]
+    fn the_command_line() {
+        let line = "BOOT_IMAGE=/vmlinuz resume=/dev/sda1 quiet resume=UUID=1-2 -- resume=other";
+        assert_eq!(parameter(line, "resume"), Some("UUID=1-2"));
+        assert_eq!(parameter(line, "quiet"), Some(""));
+        assert_eq!(parameter(line, "noresume"), None);
+        assert_eq!(parameter(line, "res"), None);
+        for (text, value) in
+            [("", true), ("y", true), ("1", true), ("on", true), ("N\n", false), ("off", false)]
+        {
+            assert_eq!(boolean(text), Some(value), "{text:?}");
+        }
+        assert_eq!(boolean("perhaps"), None);
+    }
+
+    #[test]
+    fn swaps() {
+        let text = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n\
+                    /dev/dm-1                               partition\t999420\t\t12\t\t-2\n\
+                    /var/swap\\040file                      file\t\t2048\t\t0\t\t-3\n\
+                    garbage\n";
+        let areas = swap_areas(text);
+        assert_eq!(areas.len(), 2);
+        assert_eq!((areas[0].name.as_str(), areas[0].is_file), ("/dev/dm-1", false));
+        assert_eq!((areas[0].size, areas[0].used), (999_420 << 10, 12 << 10));
+        assert_eq!((areas[1].name.as_str(), areas[1].is_file), ("/var/swap file", true));
+        assert_eq!(unescape("\\134\\9\\04"), "\\\\9\\04", "only whole escapes");
+    }
+
+    #[test]
+    fn the_mount_of_a_file() {
+        let text = "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw\n\
+                    30 22 0:45 /@ /var rw - btrfs /dev/mapper/data rw,subvol=/@\n\
+                    31 22 8:1 / /va rw - ext4 /dev/sda1 rw\n\
+                    32 30 8:2 / /var/a\\040b rw master:2 - xfs /dev/sda2 rw\n\
+                    33 30 8:3 / /var/a\\040b rw - xfs /dev/sda3 rw\n\
+                    broken line\n";
+        let mounts = mounts(text);
+        assert_eq!(mounts.len(), 5);
+        for (file, source) in [
+            ("/swapfile", "/dev/root"),
+            ("/var/swap", "/dev/mapper/data"),
+            ("/variable", "/dev/root"),
+            ("/va/x", "/dev/sda1"),
+            ("/var/a b/swap", "/dev/sda3"),
+        ] {
+            assert_eq!(mount_of(&mounts, file).unwrap().source, source, "{file}");
+        }
+        assert_eq!((mounts[1].device.as_str(), mounts[1].kind.as_str()), ("0:45", "btrfs"));
+        assert_eq!(mount_of(&mounts, "relative"), None);
+    }
+
+    #[test]
+    fn settings() {
+        let text = "[Other]\nStorage=journal\n[Coredump]\n#Storage=external\n Storage = none \nX\n";
+        assert_eq!(setting(text, "Coredump", "Storage"), Some("none"));
+        assert_eq!(setting(text, "Other", "Storage"), Some("journal"));
+        assert_eq!(setting("Storage=none", "Coredump", "Storage"), None);
+    }
+
+    /// Text with the marks that these formats are made of, so that it gets past the first look.
+    fn nearly() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<String>(),
+            proptest::collection::vec(
+                prop_oneof![
+                    Just("\n".to_owned()),
+                    Just(" - ".to_owned()),
+                    Just("\\04".to_owned()),
+                    Just("VmFlags:".to_owned()),
+                    Just("Swap:".to_owned()),
+                    Just("18446744073709551615 kB".to_owned()),
+                    Just("7f00-8f00 rw-p 0 0:0 0".to_owned()),
+                    "[0-9a-f:=\\[\\]\\\\ /.|-]{0,12}",
+                ],
+                0..40
+            )
+            .prop_map(|parts| parts.concat()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_them_panic(text in nearly(), name in "[A-Za-z ]{0,8}") {
+            limit(&text, &name);
+            field(&text, &name);
+            kilobytes(&text);
+            hexadecimal(&text);
+            chosen(&text);
+            parameter(&text, &name);
+            boolean(&text);
+            release(&text);
+            swap_areas(&text);
+            unescape(&text);
+            mount_of(&mounts(&text), &text);
+            setting(&text, &name, &name);
+            for mapping in smaps::mappings(&text) {
+                prop_assert!(mapping.start < mapping.end);
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The command as a user meets it: arguments, exit codes, JSON, output that nobody reads.
+
+use serde_json::Value;
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+fn command() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_bitcoin-support"))
+}
+
+fn run(arguments: &[&str]) -> Output {
+    command().args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn help_and_version() {
+    for arguments in [&["--help"][..], &["-h"], &["check", "--help"], &["inspect", "-h"]] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(output.stderr.is_empty());
+        let help = text(&output.stdout);
+        for part in ["SYNOPSIS", "EXIT STATUS", "--memlock", "inspect PID", "64", "70"] {
+            assert!(help.contains(part), "{part}");
+        }
+        assert!(help.lines().all(|line| line.len() <= 110));
+    }
+    let output = run(&["--version"]);
+    assert_eq!(text(&output.stdout), concat!("bitcoin-support ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn a_wrong_command_line_is_64_and_says_what_is_wrong() {
+    for (arguments, complaint) in [
+        (&[][..], "which command?"),
+        (&["look"], "no command \"look\""),
+        (&["check", "7"], "7"),
+        (&["check", "--quick"], "--quick"),
+        (&["check", "--memlock"], "--memlock"),
+        (&["check", "--memlock", "many"], "many"),
+        (&["check", "--memlock", "-1"], "-1"),
+        (&["check", "--json=yes"], "--json"),
+        (&["inspect"], "which process?"),
+        (&["inspect", "node"], "node"),
+        (&["inspect", "-7"], "-7"),
+        (&["inspect", "7", "8"], "8"),
+        (&["inspect", "99999999999"], "99999999999"),
+        (&["inspect", "7", "--memlock", "7"], "--memlock is for `check`"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}");
+        assert!(output.stdout.is_empty());
+        assert!(
+            text(&output.stderr).contains(complaint),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn what_is_not_there_is_70() {
+    // Above the largest number that a process can have.
+    let output = run(&["inspect", "4194305"]);
+    assert_eq!(output.status.code(), Some(70));
+    assert_eq!(text(&output.stderr), "bitcoin-support: there is no process 4194305\n");
+    let empty = tempfile::tempdir().unwrap();
+    let output = command().args(["check", "--root"]).arg(empty.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(70));
+    assert!(text(&output.stderr).contains("cannot read /proc/sys/kernel/osrelease"));
+}
+
+/// What `check` says of the machine that the tests run on. Which findings are bad is the machine's.
+#[test]
+fn check_of_this_host() {
+    let output = run(&["check", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["format"], "bitcoin-support-check");
+    assert_eq!(report["version"], 1);
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert_eq!(report["kernel"], release.trim());
+    let findings = report["findings"].as_array().unwrap();
+    assert!(findings.len() >= 15);
+    let mut worst = 0;
+    for finding in findings {
+        let severity = finding["severity"].as_str().unwrap();
+        let code = match severity {
+            "ok" | "note" => 0,
+            "warning" => 1,
+            "danger" => 2,
+            _ => panic!("{severity}"),
+        };
+        worst = worst.max(code);
+        for key in ["id", "seen", "means"] {
+            assert!(!finding[key].as_str().unwrap().is_empty(), "{finding}");
+        }
+        assert!(finding["subject"].is_null() || finding["subject"].is_string());
+        assert!(finding["remedy"].is_string() || code == 0, "{finding}");
+    }
+    assert_eq!(output.status.code(), Some(worst));
+
+    let human = run(&["check"]);
+    assert_eq!(human.status.code(), Some(worst));
+    let human = text(&human.stdout).to_owned();
+    for finding in findings {
+        assert!(human.contains(finding["id"].as_str().unwrap()), "{human}");
+    }
+}
+
+/// Every field and every finding that comes out is documented.
+#[test]
+fn the_schema_is_documented() {
+    let document = include_str!("../../docs/command.md");
+    let check: Value = serde_json::from_slice(&run(&["check", "--json"]).stdout).unwrap();
+    // A process with a region.
+    let host = tempfile::tempdir().unwrap();
+    let process = host.path().join("proc/7");
+    fs::create_dir_all(&process).unwrap();
+    for (name, text) in [
+        ("status", "Name: node\n"),
+        ("limits", ""),
+        ("smaps", "1000-2000 rw-p 0 0:0 0\nVmFlags: rd wr lo\n"),
+    ] {
+        fs::write(process.join(name), text).unwrap();
+    }
+    let output = command().args(["inspect", "7", "--json", "--root"]).arg(host.path()).output();
+    let inspect: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    assert_eq!(inspect["regions"].as_array().unwrap().len(), 1);
+    let mut names = Vec::new();
+    keys(&check, &mut names);
+    keys(&inspect, &mut names);
+    for finding in check["findings"].as_array().into_iter().chain(inspect["findings"].as_array()) {
+        names.extend(finding.iter().map(|finding| finding["id"].as_str().unwrap().to_owned()));
+    }
+    for name in names {
+        assert!(document.contains(&format!("`{name}`")), "docs/command.md has no `{name}`");
+    }
+}
+
+fn keys(value: &Value, names: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                names.push(name.clone());
+                keys(value, names);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| keys(item, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn exit_codes_follow_the_host() {
+    let host = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = host.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("proc/sys/kernel/osrelease", "6.12\n");
+    write("proc/sys/kernel/yama/ptrace_scope", "1\n");
+    let limits = |bytes: &str| {
+        write(
+            "proc/self/limits",
+            &format!(
+                "Max core file size        0 0 bytes\nMax locked memory         {bytes} {bytes} bytes\n"
+            ),
+        );
+    };
+    let code = |more: &[&str]| {
+        let output = command().args(["check", "--root"]).arg(host.path()).args(more).output();
+        output.unwrap().status.code()
+    };
+    limits("8388608");
+    assert_eq!(code(&[]), Some(0));
+    assert_eq!(code(&["--memlock", "8388609"]), Some(1));
+    limits("0");
+    assert_eq!(code(&[]), Some(1));
+    write("proc/swaps", "Filename Type Size Used Priority\n/dev/sda1 partition 8 0 -2\n");
+    assert_eq!(code(&["--json"]), Some(2));
+}
+
+/// `bitcoin-support check | head -1` must not panic, nor lose the exit code.
+#[test]
+fn nobody_reads_on() {
+    let code = run(&["check"]).status.code();
+    for arguments in [&["check"][..], &["check", "--json"]] {
+        // The reading end of the pipe is closed before the command begins.
+        let mut reader = Command::new("true").stdin(Stdio::piped()).spawn().unwrap();
+        let writer = reader.stdin.take().unwrap();
+        reader.wait().unwrap();
+        let output =
+            command().args(arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), code);
+        assert_eq!(text(&output.stderr), "");
+    }
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = command().arg("check").stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(70));
+    assert!(text(&output.stderr).starts_with("bitcoin-support: cannot write: "));
+}

@@ -1,0 +1,121 @@
+// The hot paths, for instructions.cmake to count the instructions of under callgrind.
+//
+//   instructions [slowed]
+//
+// Each path runs once to warm up, then in a function <path>_short and in a function <path>_long, whose counts
+// are compared: the difference is LONG - SHORT operations and nothing else. With "slowed" every operation is
+// done twice, which the check must notice.
+
+#include <bitcoin_support.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace {
+
+constexpr size_t SHORT{1000}, LONG{3000}; // instructions.cmake knows the difference
+
+size_t g_times{1};
+
+bitcoin_support_locked_pool* Pool() { return bitcoin_support_locked_pool_instance(); }
+
+void Check(bool condition)
+{
+    if (condition) return;
+    std::fprintf(stderr, "a call failed\n");
+    std::abort();
+}
+
+void Pair(size_t size)
+{
+    void* const chunk{bitcoin_support_locked_pool_alloc(Pool(), size)};
+    Check(chunk && bitcoin_support_locked_pool_free(Pool(), chunk) == BITCOIN_SUPPORT_OK);
+}
+
+void Pair32() { Pair(32); }
+void Pair1024() { Pair(1024); }
+
+void FreeSized32()
+{
+    void* const chunk{bitcoin_support_locked_pool_alloc(Pool(), 32)};
+    Check(chunk && bitcoin_support_locked_pool_free_sized(Pool(), chunk, 32, 1) == BITCOIN_SUPPORT_OK);
+}
+
+void Replace32Of1000()
+{
+    static void* chunks[1000];
+    static uint32_t state{0x12345678};
+    state = (state >> 1) ^ (state & 1 ? 0xf00f00f0 : 0);
+    void*& chunk{chunks[state % 1000]};
+    Check(bitcoin_support_locked_pool_free(Pool(), chunk) == BITCOIN_SUPPORT_OK); // NULL at first
+    Check((chunk = bitcoin_support_locked_pool_alloc(Pool(), 32)) != nullptr);
+}
+
+void ArenaPair32()
+{
+    static bitcoin_support_arena* const arena{[] {
+        bitcoin_support_arena* made{nullptr};
+        Check(bitcoin_support_arena_create(reinterpret_cast<void*>(0x08000000), 1 << 20, 16, &made) == BITCOIN_SUPPORT_OK);
+        return made;
+    }()};
+    void* const chunk{bitcoin_support_arena_alloc(arena, 32)};
+    Check(chunk && bitcoin_support_arena_free(arena, chunk) == BITCOIN_SUPPORT_OK);
+}
+
+void Stats() { Check(bitcoin_support_locked_pool_get_stats(Pool()).total > 0); }
+
+template <void (*Operation)()>
+void Run(size_t turns)
+{
+    for (size_t i{0}; i < turns * g_times; ++i) Operation();
+}
+
+} // namespace
+
+// callgrind knows them by their names, so they must be functions, and neither inlined nor merged.
+#define PATH(name, operation)                                 \
+    extern "C" __attribute__((noinline)) void name##_short(); \
+    extern "C" __attribute__((noinline)) void name##_long();  \
+    void name##_short()                                       \
+    {                                                         \
+        Run<operation>(SHORT);                                \
+        __asm__ volatile("");                                 \
+    }                                                         \
+    void name##_long()                                        \
+    {                                                         \
+        Run<operation>(LONG);                                 \
+        __asm__ volatile("");                                 \
+    }
+
+PATH(pair_32, Pair32)
+PATH(pair_1024, Pair1024)
+PATH(free_sized_pair_32, FreeSized32)
+PATH(replace_32_of_1000, Replace32Of1000)
+PATH(arena_pair_32, ArenaPair32)
+PATH(stats, Stats)
+
+int main(int argc, char** argv)
+{
+    if (argc > 1 && std::strcmp(argv[1], "slowed") == 0) g_times = 2;
+    Run<Replace32Of1000>(20'000); // all slots are filled, and the pool has chunks in use for the other paths too
+    const struct {
+        void (*warm_up)(size_t);
+        void (*short_run)();
+        void (*long_run)();
+    } paths[]{
+        {Run<Pair32>, pair_32_short, pair_32_long},
+        {Run<Pair1024>, pair_1024_short, pair_1024_long},
+        {Run<FreeSized32>, free_sized_pair_32_short, free_sized_pair_32_long},
+        {Run<Replace32Of1000>, replace_32_of_1000_short, replace_32_of_1000_long},
+        {Run<ArenaPair32>, arena_pair_32_short, arena_pair_32_long},
+        {Run<Stats>, stats_short, stats_long},
+    };
+    for (const auto& path : paths) {
+        path.warm_up(SHORT);
+        path.short_run();
+        path.long_run();
+    }
+    return EXIT_SUCCESS;
+}

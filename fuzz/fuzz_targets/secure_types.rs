@@ -1,0 +1,25 @@
+//! The secret types beside `Vec` and `String`: `cargo +nightly fuzz run secure_types`. What is done and what must hold stands in `tests/fuzz/secure_types.rs`.
+
+#![no_main]
+#![allow(dead_code, reason = "the replay in tests/fuzz uses more of these")]
+
+#[path = "../../tests/fuzz/secure_types.rs"]
+mod secure_types;
+#[path = "../../tests/fuzz/input.rs"]
+mod input;
+#[path = "../../tests/fuzz/witness.rs"]
+mod witness;
+
+use libfuzzer_sys::fuzz_target;
+
+#[global_allocator]
+static HEAP: witness::Witness = witness::Witness;
+
+/// To AddressSanitizer, a request for more memory than there can be is an error, not a question; here it
+/// is asked on purpose.
+#[unsafe(no_mangle)]
+extern "C" fn __asan_default_options() -> *const std::ffi::c_char {
+    c"allocator_may_return_null=1".as_ptr()
+}
+
+fuzz_target!(|data: &[u8]| secure_types::run(data));

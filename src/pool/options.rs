@@ -1,0 +1,185 @@
+//! `PoolOptions`: what can be chosen when a pool is made, and how the process-wide pool is told.
+//!
+//! Depends on `pages` and on the errors of `pool`.
+
+use super::{LockedPool, PoolError};
+use crate::pages::{self, ForkPolicy, SecretMemory};
+use core::fmt;
+
+/// Choices for a pool over the operating system's own pages, made before its first use. Whatever is not
+/// chosen is as in [`LockedPool::default`].
+///
+/// ```
+/// use bitcoin_support::{ForkPolicy, LockedPool, PoolOptions, SecretMemory};
+///
+/// let options = PoolOptions::new()
+///     .fork_policy(ForkPolicy::Absent)
+///     .secret_memory(SecretMemory::Prefer)
+///     .max_size(1 << 20);
+/// let pool = LockedPool::with_options(&options)?;
+/// assert!(pool.alloc(32, 16).is_some());
+/// # Ok::<(), bitcoin_support::PoolError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct PoolOptions {
+    pub(super) fork_policy: ForkPolicy,
+    pub(super) secret_memory: SecretMemory,
+    pub(super) page_size: Option<usize>,
+    pub(super) arena_size: Option<usize>,
+    pub(super) max_size: Option<usize>,
+    pub(super) raise_lock_limit: bool,
+}
+
+impl PoolOptions {
+    /// Nothing but defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What a child process finds in the pool's memory.
+    #[must_use]
+    pub fn fork_policy(mut self, policy: ForkPolicy) -> Self {
+        self.fork_policy = policy;
+        self
+    }
+
+    /// Whether the pool uses secret memory, for which the fork policy must be [`ForkPolicy::Absent`].
+    #[must_use]
+    pub fn secret_memory(mut self, secret_memory: SecretMemory) -> Self {
+        self.secret_memory = secret_memory;
+        self
+    }
+
+    /// Size of a page in bytes: the system's common one, which is the default, or one of huge pages
+    /// ([`has_page_size`](crate::has_page_size)), which suits programs with very many secrets and
+    /// administrators who set such pages aside.
+    #[must_use]
+    pub fn page_size(mut self, bytes: usize) -> Self {
+        self.page_size = Some(bytes);
+        self
+    }
+
+    /// Size of an arena, and of the largest chunk, in bytes: a multiple of the page size. The default is
+    /// [`LockedPool::ARENA_SIZE`], rounded up to a whole page.
+    #[must_use]
+    pub fn arena_size(mut self, bytes: usize) -> Self {
+        self.arena_size = Some(bytes);
+        self
+    }
+
+    /// The most that all arenas together may have in bytes, at least the size of one; without it there is
+    /// no such limit.
+    #[must_use]
+    pub fn max_size(mut self, bytes: usize) -> Self {
+        self.max_size = Some(bytes);
+        self
+    }
+
+    /// Whether to raise the process's limit on locked memory first, as
+    /// [`raise_lock_limit`](crate::raise_lock_limit) does. Never done unasked.
+    #[must_use]
+    pub fn raise_lock_limit(mut self, raise: bool) -> Self {
+        self.raise_lock_limit = raise;
+        self
+    }
+
+    /// What `secret_memory` asks for, if the other options and the system let it be.
+    fn check_secret_memory(&self) -> Result<(), PoolError> {
+        if self.secret_memory == SecretMemory::Off {
+            return Ok(());
+        }
+        if self.fork_policy != ForkPolicy::Absent {
+            return Err(PoolError::SecretMemoryInChild(self.fork_policy));
+        }
+        if self.secret_memory == SecretMemory::Require {
+            pages::has_secret_memory().map_err(PoolError::SecretMemory)?;
+        }
+        Ok(())
+    }
+
+    /// Size of a page, of an arena, and of all arenas, all valid.
+    pub(super) fn sizes(&self) -> Result<(usize, usize, usize), PoolError> {
+        let page_size = self.page_size.unwrap_or_else(pages::page_size);
+        if !pages::has_page_size(page_size) {
+            return Err(PoolError::PageSize(page_size));
+        }
+        if page_size != pages::page_size() && self.secret_memory != SecretMemory::Off {
+            return Err(PoolError::SecretMemoryPageSize(page_size));
+        }
+        let default = LockedPool::ARENA_SIZE.next_multiple_of(page_size);
+        let arena_size = self.arena_size.unwrap_or(default);
+        if arena_size == 0 || arena_size % page_size != 0 || arena_size > PoolError::LARGEST_ARENA {
+            return Err(PoolError::ChunkSize(arena_size));
+        }
+        let max_size = self.max_size.unwrap_or(usize::MAX);
+        if max_size < arena_size {
+            return Err(PoolError::MaxSize(max_size));
+        }
+        Ok((page_size, arena_size, max_size))
+    }
+
+    /// Looks whether the system lets the rest be, and does what is to be done once.
+    pub(super) fn prepare(&self) -> Result<(), PoolError> {
+        self.check_secret_memory()?;
+        if self.raise_lock_limit {
+            pages::raise_lock_limit().map_err(PoolError::LockLimit)?;
+        }
+        Ok(())
+    }
+
+    /// The options of the process-wide pool, if they can be.
+    pub(super) fn check_for_process(&self) -> Result<(), ConfigureError> {
+        if self.page_size.is_some() || self.arena_size.is_some() || self.max_size.is_some() {
+            return Err(ConfigureError::Size);
+        }
+        Ok(())
+    }
+}
+
+/// Why the process-wide pool cannot be configured. It is as it was.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConfigureError {
+    /// It is in use already: something has been allocated from it.
+    InUse,
+    /// The sizes of its pages and arenas are fixed, and it has no maximum.
+    Size,
+    /// The manager is not the process-wide one.
+    NotProcessWide,
+    /// The options contradict each other, or the system refuses.
+    Pool(PoolError),
+}
+
+impl fmt::Display for ConfigureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse => f.write_str(
+                "LockedPoolManager: the process-wide pool is in use already; configure it before anything \
+                 is allocated from it, at the beginning of main or in a static initializer",
+            ),
+            Self::Size => f.write_str(
+                "LockedPoolManager: the process-wide pool has fixed sizes; make a pool of your own for others",
+            ),
+            Self::NotProcessWide => f.write_str(
+                "LockedPoolManager: only the process-wide manager has a pool to configure; give others \
+                 pools made with options",
+            ),
+            Self::Pool(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ConfigureError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Pool(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<PoolError> for ConfigureError {
+    fn from(error: PoolError) -> Self {
+        Self::Pool(error)
+    }
+}

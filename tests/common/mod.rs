@@ -1,0 +1,156 @@
+//! What the tests of processes share: a process of its own for a test, children, what the kernel says of
+//! memory, and system calls that fail.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs `body` in a process of its own: this program again, with this test alone. What it prints that
+/// begins with "skipped: " is passed on.
+pub(crate) fn alone(test: &str, body: impl FnOnce()) {
+    if std::env::var_os("ALONE").is_some() {
+        return body();
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env("ALONE", "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    let passed = output.status.success() && text.contains("1 passed");
+    assert!(passed, "{}:\n{text}", output.status);
+    for line in text.lines() {
+        if let Some(at) = line.find("skipped: ") {
+            println!("{}", &line[at..]);
+        }
+    }
+}
+
+/// Forks, runs `body` in the child, and checks that it came to its end there.
+pub(crate) fn in_child(body: impl FnOnce()) {
+    // SAFETY: the child uses this library, system calls and the ordinary heap, which glibc keeps usable
+    // after a fork; then it ends at once.
+    let child = unsafe { libc::fork() };
+    finish(child, body);
+}
+
+/// The same for a child made by the bare system call, of which neither the C library nor this one knows.
+pub(crate) fn in_unnoticed_child(body: impl FnOnce()) {
+    // SAFETY: the child runs on a copy of this stack, as after a fork, and ends at once.
+    let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    finish(child as libc::pid_t, body);
+}
+
+fn finish(child: libc::pid_t, body: impl FnOnce()) {
+    assert!(child >= 0);
+    if child == 0 {
+        let verdict = catch_unwind(AssertUnwindSafe(body));
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(if verdict.is_ok() { 42 } else { 1 }) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for the answer.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 42, "{status:#x}");
+}
+
+/// Bytes that this process has locked, as the kernel counts them.
+pub(crate) fn locked_by_kernel() -> usize {
+    status_field("VmLck:").trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+fn status_field(name: &str) -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line[name.len()..].trim().to_owned()
+}
+
+/// The kernel's flags of the mapping that an address lies in.
+pub(crate) fn flags_of(addr: usize) -> Vec<String> {
+    let mut inside = false;
+    for line in std::fs::read_to_string("/proc/self/smaps").unwrap().lines() {
+        let first = line.split_whitespace().next().unwrap();
+        if let Some((start, end)) = first.split_once('-') {
+            let parse = |digits| usize::from_str_radix(digits, 16);
+            if let (Ok(start), Ok(end)) = (parse(start), parse(end)) {
+                inside = (start..end).contains(&addr);
+            }
+        } else if inside && first == "VmFlags:" {
+            return line.split_whitespace().skip(1).map(str::to_owned).collect();
+        }
+    }
+    Vec::new()
+}
+
+/// What the memory at an address holds, as the kernel reads it; `None` where it finds none.
+pub(crate) fn read_memory(addr: usize, len: usize) -> Option<Vec<u8>> {
+    let mut pipe = [0; 2];
+    assert!(len <= 4096);
+    // SAFETY: the kernel reads what is there, or refuses; the buffers are as long as it is told.
+    unsafe {
+        assert_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
+        let written = libc::write(pipe[1], std::ptr::with_exposed_provenance(addr), len);
+        let mut bytes = vec![0_u8; len];
+        let read = if written == len as isize {
+            libc::read(pipe[0], bytes.as_mut_ptr().cast(), len)
+        } else {
+            assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EFAULT));
+            -1
+        };
+        libc::close(pipe[0]);
+        libc::close(pipe[1]);
+        (read == len as isize).then_some(bytes)
+    }
+}
+
+/// A page of ordinary memory, locked by hand, filled with `byte`.
+pub(crate) fn plain_locked_page(byte: u8) -> usize {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    let len = bitcoin_support::page_size();
+    // SAFETY: a new mapping at a place of the system's choice, as long as what is written to it.
+    unsafe {
+        let page = libc::mmap(std::ptr::null_mut(), len, access, flags, -1, 0);
+        assert_ne!(page, libc::MAP_FAILED);
+        assert_eq!(libc::mlock(page, len), 0);
+        page.cast::<u8>().write_bytes(byte, len);
+        page.expose_provenance()
+    }
+}
+
+/// From now on a system call fails with an error in this process; with `third`, if that is its third
+/// argument.
+pub(crate) fn refuse(call: libc::c_long, third: Option<u32>, errno: i32) {
+    fn step(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+        libc::sock_filter { code: code as u16, jt, jf, k }
+    }
+    const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    const IS: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+    let no_third = third.is_none();
+    let mut filter = [
+        step(LOAD, 0, 0, 0), // the number of the call
+        step(IS, 0, 3, call as u32),
+        // The low half of the third argument.
+        step(LOAD, 0, 0, 16 + 2 * 8 + if cfg!(target_endian = "big") { 4 } else { 0 }),
+        step(IS, 0, if no_third { 0 } else { 1 }, third.unwrap_or(0)),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program is valid for the call; it makes system calls fail, no more.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let mode = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program), 0);
+    }
+}
+
+/// Becomes a process without privileges that may lock `soft` bytes, and may raise that to `hard`.
+pub(crate) fn limit_locked_memory(soft: usize, hard: usize) {
+    let limit = libc::rlimit { rlim_cur: soft as libc::rlim_t, rlim_max: hard as libc::rlim_t };
+    // SAFETY: `limit` is valid for the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }, 0);
+    // The limit does not bind root. SAFETY: no pointers.
+    assert!(unsafe { libc::geteuid() != 0 || libc::setresuid(65534, 65534, 65534) == 0 });
+}

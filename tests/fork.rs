@@ -1,0 +1,813 @@
+//! Forks: what a child finds under each policy, in the process-wide pool and in others, as the kernel sees
+//! it; that no child finds a pool locked by a thread that it does not have; and that a daemon's memory is
+//! locked. Each observation has its control: another policy, or memory of nobody's.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use bitcoin_support::{
+    ForkPolicy, LockedAllocation, LockedPageAllocator, LockedPool, LockedPoolManager, PoolOptions,
+    PosixLockedPageAllocator, SecureBox, SecureString, SecureVec, page_size,
+};
+use common::{
+    alone, flags_of, in_child, in_unnoticed_child, limit_locked_memory, locked_by_kernel,
+    plain_locked_page, read_memory, refuse,
+};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
+
+const SECRET: [u8; 32] = *b"attack at dawn, or maybe at noon";
+
+fn pool_with(policy: ForkPolicy) -> LockedPool {
+    LockedPool::with_options(&PoolOptions::new().fork_policy(policy)).unwrap()
+}
+
+fn configure(policy: ForkPolicy) {
+    let options = PoolOptions::new().fork_policy(policy);
+    LockedPoolManager::instance().configure(&options).unwrap();
+}
+
+/// A chunk with the secret at its beginning.
+fn secret_in(pool: &LockedPool, size: usize) -> NonNull<u8> {
+    let chunk = pool.alloc(size, 16).expect("memory");
+    // SAFETY: a chunk of our own of at least so many bytes.
+    unsafe { chunk.copy_from_nonoverlapping(NonNull::from(&SECRET).cast(), SECRET.len()) };
+    chunk
+}
+
+/// What is at a chunk, as the kernel reads it.
+fn at(chunk: NonNull<u8>) -> Option<Vec<u8>> {
+    read_memory(chunk.as_ptr().expose_provenance(), SECRET.len())
+}
+
+fn free(pool: &LockedPool, chunk: NonNull<u8>) {
+    // SAFETY: nobody uses the chunk afterwards.
+    assert_eq!(unsafe { pool.free(chunk.as_ptr()) }, Ok(()));
+}
+
+/// Ends the other threads of a test, however this one ends.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A child's own value of what it has inherited, to be dropped there.
+fn inherited<T>(value: &T) -> T {
+    // SAFETY: the child, in which this is called, ends without dropping the value itself.
+    unsafe { std::ptr::read(value) }
+}
+
+/// Everything that a pool must be able to do in a child, whatever it held before.
+fn works(pool: &LockedPool) {
+    let before = pool.stats();
+    let chunks: Vec<_> = (1..300).map(|i| secret_in(pool, i * 32)).collect();
+    let stats = pool.stats();
+    assert_eq!(stats.chunks_used, before.chunks_used + chunks.len());
+    assert_eq!(stats.used + stats.free, stats.total);
+    assert_eq!(stats.locked, stats.total);
+    for (number, chunk) in chunks.into_iter().enumerate() {
+        assert_eq!(at(chunk).as_deref(), Some(&SECRET[..]));
+        if number % 150 == 0 {
+            let flags = flags_of(chunk.addr().get());
+            assert!(flags.iter().any(|f| f == "lo") && flags.iter().any(|f| f == "dd"));
+        }
+        free(pool, chunk);
+    }
+    let after = pool.stats();
+    assert_eq!((after.used, after.chunks_used), (before.used, before.chunks_used));
+}
+
+#[test]
+fn keep_in_a_pool_of_ones_own() {
+    alone("keep_in_a_pool_of_ones_own", || {
+        let pool = LockedPool::default();
+        let chunk = secret_in(&pool, 100);
+        let whole = secret_in(&pool, LockedPool::ARENA_SIZE);
+        let plain = plain_locked_page(7);
+        let locked = pool.stats().locked;
+        assert_eq!((pool.stats().arenas, locked), (2, 2 * LockedPool::ARENA_SIZE));
+        assert_eq!(locked_by_kernel(), locked + page_size());
+        for _ in 0..3 {
+            in_child(|| {
+                // Not the plain page: locks are not inherited.
+                assert_eq!((pool.stats().locked, locked_by_kernel()), (locked, locked));
+                assert!(!flags_of(plain).iter().any(|flag| flag == "lo"));
+                assert_eq!(read_memory(plain, 1), Some(vec![7]));
+                assert_eq!(at(chunk).as_deref(), Some(&SECRET[..]));
+                let flags = flags_of(whole.addr().get());
+                assert!(flags.iter().any(|f| f == "lo") && flags.iter().any(|f| f == "dd"));
+                works(&pool);
+                in_child(|| {
+                    assert_eq!(locked_by_kernel(), pool.stats().locked);
+                    works(&pool);
+                });
+                free(&pool, chunk);
+            });
+        }
+        assert_eq!(locked_by_kernel(), locked + page_size(), "the parent's are untouched");
+        works(&pool);
+    });
+}
+
+/// Pages of every other owner are locked again too: an allocator's over this library's pages, and large
+/// secrets, which have mappings of their own.
+#[test]
+fn keep_in_mappings_of_their_own() {
+    alone("keep_in_mappings_of_their_own", || {
+        let large = SecureVec::from(vec![5_u8; 300_000]);
+        let pool = LockedPool::with_page_allocator(Box::new(PosixLockedPageAllocator));
+        let chunk = pool.alloc(100, 16).unwrap();
+        let locked = locked_by_kernel();
+        assert!(locked >= 300_000 + pool.stats().locked && pool.stats().locked > 0);
+        in_child(|| {
+            assert_eq!(locked_by_kernel(), locked);
+            assert_eq!(pool.stats().locked, LockedPool::ARENA_SIZE);
+            assert!(large.expose_secret().iter().all(|&byte| byte == 5));
+            drop(inherited(&large));
+            assert_eq!(locked_by_kernel(), LockedPool::ARENA_SIZE);
+        });
+        free(&pool, chunk);
+    });
+}
+
+/// Pages of a foreign allocator are as they are, and not counted as locked.
+#[test]
+fn a_foreign_allocators_pages_are_not_locked() {
+    struct Plain;
+    impl LockedPageAllocator for Plain {
+        fn allocate_locked(&mut self, len: usize) -> Option<LockedAllocation> {
+            assert_eq!(len, page_size());
+            let addr = std::ptr::with_exposed_provenance_mut(plain_locked_page(1));
+            Some(LockedAllocation { addr: NonNull::new(addr)?, locked: true })
+        }
+        unsafe fn free_locked(&mut self, _: NonNull<u8>, _: usize) {}
+        fn limit(&self) -> usize {
+            page_size()
+        }
+    }
+    alone("a_foreign_allocators_pages_are_not_locked", || {
+        let pool = LockedPool::with_page_allocator(Box::new(Plain));
+        let chunk = secret_in(&pool, 64);
+        assert_eq!((pool.stats().locked, locked_by_kernel()), (page_size(), page_size()));
+        in_child(|| {
+            let stats = pool.stats();
+            assert_eq!((stats.locked, locked_by_kernel()), (0, 0));
+            assert_eq!((stats.total, stats.chunks_used), (page_size(), 1));
+            assert_eq!(at(chunk).as_deref(), Some(&SECRET[..]));
+            free(&pool, chunk);
+            assert_eq!(pool.stats().used, 0);
+        });
+        assert_eq!(pool.stats().locked, page_size());
+    });
+}
+
+/// What cannot be locked again is not counted, and the reason is told.
+#[test]
+fn a_refusal_in_the_child_is_told() {
+    alone("a_refusal_in_the_child_is_told", || {
+        const LIMIT: usize = 512 * 1024;
+        limit_locked_memory(LIMIT, LIMIT);
+        let pool = LockedPool::default();
+        let chunk = secret_in(&pool, 100);
+        // The child has its parent's limit, so it is made smaller in between.
+        let smaller = libc::rlimit { rlim_cur: 4096, rlim_max: 4096 };
+        // SAFETY: `smaller` is valid for the call.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &smaller) }, 0);
+        assert_eq!(pool.stats().locked, LockedPool::ARENA_SIZE);
+        in_child(|| {
+            let stats = pool.stats();
+            assert_eq!((stats.locked, locked_by_kernel()), (0, 0));
+            let why = stats.last_lock_failure.expect("a reason");
+            assert_eq!((why.errno, why.limit), (libc::ENOMEM, 4096));
+            assert_eq!(at(chunk).as_deref(), Some(&SECRET[..]));
+        });
+    });
+}
+
+/// The child finds zeros, locked, in chunks that are still its own.
+fn finds_zeros(pool: &LockedPool, chunks: [NonNull<u8>; 2], flag: Option<&str>) {
+    let before = pool.stats();
+    for chunk in chunks {
+        assert_eq!(at(chunk).as_deref(), Some(&SECRET[..]));
+        let flags = flags_of(chunk.addr().get());
+        assert_eq!(flags.iter().any(|f| f == "wf"), flag == Some("wf"), "{flags:?}");
+    }
+    in_child(|| {
+        let stats = pool.stats();
+        assert_eq!((stats.used, stats.chunks_used), (before.used, before.chunks_used));
+        assert_eq!((stats.locked, locked_by_kernel()), (before.locked, before.locked));
+        for chunk in chunks {
+            assert_eq!(at(chunk), Some(vec![0; SECRET.len()]));
+            let flags = flags_of(chunk.addr().get());
+            assert!(flags.iter().any(|f| f == "lo") && flags.iter().any(|f| f == "dd"));
+            free(pool, chunk);
+        }
+        works(pool);
+        assert_eq!(pool.stats().used, before.used - 5120 - 112);
+        // A child's child finds zeros again.
+        let own = secret_in(pool, 64);
+        in_child(|| assert_eq!(at(own), Some(vec![0; SECRET.len()])));
+        assert_eq!(at(own).as_deref(), Some(&SECRET[..]));
+    });
+    for chunk in chunks {
+        assert_eq!(at(chunk).as_deref(), Some(&SECRET[..]), "the parent has lost its secret");
+    }
+}
+
+#[test]
+fn wipe() {
+    alone("wipe", || {
+        let pool = pool_with(ForkPolicy::Wipe);
+        finds_zeros(&pool, [secret_in(&pool, 112), secret_in(&pool, 5120)], Some("wf"));
+    });
+}
+
+#[test]
+fn wipe_in_the_process_wide_pool() {
+    alone("wipe_in_the_process_wide_pool", || {
+        configure(ForkPolicy::Wipe);
+        let manager = LockedPoolManager::instance();
+        let large = SecureVec::from(vec![5_u8; 300_000]);
+        let chunks = [112, 5120].map(|size| {
+            let chunk = manager.alloc(size, 16).unwrap();
+            // SAFETY: a chunk of our own.
+            unsafe { chunk.copy_from_nonoverlapping(NonNull::from(&SECRET).cast(), 32) };
+            chunk
+        });
+        let text = SecureString::from("a passphrase");
+        let before = manager.stats();
+        in_child(|| {
+            assert_eq!(chunks.map(|chunk| at(chunk).unwrap()), [[0; 32]; 2]);
+            assert!(text.expose_secret().bytes().all(|byte| byte == 0));
+            assert!(large.expose_secret().iter().all(|&byte| byte == 0));
+            assert_eq!(manager.stats().used, before.used);
+            assert_eq!(locked_by_kernel(), before.locked + 300_000_usize.next_multiple_of(4096));
+            drop((inherited(&text), inherited(&large)));
+            let text = SecureString::from("another passphrase");
+            assert_eq!(text.expose_secret(), "another passphrase");
+            assert_eq!(
+                (manager.stats().locked, locked_by_kernel()),
+                (before.locked, before.locked)
+            );
+        });
+        assert_eq!(text.expose_secret(), "a passphrase");
+        assert_eq!(at(chunks[0]).as_deref(), Some(&SECRET[..]));
+    });
+}
+
+/// Where the kernel cannot wipe, the child does before anybody sees it.
+#[test]
+fn wipe_without_the_kernels_help() {
+    alone("wipe_without_the_kernels_help", || {
+        refuse(libc::SYS_madvise, Some(libc::MADV_WIPEONFORK as u32), libc::EINVAL);
+        let pool = pool_with(ForkPolicy::Wipe);
+        finds_zeros(&pool, [secret_in(&pool, 112), secret_in(&pool, 5120)], None);
+    });
+}
+
+/// The child finds nothing: no memory, an empty pool, and old chunks that can be freed.
+fn finds_nothing(pool: &LockedPool) {
+    let chunks = [32, 5120, LockedPool::ARENA_SIZE].map(|size| secret_in(pool, size));
+    let before = pool.stats();
+    in_child(|| {
+        let stats = pool.stats();
+        assert_eq!((stats.total, stats.used, stats.chunks_used, stats.arenas), (0, 0, 0, 0));
+        assert_eq!((stats.locked, stats.peak_used, locked_by_kernel()), (0, 0, 0));
+        pool.walk(|addr, _, _| panic!("{addr:#x} in an empty pool"));
+        for chunk in chunks {
+            assert_eq!(at(chunk), None);
+            free(pool, chunk);
+            assert_eq!(flags_of(chunk.addr().get()).iter().find(|f| *f == "rd"), None);
+        }
+        assert_eq!(pool.stats().total, 0);
+        works(pool);
+        assert_eq!(locked_by_kernel(), pool.stats().locked);
+        for chunk in chunks {
+            assert_eq!(at(chunk), None, "a new arena is in the place of an old one");
+        }
+        let own = secret_in(pool, 64);
+        in_child(|| {
+            assert_eq!((at(own), pool.stats().total), (None, 0));
+            works(pool);
+        });
+        free(pool, own);
+    });
+    assert_eq!(pool.stats(), before);
+    for chunk in chunks {
+        assert_eq!(at(chunk).as_deref(), Some(&SECRET[..]));
+        free(pool, chunk);
+    }
+}
+
+#[test]
+fn absent() {
+    alone("absent", || {
+        let pool = pool_with(ForkPolicy::Absent);
+        finds_nothing(&pool);
+        let chunk = secret_in(&pool, 64);
+        in_child(|| {
+            drop(inherited(&pool));
+            assert_eq!(at(chunk), None);
+        });
+    });
+}
+
+#[test]
+fn absent_without_the_kernels_help() {
+    alone("absent_without_the_kernels_help", || {
+        refuse(libc::SYS_madvise, Some(libc::MADV_DONTFORK as u32), libc::EINVAL);
+        let pool = pool_with(ForkPolicy::Absent);
+        let chunk = secret_in(&pool, 64);
+        assert!(!flags_of(chunk.addr().get()).iter().any(|flag| flag == "dc"));
+        free(&pool, chunk);
+        finds_nothing(&pool);
+    });
+}
+
+#[test]
+fn an_access_to_absent_memory_ends_the_process() {
+    alone("an_access_to_absent_memory_ends_the_process", || {
+        for (policy, signal) in [(ForkPolicy::Absent, libc::SIGSEGV), (ForkPolicy::Keep, 0)] {
+            let pool = pool_with(policy);
+            let chunk = secret_in(&pool, 64);
+            // SAFETY: the child reads a byte and ends.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: readable, or the process ends, which is what is tested.
+                unsafe {
+                    let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                    libc::setrlimit(libc::RLIMIT_CORE, &no_core);
+                    libc::signal(libc::SIGSEGV, libc::SIG_DFL);
+                    std::hint::black_box(chunk.as_ptr().read_volatile());
+                    libc::_exit(0);
+                }
+            }
+            let mut status = 0;
+            // SAFETY: `status` is a valid place for the answer.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            assert_eq!(if libc::WIFSIGNALED(status) { libc::WTERMSIG(status) } else { 0 }, signal);
+        }
+    });
+}
+
+/// The process-wide pool, with slabs of several threads, and every secret type inherited and dropped.
+#[test]
+fn absent_in_the_process_wide_pool() {
+    alone("absent_in_the_process_wide_pool", || {
+        configure(ForkPolicy::Absent);
+        let manager = LockedPoolManager::instance();
+        let elsewhere = std::thread::spawn(|| SecureString::from("of a thread that has ended"));
+        let elsewhere = elsewhere.join().unwrap();
+        let done = AtomicBool::new(false);
+        let ready = Barrier::new(2);
+        std::thread::scope(|scope| {
+            let _done = Done(&done);
+            let (sender, receiver) = std::sync::mpsc::channel();
+            scope.spawn(|| {
+                let sender = sender;
+                sender.send(SecureString::from("of a thread at work")).unwrap();
+                ready.wait();
+                while !done.load(Ordering::Relaxed) {
+                    drop(SecureVec::from(vec![3_u8; 100]));
+                }
+            });
+            ready.wait();
+            let theirs = receiver.recv().unwrap();
+            let text = SecureString::from("a passphrase");
+            let key = SecureBox::new([9_u8; 32]);
+            let large = SecureVec::from(vec![5_u8; 300_000]);
+            let addr = text.expose_secret().as_ptr().expose_provenance();
+            for _ in 0..20 {
+                in_child(|| {
+                    let stats = manager.stats();
+                    assert_eq!((stats.total, stats.used, stats.chunks_used), (0, 0, 0));
+                    assert_eq!((stats.free, stats.chunks_free, locked_by_kernel()), (0, 0, 0));
+                    assert_eq!(read_memory(addr, 1), None);
+                    let large_at = large.expose_secret().as_ptr().expose_provenance();
+                    assert_eq!(read_memory(large_at, 1), None);
+                    drop((inherited(&text), inherited(&key), inherited(&large)));
+                    drop((inherited(&theirs), inherited(&elsewhere)));
+                    assert_eq!(manager.stats().total, 0);
+                    let chunks: Vec<_> =
+                        (1..400).map(|i| SecureVec::from(vec![i as u8; i * 21])).collect();
+                    let stats = manager.stats();
+                    assert_eq!(stats.chunks_used, chunks.len());
+                    assert_eq!((stats.locked, locked_by_kernel()), (stats.total, stats.total));
+                    assert!(chunks.iter().zip(1..).all(|(c, i)| c.expose_secret()[0] == i as u8));
+                    std::thread::scope(|scope| scope.spawn(|| drop(chunks)).join().unwrap());
+                    let stats = manager.stats();
+                    assert_eq!((stats.used, stats.chunks_used), (0, 0));
+                    let (mut used, mut free) = (0, 0);
+                    manager.walk(|_, size, is_used| {
+                        *(if is_used { &mut used } else { &mut free }) += size
+                    });
+                    assert!(used == 0 && free <= stats.free);
+                    in_child(|| drop(SecureString::from("a grandchild's")));
+                });
+            }
+            assert_eq!(text.expose_secret(), "a passphrase");
+            assert_eq!(theirs.expose_secret(), "of a thread at work");
+            assert_eq!(key.expose_secret(), &[9; 32]);
+            drop(large);
+        });
+        assert_eq!(elsewhere.expose_secret(), "of a thread that has ended");
+    });
+}
+
+/// The kernel keeps wiped and absent memory from children that nobody tells this library of.
+#[test]
+fn children_that_the_library_does_not_see() {
+    alone("children_that_the_library_does_not_see", || {
+        let pools = [ForkPolicy::Keep, ForkPolicy::Wipe, ForkPolicy::Absent].map(pool_with);
+        let chunks = pools.each_ref().map(|pool| secret_in(pool, 64));
+        in_unnoticed_child(|| {
+            let [kept, wiped, absent] = chunks.map(at);
+            assert_eq!(kept.as_deref(), Some(&SECRET[..]));
+            assert_eq!(wiped, Some(vec![0; SECRET.len()]));
+            assert_eq!(absent, None);
+        });
+    });
+}
+
+/// Other threads use three pools without pause, while this one forks. No child waits for them.
+#[test]
+fn no_child_finds_a_pool_locked() {
+    alone("no_child_finds_a_pool_locked", || {
+        let pools = [ForkPolicy::Keep, ForkPolicy::Wipe, ForkPolicy::Absent].map(pool_with);
+        let pools = &pools;
+        let done = AtomicBool::new(false);
+        // An ordinary mutex, for comparison: held by a thread that the child does not have.
+        let ordinary = Mutex::new(());
+        let begin = Barrier::new(2);
+        std::thread::scope(|scope| {
+            let _done = Done(&done);
+            scope.spawn(|| {
+                let _held = ordinary.lock().unwrap();
+                begin.wait();
+                while !done.load(Ordering::Relaxed) {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+            });
+            for thread in 0..3 {
+                let done = &done;
+                scope.spawn(move || {
+                    for round in 0_usize.. {
+                        if done.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let pool = &pools[(round + thread) % 3];
+                        let chunk = secret_in(pool, round % 2000 + 32);
+                        free(pool, chunk);
+                        // Pools that come and go.
+                        if round % 50 == 0 {
+                            let passing = LockedPool::default();
+                            free(&passing, secret_in(&passing, 32));
+                        }
+                    }
+                });
+            }
+            begin.wait();
+            for _ in 0..40 {
+                in_child(|| {
+                    assert!(ordinary.try_lock().is_err(), "the control: a mutex that stays locked");
+                    pools.iter().for_each(works);
+                    let new = LockedPool::default();
+                    works(&new);
+                    let locked: usize = pools.iter().map(|pool| pool.stats().locked).sum();
+                    // A pool that another thread was making or giving up may have left an arena.
+                    let extra = locked_by_kernel() - locked - new.stats().locked;
+                    assert!(extra <= 3 * LockedPool::ARENA_SIZE, "{extra}");
+                });
+            }
+        });
+        pools.iter().for_each(works);
+    });
+}
+
+/// A fork waits until no other thread is at work on a pool: here one that is in a callback, under the
+/// pool's lock, when the fork begins. Without that the child would find the pool locked for good.
+#[test]
+fn a_fork_waits_for_a_pool_in_use() {
+    fn waits(own: Option<LockedPool>) {
+        let manager = LockedPoolManager::instance();
+        let alloc = |size| match &own {
+            Some(pool) => pool.alloc(size, 16),
+            None => manager.alloc(size, 16),
+        };
+        let begun = Arc::new(Barrier::new(2));
+        static AT_WORK: AtomicBool = AtomicBool::new(false);
+        let in_callback = begun.clone();
+        let callback: bitcoin_support::LockingFailed = Box::new(move |_| {
+            AT_WORK.store(true, Ordering::Relaxed);
+            in_callback.wait();
+            // Long enough for a fork that does not wait to be over.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            AT_WORK.store(false, Ordering::Relaxed);
+            true
+        });
+        assert!(alloc(LockedPool::ARENA_SIZE).is_some());
+        match &own {
+            Some(pool) => pool.set_locking_failed(Some(callback)),
+            None => manager.set_locking_failed(Some(callback)),
+        }
+        let ordinary = Mutex::new(());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let _done = Done(&done);
+            scope.spawn(|| {
+                let _held = ordinary.lock().unwrap();
+                assert!(alloc(100).is_some());
+                while !done.load(Ordering::Relaxed) {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+            });
+            begun.wait();
+            in_child(|| {
+                assert!(!AT_WORK.load(Ordering::Relaxed), "the fork came in between");
+                assert!(
+                    ordinary.try_lock().is_err(),
+                    "the control: nobody waits for a plain mutex"
+                );
+                assert!(alloc(100).is_some());
+            });
+        });
+    }
+    alone("a_fork_waits_for_a_pool_in_use", || {
+        limit_locked_memory(LockedPool::ARENA_SIZE, LockedPool::ARENA_SIZE);
+        // Each in a process with nothing locked yet.
+        in_child(|| waits(Some(LockedPool::default())));
+        in_child(|| waits(None));
+    });
+}
+
+/// Pools that call each other under their locks, in a circle of orders, do not stop a fork, nor it them.
+#[test]
+fn pools_that_use_each_other() {
+    /// Takes its pages from another pool, and uses the process-wide one on the way.
+    struct Nested(Arc<LockedPool>);
+    impl LockedPageAllocator for Nested {
+        fn allocate_locked(&mut self, _: usize) -> Option<LockedAllocation> {
+            drop(SecureString::from("on the way"));
+            let addr = self.0.alloc(page_size(), page_size())?;
+            Some(LockedAllocation { addr, locked: true })
+        }
+        unsafe fn free_locked(&mut self, addr: NonNull<u8>, _: usize) {
+            free(&self.0, addr);
+        }
+        fn limit(&self) -> usize {
+            page_size()
+        }
+    }
+    alone("pools_that_use_each_other", || {
+        let inner = Arc::new(LockedPool::default());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let _done = Done(&done);
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        let outer =
+                            LockedPool::with_page_allocator(Box::new(Nested(inner.clone())));
+                        let chunk = outer.alloc(64, 16).expect("memory");
+                        free(&outer, chunk);
+                    }
+                });
+            }
+            for _ in 0..60 {
+                in_child(|| {
+                    let outer = LockedPool::with_page_allocator(Box::new(Nested(inner.clone())));
+                    free(&outer, outer.alloc(64, 16).expect("memory"));
+                    drop(SecureString::from("in the child"));
+                });
+            }
+        });
+        assert_eq!(inner.stats().used, 0);
+    });
+}
+
+/// A callback of a pool may fork; the child goes on, with true statistics.
+#[test]
+fn a_callback_may_fork() {
+    fn child_of_callback(policy: ForkPolicy, process_wide: bool) {
+        let own = (!process_wide).then(|| pool_with(policy));
+        if process_wide {
+            configure(policy);
+        }
+        let manager = LockedPoolManager::instance();
+        let alloc = |size| match &own {
+            Some(pool) => pool.alloc(size, 16),
+            None => manager.alloc(size, 16),
+        };
+        let stats = || own.as_ref().map_or_else(|| manager.stats(), LockedPool::stats);
+        static CHILD: AtomicUsize = AtomicUsize::new(0);
+        let callback: bitcoin_support::LockingFailed = Box::new(|_| {
+            // SAFETY: the child uses the pool and system calls, and ends soon.
+            let child = unsafe { libc::fork() };
+            CHILD.store(if child == 0 { usize::MAX } else { child as usize }, Ordering::Relaxed);
+            true
+        });
+        match &own {
+            Some(pool) => pool.set_locking_failed(Some(callback)),
+            None => manager.set_locking_failed(Some(callback)),
+        }
+        let first = alloc(100).unwrap();
+        let second = alloc(LockedPool::ARENA_SIZE);
+        if CHILD.load(Ordering::Relaxed) == usize::MAX {
+            let verdict = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let stats = stats();
+                assert_eq!(stats.locked, locked_by_kernel());
+                assert_eq!(second.is_some(), policy != ForkPolicy::Absent);
+                assert_eq!(at(first).is_some(), policy != ForkPolicy::Absent);
+                assert_eq!(stats.chunks_used, if policy == ForkPolicy::Absent { 0 } else { 2 });
+                assert!(alloc(100).is_some());
+            }));
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(if verdict.is_ok() { 42 } else { 1 }) };
+        }
+        let mut status = 0;
+        let child = CHILD.load(Ordering::Relaxed) as libc::pid_t;
+        assert_ne!(child, 0, "the callback was called");
+        // SAFETY: `status` is a valid place for the answer.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert_eq!(status, 42 << 8, "{policy:?}, process-wide: {process_wide}");
+        assert!(second.is_some() && at(first).is_some());
+    }
+    alone("a_callback_may_fork", || {
+        limit_locked_memory(LockedPool::ARENA_SIZE, LockedPool::ARENA_SIZE);
+        for policy in [ForkPolicy::Keep, ForkPolicy::Wipe, ForkPolicy::Absent] {
+            for process_wide in [false, true] {
+                // Each in a process with nothing locked yet.
+                in_child(|| child_of_callback(policy, process_wide));
+            }
+        }
+    });
+}
+
+/// `posix_spawn` and `vfork` share the parent's memory until they are done: nothing happens to it.
+#[test]
+fn spawned_processes_change_nothing() {
+    alone("spawned_processes_change_nothing", || {
+        let pools = [ForkPolicy::Keep, ForkPolicy::Wipe, ForkPolicy::Absent].map(pool_with);
+        let chunks = pools.each_ref().map(|pool| secret_in(pool, 64));
+        let text = SecureString::from("a passphrase");
+        let before = (locked_by_kernel(), LockedPoolManager::instance().stats());
+        for _ in 0..20 {
+            let mut child = 0;
+            let name = c"/bin/true";
+            let mut arguments = [name.as_ptr().cast_mut(), std::ptr::null_mut()];
+            let mut status = 0;
+            // SAFETY: the arguments are strings in an array that ends with null; the rest may be null.
+            unsafe {
+                let spawned = libc::posix_spawn(
+                    &mut child,
+                    name.as_ptr(),
+                    std::ptr::null(),
+                    std::ptr::null(),
+                    arguments.as_mut_ptr(),
+                    arguments.as_mut_ptr().add(1),
+                );
+                assert_eq!((spawned, libc::waitpid(child, &mut status, 0)), (0, child));
+            }
+            assert_eq!(status, 0);
+        }
+        assert_eq!((locked_by_kernel(), LockedPoolManager::instance().stats()), before);
+        assert!(chunks.iter().all(|&chunk| at(chunk).as_deref() == Some(&SECRET[..])));
+        assert_eq!(text.expose_secret(), "a passphrase");
+        pools.iter().for_each(works);
+    });
+}
+
+/// As Bitcoin Core becomes a daemon: with secrets in the pool, a fork, after which the parent waits for a
+/// word from the child and ends, and the child begins a session of its own without a terminal.
+#[test]
+fn a_daemons_memory_is_locked() {
+    alone("a_daemons_memory_is_locked", || {
+        let random_state = SecureBox::new([0x5a_u8; 3000]);
+        let plain = plain_locked_page(1);
+        let mut report = [0; 2];
+        // SAFETY: `report` has room for two descriptors.
+        assert_eq!(unsafe { libc::pipe(report.as_mut_ptr()) }, 0);
+        in_child(|| {
+            // This is what the user starts.
+            let mut word = [0; 2];
+            // SAFETY: as above; the child goes on as the daemon.
+            let child = unsafe {
+                assert_eq!(libc::pipe2(word.as_mut_ptr(), libc::O_CLOEXEC), 0);
+                libc::fork()
+            };
+            if child != 0 {
+                let mut byte = 0_u8;
+                // SAFETY: a byte of ours.
+                unsafe {
+                    libc::close(word[1]);
+                    assert_eq!(libc::read(word[0], (&raw mut byte).cast(), 1), 1);
+                }
+                assert_eq!(byte, 1);
+                return;
+            }
+            // SAFETY: system calls on descriptors of ours.
+            unsafe {
+                assert!(libc::setsid() > 0);
+                let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+                (0..3).for_each(|fd| assert_eq!(libc::dup2(null, fd), fd));
+            }
+            let stats = LockedPoolManager::instance().stats();
+            let unlocked = !flags_of(plain).iter().any(|flag| flag == "lo");
+            let kept = random_state.expose_secret() == &[0x5a; 3000];
+            let text = format!("{} {} {unlocked} {kept}", stats.locked, locked_by_kernel());
+            // SAFETY: buffers of ours.
+            unsafe {
+                libc::write(report[1], text.as_ptr().cast(), text.len());
+                libc::write(word[1], [1_u8].as_ptr().cast(), 1);
+                libc::_exit(0);
+            }
+        });
+        let mut text = [0_u8; 100];
+        // SAFETY: the buffer is ours.
+        let len = unsafe {
+            libc::close(report[1]);
+            libc::read(report[0], text.as_mut_ptr().cast(), text.len())
+        };
+        let text = std::str::from_utf8(&text[..len as usize]).unwrap();
+        let locked = LockedPool::ARENA_SIZE;
+        assert_eq!(text, format!("{locked} {locked} true true"));
+    });
+}
+
+/// What a fork costs with and without memory of this library's: for a look, `--ignored --nocapture`.
+#[test]
+#[ignore = "prints measurements"]
+fn cost() {
+    fn measure(what: &str) {
+        let mut times: Vec<_> = (0..101)
+            .map(|_| {
+                let mut pipe = [0; 2];
+                let start = std::time::Instant::now();
+                // SAFETY: the child makes two system calls.
+                unsafe {
+                    libc::pipe(pipe.as_mut_ptr());
+                    let child = libc::fork();
+                    if child == 0 {
+                        libc::write(pipe[1], [1_u8].as_ptr().cast(), 1);
+                        libc::_exit(0);
+                    }
+                    let mut byte = 0_u8;
+                    libc::read(pipe[0], (&raw mut byte).cast(), 1);
+                    let time = start.elapsed();
+                    libc::waitpid(child, std::ptr::null_mut(), 0);
+                    libc::close(pipe[0]);
+                    libc::close(pipe[1]);
+                    time
+                }
+            })
+            .collect();
+        times.sort_unstable();
+        println!("{what:45} {:7.1} us until the child runs", times[50].as_secs_f64() * 1e6);
+    }
+    alone_aloud("cost", || {
+        // Each in a process of its own, as what one leaves in the heap would cost the next.
+        in_child(|| measure("nothing allocated"));
+        for arenas in [1, 100] {
+            in_child(|| {
+                let plain = vec![1_u8; arenas * LockedPool::ARENA_SIZE];
+                std::hint::black_box(&plain);
+                measure(&format!("as much ordinary memory as {arenas} arenas"));
+            });
+        }
+        for policy in [ForkPolicy::Keep, ForkPolicy::Wipe, ForkPolicy::Absent] {
+            for arenas in [0, 1, 100] {
+                in_child(|| {
+                    let pool = pool_with(policy);
+                    for _ in 0..arenas {
+                        let chunk = pool.alloc(LockedPool::ARENA_SIZE, 16).unwrap();
+                        // SAFETY: a chunk of our own.
+                        unsafe { chunk.write_bytes(1, LockedPool::ARENA_SIZE) };
+                    }
+                    measure(&format!("{policy:?}, {arenas} arenas of 256 KiB"));
+                });
+            }
+        }
+        in_child(|| {
+            drop(SecureBox::new([1_u8; 32]));
+            measure("process-wide pool in use");
+        });
+    });
+}
+
+/// [`alone`] that shows what is printed.
+fn alone_aloud(test: &str, body: impl FnOnce()) {
+    if std::env::var_os("ALONE").is_some() {
+        return body();
+    }
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .env("ALONE", "1")
+        .status()
+        .unwrap();
+    assert!(status.success());
+}

@@ -1,0 +1,381 @@
+//! Any operations on the secret types and on containers over the two allocators, beside `Vec` and `String`:
+//! the same contents and answers. What has left a value is wiped: in locked memory the unused capacity is
+//! zeros, on the ordinary heap every block that is freed.
+//!
+//! Depends on `input`, `witness` and the crate's public interface. The process-wide pool must be empty when
+//! a run begins, and nobody else may use it meanwhile: its statistics count the values that have memory.
+
+use crate::input::{Input, address};
+use crate::witness::watch;
+use allocator_api2::vec::Vec as AllocatorVec;
+use bitcoin_support::{
+    LockedPool, LockedPoolManager, SecureAllocator, SecureBox, SecureString, SecureVec,
+    SerializeData, ZeroAfterFreeAllocator,
+};
+use std::io::{BufRead, Read, Write};
+use zeroize::Zeroize;
+
+/// A mistake for the harness to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "only the replay makes mistakes")]
+pub(crate) enum Fault {
+    None,
+    /// A byte changes when another is appended.
+    ChangesContents,
+    /// What is behind the end of a vector is not wiped.
+    KeepsTail,
+    /// A buffer on the ordinary heap is freed as it is.
+    LeavesHeapDirty,
+    /// A value's memory is not freed with it.
+    KeepsMemory,
+    /// Text is cut one character early.
+    CutsText,
+    /// Serialized data are read twice.
+    ReadsTwice,
+}
+
+pub(crate) fn run(data: &[u8]) {
+    run_with(data, Fault::None);
+}
+
+/// Longest contents in bytes; above the size of an arena, for mappings of their own.
+const LONGEST: usize = LockedPool::ARENA_SIZE + 70_000;
+
+struct Values {
+    bytes: (SecureVec<u8>, Vec<u8>),
+    words: (SecureVec<u64>, Vec<u64>),
+    text: (SecureString, String),
+    array: (SecureBox<[u8; 40]>, [u8; 40]),
+    data: (SerializeData, Vec<u8>),
+    locked: (AllocatorVec<u32, SecureAllocator>, Vec<u32>),
+    wiped: (AllocatorVec<u32, ZeroAfterFreeAllocator>, Vec<u32>),
+    fault: Fault,
+}
+
+pub(crate) fn run_with(data: &[u8], fault: Fault) {
+    let mut input = Input::new(data);
+    let before = LockedPoolManager::instance().stats();
+    let mut values = Values {
+        bytes: Default::default(),
+        words: Default::default(),
+        text: Default::default(),
+        array: (SecureBox::zeroed(), [0; 40]),
+        data: Default::default(),
+        locked: (AllocatorVec::new_in(SecureAllocator::new()), Vec::new()),
+        wiped: (AllocatorVec::new_in(ZeroAfterFreeAllocator::new()), Vec::new()),
+        fault,
+    };
+    while !input.is_empty() {
+        values.step(&mut input);
+        let held = LockedPoolManager::instance().stats();
+        assert_eq!(held.chunks_used - before.chunks_used, values.chunks(), "chunks of values");
+    }
+    watch(|| drop((values.data.0, values.wiped.0)));
+    drop((values.bytes.0, values.words.0, values.text.0, values.array.0, values.locked.0));
+    let after = LockedPoolManager::instance().stats();
+    assert_eq!((after.used, after.chunks_used), (before.used, before.chunks_used));
+}
+
+/// Some bytes, few or many, by what the input says.
+fn some_bytes(input: &mut Input<'_>) -> Vec<u8> {
+    let len = match input.byte() {
+        0..=199 => input.below(60),
+        200..=250 => input.below(5000),
+        _ => LONGEST - 40_000 - input.short(),
+    };
+    let first = input.byte() | 1;
+    (0..len).map(|i| first.wrapping_add((i * 7) as u8)).collect()
+}
+
+/// A character of one to four bytes.
+fn some_char(input: &mut Input<'_>) -> char {
+    let number = u32::from(input.byte());
+    let base = [0x41, 0x410, 0x3042, 0x1f600][number as usize % 4];
+    char::from_u32(base + number % 20).expect("an assigned character")
+}
+
+/// What no allocator gives, and nobody tries to lock.
+fn too_many(input: &mut Input<'_>) -> usize {
+    (1 << (usize::BITS * 3 / 4)).max(input.hostile())
+}
+
+/// What follows the contents within the capacity is zeros.
+fn assert_spare_is_wiped<T>(start: *const T, len: usize, capacity: usize) {
+    let (from, bytes) = (start.addr() + size_of::<T>() * len, size_of::<T>() * (capacity - len));
+    // SAFETY: the value's own block, which is initialized memory of the pool or of a mapping.
+    let spare = unsafe { std::slice::from_raw_parts(address(from).cast_const(), bytes) };
+    assert!(spare.iter().all(|&byte| byte == 0), "unused capacity is not wiped");
+}
+
+impl Values {
+    /// How many of the values have a chunk of the pool.
+    fn chunks(&self) -> usize {
+        let sizes = [
+            self.bytes.0.capacity(),
+            self.words.0.capacity() * 8,
+            self.text.0.capacity(),
+            40,
+            self.locked.0.capacity() * 4,
+        ];
+        sizes.iter().filter(|size| (1..=LockedPool::ARENA_SIZE).contains(*size)).count()
+    }
+
+    fn step(&mut self, input: &mut Input<'_>) {
+        match input.byte() % 7 {
+            0 | 1 => self.bytes(input),
+            2 => self.words(input),
+            3 => self.text(input),
+            4 => self.array(input),
+            5 => self.data(input),
+            _ => self.containers(input),
+        }
+    }
+
+    fn bytes(&mut self, input: &mut Input<'_>) {
+        let (secret, plain) = &mut self.bytes;
+        match input.byte() % 14 {
+            0..=2 => {
+                let more = some_bytes(input);
+                if plain.len() + more.len() <= LONGEST {
+                    secret.extend_from_slice(&more);
+                    plain.extend_from_slice(&more);
+                }
+                if self.fault == Fault::ChangesContents && plain.len() > 100 {
+                    secret.expose_secret_mut()[50] ^= 1;
+                }
+            }
+            3 => {
+                let byte = input.byte();
+                secret.push(byte);
+                plain.push(byte);
+            }
+            4 => assert_eq!(secret.pop(), plain.pop()),
+            5 => {
+                let len = input.below(plain.len().min(60_000) + 2);
+                secret.truncate(len);
+                plain.truncate(len);
+            }
+            6 => {
+                let (len, byte) = (input.below(3000), input.byte());
+                secret.resize(len, byte);
+                plain.resize(len, byte);
+            }
+            7 => {
+                if let Some(index) = input.index(plain.len().min(60_000)) {
+                    assert_eq!(secret.remove(index), plain.remove(index));
+                }
+            }
+            8 => {
+                let mask = input.byte();
+                secret.retain(|&byte| byte & mask != mask);
+                plain.retain(|&byte| byte & mask != mask);
+            }
+            9 => {
+                secret.shrink_to_fit();
+                assert!(secret.capacity() == plain.len());
+            }
+            10 => {
+                let copy = secret.duplicate();
+                assert!(copy == *secret && copy == **plain);
+                *secret = copy;
+                if self.fault == Fault::KeepsMemory {
+                    std::mem::forget(secret.duplicate());
+                }
+            }
+            11 => {
+                let more = too_many(input);
+                assert!(secret.try_reserve(more).is_err());
+                assert!(secret.try_resize(more, 1).is_err() || more <= plain.len());
+                assert!(SecureVec::<u64>::try_with_capacity(more).is_err());
+            }
+            12 => {
+                let (more, limit) = (some_bytes(input), input.below(6000));
+                match SecureVec::read_from(more.as_slice(), limit) {
+                    Ok(read) => assert!(more.len() <= limit && read == *more),
+                    Err(_) => assert!(more.len() > limit),
+                }
+            }
+            _ => {
+                secret.zeroize();
+                plain.clear();
+            }
+        }
+        if self.fault == Fault::KeepsTail && secret.capacity() > plain.len() + 16 {
+            let behind = secret.expose_secret_mut().as_mut_ptr().expose_provenance() + plain.len();
+            // SAFETY: within the capacity of a value of this run.
+            unsafe { *address(behind) = 1 };
+        }
+        assert!(secret.expose_secret() == plain.as_slice());
+        assert_spare_is_wiped(secret.expose_secret().as_ptr(), plain.len(), secret.capacity());
+    }
+
+    fn words(&mut self, input: &mut Input<'_>) {
+        let (secret, plain) = &mut self.words;
+        match input.byte() % 6 {
+            0..=2 => {
+                let more = input.below(30);
+                secret.extend((0..more as u64).map(|i| i << 40 | 1));
+                plain.extend((0..more as u64).map(|i| i << 40 | 1));
+            }
+            3 => {
+                let keep = input.byte();
+                secret.retain(|word| (word >> 40) as u8 & 3 != keep & 3);
+                plain.retain(|word| (word >> 40) as u8 & 3 != keep & 3);
+            }
+            4 => {
+                *secret = SecureVec::from(plain.clone());
+                secret.reserve(input.below(1000));
+            }
+            _ => {
+                let len = input.below(plain.len() + 1);
+                secret.truncate(len);
+                plain.truncate(len);
+                secret.shrink_to_fit();
+            }
+        }
+        assert!(secret.expose_secret() == plain.as_slice());
+        assert_spare_is_wiped(secret.expose_secret().as_ptr(), plain.len(), secret.capacity());
+    }
+
+    fn text(&mut self, input: &mut Input<'_>) {
+        let (secret, plain) = &mut self.text;
+        match input.byte() % 9 {
+            0..=1 => {
+                let character = some_char(input);
+                secret.push(character);
+                plain.push(character);
+            }
+            2..=3 => {
+                let text: String = (0..input.below(40)).map(|_| some_char(input)).collect();
+                secret.push_str(&text);
+                plain.push_str(&text);
+            }
+            4 => assert_eq!(secret.pop(), plain.pop()),
+            5 => {
+                let mut len = input.below(plain.len() + 2);
+                while len < plain.len() && !plain.is_char_boundary(len) {
+                    len += 1;
+                }
+                secret.truncate(len);
+                plain.truncate(len);
+                if self.fault == Fault::CutsText {
+                    secret.pop();
+                }
+            }
+            6 => {
+                *secret = SecureString::from(plain.clone());
+                assert!(*secret == *plain.as_str());
+                secret.shrink_to_fit();
+            }
+            7 => {
+                let bytes = some_bytes(input);
+                let made = SecureString::from_utf8(SecureVec::from_slice(&bytes));
+                match (made, std::str::from_utf8(&bytes)) {
+                    (Ok(made), Ok(text)) => assert!(made == *text),
+                    (Err(error), Err(expected)) => {
+                        assert_eq!(error.valid_up_to(), expected.valid_up_to());
+                    }
+                    _ => panic!("another opinion of what is UTF-8"),
+                }
+            }
+            _ => {
+                secret.clear();
+                plain.clear();
+            }
+        }
+        assert!(secret.expose_secret() == plain.as_str());
+        let start = secret.expose_secret().as_ptr();
+        assert_spare_is_wiped(start, plain.len(), secret.capacity());
+    }
+
+    fn array(&mut self, input: &mut Input<'_>) {
+        let (secret, plain) = &mut self.array;
+        match input.byte() % 4 {
+            0..=1 => {
+                let (index, byte) = (input.below(40), input.byte());
+                secret.expose_secret_mut()[index] = byte;
+                plain[index] = byte;
+            }
+            2 => *secret = secret.duplicate(),
+            _ => {
+                secret.zeroize();
+                *plain = [0; 40];
+            }
+        }
+        assert!(secret.expose_secret() == plain);
+        assert!(*secret == SecureBox::new(*plain));
+    }
+
+    fn data(&mut self, input: &mut Input<'_>) {
+        let (secret, plain) = &mut self.data;
+        match input.byte() % 9 {
+            0..=3 => {
+                let more = some_bytes(input);
+                if plain.len() + more.len() <= LONGEST {
+                    watch(|| secret.write_all(&more).expect("memory"));
+                    plain.extend_from_slice(&more);
+                }
+            }
+            4..=5 => {
+                let mut bytes = vec![0; input.below(400)];
+                let count = secret.read(&mut bytes).expect("it never fails");
+                assert_eq!(count, bytes.len().min(plain.len()));
+                assert!(bytes[..count] == plain[..count]);
+                if self.fault != Fault::ReadsTwice {
+                    plain.drain(..count);
+                }
+            }
+            6 => {
+                let count = input.below(plain.len().min(60_000) + 9);
+                assert!(secret.fill_buf().expect("it never fails") == plain.as_slice());
+                watch(|| secret.consume(count));
+                plain.drain(..count.min(plain.len()));
+            }
+            7 => {
+                let copy = secret.duplicate().expect("memory");
+                assert!(copy == *secret);
+                watch(|| *secret = copy);
+                let more = too_many(input);
+                assert!(secret.try_reserve(more).is_err());
+                let (freed, ()) = watch(|| drop(SerializeData::from(plain.clone())));
+                assert_eq!(freed, usize::from(!plain.is_empty()), "a buffer has been taken over");
+                if self.fault == Fault::LeavesHeapDirty {
+                    watch(|| drop(plain.clone()));
+                }
+            }
+            _ => {
+                watch(|| if input.byte() % 2 == 0 { secret.zeroize() } else { secret.clear() });
+                plain.clear();
+            }
+        }
+        assert!(secret.as_slice() == plain.as_slice() && secret.len() == plain.len());
+        assert!(*secret == **plain);
+    }
+
+    fn containers(&mut self, input: &mut Input<'_>) {
+        let ((locked, plain), (wiped, expected)) = (&mut self.locked, &mut self.wiped);
+        let number = input.byte();
+        let count = input.below(50);
+        let word = |i| u32::from(number) << 16 | i as u32;
+        match number % 4 {
+            0..=1 => {
+                locked.extend((0..count).map(word));
+                watch(|| wiped.extend((0..count).map(word)));
+                plain.extend((0..count).map(word));
+                expected.extend((0..count).map(word));
+            }
+            2 => {
+                let at = input.below(plain.len() + 1);
+                locked.truncate(at);
+                plain.truncate(at);
+                watch(|| wiped.truncate(at));
+                expected.truncate(at);
+            }
+            _ => {
+                locked.shrink_to_fit();
+                watch(|| wiped.shrink_to_fit());
+            }
+        }
+        assert!(locked.as_slice() == plain.as_slice() && wiped.as_slice() == expected.as_slice());
+    }
+}

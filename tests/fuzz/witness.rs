@@ -1,0 +1,51 @@
+//! The ordinary heap, with a witness: while it watches, it looks at every block of the calling thread that
+//! is freed, and counts those that are not all zeros.
+//!
+//! Depends on nothing. A program makes it its global allocator.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+pub(crate) struct Witness;
+
+thread_local! {
+    static WATCHES: Cell<bool> = const { Cell::new(false) };
+    static FREED: Cell<usize> = const { Cell::new(0) };
+    static DIRTY: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: blocks are the system allocator's.
+unsafe impl GlobalAlloc for Witness {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: by this function's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: by this function's contract.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if WATCHES.get() {
+            // SAFETY: the caller gives up a block of that many bytes.
+            let bytes = unsafe { std::slice::from_raw_parts(block, layout.size()) };
+            FREED.set(FREED.get() + 1);
+            DIRTY.set(DIRTY.get() + usize::from(bytes.iter().any(|&byte| byte != 0)));
+        }
+        // SAFETY: by this function's contract.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+/// Watches while `body` runs: all that this thread frees on the ordinary heap must have been wiped. How
+/// many blocks there were, with what `body` returned.
+pub(crate) fn watch<R>(body: impl FnOnce() -> R) -> (usize, R) {
+    FREED.set(0);
+    DIRTY.set(0);
+    WATCHES.set(true);
+    let result = body();
+    WATCHES.set(false);
+    assert!(DIRTY.get() == 0, "a block of the heap was not wiped");
+    (FREED.get(), result)
+}

@@ -1,0 +1,100 @@
+//! What could not be locked: statistics and callback say how much, why, and under which limit, and what to
+//! do about it; and the soft limit is raised on request, and never otherwise.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use bitcoin_support::{
+    LockError, LockedPool, LockedPoolManager, PoolError, PoolOptions, lock_limit, raise_lock_limit,
+};
+use common::{alone, limit_locked_memory, locked_by_kernel, refuse};
+use std::sync::{Arc, Mutex};
+
+const SOFT: usize = 64 * 1024;
+const HARD: usize = 1024 * 1024;
+
+/// Allocates four times 64 KiB.
+fn fill(pool: &LockedPool) {
+    for _ in 0..4 {
+        assert!(pool.alloc(SOFT, 16).is_some());
+    }
+}
+
+#[test]
+fn a_limit_is_raised_on_request() {
+    alone("a_limit_is_raised_on_request", || {
+        limit_locked_memory(SOFT, HARD);
+        // The control: nobody asks, so the limit stays, and locked memory is scarce.
+        let unasked = LockedPool::with_options(&PoolOptions::new()).unwrap();
+        fill(&unasked);
+        assert_eq!((lock_limit(), unasked.stats().locked, locked_by_kernel()), (SOFT, SOFT, SOFT));
+        assert!(unasked.stats().lock_failures > 0);
+        drop(unasked);
+        assert_eq!(locked_by_kernel(), 0);
+
+        let asked = PoolOptions::new().raise_lock_limit(true);
+        let pool = LockedPool::with_options(&asked).unwrap();
+        fill(&pool);
+        assert_eq!((lock_limit(), pool.stats().lock_failures), (HARD, 0));
+        assert_eq!((pool.stats().locked, locked_by_kernel()), (4 * SOFT, 4 * SOFT));
+    });
+}
+
+#[test]
+fn a_pool_at_its_limit_goes_on_when_it_is_raised() {
+    alone("a_pool_at_its_limit_goes_on_when_it_is_raised", || {
+        limit_locked_memory(SOFT, HARD);
+        let manager = LockedPoolManager::instance();
+        manager.set_locking_failed(Some(Box::new(|_| false)));
+        while manager.alloc(4096, 16).is_some() {}
+        assert_eq!((manager.stats().locked, locked_by_kernel()), (SOFT, SOFT));
+        assert_eq!(raise_lock_limit().unwrap(), HARD);
+        assert_eq!(raise_lock_limit().unwrap(), HARD, "again is no error");
+        assert!(manager.alloc(4096, 16).is_some());
+        assert!(manager.stats().locked > SOFT && manager.stats().locked == locked_by_kernel());
+    });
+}
+
+#[test]
+fn a_limit_that_cannot_be_raised_is_an_error() {
+    alone("a_limit_that_cannot_be_raised_is_an_error", || {
+        limit_locked_memory(SOFT, HARD);
+        refuse(libc::SYS_prlimit64, None, libc::EPERM);
+        refuse(libc::SYS_setrlimit, None, libc::EPERM);
+        let options = PoolOptions::new().raise_lock_limit(true);
+        let error = LockedPool::with_options(&options).unwrap_err();
+        assert!(matches!(error, PoolError::LockLimit(_)), "{error:?}");
+        assert!(raise_lock_limit().is_err());
+    });
+}
+
+#[test]
+fn the_reason_and_the_remedy_are_told() {
+    alone("the_reason_and_the_remedy_are_told", || {
+        limit_locked_memory(SOFT, SOFT);
+        let pool = LockedPool::default();
+        let told = Arc::new(Mutex::new(None));
+        let teller = told.clone();
+        pool.set_locking_failed(Some(Box::new(move |error| {
+            *teller.lock().unwrap() = Some(*error);
+            true
+        })));
+        fill(&pool);
+        let stats = pool.stats();
+        assert_eq!((stats.locked, locked_by_kernel()), (SOFT, SOFT));
+        assert!(stats.total > stats.locked);
+        let why = LockError { errno: libc::ENOMEM, limit: SOFT };
+        assert_eq!((stats.last_lock_failure, *told.lock().unwrap()), (Some(why), Some(why)));
+        let text = why.to_string();
+        for part in ["Cannot allocate memory", "65536", "LimitMEMLOCK=", "ulimit -l"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    });
+    // Another reason, another remedy.
+    let forbidden = LockError { errno: libc::EPERM, limit: usize::MAX };
+    assert!(forbidden.remedy().contains("CAP_IPC_LOCK"), "{forbidden}");
+    let exhausted = LockError { errno: libc::ENOMEM, limit: usize::MAX };
+    assert!(exhausted.to_string().contains("vm.max_map_count"), "{exhausted}");
+    assert!(!exhausted.remedy().contains("ulimit"));
+}
