@@ -52,7 +52,8 @@ pub struct PoolStats {
     /// Number of arenas.
     pub arenas: usize,
     /// The most bytes that were ever in used chunks at once. In the process-wide pool this is exact while
-    /// one thread uses it; with several it is the most that was seen whenever one of them had to look.
+    /// one thread uses it; with several it is the most that was seen whenever one of them had to look. It may
+    /// be above `total` where sampled chunks were in use, whose pages are given back when they are freed.
     pub peak_used: usize,
     /// How often an arena was wanted and could not be locked whole: each time the pool made do with
     /// a smaller one, with unlocked memory, or failed.

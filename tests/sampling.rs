@@ -7,7 +7,13 @@
 
 #![cfg(target_os = "linux")]
 
-use bitcoin_support::{FreeError, LockedPool, LockedPoolManager, PoolStats, page_size};
+mod common;
+
+use bitcoin_support::{
+    ForkPolicy, FreeError, LockedPool, LockedPoolManager, PoolOptions, PoolStats, SecretMemory,
+    page_size, wipe_everything,
+};
+use common::{alone, locked_by_kernel};
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,20 +26,6 @@ fn pool() -> &'static LockedPoolManager {
 
 fn sample(one_in: u32, max_locked: usize) {
     pool().sample_one_in(NonZeroU32::new(one_in), max_locked).unwrap();
-}
-
-/// Runs `body` in a process of its own: this program again, with this test alone.
-fn alone(test: &str, body: impl FnOnce()) {
-    if std::env::var_os("ALONE").is_some() {
-        return body();
-    }
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env("ALONE", "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}:\n{text}", output.status);
 }
 
 /// What became of a child process.
@@ -121,12 +113,6 @@ fn check_statistics() -> PoolStats {
     assert_eq!(stats.used + stats.free, stats.total);
     assert!(free <= stats.free && stats.peak_used >= stats.used && stats.locked <= stats.total);
     stats
-}
-
-fn locked_by_kernel() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmLck:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
 }
 
 const SIZES: [usize; 9] = [1, 16, 32, 100, 256, 1000, 4096, 5000, LockedPool::ARENA_SIZE];
@@ -508,6 +494,10 @@ fn fork_keeps_samples_locked_and_usable() {
         sample(1, EVERYTHING);
         let chunks: Vec<_> = SIZES.iter().map(|&size| alloc(size)).collect();
         chunks.iter().for_each(|&chunk| write(chunk, 0));
+        // Kept in the child, and an overrun there.
+        let over = alloc(17);
+        // SAFETY: the padding, where nothing is.
+        unsafe { over.as_ptr().add(17).write_volatile(0) };
         let before = check_statistics();
         let end = in_child(|| {
             let stats = check_statistics();
@@ -516,11 +506,255 @@ fn fork_keeps_samples_locked_and_usable() {
             // SAFETY: a chunk of our own.
             chunks.iter().for_each(|chunk| assert_eq!(unsafe { chunk.read() }, 1));
             chunks.iter().for_each(|&chunk| assert_eq!(free(chunk), Ok(())));
+            assert_eq!(free(over), Err(FreeError::Overrun));
             assert!(is_sampled(alloc(32)));
             read(chunks[2], 0);
         });
         assert_eq!(end, End::Killed(libc::SIGSEGV));
         chunks.iter().for_each(|&chunk| assert_eq!(free(chunk), Ok(())));
+    });
+}
+
+fn configure(options: &PoolOptions) {
+    pool().configure(options).unwrap();
+}
+
+/// Whether the first byte of a chunk is readable, and this.
+fn holds(chunk: NonNull<u8>, value: u8) -> bool {
+    // SAFETY: a chunk of our own.
+    is_readable(chunk.as_ptr().expose_provenance()) && unsafe { chunk.read_volatile() } == value
+}
+
+/// Sampled chunks of all sizes, all bytes 7, in places as chance has them.
+fn filled() -> Vec<(NonNull<u8>, usize)> {
+    let sizes = SIZES.into_iter().chain([17; 10]).chain([5001; 4]);
+    let chunks = sizes.map(|size| (alloc(size), size));
+    let chunks: Vec<_> = chunks.collect();
+    for &(chunk, size) in &chunks {
+        assert!(is_sampled(chunk));
+        // SAFETY: `size` bytes of our own.
+        unsafe { chunk.as_ptr().write_bytes(7, size) };
+    }
+    chunks
+}
+
+/// Frees a chunk with its size, or without.
+fn free_either(chunk: NonNull<u8>, size: usize, sized: bool) -> Result<(), FreeError> {
+    if !sized {
+        return free(chunk);
+    }
+    // SAFETY: not used afterwards.
+    unsafe { pool().free_sized(chunk.as_ptr(), size, 16) }
+}
+
+/// A new chunk with a 0 behind it; what is said when it is freed.
+fn zero_behind() -> Result<(), FreeError> {
+    let chunk = alloc(17);
+    write(chunk, 0);
+    // SAFETY: the padding, where nothing is.
+    unsafe { chunk.as_ptr().add(17).write_volatile(0) };
+    free(chunk)
+}
+
+/// The child finds zeros in and around its parent's chunks, which is no overrun; one of its own is.
+#[test]
+fn wiped_in_a_child() {
+    alone("wiped_in_a_child", || {
+        configure(&PoolOptions::new().fork_policy(ForkPolicy::Wipe));
+        sample(1, EVERYTHING);
+        let chunks = filled();
+        let before = check_statistics();
+        assert_eq!(zero_behind(), Err(FreeError::Overrun));
+        let finds_zeros = || {
+            for (number, &(chunk, size)) in chunks.iter().enumerate() {
+                assert!(holds(chunk, 0), "{size}");
+                assert_eq!(free_either(chunk, size, number % 2 == 0), Ok(()), "{size}");
+                assert_eq!(free(chunk), Err(FreeError::InvalidFree));
+                assert!(!is_readable(chunk.as_ptr().expose_provenance()));
+            }
+            assert_eq!(check_statistics().used, 0);
+            assert_eq!(zero_behind(), Err(FreeError::Overrun));
+        };
+        common::in_child(|| {
+            let stats = check_statistics();
+            assert_eq!((stats.used, stats.total), (before.used, before.total));
+            assert_eq!((stats.locked, locked_by_kernel()), (before.locked, before.locked));
+            // What is no zero is an overrun there too.
+            let (chunk, _) = *chunks.iter().find(|(_, size)| *size == 17).unwrap();
+            let there = alloc(17);
+            write(there, 17);
+            assert_eq!(free(there), Err(FreeError::Overrun));
+            common::in_child(|| {
+                write(chunk, 17);
+                assert_eq!(free(chunk), Err(FreeError::Overrun));
+            });
+            finds_zeros();
+        });
+        common::in_unnoticed_child(finds_zeros);
+        for &(chunk, size) in &chunks {
+            assert!(holds(chunk, 7));
+            assert_eq!(free_either(chunk, size, true), Ok(()));
+        }
+    });
+}
+
+/// The child has none of its parent's chunks: they can be freed, as often as one likes, and nothing takes
+/// their place.
+fn absent_in_a_child(secret_memory: SecretMemory) {
+    let options = PoolOptions::new().fork_policy(ForkPolicy::Absent);
+    configure(&options.secret_memory(secret_memory));
+    // Chunks of the other kind, from both sets of caches, and freed ones.
+    let mut ordinary: Vec<_> = (0..300).map(|i| (alloc(i % 200 + 1), i % 200 + 1)).collect();
+    ordinary.drain(100..).for_each(|(chunk, _)| free(chunk).unwrap());
+    sample(3, EVERYTHING);
+    ordinary.extend((0..300).map(|i| (alloc(i % 200 + 1), i % 200 + 1)));
+    ordinary.drain(200..).for_each(|(chunk, _)| free(chunk).unwrap());
+    sample(1, EVERYTHING);
+    let chunks = filled();
+    let before = check_statistics();
+    if before.secret_memory_error.is_some() {
+        println!("skipped: no secret memory");
+    } else {
+        let all = secret_memory != SecretMemory::Off;
+        assert_eq!(before.secret_memory, if all { before.total } else { 0 });
+    }
+    let finds_nothing = || {
+        let stats = check_statistics();
+        assert_eq!((stats.total, stats.used, stats.chunks_used, stats.arenas), (0, 0, 0, 0));
+        assert_eq!((stats.locked, stats.peak_used, stats.secret_memory), (0, 0, 0));
+        assert_eq!(locked_by_kernel(), 0);
+        for _ in 0..2 {
+            for &(chunk, size) in ordinary.iter().chain(&chunks) {
+                assert!(!is_readable(chunk.as_ptr().expose_provenance()));
+                assert_eq!(free(chunk), Ok(()));
+                assert_eq!(free_either(chunk, size, true), Ok(()));
+            }
+        }
+        assert_eq!(check_statistics().total, 0);
+        // As the parent has it at first.
+        for (round, one_in) in [1, 3, 0, 2].into_iter().enumerate() {
+            if round > 0 {
+                sample(one_in, EVERYTHING);
+            }
+            let own: Vec<_> = (0..5000).map(|i| (alloc(i % 300 + 1), i % 300 + 1)).collect();
+            assert_eq!(own.iter().any(|&(chunk, _)| is_sampled(chunk)), one_in != 0);
+            for &(chunk, size) in &own {
+                assert!(holds(chunk, 0));
+                // SAFETY: `size` bytes of our own.
+                unsafe { chunk.as_ptr().write_bytes(9, size) };
+            }
+            for &(chunk, _) in ordinary.iter().chain(&chunks) {
+                assert!(!is_readable(chunk.as_ptr().expose_provenance()));
+            }
+            let stats = check_statistics();
+            assert_eq!((stats.locked, locked_by_kernel()), (stats.total, stats.total));
+            for (number, &(chunk, size)) in own.iter().enumerate() {
+                assert!(holds(chunk, 9));
+                assert_eq!(free_either(chunk, size, number % 2 == 0), Ok(()));
+            }
+            assert_eq!(check_statistics().used, 0);
+        }
+    };
+    let end = in_child(|| {
+        finds_nothing();
+        let own = alloc(40);
+        sample(1, EVERYTHING);
+        let sampled = alloc(40);
+        common::in_child(|| {
+            assert_eq!(check_statistics().total, 0);
+            assert_eq!((free(own), free(sampled)), (Ok(()), Ok(())));
+            assert!(is_sampled(alloc(40)));
+        });
+        assert_eq!((free(own), free(sampled)), (Ok(()), Ok(())));
+        assert_eq!(check_statistics().used, 0);
+    });
+    assert_eq!(end, End::Exited(0));
+    // An access to what is absent ends the process.
+    assert_eq!(in_child(|| read(chunks[2].0, 0)), End::Killed(libc::SIGSEGV));
+    assert_eq!(check_statistics(), before);
+    for &(chunk, size) in &chunks {
+        assert!(holds(chunk, 7));
+        assert_eq!(free_either(chunk, size, true), Ok(()));
+    }
+    ordinary.iter().for_each(|&(chunk, _)| free(chunk).unwrap());
+    assert_eq!(check_statistics().used, 0);
+}
+
+#[test]
+fn absent_in_a_child_of_ordinary_memory() {
+    alone("absent_in_a_child_of_ordinary_memory", || absent_in_a_child(SecretMemory::Off));
+}
+
+#[test]
+fn absent_in_a_child_of_secret_memory() {
+    alone("absent_in_a_child_of_secret_memory", || absent_in_a_child(SecretMemory::Prefer));
+}
+
+/// A sample is a use of the pool: options come before it.
+#[test]
+fn options_come_before_samples() {
+    alone("options_come_before_samples", || {
+        sample(1, EVERYTHING);
+        configure(&PoolOptions::new().fork_policy(ForkPolicy::Absent));
+        let chunk = alloc(32);
+        assert!(is_sampled(chunk));
+        assert!(pool().configure(&PoolOptions::new()).is_err());
+        common::in_child(|| assert!(!is_readable(chunk.as_ptr().expose_provenance())));
+    });
+}
+
+/// The panic button finds sampled chunks too, and stays off those that have been freed; the zeros that it
+/// leaves around a chunk are no overrun.
+#[test]
+fn everything_is_wiped() {
+    alone("everything_is_wiped", || {
+        sample(1, EVERYTHING);
+        let chunks = filled();
+        let freed: Vec<_> = SIZES.map(alloc).into();
+        freed.iter().for_each(|&chunk| free(chunk).unwrap());
+        let before = check_statistics();
+        assert!(chunks.iter().all(|&(chunk, _)| holds(chunk, 7)));
+        assert_eq!(zero_behind(), Err(FreeError::Overrun));
+        // SAFETY: what is in use are bytes.
+        unsafe { wipe_everything() };
+        for &chunk in &freed {
+            assert!(!is_readable(chunk.as_ptr().expose_provenance()));
+            assert_eq!(free(chunk), Err(FreeError::InvalidFree));
+        }
+        assert_eq!(check_statistics(), before);
+        for (number, &(chunk, size)) in chunks.iter().enumerate() {
+            // SAFETY: `size` bytes of our own.
+            let bytes = unsafe { std::slice::from_raw_parts(chunk.as_ptr(), size) };
+            assert!(bytes.iter().all(|&byte| byte == 0));
+            assert_eq!(free_either(chunk, size, number % 2 == 0), Ok(()), "{size}");
+        }
+        assert_eq!(check_statistics().used, 0);
+        // It still takes other bytes for what they are.
+        let chunk = alloc(17);
+        write(chunk, 17);
+        assert_eq!(free(chunk), Err(FreeError::Overrun));
+    });
+}
+
+/// The peak counts samples, which leave the total when they are freed.
+#[test]
+fn the_peak_counts_samples() {
+    alone("the_peak_counts_samples", || {
+        sample(2, EVERYTHING);
+        let (mut used, mut total) = (0, 0);
+        let chunks: Vec<_> = (0..400)
+            .map(|_| {
+                let chunk = alloc(3000);
+                let stats = check_statistics();
+                assert_eq!(stats.peak_used, stats.used);
+                (used, total) = (stats.used, stats.total);
+                chunk
+            })
+            .collect();
+        chunks.into_iter().for_each(|chunk| free(chunk).unwrap());
+        let stats = check_statistics();
+        assert_eq!((stats.used, stats.peak_used), (0, used));
+        assert!(stats.total < stats.peak_used && stats.peak_used <= total);
     });
 }
 
