@@ -10,7 +10,7 @@ use crate::cleanse::memory_cleanse;
 use crate::edges;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicUsize};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicUsize};
 
 /// What is known of a mapping.
 #[derive(bytemuck::Zeroable)]
@@ -54,7 +54,8 @@ static MORE: [AtomicPtr<Slot>; BLOCKS] = [const { AtomicPtr::new(ptr::null_mut()
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 /// How often this process, or those that it descends from, has been the child of a fork.
 static FORKS: AtomicU32 = AtomicU32::new(0);
-static HAS_WIPED: AtomicBool = AtomicBool::new(false);
+/// How often [`wipe_everything`] has begun or ended.
+static WIPES: AtomicU32 = AtomicU32::new(0);
 
 impl Slot {
     const fn new() -> Self {
@@ -282,14 +283,15 @@ pub(crate) fn is_locked(addr: NonNull<u8>) -> bool {
 /// references and containers in locked memory are not. And it is as if any other thread had written to its
 /// memory: a thread that must not take zeros for data must not go on.
 pub unsafe fn wipe_everything() {
-    HAS_WIPED.store(true, SeqCst);
+    WIPES.fetch_add(1, SeqCst);
     slots().for_each(Slot::wipe);
+    WIPES.fetch_add(1, SeqCst);
 }
 
-/// Whether [`wipe_everything`] has been called: then there may be zeros where somebody has left something
-/// else.
-pub(crate) fn has_wiped() -> bool {
-    HAS_WIPED.load(SeqCst)
+/// Changes with every [`wipe_everything`], when it begins and when it ends: whoever sees it change may find
+/// zeros where something else was.
+pub(crate) fn wipes() -> u32 {
+    WIPES.load(SeqCst)
 }
 
 /// How often this process has become another by forking. Whoever sees it change runs in a child.

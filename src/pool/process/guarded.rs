@@ -139,8 +139,9 @@ struct Mapped {
     pages: LockedPages,
     /// Whether a child process finds zeros.
     wiped_in_child: bool,
-    /// The process that has made them, by its number.
+    /// The process that has made them, by its number, and what [`pages::wipes`] was then.
     process: u32,
+    wipes: u32,
 }
 
 /// A row and what belongs to the mutex's holder.
@@ -244,8 +245,8 @@ impl Placed<'_> {
     }
 
     fn may_have_been_wiped(&self) -> bool {
-        let Mapped { wiped_in_child, process, .. } = *self.mapped;
-        pages::has_wiped() || wiped_in_child && process != std::process::id()
+        let Mapped { wiped_in_child, process, wipes, .. } = *self.mapped;
+        pages::wipes() != wipes || wiped_in_child && process != std::process::id()
     }
 }
 
@@ -313,13 +314,14 @@ impl Guarded {
         let slots = &mut self.slots.as_mut()?[usize::from(len > page)];
         let (number, mut pages) = slots.place(len, pool)?;
         let start = if random(&mut self.state) % 2 == 0 { len - padded } else { 0 };
+        let wipes = pages::wipes();
         let bytes = pages.as_mut_slice();
         bytes[..start].fill(PATTERN);
         bytes[start + size..].fill(PATTERN);
         // SAFETY: within the pages.
         let chunk = unsafe { pages.as_ptr().add(start) };
         let wiped_in_child = pool.fork == ForkPolicy::Wipe;
-        let mapped = Mapped { pages, wiped_in_child, process: std::process::id() };
+        let mapped = Mapped { pages, wiped_in_child, process: std::process::id(), wipes };
         count(&Placed { mapped: &mapped, start, size }, &mut self.stats, usize::wrapping_add);
         let slot = &slots.row.slots[number];
         slot.chunk.store(chunk.as_ptr().expose_provenance(), Relaxed);
