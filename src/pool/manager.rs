@@ -2,9 +2,12 @@
 //!
 //! Depends on `pool`; `process` does the shared pool's work.
 
-use super::{ConfigureError, Kind, LockedPool, LockingFailed, PoolOptions, PoolStats, process};
+use super::{
+    AddressReport, ConfigureError, Kind, LockedPool, LockingFailed, PoolOptions, PoolStats, process,
+};
 use crate::arena::FreeError;
-use crate::pages::LockedPages;
+use crate::pages::{LockedPages, MapError};
+use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use parking_lot::RwLock;
 
@@ -187,6 +190,63 @@ impl LockedPoolManager {
         if let Some(pool) = &self.shared {
             pool.set_locking_failed(callback);
         }
+    }
+
+    /// Looks for overruns: from now on, one in `one_in` allocations from the process-wide pool is placed in
+    /// pages of its own next to a guard page, at random either at their end, so that a write or read behind
+    /// the chunk faults, or at their beginning, so that one in front of it does. When it is freed its pages
+    /// become inaccessible, and stay so while at least a thousand others are sampled (16 of more than a
+    /// page), so that a late access faults too. A fault is a SIGSEGV at the very instruction; nobody catches
+    /// it here. [`describe_address`](Self::describe_address) says what the faulting address was.
+    ///
+    /// As chunks are aligned, up to 15 bytes between a chunk and the guard page can be written to unnoticed.
+    /// They, and the rest of the pages, are looked at when the chunk is freed: see [`FreeError::Overrun`].
+    ///
+    /// 1 finds every such bug: a mode for development and tests. Thousands are for production: which
+    /// allocations are sampled is a matter of chance, so that among many hours of many processes one
+    /// will be there when it counts. `None` samples no more, which is how a process begins. No environment
+    /// variable does it, since those are at the command of whoever starts a program, also one with more rights
+    /// than they have.
+    ///
+    /// At most `max_locked` bytes, and half of what the process may lock, are locked for samples at once: a
+    /// page for each small chunk in use, none when it has been freed. Where there is none left, an allocation
+    /// is served as usual. In the statistics each sample counts as an arena, while it is in use.
+    ///
+    /// As long as nothing is sampled, nothing of this costs anything. Otherwise an allocation takes some 50 instructions more,
+    /// and a sample about ten system calls (some 10 to 20 microseconds) and the mutex that all threads share. The
+    /// pool holds the other threads up while this is called. Pools that were added are not sampled, nor is
+    /// anything in a manager that is not the process-wide one.
+    ///
+    /// # Errors
+    /// When there are no addresses for it (50 MiB of them, without memory, are set aside at the first call).
+    ///
+    /// ```
+    /// use bitcoin_support::LockedPoolManager;
+    /// use std::num::NonZeroU32;
+    ///
+    /// LockedPoolManager::instance().sample_one_in(NonZeroU32::new(5000), 256 * 1024)?;
+    /// # Ok::<(), bitcoin_support::MapError>(())
+    /// ```
+    pub fn sample_one_in(
+        &self,
+        one_in: Option<NonZeroU32>,
+        max_locked: usize,
+    ) -> Result<(), MapError> {
+        match &self.shared {
+            Some(_) => process::sample(one_in, max_locked),
+            None => Ok(()),
+        }
+    }
+
+    /// What an address means that lies in a chunk that has been [sampled](Self::sample_one_in), used or freed, or
+    /// in the guard pages around it; `None` for all else. Of a place that several chunks have had, it is the
+    /// last.
+    ///
+    /// For signal handlers that get to know the address of a fault: takes no lock and allocates nothing,
+    /// nor does the report's `Display` form. The answer is right unless the chunk is being allocated or
+    /// freed at the same moment.
+    pub fn describe_address(address: *const u8) -> Option<AddressReport> {
+        process::describe_address(address.addr())
     }
 
     /// Visits every chunk of every pool, as [`LockedPool::walk`] does.

@@ -7,6 +7,7 @@
 
 use super::{PoolStats, Source, State};
 use crate::arena::FreeError;
+use crate::edges;
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -100,11 +101,14 @@ impl OwnPool {
         if size == 0 || size > state.arena_size {
             return None;
         }
-        if let Some(chunk) = state.alloc_from_first(size, alignment) {
-            return Some(chunk);
+        let chunk = state.alloc_from_first(size, alignment).or_else(|| {
+            let _calling = self.calling();
+            state.alloc(size, alignment)
+        })?;
+        if !matches!(state.source, Source::Foreign(_)) {
+            edges::open(chunk.as_ptr(), size);
         }
-        let _calling = self.calling();
-        state.alloc(size, alignment)
+        Some(chunk)
     }
 
     #[inline(never)]
