@@ -1,15 +1,17 @@
 //! `LockedPoolManager`: several pools behind one face, and the pool that all secrets of a process share.
 //!
-//! Depends on `pool`; `process` does the shared pool's work.
+//! Depends on `pool`; `process` does the shared pool's work, and `own` has the chain of the others.
 
+use super::own::Chain;
 use super::{
     AddressReport, ConfigureError, Kind, LockedPool, LockingFailed, PoolOptions, PoolStats, process,
 };
 use crate::arena::FreeError;
 use crate::pages::{LockedPages, MapError};
+use core::fmt;
+use core::mem::{self, ManuallyDrop};
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
-use parking_lot::RwLock;
 
 /// Several [`LockedPool`]s used as one: an allocation is served by the first, in the order in which they
 /// were added, that has room or can get it.
@@ -31,22 +33,20 @@ use parking_lot::RwLock;
 /// assert!(manager.alloc(32, 16).is_some());
 /// # Ok::<(), bitcoin_support::PoolError>(())
 /// ```
-#[derive(Debug, Default)]
 pub struct LockedPoolManager {
     /// The process-wide pool, in the instance.
     shared: Option<LockedPool>,
-    added: RwLock<Vec<LockedPool>>,
+    /// The manager's own.
+    added: Chain,
 }
 
-static INSTANCE: LockedPoolManager = LockedPoolManager {
-    shared: Some(LockedPool { kind: Kind::Process }),
-    added: RwLock::new(Vec::new()),
-};
+static INSTANCE: LockedPoolManager =
+    LockedPoolManager { shared: Some(LockedPool { kind: Kind::Process }), added: Chain::new() };
 
 impl LockedPoolManager {
     /// A manager without pools.
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self { shared: None, added: Chain::new() }
     }
 
     /// The process-wide manager. Costs nothing.
@@ -57,8 +57,19 @@ impl LockedPoolManager {
 
     /// Adds a pool, to be used when those before it have no room and cannot get any. It stays until the
     /// manager is dropped.
+    ///
+    /// It takes no memory and waits for nobody, so that it can be called anywhere: in a child process
+    /// whatever its parent's other threads were doing, and also where a pool calls back.
     pub fn add_pool(&self, pool: LockedPool) {
-        self.added.write().push(pool);
+        let Kind::Own(own) = pool.kind else { unreachable!("nobody has the process-wide pool") };
+        mem::forget(pool);
+        self.added.push(own);
+    }
+
+    /// The pools that were added, in that order.
+    #[inline]
+    fn added(&self) -> impl Iterator<Item = ManuallyDrop<LockedPool>> {
+        self.added.iter().map(|own| ManuallyDrop::new(LockedPool { kind: Kind::Own(own) }))
     }
 
     /// Allocates `size` bytes aligned to `alignment` bytes, as [`LockedPool::alloc`] does.
@@ -74,7 +85,7 @@ impl LockedPoolManager {
 
     #[inline(never)]
     fn alloc_added(&self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
-        self.added.read().iter().find_map(|pool| pool.alloc(size, alignment))
+        self.added().find_map(|pool| pool.alloc(size, alignment))
     }
 
     /// Frees the chunk that begins at `ptr`, whichever pool it came from, as [`LockedPool::free`] does.
@@ -127,8 +138,7 @@ impl LockedPoolManager {
         &self,
         free: impl Fn(&LockedPool) -> Result<(), FreeError>,
     ) -> Result<(), FreeError> {
-        let answers = self.added.read();
-        let mut answers = answers.iter().map(free);
+        let mut answers = self.added().map(|pool| free(&pool));
         answers
             .find(|freed| *freed != Err(FreeError::NotInPool))
             .unwrap_or(Err(FreeError::NotInPool))
@@ -137,9 +147,9 @@ impl LockedPoolManager {
     /// What all pools hold together: the sum of their figures, and the last lock failure of the last
     /// pool that had one. (So `peak_used` is at least what was ever used at once.)
     pub fn stats(&self) -> PoolStats {
-        let added = self.added.read();
-        let pools = self.shared.iter().chain(added.iter());
-        pools.map(LockedPool::stats).fold(PoolStats::default(), |sum, stats| PoolStats {
+        let shared = self.shared.iter().map(LockedPool::stats);
+        let pools = shared.chain(self.added().map(|pool| pool.stats()));
+        pools.fold(PoolStats::default(), |sum, stats| PoolStats {
             used: sum.used + stats.used,
             free: sum.free + stats.free,
             total: sum.total + stats.total,
@@ -251,10 +261,10 @@ impl LockedPoolManager {
 
     /// Visits every chunk of every pool, as [`LockedPool::walk`] does.
     pub fn walk(&self, mut visit: impl FnMut(usize, usize, bool)) {
-        let added = self.added.read();
-        for pool in self.shared.iter().chain(added.iter()) {
+        if let Some(pool) = &self.shared {
             pool.walk(&mut visit);
         }
+        self.added().for_each(|pool| pool.walk(&mut visit));
     }
 
     /// From now on, leaves what is in the process-wide pool at process exit as it is: somebody may look
@@ -269,5 +279,27 @@ impl LockedPoolManager {
             Some(pool) => pool,
             None => unreachable!("the instance is made with it"),
         }
+    }
+}
+
+impl Default for LockedPoolManager {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for LockedPoolManager {
+    fn drop(&mut self) {
+        while let Some(own) = self.added.pop() {
+            drop(LockedPool { kind: Kind::Own(own) });
+        }
+    }
+}
+
+impl fmt::Debug for LockedPoolManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = self.shared.iter().map(LockedPool::stats);
+        let pools = shared.chain(self.added().map(|pool| pool.stats()));
+        f.debug_list().entries(pools).finish()
     }
 }
