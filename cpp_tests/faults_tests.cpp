@@ -173,6 +173,11 @@ long __wrap_syscall(long number, ...)
         errno = EPERM;
         return -1;
     }
+    if (number == SYS_mlock2 && g_faults.Fails(MLOCK)) {
+        if (g_faults.lies) return 0;
+        errno = EAGAIN;
+        return -1;
+    }
     va_list list;
     va_start(list, number);
     std::array<long, 6> arguments; // as many as any call takes

@@ -230,7 +230,7 @@ impl LockedPages {
     /// Maps `len` bytes, rounded up to whole pages, and locks them. Pages that cannot be locked are
     /// returned all the same: ask [`lock_state`](Self::lock_state).
     ///
-    /// Costs about six system calls and a page fault for every page.
+    /// Costs about six system calls, and later a page fault for every page when it is first touched.
     ///
     /// # Errors
     /// When the pages cannot be mapped, or `len` is 0 or too large for the address space.

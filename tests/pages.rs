@@ -83,8 +83,13 @@ impl Drop for Ordinary {
 #[test]
 fn locked_and_not_dumpable() {
     let len = 3 * page_size();
-    let pages = LockedPages::new(len).unwrap();
+    let mut pages = LockedPages::new(len).unwrap();
     assert_eq!((pages.lock_state(), pages.advice_state()), (Ok(()), Ok(())));
+    // What is not in memory yet is locked as it comes to be.
+    pages.as_mut_slice()[..=page_size()].fill(1);
+    let mapping = mapping_of(pages.as_ptr().addr().get()).unwrap();
+    assert!(mapping.locked_kb * 1024 >= 2 * page_size(), "{mapping:?}");
+    pages.as_mut_slice().fill(1);
     let mapping = mapping_of(pages.as_ptr().addr().get()).unwrap();
     assert_eq!((mapping.start, mapping.end - mapping.start), (pages.as_ptr().addr().get(), len));
     assert!(has(&mapping, "lo") && mapping.locked_kb * 1024 == len, "{mapping:?}");

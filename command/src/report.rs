@@ -141,7 +141,8 @@ fn table(f: &mut fmt::Formatter<'_>, regions: &[inspect::Region]) -> fmt::Result
             format!("{:x}", region.end),
             amount(Some(region.size)),
             region.kind.name().into(),
-            amount(Some(region.locked_bytes)),
+            // Pages that are not in memory yet are locked as they come to be.
+            amount(Some(if region.locked { region.size } else { region.locked_bytes })),
             amount(Some(region.swap_bytes)),
             yes(region.dumpable).into(),
             region.fork.name().into(),

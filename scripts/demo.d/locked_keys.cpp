@@ -50,6 +50,7 @@ size_t StatusKb(const std::string& field)
 struct Mapping {
     uintptr_t begin{0}, end{0};
     std::string permissions;
+    size_t resident_kb{0};
     size_t locked_kb{0};
     std::string flags;
 
@@ -64,7 +65,9 @@ std::vector<Mapping> Mappings()
         unsigned long begin, end;
         char permissions[5];
         if (std::sscanf(line.c_str(), "%lx-%lx %4s", &begin, &end, permissions) == 3) {
-            mappings.push_back({begin, end, permissions, 0, ""});
+            mappings.push_back({begin, end, permissions, 0, 0, ""});
+        } else if (line.starts_with("Rss:")) {
+            mappings.back().resident_kb = std::strtoul(line.c_str() + 4, nullptr, 10);
         } else if (line.starts_with("Locked:")) {
             mappings.back().locked_kb = std::strtoul(line.c_str() + 7, nullptr, 10);
         } else if (line.starts_with("VmFlags:")) {
@@ -83,9 +86,9 @@ void CheckMapping(const void* secret)
         if (address < m.begin || address >= m.end) continue;
         const Mapping &below{mappings[i - 1]}, &above{mappings[i + 1]};
         std::ostringstream text;
-        text << "a key's mapping: " << (m.end - m.begin) / 1024 << " kB, " << m.locked_kb << " kB locked, flags" << m.flags;
+        text << "a key's mapping: " << (m.end - m.begin) / 1024 << " kB, " << m.resident_kb << " kB in memory so far, of those " << m.locked_kb << " kB locked, flags" << m.flags;
         std::cout << "  " << text.str() << '\n';
-        Expect(m.HasFlag("lo") && m.locked_kb * 1024 == m.end - m.begin, "locked, all of it (lo)");
+        Expect(m.HasFlag("lo") && m.resident_kb > 0 && m.locked_kb == m.resident_kb, "locked, all of it (lo)");
         Expect(m.HasFlag("dd"), "left out of core dumps (dd)");
         Expect(below.end == m.begin && below.permissions == "---p" && above.begin == m.end && above.permissions == "---p",
                "between two inaccessible guard pages");

@@ -204,7 +204,7 @@ impl Slot {
             self.wipe();
         }
         if self.has(LOCKED) {
-            self.set_lock_state(os::try_lock_again(addr, len));
+            self.set_lock_state(os::try_lock(addr, len));
         }
     }
 

@@ -248,30 +248,34 @@ pub(super) fn keep_private(addr: NonNull<u8>, len: usize) -> io::Result<()> {
     outcome
 }
 
+/// Locks pages: those in memory at once, the others as they come to be, in which there is nothing before. So
+/// locking touches none of them, and copies none that a child process shares with its parent. (All of them
+/// count against the limit at once.)
 pub(super) fn try_lock(addr: NonNull<u8>, len: usize) -> Result<(), LockError> {
-    // SAFETY: locking changes where pages live, not what they hold.
-    if unsafe { libc::mlock(addr.as_ptr().cast(), len) } == 0 {
+    let result = lock_on_fault(addr, len).unwrap_or_else(|| {
+        // SAFETY: locking changes where pages live, not what they hold.
+        unsafe { libc::mlock(addr.as_ptr().cast(), len) }
+    });
+    if result == 0 {
         return Ok(());
     }
     let errno = errno_of(&io::Error::last_os_error());
     Err(LockError { errno, limit: limit() })
 }
 
-/// [`try_lock`] in a child process, for pages that its parent had locked. All that hold something are in
-/// memory, shared with the parent until one of the two writes; so it is enough to lock what is there and what
-/// comes to be. (`mlock` would have every page copied first.)
-pub(super) fn try_lock_again(addr: NonNull<u8>, len: usize) -> Result<(), LockError> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        const MLOCK_ONFAULT: libc::c_int = 1;
-        let at = addr.as_ptr();
-        // SAFETY: locking changes where pages live, not what they hold.
-        if unsafe { libc::syscall(libc::SYS_mlock2, at, len, MLOCK_ONFAULT) } == 0 {
-            return Ok(());
-        }
-        // A kernel before 4.4 does not know the call; whatever else is wrong, the next one finds too.
-    }
-    try_lock(addr, len)
+/// `mlock2`, which Linux has from 4.4 on; `None` where there is no such call.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn lock_on_fault(addr: NonNull<u8>, len: usize) -> Option<libc::c_int> {
+    const MLOCK_ONFAULT: libc::c_int = 1;
+    // SAFETY: locking changes where pages live, not what they hold.
+    let result = unsafe { libc::syscall(libc::SYS_mlock2, addr.as_ptr(), len, MLOCK_ONFAULT) };
+    let unknown = result != 0 && errno_of(&io::Error::last_os_error()) == libc::ENOSYS;
+    (!unknown).then_some(result as libc::c_int)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn lock_on_fault(_: NonNull<u8>, _: usize) -> Option<libc::c_int> {
+    None
 }
 
 /// Lets child processes find zeros in the pages.

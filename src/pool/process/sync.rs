@@ -36,7 +36,7 @@ mod membarrier {
 
     /// Whether [`barrier_everywhere`] will work.
     pub(in super::super) fn register_barrier() -> bool {
-        membarrier(REGISTER_PRIVATE_EXPEDITED)
+        membarrier(REGISTER_PRIVATE_EXPEDITED) && membarrier(PRIVATE_EXPEDITED)
     }
 
     /// Makes the processors of all threads of this process pass a memory barrier.
