@@ -28,12 +28,13 @@ fn text_of(file: &str, test: &str) -> String {
     let starts = [
         format!("fn {test}("),
         format!("BOOST_AUTO_TEST_CASE({test})"),
+        format!("static void {test}(void)"),
         format!("add_test(NAME {test} "),
     ];
     let Some(at) = starts.iter().find_map(|start| text.find(start)) else {
         panic!("{file} has no test {test}");
     };
-    let ends = ["\n#[test]", "\nBOOST_AUTO_TEST_CASE", "\nadd_test("];
+    let ends = ["\n#[test]", "\nstatic void ", "\nBOOST_AUTO_TEST_CASE", "\nadd_test("];
     let end = ends.iter().filter_map(|end| text[at..].find(end)).min();
     let end = end.map_or(text.len(), |end| at + end);
     // With what is said of it above.
