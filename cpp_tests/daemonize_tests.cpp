@@ -95,7 +95,7 @@ BOOST_AUTO_TEST_CASE(a_daemons_memory_is_locked)
     BOOST_CHECK(report.kept_state);
     BOOST_CHECK_EQUAL(report.locked, stats.locked);
     BOOST_CHECK_EQUAL(report.total, stats.total);
-    BOOST_CHECK_EQUAL(report.kernel, report.locked); // and not the page more that the parent has
+    BOOST_CHECK_EQUAL(report.kernel, report.locked); // and not the control, the page more that the parent has
     BOOST_CHECK_GE(report.locked_after_more, report.locked);
     BOOST_CHECK_EQUAL(report.kernel_after_more, report.locked_after_more);
     munmap(plain, page);

@@ -11,6 +11,8 @@
 // keeps threads apart; where it is missing the pool does without, but once it has worked it must go on.
 //
 // The control: calls that do not do their work and say that they have. The checks notice.
+//
+// As every munmap arrives here, this is also where it is seen that pages are wiped before they go.
 
 #include "test_util.h"
 
@@ -21,12 +23,14 @@
 #include <array>
 #include <cerrno>
 #include <cstdarg>
+#include <fcntl.h>
 #include <memory>
 #include <new>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <thread>
+#include <utility>
 
 using namespace test;
 
@@ -74,6 +78,23 @@ Faults g_faults;
 
 /** Blocks of the heap that are allocated and not freed again while faults are armed. */
 long g_heap_blocks{0};
+/** While set: counts the pages that are unmapped, and those of them that are not all zeros. */
+bool g_looks_at_unmapped{false};
+size_t g_unmapped_pages{0};
+size_t g_unmapped_dirty{0};
+
+void LookAt(const void* addr, size_t len)
+{
+    static const int memory{open("/proc/self/mem", O_RDONLY)};
+    std::array<unsigned char, 4096> page;
+    for (size_t at{0}; at < len; at += page.size()) {
+        const auto place{static_cast<off_t>(reinterpret_cast<uintptr_t>(addr) + at)};
+        if (pread(memory, page.data(), page.size(), place) != static_cast<ssize_t>(page.size())) continue;
+        ++g_unmapped_pages;
+        g_unmapped_dirty += !AllBytesAre(page.data(), page.size(), 0);
+    }
+}
+
 /** The last range that munmap refused to unmap. */
 uintptr_t g_refused_start{0};
 size_t g_refused_size{0};
@@ -99,12 +120,14 @@ void __real_free(void*);
 
 void* __wrap_mmap(void* addr, size_t len, int prot, int flags, int fd, off_t offset)
 {
+    if (g_looks_at_unmapped && (flags & MAP_FIXED)) LookAt(addr, len);
     if (!g_faults.Fails(MMAP)) return __real_mmap(addr, len, prot, flags, fd, offset);
     errno = ENOMEM;
     return MAP_FAILED;
 }
 int __wrap_munmap(void* addr, size_t len)
 {
+    if (g_looks_at_unmapped) LookAt(addr, len);
     if (!g_faults.Fails(MUNMAP)) return __real_munmap(addr, len);
     if (g_faults.lies) return 0;
     g_refused_start = Number(addr);
@@ -718,6 +741,55 @@ BOOST_AUTO_TEST_CASE(control_failures_that_are_ignored_are_noticed)
     BOOST_CHECK_EQUAL(found(MLOCK).report.problem, "memory is not locked that is said to be");
     BOOST_CHECK_EQUAL(LiveInPool(MLOCK, 1, FOREVER, false, true).report.problem, "memory is not locked that is said to be");
     BOOST_CHECK_EQUAL(LiveInPool(MLOCK, 1, FOREVER, false, false).report.problem, "");
+}
+
+/** What has been unmapped by body: pages, and those that still held something. */
+template <typename Body>
+std::pair<size_t, size_t> Unmapped(Body body)
+{
+    g_faults = Faults{};
+    g_unmapped_pages = g_unmapped_dirty = 0;
+    g_looks_at_unmapped = true;
+    body();
+    g_looks_at_unmapped = false;
+    return {g_unmapped_pages, g_unmapped_dirty};
+}
+
+BOOST_AUTO_TEST_CASE(pages_are_zeros_when_they_are_unmapped)
+{
+    constexpr size_t PAGES{ARENA / 4096};
+    bitcoin_support_locked_pool* pool{nullptr};
+    BOOST_REQUIRE_EQUAL(bitcoin_support_locked_pool_create(nullptr, &pool), BITCOIN_SUPPORT_OK);
+    const auto fill_pool{[&] {
+        void* const chunk{bitcoin_support_locked_pool_alloc(pool, ARENA)};
+        BOOST_REQUIRE(chunk != nullptr);
+        std::memset(chunk, 0xa5, ARENA);
+    }};
+    fill_pool();
+    fill_pool();
+    // With its chunks in use.
+    const auto of_pool{Unmapped([&] { bitcoin_support_locked_pool_destroy(pool); })};
+    BOOST_CHECK_GE(of_pool.first, 2 * PAGES);
+    BOOST_CHECK_EQUAL(of_pool.second, 0U);
+    // A large secret, which has pages of its own.
+    bitcoin_support_buffer* large{nullptr};
+    BOOST_REQUIRE_EQUAL(bitcoin_support_buffer_create(ARENA + 5000, &large), BITCOIN_SUPPORT_OK);
+    BOOST_REQUIRE_EQUAL(bitcoin_support_buffer_resize(large, ARENA + 5000), BITCOIN_SUPPORT_OK);
+    std::memset(bitcoin_support_buffer_data(large), 0xa5, ARENA + 5000);
+    const auto of_buffer{Unmapped([&] { bitcoin_support_buffer_destroy(large); })};
+    BOOST_CHECK_GE(of_buffer.first, PAGES + 2);
+    BOOST_CHECK_EQUAL(of_buffer.second, 0U);
+}
+
+BOOST_AUTO_TEST_CASE(control_pages_that_are_unmapped_as_they_are)
+{
+    constexpr size_t PAGES{16};
+    void* const memory{mmap(nullptr, PAGES * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)};
+    BOOST_REQUIRE(memory != MAP_FAILED);
+    std::memset(memory, 0xa5, PAGES * 4096);
+    const auto seen{Unmapped([&] { munmap(memory, PAGES * 4096); })};
+    BOOST_CHECK_EQUAL(seen.first, PAGES);
+    BOOST_CHECK_EQUAL(seen.second, PAGES);
 }
 
 BOOST_AUTO_TEST_CASE(munmap_fails_once)

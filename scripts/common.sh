@@ -61,3 +61,36 @@ install_missing() {
         ((${#missing[@]} == 0)) || die "missing packages (Debian's names): ${missing[*]}"
     fi
 }
+
+# ---- Checks that could not be made --------------------------------------------
+
+# A test that cannot do its work here prints a line "skipped: <why>". These lines
+# are collected here, so that nobody takes a run for more than it was.
+skips=()
+
+# skips_of_log TITLE LOG: those in a log; in that of `cargo test -- --show-output`,
+# what each test printed stands under its name.
+skips_of_log() {
+    local line
+    while IFS= read -r line; do skips+=("$1: $line"); done < <(awk '
+        /^---- .* stdout ----$/ { test = $0; sub(/^---- /, "", test); sub(/ stdout ----$/, "", test); next }
+        /^(successes|failures):$|^test result: / { test = "" }
+        at = index($0, "skipped: ") { print (test == "" ? "" : test ": ") substr($0, at + 9) }
+    ' "$2")
+}
+
+# skips_of_ctest TITLE LOG: those in a copy of CTest's LastTest.log.
+skips_of_ctest() {
+    local line
+    while IFS= read -r line; do skips+=("$1: $line"); done < <(awk '
+        /^[0-9]+\/[0-9]+ Test: / { test = $3 }
+        /^Command: / { next }
+        at = index($0, "skipped: ") { print test ": " substr($0, at + 9) }
+    ' "$2")
+}
+
+# report_skips: how many there were, and each.
+report_skips() {
+    say "${#skips[@]} checks skipped"
+    ((${#skips[@]} == 0)) || printf '        %s\n' "${skips[@]}"
+}

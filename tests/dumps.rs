@@ -136,6 +136,7 @@ fn a_crash_leaves_no_secret() {
         }
         let core = std::fs::read_dir(&folder.0).unwrap().next().expect("a core file").unwrap();
         let core = std::fs::read(core.path()).unwrap();
+        // That of the heap is the control.
         assert_eq!(
             found(&core),
             [false, false, true],

@@ -94,7 +94,7 @@ fn keep_in_a_pool_of_ones_own() {
         assert_eq!(locked_by_kernel(), locked + page_size());
         for _ in 0..3 {
             in_child(|| {
-                // Not the plain page: locks are not inherited.
+                // Not the plain page, which is the control: locks are not inherited.
                 assert_eq!((pool.stats().locked, locked_by_kernel()), (locked, locked));
                 assert!(!flags_of(plain).iter().any(|flag| flag == "lo"));
                 assert_eq!(read_memory(plain, 1), Some(vec![7]));
@@ -329,6 +329,7 @@ fn absent_without_the_kernels_help() {
     });
 }
 
+/// Memory that is kept is the control.
 #[test]
 fn an_access_to_absent_memory_ends_the_process() {
     alone("an_access_to_absent_memory_ends_the_process", || {
@@ -419,7 +420,8 @@ fn absent_in_the_process_wide_pool() {
     });
 }
 
-/// The kernel keeps wiped and absent memory from children that nobody tells this library of.
+/// The kernel keeps wiped and absent memory from children that nobody tells this library of. Kept memory is the
+/// control.
 #[test]
 fn children_that_the_library_does_not_see() {
     alone("children_that_the_library_does_not_see", || {
@@ -441,7 +443,7 @@ fn no_child_finds_a_pool_locked() {
         let pools = [ForkPolicy::Keep, ForkPolicy::Wipe, ForkPolicy::Absent].map(pool_with);
         let pools = &pools;
         let done = AtomicBool::new(false);
-        // An ordinary mutex, for comparison: held by a thread that the child does not have.
+        // The control, an ordinary mutex: held by a thread that the child does not have.
         let ordinary = Mutex::new(());
         let begin = Barrier::new(2);
         std::thread::scope(|scope| {
@@ -741,7 +743,8 @@ fn spawned_processes_change_nothing() {
 }
 
 /// As Bitcoin Core becomes a daemon: with secrets in the pool, a fork, after which the parent waits for a
-/// word from the child and ends, and the child begins a session of its own without a terminal.
+/// word from the child and ends, and the child begins a session of its own without a terminal. A page that the
+/// program has locked by itself is the control: in the daemon it is not.
 #[test]
 fn a_daemons_memory_is_locked() {
     alone("a_daemons_memory_is_locked", || {

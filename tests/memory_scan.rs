@@ -14,8 +14,9 @@ use std::hint::black_box;
 use std::io::{self, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::panic::AssertUnwindSafe;
 use std::process::{Command, Stdio};
-use std::{env, ptr, slice};
+use std::{env, panic, ptr, slice};
 
 const CHILD: &str = "BITCOIN_SUPPORT_TEST_SCAN";
 
@@ -329,5 +330,49 @@ fn a_string_taken_over() {
         let text = SecureString::from(text);
         is_there();
         drop(text);
+    });
+}
+
+/// Ways out that nobody plans: a function that panics with secrets at hand, and errors half-way.
+fn fails_half_way(is_there: &dyn Fn()) {
+    let panics = || {
+        let mut text = SecureString::with_capacity(LEN);
+        let mut data = SerializeData::new();
+        for byte in secret() {
+            text.push(byte.into());
+            data.write_all(&[byte]).unwrap();
+        }
+        is_there();
+        panic::resume_unwind(Box::new("on the way"));
+    };
+    assert!(panic::catch_unwind(AssertUnwindSafe(panics)).is_err());
+    let refused = || {
+        let mut bytes = SecureVec::with_capacity(LEN + 1);
+        secret().for_each(|byte| bytes.push(byte));
+        assert!(bytes.try_reserve(usize::MAX).is_err());
+        bytes.push(0xff);
+        SecureString::from_utf8(bytes)
+    };
+    assert!(refused().is_err());
+}
+
+#[test]
+fn panics_and_errors() {
+    leaves(Left::Nothing, "panics_and_errors", fails_half_way);
+}
+
+#[test]
+fn control_panics_and_errors() {
+    leaves(Left::Traces, "control_panics_and_errors", |is_there| {
+        let panics = || {
+            let mut text = String::with_capacity(LEN);
+            for byte in secret() {
+                text.push(byte.into());
+            }
+            black_box(&text);
+            is_there();
+            panic::resume_unwind(Box::new("on the way"));
+        };
+        assert!(panic::catch_unwind(AssertUnwindSafe(panics)).is_err());
     });
 }

@@ -1,6 +1,6 @@
-//! `LockedPages` as the kernel reports them in /proc/self/smaps: locked, out of core dumps, without
-//! huge pages, between guard pages. Each observation is made of an ordinary mapping as well, where it
-//! must come out the other way.
+//! `LockedPages` as the kernel reports them in /proc/self/smaps: locked, never paged out, out of core
+//! dumps, without huge pages, not merged with equal pages, between guard pages. Each observation is made of
+//! an ordinary mapping as well, where it must come out the other way.
 
 #![cfg(target_os = "linux")]
 
@@ -14,6 +14,7 @@ struct Mapping {
     end: usize,
     permissions: String,
     locked_kb: usize,
+    swap_kb: usize,
     flags: Vec<String>,
 }
 
@@ -27,10 +28,13 @@ fn mappings() -> Vec<Mapping> {
                 (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16))
             {
                 let permissions = words.next().unwrap().to_owned();
-                mappings.push(Mapping { start, end, permissions, locked_kb: 0, flags: Vec::new() });
+                let (locked_kb, swap_kb, flags) = (0, 0, Vec::new());
+                mappings.push(Mapping { start, end, permissions, locked_kb, swap_kb, flags });
             }
         } else if first == "Locked:" {
             mappings.last_mut().unwrap().locked_kb = words.next().unwrap().parse().unwrap();
+        } else if first == "Swap:" {
+            mappings.last_mut().unwrap().swap_kb = words.next().unwrap().parse().unwrap();
         } else if first == "VmFlags:" {
             mappings.last_mut().unwrap().flags = words.map(str::to_owned).collect();
         }
@@ -91,10 +95,73 @@ fn locked_and_not_dumpable() {
     assert!(has(&mapping, "lo") && mapping.locked_kb * 1024 == len, "{mapping:?}");
     assert!(has(&mapping, "dd"), "{mapping:?}");
 
+    // The control.
     let ordinary = Ordinary::new(len);
     let mapping = mapping_of(ordinary.0.addr()).unwrap();
     assert!(!has(&mapping, "lo") && mapping.locked_kb == 0, "{mapping:?}");
     assert!(!has(&mapping, "dd"), "{mapping:?}");
+}
+
+/// Told to write the pages to swap, the kernel refuses; ordinary pages it writes there, if there is swap.
+#[test]
+fn the_kernel_does_not_page_them_out() {
+    let page_out = |addr: *mut libc::c_void, len| {
+        // SAFETY: whole mappings of this test's; the advice changes where pages live, not what they hold.
+        match unsafe { libc::madvise(addr, len, libc::MADV_PAGEOUT) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error().raw_os_error()),
+        }
+    };
+    let len = 64 * page_size();
+    // The control.
+    let ordinary = Ordinary::new(len);
+    if page_out(ordinary.0, len).is_err() {
+        println!("skipped: this kernel has no MADV_PAGEOUT (Linux 5.4)");
+        return;
+    }
+    let mut pages = LockedPages::new(len).unwrap();
+    pages.as_mut_slice().fill(1);
+    let addr = pages.as_ptr().cast::<libc::c_void>().as_ptr();
+    assert_eq!(page_out(addr, len), Err(Some(libc::EINVAL)));
+    assert_eq!(mapping_of(addr.addr()).unwrap().swap_kb, 0);
+    // And the same pages without the lock.
+    // SAFETY: takes a protection away, nothing else.
+    assert_eq!(unsafe { libc::munlock(addr, len) }, 0);
+    assert_eq!(page_out(addr, len), Ok(()));
+}
+
+#[test]
+fn without_huge_pages() {
+    if !fs::exists("/sys/kernel/mm/transparent_hugepage").unwrap() {
+        println!("skipped: this kernel has no transparent huge pages");
+        return;
+    }
+    let pages = LockedPages::new(1).unwrap();
+    assert!(has(&mapping_of(pages.as_ptr().addr().get()).unwrap(), "nh"));
+    // The control.
+    let ordinary = Ordinary::new(page_size());
+    assert!(!has(&mapping_of(ordinary.0.addr()).unwrap(), "nh"));
+}
+
+/// In a process that has all its memory merged with equal pages of other processes.
+#[test]
+fn not_merged_with_equal_pages() {
+    const PR_SET_MEMORY_MERGE: libc::c_int = 67; // linux/prctl.h
+    // SAFETY: no pointers.
+    let merge = |on: libc::c_ulong| unsafe { libc::prctl(PR_SET_MEMORY_MERGE, on, 0, 0, 0) };
+    if merge(1) != 0 {
+        let error = std::io::Error::last_os_error();
+        println!(
+            "skipped: memory cannot be merged: {error} (Linux 6.4 with KSM, CAP_SYS_RESOURCE)"
+        );
+        return;
+    }
+    let pages = LockedPages::new(1).unwrap();
+    assert!(!has(&mapping_of(pages.as_ptr().addr().get()).unwrap(), "mg"));
+    // The control.
+    let ordinary = Ordinary::new(page_size());
+    assert!(has(&mapping_of(ordinary.0.addr()).unwrap(), "mg"));
+    merge(0);
 }
 
 #[test]
@@ -106,7 +173,7 @@ fn between_guard_pages() {
         assert_eq!(mapping.permissions, "---p");
     }
     // A guard page stops an access: the write fails in the kernel with EFAULT where a mapped page
-    // takes it.
+    // takes it, which is the control.
     let null = fs::File::open("/dev/zero").unwrap();
     let read_into = |addr: usize| {
         use std::os::fd::AsRawFd;

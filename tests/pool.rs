@@ -340,8 +340,8 @@ fn in_child(test: &str) -> std::process::ExitStatus {
 }
 
 /// A secret that is still allocated when the process exits normally is wiped by then: an exit
-/// handler that was registered before the pool's own, and so runs after it, finds zeros. The pool
-/// beside it, which is not the process-wide one, shows that the handler would see the secret.
+/// handler that was registered before the pool's own, and so runs after it, finds zeros. The control, a
+/// pool beside it which is not the process-wide one, shows that the handler would see the secret.
 #[cfg(target_os = "linux")]
 #[test]
 fn live_secrets_are_wiped_at_exit() {

@@ -205,6 +205,48 @@ fn bad_frees_are_refused_whoever_tries() {
     });
 }
 
+/// Whoever frees a chunk: the thread that allocated it, one with a heap of its own, one that has none.
+#[test]
+fn freed_chunks_are_zeros_whoever_frees() {
+    fn look(addr: usize, size: usize) -> Vec<u8> {
+        use std::os::unix::fs::FileExt;
+        let mut bytes = vec![0xee; size];
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        memory.read_exact_at(&mut bytes, addr as u64).unwrap();
+        bytes
+    }
+    fn free_and_look(chunk: Chunk) {
+        let (addr, size) = (chunk.addr, chunk.size);
+        assert_eq!(look(addr, size), vec![chunk.byte; size]);
+        drop(chunk);
+        assert_eq!(look(addr, size), vec![0; size]);
+    }
+    alone("freed_chunks_are_zeros_whoever_frees", || {
+        for size in [16, 48, 256, 257, 1000, 4096, 5000, 100_000] {
+            let [one, two, three] = [1, 2, 3].map(|byte| Chunk::new(size, byte));
+            free_and_look(one);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    drop(Chunk::new(size, 9));
+                    free_and_look(two);
+                });
+            });
+            std::thread::scope(|scope| {
+                scope.spawn(|| free_and_look(three));
+            });
+        }
+        // The control: the same look at a block of the ordinary heap, which has its links at the beginning.
+        // SAFETY: a block of 1000 bytes, looked at as the kernel sees it once it is freed.
+        let block = unsafe {
+            let block = libc::malloc(1000);
+            block.cast::<u8>().write_bytes(4, 1000);
+            libc::free(std::hint::black_box(block));
+            block.expose_provenance()
+        };
+        assert_eq!(look(block + 100, 800), [4; 800]);
+    });
+}
+
 /// Of several threads that free the same chunk at the same time, one succeeds.
 #[test]
 fn a_race_to_free_has_one_winner() {

@@ -1,5 +1,5 @@
 //! What the documents say of the code is so: the README's examples are the programs in `examples/`, which
-//! the tests build and run, and every test that docs/contents.md names is there.
+//! the tests build and run, and every test that docs/contents.md and docs/threat-model.md name is there.
 
 use std::fs;
 use std::path::Path;
@@ -17,26 +17,94 @@ fn quotes_the_examples() {
     }
 }
 
+/// The text of a test, up to the next one; empty if its file is not part of the published crate, whose
+/// tests cannot look at it.
+fn text_of(file: &str, test: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let Ok(text) = fs::read_to_string(root.join(file)) else {
+        assert!(!root.join(".git").exists(), "{file} is not there");
+        return String::new();
+    };
+    let starts = [
+        format!("fn {test}("),
+        format!("BOOST_AUTO_TEST_CASE({test})"),
+        format!("static void {test}(void)"),
+        format!("add_test(NAME {test} "),
+    ];
+    let Some(at) = starts.iter().find_map(|start| text.find(start)) else {
+        panic!("{file} has no test {test}");
+    };
+    let ends = ["\n#[test]", "\nstatic void ", "\nBOOST_AUTO_TEST_CASE", "\nadd_test("];
+    let end = ends.iter().filter_map(|end| text[at..].find(end)).min();
+    let end = end.map_or(text.len(), |end| at + end);
+    // With what is said of it above.
+    let begin = text[..at].rfind("\n\n").unwrap_or(0);
+    text[begin..end].to_owned()
+}
+
+/// The tests that a cell names: files, each followed by the names of tests in it.
+fn tests_in(cell: &str) -> Vec<(&str, &str)> {
+    let mut file = None;
+    let mut tests = Vec::new();
+    for name in cell.split('`').skip(1).step_by(2) {
+        if name.contains('/') {
+            file = Some(name);
+        } else {
+            tests.push((file.expect("a file comes first"), name));
+        }
+    }
+    tests
+}
+
+fn cells(row: &str) -> Vec<&str> {
+    row.trim_matches('|').split('|').map(str::trim).collect()
+}
+
 #[test]
 fn the_tests_that_are_named_exist() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let rows: Vec<_> = include_str!("../docs/contents.md")
         .lines()
         .filter(|line| line.starts_with("| ") && !line.starts_with("| system "))
         .collect();
     assert!(rows.len() > 20);
     for row in rows {
-        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let cells = cells(row);
         assert!(cells.len() == 5 && cells.iter().all(|cell| !cell.is_empty()), "{row}");
-        let mut quoted = cells[4].split('`').skip(1).step_by(2);
-        let (file, test) = (quoted.next().unwrap(), quoted.next().unwrap());
-        // What is not part of the published crate cannot be looked at in it.
-        let Ok(text) = fs::read_to_string(root.join(file)) else {
-            assert!(!root.join(".git").exists(), "{file} is not there");
-            continue;
+        let tests = tests_in(cells[4]);
+        assert!(!tests.is_empty(), "{row}");
+        tests.iter().for_each(|(file, test)| drop(text_of(file, test)));
+    }
+}
+
+/// Every protection of the threat model has a test and a control, and the control says that it is one.
+#[test]
+fn every_protection_has_a_test_and_a_control() {
+    let model = include_str!("../docs/threat-model.md");
+    let (_, protections) = model.split_once("\n## Protections\n").unwrap();
+    let (protections, _) = protections.split_once("\n## ").unwrap();
+    let heads = ["| protection |", "|---"];
+    let rows: Vec<_> = protections
+        .lines()
+        // What is being built is marked, and has no tests yet.
+        .filter(|line| line.starts_with('|') && !line.contains("<!-- "))
+        .filter(|line| !heads.iter().any(|head| line.starts_with(head)))
+        .collect();
+    assert!(rows.len() > 30);
+    for row in rows {
+        let cells = cells(row);
+        assert_eq!(cells.len(), 6, "{row}");
+        let (tests, controls) = (tests_in(cells[3]), tests_in(cells[4]));
+        assert!(!tests.is_empty(), "no test: {row}");
+        tests.iter().for_each(|(file, test)| drop(text_of(file, test)));
+        let within: Vec<_> = if cells[4] == "in the test" {
+            tests
+        } else {
+            assert!(!controls.is_empty(), "no control: {row}");
+            controls.into_iter().filter(|control| tests.contains(control)).collect()
         };
-        let there = text.contains(&format!("fn {test}("))
-            || text.contains(&format!("BOOST_AUTO_TEST_CASE({test}"));
-        assert!(there, "{file} has no test {test}");
+        for (file, test) in within {
+            let text = text_of(file, test);
+            assert!(text.is_empty() || text.contains("ontrol"), "{file}: {test} has no control");
+        }
     }
 }

@@ -1,0 +1,127 @@
+//! Comparing secrets takes the same instructions wherever they differ: counted by stepping through a child
+//! process. The same count of an ordinary comparison tells where the first difference is.
+
+#![cfg(target_os = "linux")]
+
+use bitcoin_support::{SecureBox, SecureString, SecureVec, SerializeData};
+use std::hint::black_box;
+
+/// Few bytes, as each takes a few hundred steps in a debug build; the control's is an ordinary one.
+const LEN: usize = 16;
+const LONG: usize = 1000;
+
+/// A text, with another character at one place or nowhere.
+fn text(len: usize, differs_at: Option<usize>) -> String {
+    (0..len)
+        .map(|i| if Some(i) == differs_at { '!' } else { char::from(b'a' + (i % 23) as u8) })
+        .collect()
+}
+
+/// How many instructions a child process takes for `compare`; `None` if it cannot be stepped through.
+fn instructions(compare: &dyn Fn() -> bool, expected: bool) -> Option<u64> {
+    assert_eq!(compare(), expected); // also has the linker find its functions
+    // SAFETY: the child compares, between two stops, and ends.
+    unsafe {
+        // On one processor, steps are quicker.
+        let mut processors: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(libc::sched_getcpu() as usize, &mut processors);
+        libc::sched_setaffinity(0, size_of_val(&processors), &processors);
+        let child = libc::fork();
+        assert!(child >= 0);
+        if child == 0 {
+            let nothing = std::ptr::null_mut::<libc::c_void>();
+            if libc::ptrace(libc::PTRACE_TRACEME, 0, nothing, nothing) != 0 {
+                libc::_exit(1);
+            }
+            libc::raise(libc::SIGSTOP);
+            black_box(compare());
+            libc::raise(libc::SIGSTOP);
+            libc::_exit(0);
+        }
+        let nothing = std::ptr::null_mut::<libc::c_void>();
+        let mut status = 0;
+        let mut wait = || {
+            assert_eq!(libc::waitpid(child, &mut status, 0), child);
+            status
+        };
+        let status = wait();
+        if !(libc::WIFSTOPPED(status) && libc::WSTOPSIG(status) == libc::SIGSTOP) {
+            return None;
+        }
+        let mut count = 0;
+        loop {
+            if libc::ptrace(libc::PTRACE_SINGLESTEP, child, nothing, nothing) != 0 {
+                libc::kill(child, libc::SIGKILL);
+                wait();
+                return None;
+            }
+            let status = wait();
+            assert!(libc::WIFSTOPPED(status), "the child has ended: {status:#x}");
+            if libc::WSTOPSIG(status) == libc::SIGSTOP {
+                break;
+            }
+            count += 1;
+        }
+        libc::kill(child, libc::SIGKILL);
+        wait();
+        Some(count)
+    }
+}
+
+/// The counts for texts that differ at the beginning, at the end, and nowhere.
+fn counts<T, R>(
+    len: usize,
+    make: fn(String) -> T,
+    right: fn(String) -> R,
+    equal: fn(&T, &R) -> bool,
+) -> Option<[u64; 3]> {
+    let left = make(text(len, None));
+    let mut counts = [0; 3];
+    for (count, differs_at) in counts.iter_mut().zip([Some(0), Some(len - 1), None]) {
+        let right = right(text(len, differs_at));
+        *count =
+            instructions(&|| equal(black_box(&left), black_box(&right)), differs_at.is_none())?;
+    }
+    Some(counts)
+}
+
+#[test]
+fn equality_takes_the_same_instructions_wherever_secrets_differ() {
+    fn array(text: String) -> SecureBox<[u8; LEN]> {
+        SecureBox::new(text.into_bytes().try_into().unwrap())
+    }
+    let all = [
+        counts(LEN, SecureString::from, SecureString::from, |a, b| a == b),
+        counts(LEN, SecureString::from, String::from, |a, b| *a == **b),
+        counts(
+            LEN,
+            |s| SecureVec::from(s.into_bytes()),
+            |s| SecureVec::from(s.into_bytes()),
+            |a, b| a == b,
+        ),
+        counts(LEN, |s| SecureVec::from(s.into_bytes()), String::into_bytes, |a, b| *a == **b),
+        counts(LEN, array, array, |a, b| a == b),
+        counts(
+            LEN,
+            |s| SerializeData::from(s.into_bytes()),
+            |s| SerializeData::from(s.into_bytes()),
+            |a, b| a == b,
+        ),
+    ];
+    for counts in all {
+        let Some(counts) = counts else {
+            println!("skipped: this process may not step through its children");
+            return;
+        };
+        assert!(counts[0] > LEN as u64 && counts == [counts[0]; 3], "{counts:?}");
+    }
+}
+
+#[test]
+fn control_ordinary_equality_tells_where() {
+    let Some(counts) = counts(LONG, String::from, String::from, |a, b| a == b) else {
+        println!("skipped: this process may not step through its children");
+        return;
+    };
+    assert!(counts[0] < counts[1], "{counts:?}");
+}
