@@ -389,9 +389,8 @@ impl Slabs {
             |number, slots| {
                 for slot in (0..3).filter(|slot| slots >> slot & 1 != 0) {
                     // SAFETY: a slot that has come back is the owner's; the model fails if not.
-                    self.slab(number).slots[slot].with_mut(|memory| {
-                        assert_eq!(unsafe { *memory }, 1, "wiped once");
-                    });
+                    let wipes = self.slab(number).slots[slot].with_mut(|memory| unsafe { *memory });
+                    assert_eq!(wipes, 1);
                     seen.push((number, slot));
                 }
             },
