@@ -613,6 +613,67 @@ fn the_callback_may_fork() {
     });
 }
 
+/// An allocation asks the callback once, whatever its size, and is one failure.
+#[test]
+fn the_callback_is_asked_once() {
+    alone("the_callback_is_asked_once", || {
+        limit_locked_memory(LockedPool::ARENA_SIZE);
+        pool().alloc(LockedPool::ARENA_SIZE, 16).unwrap();
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        pool().set_locking_failed(Some(Box::new(|_| {
+            ASKED.fetch_add(1, Ordering::Relaxed);
+            false
+        })));
+        for (number, size) in [16, 32, 500, 4096, 5000, 100_000].into_iter().enumerate() {
+            assert_eq!(pool().alloc(size, 16), None);
+            assert_eq!(ASKED.load(Ordering::Relaxed), number + 1, "{size} bytes");
+            assert_eq!(pool().stats().lock_failures, number + 1, "{size} bytes");
+        }
+    });
+}
+
+/// Who looks at the pool's chunks may fork: other threads are held up all the same until that is over.
+#[test]
+fn a_fork_does_not_end_a_walk() {
+    alone("a_fork_does_not_end_a_walk", || {
+        let (forked, allocated) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (ready, over) = (Barrier::new(2), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                drop(Chunk::new(32, 1));
+                ready.wait();
+                while !forked.load(Ordering::SeqCst) {
+                    std::thread::yield_now();
+                }
+                let chunk = Chunk::new(32, 2);
+                assert!(over.load(Ordering::SeqCst), "the walk was not over");
+                allocated.store(true, Ordering::SeqCst);
+                drop(chunk);
+            });
+            ready.wait();
+            pool().walk(|_, _, _| {
+                if forked.load(Ordering::SeqCst) {
+                    return;
+                }
+                // SAFETY: the child ends at once.
+                let child = unsafe { libc::fork() };
+                if child == 0 {
+                    // SAFETY: ends the child.
+                    unsafe { libc::_exit(0) };
+                }
+                let mut status = 0;
+                // SAFETY: `status` is a valid place for the answer.
+                assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+                forked.store(true, Ordering::SeqCst);
+                // Time for the other thread to go wrong.
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                over.store(true, Ordering::SeqCst);
+            });
+        });
+        assert!(allocated.load(Ordering::SeqCst));
+    });
+}
+
 /// Slabs that become empty one after the other go back, so that others can have the memory.
 #[test]
 fn emptied_slabs_go_back() {

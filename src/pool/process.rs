@@ -42,7 +42,7 @@ mod thread_slot;
 pub(super) use fork::keep_contents_at_exit;
 pub use guarded::AddressReport;
 
-use super::{LockedPool, LockingFailed, PoolStats, Source, State, with_edge};
+use super::{Class, LockedPool, LockingFailed, PoolStats, Source, State, with_edge};
 use crate::arena::FreeError;
 use crate::edges;
 use crate::pages::{
@@ -292,6 +292,8 @@ enum From {
     Unlocked {
         failures: usize,
     },
+    /// From what there is of that, without asking for more.
+    UnlockedAtHand,
 }
 
 /// Keeps all other threads out of their heaps as long as it lives. Made under the mutex.
@@ -305,7 +307,8 @@ impl Pause {
         let own = own_heap().map_or(0, |heap| heap.number);
         let running =
             || all_heaps().filter(move |heap| heap.number != own && heap.taken.load(Relaxed));
-        if running().next().is_none() {
+        // What is closed already, this thread has closed: it forks from within `walk`. Or there is nothing.
+        if running().all(|heap| heap.gate.is_closed()) {
             return Self { heaps: AllHeaps(0..0) };
         }
         running().for_each(|heap| heap.gate.close());
@@ -405,6 +408,7 @@ impl Shared {
         let chunk = match from {
             From::Locked => self.state.alloc_preferred(size, alignment),
             From::Unlocked { failures } => self.state.alloc_unlocked(size, alignment, failures),
+            From::UnlockedAtHand => self.state.alloc_existing(size, alignment, Class::Unlocked),
         };
         // `State` has counted slabs as used.
         self.state.stats.peak_used = peak;
@@ -484,7 +488,15 @@ impl Shared {
         from: From,
     ) -> Option<Result<bool, NonNull<u8>>> {
         let wanted = slab::slots_for(class, heap.slabs_of(class));
-        let (slots, chunk) = [wanted, 1].into_iter().find_map(|slots| {
+        let at_hand = From::UnlockedAtHand;
+        let tries: &[(usize, From)] = match from {
+            From::Locked => &[(wanted, from), (1, from)],
+            // The callback is asked once. What comes of that may lie outside the range; then for one slot.
+            _ => {
+                &[(wanted, at_hand), (1, at_hand), (wanted, from), (1, From::Locked), (1, at_hand)]
+            }
+        };
+        let (slots, chunk) = tries.iter().find_map(|&(slots, from)| {
             let units = slab::units_for(class, slots);
             let chunk = self.alloc_chunk(units * UNIT, UNIT, from)?;
             let unit = chunk.addr().get().wrapping_sub(heap.tables.base) / UNIT;

@@ -17,7 +17,7 @@
 
 use super::countdown::Countdown;
 use super::pause::Gate;
-use super::returned::{ReturnedSlabs, Returns};
+use super::returned::{ReturnedSlabs, Returns, claim};
 use super::slab::{self, CLASS_SPAN, CLASSES, GRANULE, Mailbox, SIZES, Slab, UNIT, Unit};
 use crate::arena::FreeError;
 use crate::cleanse::{self, memory_cleanse};
@@ -610,9 +610,7 @@ impl Heap {
         if expected.is_some_and(|expected| expected != class && !may_serve(class, expected)) {
             return Freed::Refused(FreeError::SizeMismatch);
         }
-        if !shared {
-            chunk.store(0, Relaxed);
-        } else if chunk.swap(0, Relaxed) == 0 {
+        if claim(chunk, shared).is_none() {
             // Somebody else was first.
             return Freed::Refused(FreeError::InvalidFree);
         }

@@ -48,6 +48,11 @@ impl Gate {
         self.closed.store(true, Relaxed);
     }
 
+    /// For whoever may call `close`.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
     /// Waits until the thread has left, after `close` and the barrier.
     pub(super) fn wait(&self) {
         let mut turn = 0;

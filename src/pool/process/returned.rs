@@ -8,7 +8,19 @@
 //! back while somebody still looks at it (the ABA problem of lock-free stacks).
 
 use super::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use super::sync::atomic::{AtomicU32, AtomicU64};
+use super::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+
+/// Takes a chunk away from its entry in the table of chunks: its class, or `None` if there is none (any
+/// more). Of several that try at the same time one has the class, if the chunk's slab is shared or they
+/// are otherwise kept apart.
+pub(super) fn claim(chunk: &AtomicU8, shared: bool) -> Option<u8> {
+    // No ordering: the chunk's memory comes to whoever may free it by a way of the program's own.
+    let class = if shared { chunk.swap(0, Relaxed) } else { chunk.load(Relaxed) };
+    if !shared && class != 0 {
+        chunk.store(0, Relaxed);
+    }
+    (class != 0).then_some(class)
+}
 
 /// The first of the slabs that have returned slots; 0 is none.
 pub(super) struct ReturnedSlabs(AtomicU32);

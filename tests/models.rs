@@ -1,0 +1,728 @@
+//! Models of what threads do to each other in the process-wide pool: loom runs them through the orders of
+//! events, and the values that the memory model lets a load return, that can make a difference.
+//!
+//! `pause.rs` and `returned.rs` are the library's own files, over loom's atomics and another `sync`. The
+//! rest of the protocol (who asks for the mutex when) is restated here, as `process.rs` and `heap.rs` do
+//! it. Loom's search is limited to a few preemptions in a run, which finds nearly all errors there are
+//! (Musuvathi and Qadeer, "Iterative Context Bounding", PLDI 2007); and it knows no loads that return
+//! what is stored later in the same run.
+//!
+//! Each protection has its negative control: the same models with a barrier left out, the memory
+//! ordering of one place weakened (every place in turn), or a step done wrongly must fail.
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+use std::panic::{self, AssertUnwindSafe};
+
+#[allow(dead_code, reason = "models have no forks")]
+#[path = "../src/pool/process/pause.rs"]
+mod pause;
+#[path = "../src/pool/process/returned.rs"]
+mod returned;
+
+/// What the library's files find in place of `sync`.
+mod sync {
+    use super::experiment::{self, Experiment};
+    use loom::sync::atomic::{AtomicUsize, Ordering::AcqRel};
+    use std::cell::Cell;
+
+    /// Most threads of a model that pass [`barrier_here`].
+    const THREADS: usize = 3;
+
+    loom::lazy_static! {
+        static ref BARRIERS: [AtomicUsize; THREADS] = Default::default();
+    }
+    loom::thread_local! {
+        static NUMBER: Cell<usize> = Cell::new(0);
+    }
+
+    /// Numbers the calling thread, so that its barriers are its own. 0 if not called.
+    pub(crate) fn this_is_thread(number: usize) {
+        NUMBER.with(|own| own.set(number));
+    }
+
+    /// The kernel says of `membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)` that each running thread of
+    /// the process passes a full memory barrier at some point of the call; threads that do not run
+    /// have passed one when they were stopped (membarrier(2); the kernel's `sched/membarrier.c`). So
+    /// with regard to a place in a thread's program that the compiler moves no memory access across,
+    /// the call comes either before or after. If after, it shows its caller all that the thread did
+    /// before that place; if before, the thread sees behind the place all that its caller did.
+    ///
+    /// Read-modify-write operations with acquire and release ordering on a word that belongs to the
+    /// thread promise that much and no more. Sequentially consistent fences would promise too much:
+    /// they also order two threads that pass `barrier_here`, which in truth are not. (Goldblatt,
+    /// "Asymmetric fences", P1202, for C++, has the two kinds as `asymmetric_thread_fence_light` and
+    /// `_heavy`.)
+    pub(crate) fn barrier_everywhere() {
+        if !experiment::is(Experiment::NoBarrierEverywhere) {
+            BARRIERS.iter().for_each(pass);
+        }
+    }
+
+    pub(crate) fn barrier_here() {
+        if !experiment::is(Experiment::NoBarrierHere) {
+            pass(&BARRIERS[NUMBER.with(Cell::get)]);
+        }
+    }
+
+    fn pass(barrier: &AtomicUsize) {
+        barrier.fetch_add(1, AcqRel);
+    }
+
+    pub(crate) fn wait_a_turn(_: u32) {
+        loom::thread::yield_now();
+    }
+
+    /// Loom's atomics, that let an experiment weaken what is asked of them.
+    pub(crate) mod atomic {
+        use super::super::experiment::ordering;
+        pub(crate) use loom::sync::atomic::Ordering;
+
+        loom::lazy_static! {
+            static ref ORDER: loom::sync::atomic::AtomicUsize = Default::default();
+        }
+
+        /// Loom reverses the order of two operations if the later one is the next on the same word. It
+        /// would miss that a `compare_exchange` can come before another thread's load if its own
+        /// thread has loaded the word in between. So all operations are on one word too, in a way
+        /// that lets no thread know of another.
+        fn any_order() {
+            ORDER.fetch_add(1, Ordering::Relaxed);
+        }
+
+        macro_rules! atomic {
+            ($($name:ident: $value:ty),*) => { $(
+                #[derive(Debug)]
+                pub(crate) struct $name(loom::sync::atomic::$name);
+
+                #[allow(dead_code, reason = "not every type needs every operation")]
+                impl $name {
+                    pub(crate) fn new(value: $value) -> Self {
+                        Self(loom::sync::atomic::$name::new(value))
+                    }
+
+                    #[track_caller]
+                    pub(crate) fn load(&self, order: Ordering) -> $value {
+                        any_order();
+                        self.0.load(ordering("load", order))
+                    }
+
+                    #[track_caller]
+                    pub(crate) fn store(&self, value: $value, order: Ordering) {
+                        any_order();
+                        self.0.store(value, ordering("store", order));
+                    }
+
+                    #[track_caller]
+                    pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                        any_order();
+                        self.0.swap(value, ordering("swap", order))
+                    }
+
+                    #[track_caller]
+                    pub(crate) fn fetch_or(&self, value: $value, order: Ordering) -> $value {
+                        any_order();
+                        self.0.fetch_or(value, ordering("fetch_or", order))
+                    }
+
+                    #[track_caller]
+                    pub(crate) fn compare_exchange_weak(
+                        &self,
+                        current: $value,
+                        new: $value,
+                        success: Ordering,
+                        failure: Ordering,
+                    ) -> Result<$value, $value> {
+                        any_order();
+                        let success = ordering("compare_exchange_weak", success);
+                        self.0.compare_exchange_weak(current, new, success, failure)
+                    }
+                }
+            )* };
+        }
+        atomic!(AtomicBool: bool, AtomicU8: u8, AtomicU32: u32, AtomicU64: u64);
+    }
+}
+
+/// What is wrong in a run, on purpose.
+mod experiment {
+    use loom::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release};
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+    use std::panic::Location;
+
+    #[derive(Clone, Debug, PartialEq)]
+    pub(crate) enum Experiment {
+        Nothing,
+        NoBarrierHere,
+        NoBarrierEverywhere,
+        /// A place in the library's files asks for less.
+        Weaker(Place, Half),
+        /// Slabs change hands, or become shared, while others are at work.
+        NoPause,
+        /// Who frees a chunk of a shared slab claims it as if the slab were not shared.
+        PlainClaim,
+        /// A slab is put on the stack before its slots are noted.
+        PushFirst,
+    }
+
+    /// Where a memory ordering is asked for that is not `Relaxed`: line and column, operation, ordering.
+    pub(crate) type Place = (&'static str, u32, u32, &'static str, String);
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub(crate) enum Half {
+        Acquire,
+        Release,
+    }
+
+    // Loom's threads take turns on the thread that runs the model, so they share this.
+    thread_local! {
+        static CURRENT: RefCell<Experiment> = const { RefCell::new(Experiment::Nothing) };
+        static PLACES: RefCell<BTreeSet<Place>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    pub(crate) fn is(experiment: Experiment) -> bool {
+        CURRENT.with_borrow(|current| *current == experiment)
+    }
+
+    pub(crate) fn set(experiment: Experiment) {
+        CURRENT.set(experiment);
+    }
+
+    /// The places that runs on this thread have come to.
+    pub(crate) fn places() -> BTreeSet<Place> {
+        PLACES.with_borrow(Clone::clone)
+    }
+
+    /// The ordering that an operation is to have where it asks for `order`.
+    #[track_caller]
+    pub(crate) fn ordering(operation: &'static str, order: Ordering) -> Ordering {
+        if order == Relaxed {
+            return order;
+        }
+        let at = Location::caller();
+        let place = (at.file(), at.line(), at.column(), operation, format!("{order:?}"));
+        let weaker = CURRENT.with_borrow(|current| match current {
+            Experiment::Weaker(weak, half) if *weak == place => Some(*half),
+            _ => None,
+        });
+        PLACES.with_borrow_mut(|places| places.insert(place));
+        match (order, weaker) {
+            (AcqRel, Some(Half::Acquire)) => Release,
+            (AcqRel, Some(Half::Release)) => Acquire,
+            (_, Some(_)) => Relaxed,
+            (_, None) => order,
+        }
+    }
+}
+
+use experiment::{Experiment, Half};
+use pause::Gate;
+use returned::{ReturnedSlabs, Returns, claim};
+use sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use sync::{barrier_everywhere, this_is_thread};
+
+/// Runs a model through what can happen, with up to so many preemptions.
+fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
+
+/// What the calling thread does while it has another out of its heap. Under the mutex.
+fn paused<T>(gate: &Gate, work: impl FnOnce() -> T) -> T {
+    if experiment::is(Experiment::NoPause) {
+        return work();
+    }
+    gate.close();
+    barrier_everywhere();
+    gate.wait();
+    let result = work();
+    gate.open();
+    result
+}
+
+// ---- Gate -------------------------------------------------------------------------------------
+
+/// A heap, as far as gates are concerned: whoever uses it counts. The cell fails the model if two uses are
+/// not in an order that both threads know of.
+struct Counted {
+    gate: Gate,
+    count: UnsafeCell<usize>,
+}
+
+impl Counted {
+    fn new() -> Self {
+        Self { gate: Gate::new(), count: UnsafeCell::new(0) }
+    }
+
+    fn count(&self) {
+        // SAFETY: nothing else uses the cell meanwhile; the model fails if that is not so.
+        self.count.with_mut(|count| unsafe { *count += 1 });
+    }
+
+    /// What a heap's thread does.
+    fn use_own(&self, mutex: &Mutex<()>) {
+        if self.gate.enter() {
+            self.count();
+            self.gate.leave();
+        } else {
+            let _guard = mutex.lock().unwrap();
+            self.count();
+        }
+    }
+
+    fn use_paused(&self, mutex: &Mutex<()>) {
+        let _guard = mutex.lock().unwrap();
+        paused(&self.gate, || self.count());
+    }
+
+    fn assert_uses(&self, uses: usize) {
+        // SAFETY: as in `count`.
+        self.count.with(|count| assert_eq!(unsafe { *count }, uses));
+    }
+}
+
+/// A thread uses its heap twice while another pauses it.
+fn one_pauses_another() {
+    let shared = Arc::new((Counted::new(), Mutex::new(())));
+    let owner = {
+        let shared = shared.clone();
+        thread::spawn(move || (0..2).for_each(|_| shared.0.use_own(&shared.1)))
+    };
+    shared.0.use_paused(&shared.1);
+    owner.join().unwrap();
+    shared.0.assert_uses(3);
+}
+
+/// A thread uses its heap, and two others pause it, one after the other.
+fn two_pause_another() {
+    let shared = Arc::new((Counted::new(), Mutex::new(())));
+    let others: Vec<_> = (0..2)
+        .map(|_| {
+            let shared = shared.clone();
+            thread::spawn(move || shared.0.use_paused(&shared.1))
+        })
+        .collect();
+    (0..2).for_each(|_| shared.0.use_own(&shared.1));
+    others.into_iter().for_each(|other| other.join().unwrap());
+    shared.0.assert_uses(4);
+}
+
+/// Two threads have a heap each, and each pauses the other.
+fn two_pause_each_other() {
+    let shared = Arc::new(([Counted::new(), Counted::new()], Mutex::new(())));
+    let work = |own: usize| {
+        let shared = shared.clone();
+        move || {
+            this_is_thread(own);
+            shared.0[own].use_own(&shared.1);
+            shared.0[1 - own].use_paused(&shared.1);
+        }
+    };
+    let other = thread::spawn(work(1));
+    work(0)();
+    other.join().unwrap();
+    shared.0.iter().for_each(|heap| heap.assert_uses(2));
+}
+
+// ---- Returned slabs ----------------------------------------------------------------------------
+
+/// A slab whose slots others free, and its memory.
+struct Slab {
+    returned: AtomicU64,
+    next: AtomicU32,
+    slots: [UnsafeCell<usize>; 3],
+}
+
+/// Slabs numbered from 1 on, and the stack on which they come back.
+struct Slabs {
+    slabs: Vec<Slab>,
+    stack: ReturnedSlabs,
+}
+
+impl Slabs {
+    fn new(slabs: usize) -> Self {
+        let slab = |_| Slab {
+            returned: AtomicU64::new(0),
+            next: AtomicU32::new(0),
+            slots: std::array::from_fn(|_| UnsafeCell::new(0)),
+        };
+        Self { slabs: (0..slabs).map(slab).collect(), stack: ReturnedSlabs::new() }
+    }
+
+    fn slab(&self, number: u32) -> &Slab {
+        &self.slabs[number as usize - 1]
+    }
+
+    fn returns(&self, number: u32) -> Returns<'_> {
+        let slab = self.slab(number);
+        Returns { slots: &slab.returned, next: &slab.next }
+    }
+
+    /// Frees a slot of another thread's slab: wipes it, and gives it back.
+    fn give(&self, number: u32, slot: usize) {
+        // SAFETY: the slot is the caller's; the model fails if that is not so.
+        self.slab(number).slots[slot].with_mut(|memory| unsafe { *memory += 1 });
+        if experiment::is(Experiment::PushFirst) {
+            self.give_in_wrong_order(number, 1 << slot);
+        } else {
+            self.stack.give(number, self.returns(number), 1 << slot);
+        }
+    }
+
+    fn give_in_wrong_order(&self, number: u32, slots: u64) {
+        let Returns { slots: returned, next } = self.returns(number);
+        if returned.load(Relaxed) == 0 {
+            // An empty list of slots, and then the slots.
+            self.stack.give(number, Returns { slots: &AtomicU64::new(0), next }, 0);
+        }
+        returned.fetch_or(slots, sync::atomic::Ordering::AcqRel);
+    }
+
+    /// Notes what comes back, and uses it.
+    fn collect(&self, seen: &mut Vec<(u32, usize)>) {
+        self.stack.collect(
+            |number| self.returns(number),
+            |number, slots| {
+                for slot in (0..3).filter(|slot| slots >> slot & 1 != 0) {
+                    // SAFETY: a slot that has come back is the owner's; the model fails if not.
+                    let wipes = self.slab(number).slots[slot].with_mut(|memory| unsafe { *memory });
+                    assert_eq!(wipes, 1);
+                    seen.push((number, slot));
+                }
+            },
+        );
+    }
+}
+
+/// Threads give slots of one or two slabs back, each a list of (slab, slot), while the owner collects.
+fn every_slot_comes_back(slabs: usize, collects: usize, gifts: &'static [&'static [(u32, usize)]]) {
+    let shared = Arc::new(Slabs::new(slabs));
+    let givers: Vec<_> = gifts
+        .iter()
+        .map(|gift| {
+            let shared = shared.clone();
+            thread::spawn(move || gift.iter().for_each(|&(slab, slot)| shared.give(slab, slot)))
+        })
+        .collect();
+    let mut seen = Vec::new();
+    (0..collects).for_each(|_| shared.collect(&mut seen));
+    givers.into_iter().for_each(|giver| giver.join().unwrap());
+    shared.collect(&mut seen);
+    let mut given: Vec<_> = gifts.iter().flat_map(|gift| gift.iter().copied()).collect();
+    given.sort_unstable();
+    seen.sort_unstable();
+    assert_eq!(seen, given);
+}
+
+fn two_return_to_one_slab() {
+    every_slot_comes_back(1, 2, &[&[(1, 0)], &[(1, 1), (1, 2)]]);
+}
+
+fn two_return_to_two_slabs() {
+    every_slot_comes_back(2, 1, &[&[(1, 0), (2, 0)], &[(2, 1), (1, 1)]]);
+}
+
+fn three_return_to_two_slabs() {
+    every_slot_comes_back(2, 1, &[&[(1, 0)], &[(2, 0)], &[(1, 1)]]);
+}
+
+// ---- Claims --------------------------------------------------------------------------------------
+
+const CLASS: u8 = 3;
+
+/// Two threads free the same chunk of a third one's slab.
+fn one_of_two_frees() {
+    let shared = Arc::new((Slabs::new(1), AtomicU8::new(CLASS)));
+    let free = |shared: Arc<(Slabs, AtomicU8)>| {
+        let slab_is_shared = !experiment::is(Experiment::PlainClaim);
+        let claimed = claim(&shared.1, slab_is_shared).is_some();
+        if claimed {
+            shared.0.give(1, 0);
+        }
+        usize::from(claimed)
+    };
+    let other = {
+        let shared = shared.clone();
+        thread::spawn(move || free(shared))
+    };
+    let mut seen = Vec::new();
+    let third = {
+        let shared = shared.clone();
+        thread::spawn(move || free(shared))
+    };
+    shared.0.collect(&mut seen);
+    assert_eq!(other.join().unwrap() + third.join().unwrap(), 1);
+    shared.0.collect(&mut seen);
+    assert_eq!(seen, [(1, 0)]);
+}
+
+/// The same while the owner allocates the slot again: there are no more frees than allocations, though one
+/// that comes late may hit the second, and each brings the slot back.
+fn no_more_frees_than_allocations() {
+    let shared = Arc::new((Slabs::new(1), AtomicU8::new(CLASS)));
+    let frees: Vec<_> = (0..2)
+        .map(|_| {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let (slabs, chunk) = &*shared;
+                let claimed = claim(chunk, !experiment::is(Experiment::PlainClaim)).is_some();
+                if claimed {
+                    slabs.stack.give(1, slabs.returns(1), 1);
+                }
+                usize::from(claimed)
+            })
+        })
+        .collect();
+    let (slabs, chunk) = &*shared;
+    let (mut allocations, mut returned) = (1, 0);
+    let mut collect = |allocate: bool| {
+        let take = |_, slots: u64| {
+            assert_eq!(slots, 1);
+            returned += 1;
+            if allocate {
+                // As `Heap::hand_out`.
+                chunk.store(CLASS, Relaxed);
+                allocations += 1;
+            }
+        };
+        slabs.stack.collect(|slab| slabs.returns(slab), take);
+    };
+    collect(true);
+    let frees: usize = frees.into_iter().map(|thread| thread.join().unwrap()).sum();
+    collect(false);
+    assert!((1..=allocations).contains(&frees));
+    assert_eq!(returned, frees);
+}
+
+/// The owner frees a chunk of a slab that is not shared, and so does another thread, which has to pause
+/// the owner first and then marks the slab as shared. Both free a second chunk after that.
+fn a_slab_becomes_shared() {
+    struct Heap {
+        gate: Gate,
+        mutex: Mutex<()>,
+        is_shared: loom::sync::atomic::AtomicBool,
+        chunks: [AtomicU8; 2],
+        frees: [UnsafeCell<usize>; 2],
+    }
+    impl Heap {
+        /// Under the mutex or within the gate: `true` if it was there to be freed.
+        fn claim(&self, chunk: usize) -> bool {
+            claim(&self.chunks[chunk], self.is_shared.load(Acquire)).is_some()
+        }
+    }
+    let heap = Arc::new(Heap {
+        gate: Gate::new(),
+        mutex: Mutex::new(()),
+        is_shared: loom::sync::atomic::AtomicBool::new(false),
+        chunks: [AtomicU8::new(CLASS), AtomicU8::new(CLASS)],
+        frees: [UnsafeCell::new(0), UnsafeCell::new(0)],
+    });
+    // SAFETY: who has claimed the chunk is the only one; the model fails if that is not so.
+    let wipe = |heap: &Heap, chunk: usize| heap.frees[chunk].with_mut(|n| unsafe { *n += 1 });
+    let owner = {
+        let heap = heap.clone();
+        thread::spawn(move || {
+            for chunk in 0..2 {
+                let claimed = if heap.gate.enter() {
+                    let claimed = heap.claim(chunk);
+                    heap.gate.leave();
+                    claimed
+                } else {
+                    let _guard = heap.mutex.lock().unwrap();
+                    heap.claim(chunk)
+                };
+                if claimed {
+                    wipe(&heap, chunk);
+                }
+            }
+        })
+    };
+    for chunk in 0..2 {
+        let claimed = if heap.is_shared.load(Acquire) {
+            heap.claim(chunk)
+        } else {
+            let _guard = heap.mutex.lock().unwrap();
+            paused(&heap.gate, || {
+                let claimed = heap.claim(chunk);
+                heap.is_shared.store(true, Release);
+                claimed
+            })
+        };
+        if claimed {
+            wipe(&heap, chunk);
+        }
+    }
+    owner.join().unwrap();
+    for frees in &heap.frees {
+        // SAFETY: the other thread is no more.
+        frees.with(|frees| assert_eq!(unsafe { *frees }, 1));
+    }
+}
+
+// ---- Slabs that change hands ---------------------------------------------------------------------
+
+/// A thread ends and leaves its slab to heap 0, while another frees a chunk of it. Wherever the free comes,
+/// the slot ends up with whoever has the slab.
+fn a_slab_is_left_behind() {
+    struct Pool {
+        mutex: Mutex<()>,
+        /// Of the thread that frees.
+        gate: Gate,
+        /// Whose the slab is: 0 or 1.
+        owner: AtomicU32,
+        slabs: Slabs,
+        chunk: AtomicU8,
+        /// Slots in heap 0's hands, which the mutex guards.
+        free: UnsafeCell<u64>,
+    }
+    let pool = Arc::new(Pool {
+        mutex: Mutex::new(()),
+        gate: Gate::new(),
+        owner: AtomicU32::new(1),
+        slabs: Slabs::new(1),
+        chunk: AtomicU8::new(CLASS),
+        free: UnsafeCell::new(0),
+    });
+    let other = {
+        let pool = pool.clone();
+        thread::spawn(move || {
+            if pool.gate.enter() {
+                let owned = pool.owner.load(Acquire) == 1;
+                if owned {
+                    assert!(claim(&pool.chunk, true).is_some());
+                    pool.slabs.give(1, 0);
+                }
+                pool.gate.leave();
+                if owned {
+                    return;
+                }
+            }
+            let _guard = pool.mutex.lock().unwrap();
+            assert_eq!(pool.owner.load(Acquire), 0, "or else the ending thread is not through yet");
+            assert!(claim(&pool.chunk, true).is_some());
+            // SAFETY: the mutex is held; the model fails if the cell is used at once elsewhere.
+            pool.free.with_mut(|free| unsafe { *free |= 1 });
+        })
+    };
+    {
+        let _guard = pool.mutex.lock().unwrap();
+        paused(&pool.gate, || {
+            let mut seen = Vec::new();
+            pool.slabs.collect(&mut seen);
+            // SAFETY: the mutex is held.
+            pool.free.with_mut(|free| unsafe { *free |= seen.len() as u64 });
+            pool.owner.store(0, Release);
+        });
+    }
+    other.join().unwrap();
+    // SAFETY: the other thread is no more.
+    pool.free.with(|free| assert_eq!(unsafe { *free }, 1, "the slot is lost"));
+}
+
+// ---- Tests ---------------------------------------------------------------------------------------
+
+/// A name, how many preemptions to try, and what happens.
+type Model = (&'static str, usize, fn());
+
+const GATES: &[Model] = &[
+    ("one_pauses_another", 3, one_pauses_another),
+    ("two_pause_another", 2, two_pause_another),
+    ("two_pause_each_other", 2, two_pause_each_other),
+];
+
+const RETURNS: &[Model] = &[
+    ("two_return_to_two_slabs", 2, two_return_to_two_slabs),
+    ("two_return_to_one_slab", 2, two_return_to_one_slab),
+    ("three_return_to_two_slabs", 2, three_return_to_two_slabs),
+];
+
+const CLAIMS: &[Model] = &[
+    ("one_of_two_frees", 2, one_of_two_frees),
+    ("no_more_frees_than_allocations", 2, no_more_frees_than_allocations),
+];
+
+const OWNERS: &[Model] = &[
+    ("a_slab_becomes_shared", 2, a_slab_becomes_shared),
+    ("a_slab_is_left_behind", 3, a_slab_is_left_behind),
+];
+
+fn passes(experiment: &Experiment, &(_, preemptions, model): &Model) -> bool {
+    experiment::set(experiment.clone());
+    let passed = panic::catch_unwind(AssertUnwindSafe(|| check(preemptions, model))).is_ok();
+    experiment::set(Experiment::Nothing);
+    passed
+}
+
+#[track_caller]
+fn assert_holds(models: &[Model]) {
+    for model in models {
+        assert!(passes(&Experiment::Nothing, model), "{}", model.0);
+    }
+}
+
+/// Every one of the models fails.
+#[track_caller]
+fn assert_all_notice(models: &[Model], experiment: Experiment) {
+    for model in models {
+        assert!(!passes(&experiment, model), "{} does not notice {experiment:?}", model.0);
+    }
+}
+
+/// No place in a library file asks for a stronger memory ordering than it needs: weakened anywhere, one
+/// of the models fails, but for `exceptions`.
+#[track_caller]
+fn assert_orderings_needed(file: &str, models: &[Model], exceptions: &[(&str, Half)]) {
+    let places = experiment::places();
+    let places = places.iter().filter(|place| place.0.ends_with(file));
+    let mut tried = 0;
+    for place in places {
+        for half in [Half::Acquire, Half::Release] {
+            let asked_for = place.4 == "AcqRel" || place.4 == format!("{half:?}");
+            let name = format!("{} {}", place.3, place.4);
+            if !asked_for || exceptions.contains(&(name.as_str(), half)) {
+                continue;
+            }
+            let experiment = Experiment::Weaker(place.clone(), half);
+            let noticed = models.iter().any(|model| !passes(&experiment, model));
+            assert!(noticed, "{experiment:?} goes unnoticed");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 4, "the places have not been seen");
+}
+
+#[test]
+fn gates_keep_threads_apart() {
+    assert_holds(GATES);
+    assert_all_notice(GATES, Experiment::NoBarrierHere);
+    assert_all_notice(GATES, Experiment::NoBarrierEverywhere);
+    assert_all_notice(GATES, Experiment::NoPause);
+    assert_orderings_needed("pause.rs", GATES, &[]);
+}
+
+#[test]
+fn returned_slots_arrive() {
+    assert_holds(RETURNS);
+    assert_all_notice(RETURNS, Experiment::PushFirst);
+    // These two are a pair that keeps a thread from putting a slab on the stack again while the owner has
+    // yet to read what came next. Loom, where no load returns what is stored later, does not see it.
+    let exceptions = [("fetch_or AcqRel", Half::Acquire), ("swap AcqRel", Half::Release)];
+    assert_orderings_needed("returned.rs", RETURNS, &exceptions);
+}
+
+#[test]
+fn chunks_are_freed_once() {
+    assert_holds(CLAIMS);
+    assert_all_notice(CLAIMS, Experiment::PlainClaim);
+}
+
+#[test]
+fn slabs_change_hands_in_pauses() {
+    assert_holds(OWNERS);
+    assert_all_notice(OWNERS, Experiment::NoPause);
+    assert_all_notice(OWNERS, Experiment::NoBarrierHere);
+}
