@@ -5,12 +5,19 @@
  *   c_api_tests --run_test=<case>     runs one; without an argument all are run
  */
 
+/* For processes; the language itself has none. */
+#define _POSIX_C_SOURCE 200809L
+
 #include <bitcoin_support.h>
 
+#include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static int failures = 0;
 
@@ -25,13 +32,18 @@ static int failures = 0;
 #define BASE ((char*)0x08000000) /* nothing is mapped there */
 #define MIB ((size_t)1 << 20)
 
+/* The kernel reads them: AddressSanitizer and valgrind let nobody else look at what was freed. */
 static bool all_bytes_are(const unsigned char* bytes, size_t size, unsigned char value)
 {
+    const int memory = open("/proc/self/mem", O_RDONLY);
+    unsigned char byte = value;
+    bool equal = memory >= 0;
     size_t i;
-    for (i = 0; i < size; ++i) {
-        if (bytes[i] != value) return false;
+    for (i = 0; equal && i < size; ++i) {
+        equal = pread(memory, &byte, 1, (off_t)(uintptr_t)(bytes + i)) == 1 && byte == value;
     }
-    return true;
+    close(memory);
+    return equal;
 }
 
 /* ---- What a walk saw ---- */
@@ -157,9 +169,10 @@ static void status_names_and_messages(void)
         {BITCOIN_SUPPORT_IN_USE, "BITCOIN_SUPPORT_IN_USE"},
         {BITCOIN_SUPPORT_BAD_OPTION, "BITCOIN_SUPPORT_BAD_OPTION"},
         {BITCOIN_SUPPORT_NOT_AVAILABLE, "BITCOIN_SUPPORT_NOT_AVAILABLE"},
+        {BITCOIN_SUPPORT_OVERRUN, "BITCOIN_SUPPORT_OVERRUN"},
     };
     const int count = (int)(sizeof(table) / sizeof(table[0]));
-    static const int strangers[] = {13, 14, -1, 1000, INT32_MAX, INT32_MIN};
+    static const int strangers[] = {14, 15, -1, 1000, INT32_MAX, INT32_MIN};
     int i, j;
     for (i = 0; i < count; ++i) {
         CHECK((int)table[i].status == i);
@@ -411,9 +424,9 @@ static void pool_over_own_pages(void)
     CHECK(stats.total == 0 && stats.arenas == 0);
     chunk = bitcoin_support_locked_pool_alloc(pool, 100);
     CHECK(chunk != NULL && all_bytes_are(chunk, 112, 0));
-    memset(chunk, 0xa5, 112);
+    memset(chunk, 0xa5, 100);
     CHECK(bitcoin_support_locked_pool_free_sized(pool, chunk, 200, 16) == BITCOIN_SUPPORT_SIZE_MISMATCH);
-    CHECK(all_bytes_are(chunk, 112, 0xa5));
+    CHECK(all_bytes_are(chunk, 100, 0xa5));
     CHECK(bitcoin_support_locked_pool_free_sized(pool, chunk, 100, 16) == BITCOIN_SUPPORT_OK);
     CHECK(all_bytes_are(chunk, 112, 0));
     stats = bitcoin_support_locked_pool_get_stats(pool);
@@ -430,6 +443,84 @@ static void process_wide_pool(void)
     CHECK(chunk != NULL && (uintptr_t)chunk % BITCOIN_SUPPORT_ARENA_ALIGN == 0);
     CHECK(bitcoin_support_locked_pool_free(pool, chunk) == BITCOIN_SUPPORT_OK);
     CHECK(bitcoin_support_locked_pool_free(pool, chunk) == BITCOIN_SUPPORT_INVALID_FREE);
+}
+
+/* Whether there is something else that ends the process: AddressSanitizer or valgrind. */
+static bool sees_edges_of_chunks(void)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    return true;
+#else
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+    return true;
+#endif
+#endif
+    return getenv("BITCOIN_SUPPORT_UNDER_VALGRIND") != NULL;
+#endif
+}
+
+/* With every chunk sampled: what a child does to one, and whether it dies of that. */
+static bool dies_of(void (*misuse)(unsigned char* chunk), unsigned one_in)
+{
+    int status = 0;
+    const pid_t child = fork();
+    if (child == 0) {
+        unsigned char* chunk;
+        signal(SIGSEGV, SIG_DFL);
+        if (bitcoin_support_locked_pool_sample(one_in, SIZE_MAX) != BITCOIN_SUPPORT_OK) _exit(1);
+        do {
+            chunk = bitcoin_support_locked_pool_alloc(bitcoin_support_locked_pool_instance(), 32);
+            /* As chance has it, a sampled one lies at the beginning of its pages or at their end. */
+        } while (one_in != 0 && ((uintptr_t)chunk + 32) % (uintptr_t)sysconf(_SC_PAGESIZE) != 0);
+        misuse(chunk);
+        _exit(0);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child);
+    CHECK(WIFSIGNALED(status) || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
+}
+
+static void overrun(unsigned char* chunk) { ((volatile unsigned char*)chunk)[32] = 1; }
+
+static void use_after_free(unsigned char* chunk)
+{
+    bitcoin_support_locked_pool_free(bitcoin_support_locked_pool_instance(), chunk);
+    ((volatile unsigned char*)chunk)[5] = 1;
+}
+
+static void sampled_chunks(void)
+{
+    bitcoin_support_locked_pool* const pool = bitcoin_support_locked_pool_instance();
+    bitcoin_support_address_report report;
+    unsigned char* chunk;
+
+    CHECK(dies_of(overrun, 1) && dies_of(use_after_free, 1));
+    if (!sees_edges_of_chunks()) CHECK(!dies_of(overrun, 0) && !dies_of(use_after_free, 0));
+
+    CHECK(bitcoin_support_describe_address(pool, &report) == BITCOIN_SUPPORT_NOT_IN_POOL);
+    CHECK(bitcoin_support_locked_pool_sample(1, SIZE_MAX) == BITCOIN_SUPPORT_OK);
+    chunk = bitcoin_support_locked_pool_alloc(pool, 17);
+    CHECK(chunk != NULL && all_bytes_are(chunk, 17, 0));
+    CHECK(bitcoin_support_describe_address(chunk + 3, &report) == BITCOIN_SUPPORT_OK);
+    CHECK(report.chunk == chunk && report.size == 17 && report.offset == 3);
+    CHECK(report.allocated_by != 0 && report.freed_by == 0 && !report.freed);
+    CHECK(strncmp(report.text, "byte 3 of a chunk of 17 bytes, allocated by thread ", 50) == 0);
+    CHECK(bitcoin_support_describe_address(chunk, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_locked_pool_free_sized(pool, chunk, 40, 1) == BITCOIN_SUPPORT_SIZE_MISMATCH);
+
+    /* Next to the chunk, short of the guard page. */
+    ((volatile unsigned char*)chunk)[17] = 0;
+    CHECK(bitcoin_support_locked_pool_free_sized(pool, chunk, 17, 1) == BITCOIN_SUPPORT_OVERRUN);
+    CHECK(bitcoin_support_locked_pool_free(pool, chunk) == BITCOIN_SUPPORT_INVALID_FREE);
+    CHECK(bitcoin_support_describe_address(chunk - 1, &report) == BITCOIN_SUPPORT_OK);
+    CHECK(report.offset == -1 && report.freed && report.freed_by == report.allocated_by);
+    CHECK(strncmp(report.text, "1 bytes before a chunk of 17 bytes", 34) == 0);
+
+    CHECK(bitcoin_support_locked_pool_sample(0, 0) == BITCOIN_SUPPORT_OK);
+    chunk = bitcoin_support_locked_pool_alloc(pool, 17);
+    CHECK(bitcoin_support_describe_address(chunk, &report) == BITCOIN_SUPPORT_NOT_IN_POOL);
+    CHECK(bitcoin_support_locked_pool_free(pool, chunk) == BITCOIN_SUPPORT_OK);
 }
 
 static void secure_buffer(void)
@@ -647,6 +738,7 @@ static const struct {
     {"locking_failed_callback", locking_failed_callback},
     {"pool_over_own_pages", pool_over_own_pages},
     {"process_wide_pool", process_wide_pool},
+    {"sampled_chunks", sampled_chunks},
     {"secure_buffer", secure_buffer},
     {"strings_and_names", strings_and_names},
     {"pool_null_arguments", pool_null_arguments},

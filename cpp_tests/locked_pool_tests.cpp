@@ -483,6 +483,30 @@ BOOST_AUTO_TEST_CASE(own_pages_are_zero_locked_and_guarded)
     }
 }
 
+/** Whether a child process dies of writing a byte. */
+bool KillsAChild(unsigned char* address)
+{
+    const auto child{RunInChild<int>([&](int&) { *const_cast<volatile unsigned char*>(address) = 1; })};
+    BOOST_CHECK(child.reported || child.Killed(SIGSEGV));
+    return child.Killed(SIGSEGV);
+}
+
+BOOST_AUTO_TEST_CASE(guard_pages_stop_what_leaves_an_arena)
+{
+    OwnPool pool;
+    for (int arenas{0}; arenas < 2; ++arenas) {
+        unsigned char* const whole{pool.Alloc(ARENA)};
+        BOOST_CHECK(KillsAChild(whole + ARENA) && KillsAChild(whole - 1));
+        BOOST_CHECK(!KillsAChild(whole) && !KillsAChild(whole + ARENA - 1));
+    }
+    // The control: the middle of a mapping has no guard pages.
+    void* const memory{mmap(nullptr, 3 * ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)};
+    BOOST_REQUIRE(memory != MAP_FAILED);
+    unsigned char* const middle{static_cast<unsigned char*>(memory) + ARENA};
+    BOOST_CHECK(!KillsAChild(middle + ARENA) && !KillsAChild(middle - 1));
+    munmap(memory, 3 * ARENA);
+}
+
 BOOST_AUTO_TEST_CASE(own_chunks_are_wiped_whole_as_they_are_freed)
 {
     OwnPool pool;
@@ -492,7 +516,8 @@ BOOST_AUTO_TEST_CASE(own_chunks_are_wiped_whole_as_they_are_freed)
         unsigned char* const chunk{pool.Alloc(size)};
         unsigned char* const below{pool.Alloc(16)};
         BOOST_REQUIRE(below + 16 == chunk && chunk + chunk_size == above); // neighbours
-        std::memset(below, 0xa5, 16 + chunk_size + 16);
+        for (auto* const bytes : {below, above}) std::memset(bytes, 0xa5, 16);
+        std::memset(chunk, 0xa5, size);
         BOOST_CHECK_EQUAL(pool.Free(chunk), BITCOIN_SUPPORT_OK);
         // The pool keeps its pages, so that one can look.
         BOOST_CHECK_MESSAGE(AllBytesAre(chunk, chunk_size, 0), size << " bytes are wiped, padding included");

@@ -66,7 +66,8 @@
 // Nothing else.
 #define BITCOIN_SUPPORT_SECRET_MEMORY_REQUIRE 2
 
-// Outcome of a call. Anything but BITCOIN_SUPPORT_OK left everything as it was.
+// Outcome of a call. Anything but BITCOIN_SUPPORT_OK left everything as it was, with the one exception of
+// BITCOIN_SUPPORT_OVERRUN.
 typedef enum bitcoin_support_status {
     // Success.
     BITCOIN_SUPPORT_OK = 0,
@@ -95,6 +96,9 @@ typedef enum bitcoin_support_status {
     BITCOIN_SUPPORT_BAD_OPTION = 11,
     // The system does not have, or does not allow, what was asked for.
     BITCOIN_SUPPORT_NOT_AVAILABLE = 12,
+    // Bytes next to the chunk, which was a sampled one (see bitcoin_support_locked_pool_sample), have been
+    // written to. The chunk has been wiped and freed all the same.
+    BITCOIN_SUPPORT_OVERRUN = 13,
 } bitcoin_support_status;
 
 // An arena: hands out chunks of a region of memory that it never touches. Not thread-safe: calls
@@ -178,6 +182,25 @@ typedef struct bitcoin_support_locked_pool_options {
 // limit on locked bytes that was in force (SIZE_MAX: none or unknown). Called under the pool's
 // lock: it must neither use the pool nor wait for a thread that does or ends.
 typedef bool (*bitcoin_support_locking_failed)(void *context, int error, size_t limit);
+
+// What an address means that lies in a sampled chunk, or what was one, or in the guard pages around it.
+typedef struct bitcoin_support_address_report {
+    // The chunk.
+    void *chunk;
+    // Number of bytes that were asked for.
+    size_t size;
+    // The address less that of the chunk: below 0 in front of it, from `size` on behind it.
+    ptrdiff_t offset;
+    // The operating system's number of the thread that has allocated it; 0: unknown.
+    uint32_t allocated_by;
+    // The same of the one that has freed it; 0 also while it is in use.
+    uint32_t freed_by;
+    // Whether it has been freed.
+    bool freed;
+    // All of this in a sentence, such as "0 bytes after a chunk of 32 bytes, allocated by thread 4711,
+    // freed by thread 4712".
+    char text[160];
+} bitcoin_support_address_report;
 
 // What a locked pool holds. `used + free == total` always.
 typedef struct bitcoin_support_locked_pool_stats {
@@ -395,17 +418,45 @@ void *bitcoin_support_locked_pool_alloc_aligned(struct bitcoin_support_locked_po
 // Frees the chunk that begins at `ptr`, wiping all of it first if the pool is over the operating
 // system's own pages. NULL does nothing.
 //
-// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE or _NOT_IN_POOL.
+// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, or _OVERRUN if the chunk is a sampled one.
 enum bitcoin_support_status bitcoin_support_locked_pool_free(struct bitcoin_support_locked_pool *pool,
                                                              void *ptr);
 
 // Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment.
 //
-// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL or _SIZE_MISMATCH.
+// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _SIZE_MISMATCH, or _OVERRUN if the chunk is
+// a sampled one.
 enum bitcoin_support_status bitcoin_support_locked_pool_free_sized(struct bitcoin_support_locked_pool *pool,
                                                                    void *ptr,
                                                                    size_t size,
                                                                    size_t alignment);
+
+// Looks for overruns: from now on, one in `one_in` allocations from the process-wide pool, as chance has
+// it, is placed in pages of its own, at their end or at their beginning, next to a guard page. When it is
+// freed, the pages become inaccessible and stay so for a while. So an access behind the chunk, in front of
+// it or after it was freed is a SIGSEGV at the very instruction, which nobody catches here;
+// bitcoin_support_describe_address says what the address was. Up to 15 bytes between a chunk and the end
+// of its pages are compared when it is freed: see BITCOIN_SUPPORT_OVERRUN.
+//
+// 1 finds every such bug, in development and tests; thousands are for production. 0 samples no more, which
+// is how a process begins; nothing but this function (or its like for Rust) changes it. At most
+// `max_locked` bytes are locked for samples at once, a page for each small chunk in use, and no more than
+// half of what the process may lock; where none are left, an allocation is served as usual. In the
+// statistics each counts as an arena, while it is in use.
+//
+// Returns: BITCOIN_SUPPORT_OK, or _OUT_OF_MEMORY (there are no addresses for it).
+enum bitcoin_support_status bitcoin_support_locked_pool_sample(uint32_t one_in,
+                                                               size_t max_locked);
+
+// Says what an address means that lies in a chunk that has been sampled (see
+// bitcoin_support_locked_pool_sample), used or freed, or in the guard pages around it. Of a place that
+// several chunks have had, it is the last. May be called in a signal handler: takes no lock and allocates
+// nothing. The answer is right unless the chunk is being allocated or freed at the same moment.
+//
+// Out: `*report`.
+// Returns: BITCOIN_SUPPORT_OK, _NOT_IN_POOL (the address is none of these) or _NULL_ARGUMENT.
+enum bitcoin_support_status bitcoin_support_describe_address(const void *address,
+                                                             struct bitcoin_support_address_report *report);
 
 // What the pool holds. Constant time; the process-wide pool holds its other threads up meanwhile.
 struct bitcoin_support_locked_pool_stats bitcoin_support_locked_pool_get_stats(const struct bitcoin_support_locked_pool *pool);

@@ -113,7 +113,7 @@ impl fmt::Display for IndexError {
 
 impl std::error::Error for IndexError {}
 
-/// Why memory could not be freed. Nothing has changed then.
+/// Why memory could not be freed. Nothing has changed then, but for `Overrun`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FreeError {
@@ -124,6 +124,9 @@ pub enum FreeError {
     SizeMismatch,
     /// The address is in no arena of the pool.
     NotInPool,
+    /// The program has written to bytes next to the chunk, which was a sampled one (see
+    /// `LockedPoolManager::sample_one_in`). The chunk **has been** wiped and freed.
+    Overrun,
 }
 
 impl fmt::Display for FreeError {
@@ -133,6 +136,9 @@ impl fmt::Display for FreeError {
             Self::InvalidFree => "Arena: invalid or double free",
             Self::SizeMismatch => "Arena: free with another size or alignment than at allocation",
             Self::NotInPool => "LockedPool: invalid address not pointing to any arena",
+            Self::Overrun => {
+                "LockedPool: bytes next to the chunk were written to; it has been freed"
+            }
         })
     }
 }

@@ -16,12 +16,14 @@
 use crate::arena::{Arena, ArenaError, ArenaStats, FreeError};
 use crate::pages::{ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, SecretMemory};
 use crate::pool::{
-    ConfigureError, LockedPool, LockedPoolManager, PoolError, PoolOptions, PoolStats,
+    AddressReport, ConfigureError, LockedPool, LockedPoolManager, PoolError, PoolOptions, PoolStats,
 };
 use crate::secure::SecureVec;
 use crate::unique_path::{NAME_LEN, unique_name};
 use core::ffi::{CStr, c_char, c_int, c_void};
+use core::fmt::Write;
 use core::mem::offset_of;
+use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
 use std::alloc::{Layout, alloc};
 
@@ -55,7 +57,8 @@ const _: () = assert!(BITCOIN_SUPPORT_ARENA_SIZE == LockedPool::ARENA_SIZE);
 const _: () = assert!(BITCOIN_SUPPORT_ARENA_ALIGN == LockedPool::ARENA_ALIGN);
 const _: () = assert!(BITCOIN_SUPPORT_UNIQUE_NAME_SIZE == NAME_LEN + 1);
 
-/// Outcome of a call. Anything but BITCOIN_SUPPORT_OK left everything as it was.
+/// Outcome of a call. Anything but BITCOIN_SUPPORT_OK left everything as it was, with the one exception of
+/// BITCOIN_SUPPORT_OVERRUN.
 #[repr(C)]
 #[allow(non_camel_case_types, dead_code)]
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,6 +90,9 @@ pub enum bitcoin_support_status {
     BITCOIN_SUPPORT_BAD_OPTION = 11,
     /// The system does not have, or does not allow, what was asked for.
     BITCOIN_SUPPORT_NOT_AVAILABLE = 12,
+    /// Bytes next to the chunk, which was a sampled one (see bitcoin_support_locked_pool_sample), have been
+    /// written to. The chunk has been wiped and freed all the same.
+    BITCOIN_SUPPORT_OVERRUN = 13,
 }
 
 use bitcoin_support_status::*;
@@ -108,6 +114,7 @@ impl From<Result<(), FreeError>> for bitcoin_support_status {
             Err(FreeError::InvalidFree) => BITCOIN_SUPPORT_INVALID_FREE,
             Err(FreeError::NotInPool) => BITCOIN_SUPPORT_NOT_IN_POOL,
             Err(FreeError::SizeMismatch) => BITCOIN_SUPPORT_SIZE_MISMATCH,
+            Err(FreeError::Overrun) => BITCOIN_SUPPORT_OVERRUN,
         }
     }
 }
@@ -154,6 +161,10 @@ fn status_text(status: c_int) -> (&'static CStr, &'static CStr) {
         12 => (
             c"BITCOIN_SUPPORT_NOT_AVAILABLE",
             c"the system does not have, or does not allow, what was asked for",
+        ),
+        13 => (
+            c"BITCOIN_SUPPORT_OVERRUN",
+            c"LockedPool: bytes next to the chunk were written to; it has been freed",
         ),
         _ => (c"BITCOIN_SUPPORT_UNKNOWN", c"not a status of this library"),
     }
@@ -909,7 +920,7 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_alloc_aligned(
 /// Frees the chunk that begins at `ptr`, wiping all of it first if the pool is over the operating
 /// system's own pages. NULL does nothing.
 ///
-/// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE or _NOT_IN_POOL.
+/// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, or _OVERRUN if the chunk is a sampled one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_free(
     pool: *mut bitcoin_support_locked_pool,
@@ -937,7 +948,8 @@ unsafe fn free_uncommon(pool: &LockedPool, ptr: *mut c_void) -> bitcoin_support_
 
 /// Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment.
 ///
-/// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL or _SIZE_MISMATCH.
+/// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _SIZE_MISMATCH, or _OVERRUN if the chunk is
+/// a sampled one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_free_sized(
     pool: *mut bitcoin_support_locked_pool,
@@ -968,6 +980,112 @@ unsafe fn free_sized_uncommon(
 ) -> bitcoin_support_status {
     // SAFETY: by this function's contract.
     unsafe { pool.free_uncommon(ptr.cast(), Some((size, alignment))) }.into()
+}
+
+/// Looks for overruns: from now on, one in `one_in` allocations from the process-wide pool, as chance has
+/// it, is placed in pages of its own, at their end or at their beginning, next to a guard page. When it is
+/// freed, the pages become inaccessible and stay so for a while. So an access behind the chunk, in front of
+/// it or after it was freed is a SIGSEGV at the very instruction, which nobody catches here;
+/// bitcoin_support_describe_address says what the address was. Up to 15 bytes between a chunk and the end
+/// of its pages are compared when it is freed: see BITCOIN_SUPPORT_OVERRUN.
+///
+/// 1 finds every such bug, in development and tests; thousands are for production. 0 samples no more, which
+/// is how a process begins; nothing but this function (or its like for Rust) changes it. At most
+/// `max_locked` bytes are locked for samples at once, a page for each small chunk in use, and no more than
+/// half of what the process may lock; where none are left, an allocation is served as usual. In the
+/// statistics each counts as an arena, while it is in use.
+///
+/// Returns: BITCOIN_SUPPORT_OK, or _OUT_OF_MEMORY (there are no addresses for it).
+#[unsafe(no_mangle)]
+pub extern "C" fn bitcoin_support_locked_pool_sample(
+    one_in: u32,
+    max_locked: usize,
+) -> bitcoin_support_status {
+    match LockedPoolManager::instance().sample_one_in(NonZeroU32::new(one_in), max_locked) {
+        Ok(()) => BITCOIN_SUPPORT_OK,
+        Err(_) => BITCOIN_SUPPORT_OUT_OF_MEMORY,
+    }
+}
+
+/// What an address means that lies in a sampled chunk, or what was one, or in the guard pages around it.
+#[repr(C)]
+#[allow(non_camel_case_types)]
+pub struct bitcoin_support_address_report {
+    /// The chunk.
+    pub chunk: *mut c_void,
+    /// Number of bytes that were asked for.
+    pub size: usize,
+    /// The address less that of the chunk: below 0 in front of it, from `size` on behind it.
+    pub offset: isize,
+    /// The operating system's number of the thread that has allocated it; 0: unknown.
+    pub allocated_by: u32,
+    /// The same of the one that has freed it; 0 also while it is in use.
+    pub freed_by: u32,
+    /// Whether it has been freed.
+    pub freed: bool,
+    /// All of this in a sentence, such as "0 bytes after a chunk of 32 bytes, allocated by thread 4711,
+    /// freed by thread 4712".
+    pub text: [c_char; 160],
+}
+
+impl From<AddressReport> for bitcoin_support_address_report {
+    fn from(report: AddressReport) -> Self {
+        let mut text = Text { bytes: [0; 160], len: 0 };
+        // There is room: it takes 131 characters at most.
+        let _ = write!(text, "{report}");
+        Self {
+            chunk: ptr::with_exposed_provenance_mut(report.chunk),
+            size: report.size,
+            offset: report.offset,
+            allocated_by: report.allocated_by,
+            freed_by: report.freed_by.unwrap_or(0),
+            freed: report.freed_by.is_some(),
+            text: text.bytes,
+        }
+    }
+}
+
+/// A string that ends with a zero.
+struct Text {
+    bytes: [c_char; 160],
+    len: usize,
+}
+
+impl Write for Text {
+    fn write_str(&mut self, string: &str) -> core::fmt::Result {
+        let room = &mut self.bytes[self.len..159];
+        if string.len() > room.len() {
+            return Err(core::fmt::Error);
+        }
+        for (place, byte) in room.iter_mut().zip(string.bytes()) {
+            *place = byte as c_char;
+        }
+        self.len += string.len();
+        Ok(())
+    }
+}
+
+/// Says what an address means that lies in a chunk that has been sampled (see
+/// bitcoin_support_locked_pool_sample), used or freed, or in the guard pages around it. Of a place that
+/// several chunks have had, it is the last. May be called in a signal handler: takes no lock and allocates
+/// nothing. The answer is right unless the chunk is being allocated or freed at the same moment.
+///
+/// Out: `*report`.
+/// Returns: BITCOIN_SUPPORT_OK, _NOT_IN_POOL (the address is none of these) or _NULL_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_describe_address(
+    address: *const c_void,
+    report: *mut bitcoin_support_address_report,
+) -> bitcoin_support_status {
+    if report.is_null() {
+        return BITCOIN_SUPPORT_NULL_ARGUMENT;
+    }
+    match LockedPoolManager::describe_address(address.cast()) {
+        // SAFETY: `report` is a valid place for a report by this function's contract.
+        Some(answer) => unsafe { report.write(answer.into()) },
+        None => return BITCOIN_SUPPORT_NOT_IN_POOL,
+    }
+    BITCOIN_SUPPORT_OK
 }
 
 /// What the pool holds. Constant time; the process-wide pool holds its other threads up meanwhile.

@@ -48,6 +48,8 @@
 //! | `consensus-encoding` | the same by the traits of `bitcoin-consensus-encoding` 1 |
 //! | `secrecy` | the traits of `secrecy` 0.10 for the secret types |
 //! | `events` | the module `events`; links libevent 2.1, which `pkg-config` must find |
+//! | `asan` | AddressSanitizer sees every chunk's edges, in programs that have it |
+//! | `valgrind` | so does valgrind's Memcheck (on x86-64) |
 //!
 //! On a nightly compiler, `RUSTFLAGS="--cfg bitcoin_support_nightly"` makes the allocators serve the
 //! standard library's containers.
@@ -56,6 +58,7 @@
 
 mod arena;
 mod cleanse;
+mod edges;
 #[cfg(all(unix, feature = "events"))]
 pub mod events;
 mod ffi;
@@ -78,8 +81,8 @@ pub use pages::{
     SecretMemory, has_page_size, lock_limit, page_size, raise_lock_limit, wipe_everything,
 };
 pub use pool::{
-    ConfigureError, LockedPageArena, LockedPool, LockedPoolManager, LockingFailed, PoolError,
-    PoolOptions, PoolStats,
+    AddressReport, ConfigureError, LockedPageArena, LockedPool, LockedPoolManager, LockingFailed,
+    PoolError, PoolOptions, PoolStats,
 };
 pub use secure::{
     NotUtf8, OutOfLockedMemory, ReadSecretError, SecureAllocator, SecureBox, SecureString,

@@ -21,7 +21,7 @@ use unix as os;
 pub use unix::PosixLockedPageAllocator;
 
 pub use live::wipe_everything;
-pub(crate) use live::{at_fork_of_process, forks, has_secret_memory, is_locked};
+pub(crate) use live::{at_fork_of_process, forks, has_secret_memory, is_locked, wipes};
 
 use crate::cleanse::memory_cleanse;
 use bytemuck::Zeroable;
@@ -125,7 +125,7 @@ impl Default for PageOptions {
 pub struct MapError(io::Error);
 
 impl MapError {
-    fn no_memory() -> Self {
+    pub(crate) fn no_memory() -> Self {
         Self(io::Error::from_raw_os_error(libc::ENOMEM))
     }
 

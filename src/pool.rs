@@ -1,6 +1,6 @@
 //! `LockedPool`: chunks of locked memory from as many arenas as it takes.
 //!
-//! Depends on `arena`, `pages` and `cleanse`. Below it, `extents` finds the arena of an address and
+//! Depends on `arena`, `pages`, `edges` and `cleanse`. Below it, `extents` finds the arena of an address and
 //! `room` the arena with room for a chunk. `own` keeps the pools that a program makes itself. `process` is
 //! the pool that all threads of a process share; `manager` is its face. `fork` holds all of them while the
 //! process forks; `options` is what can be chosen.
@@ -17,9 +17,11 @@ mod room;
 pub use locked_page_arena::LockedPageArena;
 pub use manager::LockedPoolManager;
 pub use options::{ConfigureError, PoolOptions};
+pub use process::AddressReport;
 
 use crate::arena::{Arena, ArenaError, ArenaSizeToChunkSortedMap, ArenaStats, FreeError};
 use crate::cleanse::memory_cleanse;
+use crate::edges;
 use crate::pages::{
     self, AddressRange, ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, LockedPages,
     MapError, PageOptions, SecretMemory,
@@ -50,7 +52,8 @@ pub struct PoolStats {
     /// Number of arenas.
     pub arenas: usize,
     /// The most bytes that were ever in used chunks at once. In the process-wide pool this is exact while
-    /// one thread uses it; with several it is the most that was seen whenever one of them had to look.
+    /// one thread uses it; with several it is the most that was seen whenever one of them had to look. It may
+    /// be above `total` where sampled chunks were in use, whose pages are given back when they are freed.
     pub peak_used: usize,
     /// How often an arena was wanted and could not be locked whole: each time the pool made do with
     /// a smaller one, with unlocked memory, or failed.
@@ -475,6 +478,9 @@ impl Drop for LockedPool {
 impl Drop for State {
     fn drop(&mut self) {
         for entry in self.arenas.drain(..) {
+            if let Memory::Own(pages) = &entry.memory {
+                edges::open(pages.as_ptr().as_ptr(), pages.len());
+            }
             if let (Memory::Foreign { addr, len }, Source::Foreign(allocator)) =
                 (entry.memory, &mut self.source)
             {
@@ -610,10 +616,12 @@ impl State {
     fn free(&mut self, ptr: *mut u8, check: Option<(usize, usize)>) -> Result<usize, FreeError> {
         let (size, own) = self.release(ptr, check)?;
         if own {
+            edges::open(ptr, size);
             // SAFETY: a used chunk of `size` bytes began at `ptr`, in pages that this pool owns;
             // by the contract of `free` nobody uses it any more, and under the pool's lock nobody
             // can have been given it anew.
             unsafe { memory_cleanse(ptr, size) };
+            edges::close(ptr, size);
         }
         Ok(size)
     }
@@ -850,6 +858,9 @@ impl State {
         self.extents.insert(start, len, number);
         let ArenaStats { total, free, chunks_free, .. } = arena.stats();
         let largest = arena.largest_free();
+        if let Memory::Own(pages) = &memory {
+            edges::close(pages.as_ptr().as_ptr(), pages.len());
+        }
         self.arenas.push(PooledArena { arena, memory, class });
         self.room_mut(class).set(number, largest);
         self.stats.total += total;
@@ -946,6 +957,7 @@ impl State {
     fn wipe(&mut self) {
         for entry in &mut self.arenas {
             if let (Memory::Own(pages), true) = (&mut entry.memory, entry.class != Class::Absent) {
+                edges::open(pages.as_ptr().as_ptr(), pages.len());
                 pages.zeroize();
             }
         }
@@ -999,6 +1011,17 @@ fn leak<T: 'static>(value: T) -> Option<&'static T> {
     place.try_reserve_exact(1).ok()?;
     place.push(value);
     place.leak().first()
+}
+
+/// The size to allocate for a chunk of `size` bytes, so that a closed granule follows it, if there is room.
+#[inline(always)]
+fn with_edge(size: usize) -> usize {
+    match size {
+        1.. if edges::are_seen() && size <= LockedPool::ARENA_SIZE - LockedPool::ARENA_ALIGN => {
+            size + LockedPool::ARENA_ALIGN
+        }
+        _ => size,
+    }
 }
 
 /// Size of the arenas after the first in a range, unless a chunk needs more.

@@ -193,6 +193,21 @@ fn pools() {
     });
 }
 
+/// A manager takes pools in without memory. (That a failing allocation is noticed here, the others show.)
+#[test]
+fn pools_of_a_manager() {
+    let page = page_size();
+    let mut pools: Vec<_> = (0..20).map(|_| LockedPool::new(page, page, page).ok()).collect();
+    let manager = LockedPoolManager::new();
+    let (said, calls) = without(1, usize::MAX, &mut || {
+        pools.iter_mut().filter_map(Option::take).for_each(|pool| manager.add_pool(pool));
+        Ok(0)
+    });
+    assert_eq!((said, calls), (Ok(0), 0));
+    let chunks: Vec<_> = std::iter::from_fn(|| manager.alloc(page, 16)).collect();
+    assert_eq!(chunks.len(), 20);
+}
+
 /// Addresses that are no memory.
 struct Numbers {
     next: usize,

@@ -491,6 +491,64 @@ fn no_child_finds_a_pool_locked() {
     });
 }
 
+/// Other threads use a manager's pools without pause, while this one forks; and one has been stopped in the
+/// middle of a walk. Children add pools and use them.
+#[test]
+fn a_child_adds_pools() {
+    alone("a_child_adds_pools", || {
+        let manager = LockedPoolManager::new();
+        let page = page_size();
+        manager.add_pool(LockedPool::new(page, page, page).unwrap());
+        let kept = manager.alloc(page, 16).unwrap();
+        // Not through the manager: where no fork handler has run, a pool of the parent's may be locked.
+        let adds = || {
+            let pool = LockedPool::new(page, 2 * page, 2 * page).unwrap();
+            let chunk = secret_in(&pool, page);
+            manager.add_pool(pool);
+            assert_eq!(at(chunk).as_deref(), Some(&SECRET[..]));
+        };
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let _done = Done(&done);
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        assert!(manager.alloc(page, 16).is_none());
+                        assert_eq!(manager.stats().chunks_used, 1);
+                    }
+                });
+            }
+            for _ in 0..40 {
+                in_child(|| {
+                    adds();
+                    let chunk = manager.alloc(page, 16).expect("room in the pool that was added");
+                    // SAFETY: not used afterwards.
+                    assert_eq!(unsafe { manager.free(chunk.as_ptr()) }, Ok(()));
+                    assert_eq!(manager.stats().chunks_used, 2);
+                });
+            }
+        });
+        // The parent's has not changed.
+        assert_eq!((manager.stats().chunks_used, manager.stats().arenas), (1, 1));
+        assert_eq!(manager.alloc(page, 16), None);
+
+        let (walking, forked) = (Barrier::new(2), Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                manager.walk(|_, _, _| {
+                    walking.wait();
+                    forked.wait();
+                });
+            });
+            walking.wait();
+            in_unnoticed_child(adds);
+            forked.wait();
+        });
+        // SAFETY: not used afterwards.
+        assert_eq!(unsafe { manager.free(kept.as_ptr()) }, Ok(()));
+    });
+}
+
 /// A fork waits until no other thread is at work on a pool: here one that is in a callback, under the
 /// pool's lock, when the fork begins. Without that the child would find the pool locked for good.
 #[test]

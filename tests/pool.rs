@@ -568,6 +568,46 @@ fn a_manager_uses_its_pools_in_order() {
     assert_eq!(manager.stats().used, 0);
 }
 
+/// Pools added by several threads at once are all there, while others use them; when the manager ends, so do
+/// they, and their places serve others.
+#[test]
+fn pools_are_added_by_several_threads() {
+    let page = page_size();
+    for _ in 0..3 {
+        let manager = LockedPoolManager::new();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for added in 1..=8 {
+                        manager.add_pool(LockedPool::new(page, page, page).unwrap());
+                        assert!(manager.alloc(page, 16).is_some(), "no more chunks than pools");
+                        assert!(manager.stats().arenas >= added);
+                    }
+                });
+            }
+        });
+        let stats = manager.stats();
+        assert_eq!((stats.arenas, stats.chunks_used), (24, 24));
+        assert_eq!(manager.alloc(page, 16), None);
+    }
+    let other = LockedPoolManager::new();
+    other.add_pool(LockedPool::new(page, page, page).unwrap());
+    assert!(other.alloc(page, 16).is_some());
+    assert_eq!(other.alloc(page, 16), None, "pools of a manager that has ended");
+}
+
+/// A pool may be added while the others are walked.
+#[test]
+fn a_visitor_may_add_pools() {
+    let page = page_size();
+    let manager = LockedPoolManager::new();
+    manager.add_pool(LockedPool::new(page, page, page).unwrap());
+    assert!(manager.alloc(page, 16).is_some());
+    manager.walk(|_, _, _| manager.add_pool(LockedPool::new(page, page, page).unwrap()));
+    assert!(manager.alloc(page, 16).is_some());
+    assert_eq!(manager.stats().arenas, 2);
+}
+
 /// Pools that are added to the process-wide manager serve what its own pool cannot: chunks larger than
 /// its arenas.
 #[cfg(target_os = "linux")]

@@ -89,7 +89,8 @@ fn check_statistics() -> PoolStats {
     assert_eq!(stats.chunks_free, chunks_free);
     assert_eq!(stats.used + stats.free, stats.total);
     assert!(free <= stats.free, "at most the ends of slabs are in no chunk");
-    assert!(stats.peak_used >= stats.used && stats.peak_used <= stats.total);
+    // Not `<= stats.total`: the pages of sampled chunks leave the total when they are freed.
+    assert!(stats.peak_used >= stats.used);
     stats
 }
 

@@ -1,12 +1,13 @@
 //! Every mapping for secrets that the process has, in a table that needs no lock: for whoever must find
 //! them all in a hurry, a signal handler that wipes or a child process right after its fork.
 //!
-//! Private to `pages`; depends on `cleanse` and the operating system's file. A slot of the table is taken
+//! Private to `pages`; depends on `cleanse`, `edges` and the operating system's file. A slot of the table is taken
 //! when a mapping is made and given up before it is unmapped. Nothing here waits for a lock, and nothing
 //! but taking a slot may ask the system for memory.
 
 use super::{ForkPolicy, LockError, MapError, os, secret_memory};
 use crate::cleanse::memory_cleanse;
+use crate::edges;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicUsize};
@@ -53,6 +54,8 @@ static MORE: [AtomicPtr<Slot>; BLOCKS] = [const { AtomicPtr::new(ptr::null_mut()
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 /// How often this process, or those that it descends from, has been the child of a fork.
 static FORKS: AtomicU32 = AtomicU32::new(0);
+/// How often [`wipe_everything`] has begun or ended.
+static WIPES: AtomicU32 = AtomicU32::new(0);
 
 impl Slot {
     const fn new() -> Self {
@@ -175,6 +178,7 @@ impl Slot {
         let addr = self.addr.load(SeqCst);
         if addr > CLOSED && !self.has(ABSENT) {
             let start = ptr::with_exposed_provenance_mut(addr);
+            edges::open(start, self.len.load(Relaxed));
             // SAFETY: an entered mapping is writable over its length, and is not unmapped as long as the
             // pin is set. Whoever uses it may find zeros there from now on, which is what is asked for.
             unsafe { memory_cleanse(start, self.len.load(Relaxed)) };
@@ -279,7 +283,15 @@ pub(crate) fn is_locked(addr: NonNull<u8>) -> bool {
 /// references and containers in locked memory are not. And it is as if any other thread had written to its
 /// memory: a thread that must not take zeros for data must not go on.
 pub unsafe fn wipe_everything() {
+    WIPES.fetch_add(1, SeqCst);
     slots().for_each(Slot::wipe);
+    WIPES.fetch_add(1, SeqCst);
+}
+
+/// Changes with every [`wipe_everything`], when it begins and when it ends: whoever sees it change may find
+/// zeros where something else was.
+pub(crate) fn wipes() -> u32 {
+    WIPES.load(SeqCst)
 }
 
 /// How often this process has become another by forking. Whoever sees it change runs in a child.

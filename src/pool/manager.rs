@@ -1,12 +1,17 @@
 //! `LockedPoolManager`: several pools behind one face, and the pool that all secrets of a process share.
 //!
-//! Depends on `pool`; `process` does the shared pool's work.
+//! Depends on `pool`; `process` does the shared pool's work, and `own` has the chain of the others.
 
-use super::{ConfigureError, Kind, LockedPool, LockingFailed, PoolOptions, PoolStats, process};
+use super::own::Chain;
+use super::{
+    AddressReport, ConfigureError, Kind, LockedPool, LockingFailed, PoolOptions, PoolStats, process,
+};
 use crate::arena::FreeError;
-use crate::pages::LockedPages;
+use crate::pages::{LockedPages, MapError};
+use core::fmt;
+use core::mem::{self, ManuallyDrop};
+use core::num::NonZeroU32;
 use core::ptr::NonNull;
-use parking_lot::RwLock;
 
 /// Several [`LockedPool`]s used as one: an allocation is served by the first, in the order in which they
 /// were added, that has room or can get it.
@@ -28,22 +33,20 @@ use parking_lot::RwLock;
 /// assert!(manager.alloc(32, 16).is_some());
 /// # Ok::<(), bitcoin_support::PoolError>(())
 /// ```
-#[derive(Debug, Default)]
 pub struct LockedPoolManager {
     /// The process-wide pool, in the instance.
     shared: Option<LockedPool>,
-    added: RwLock<Vec<LockedPool>>,
+    /// The manager's own.
+    added: Chain,
 }
 
-static INSTANCE: LockedPoolManager = LockedPoolManager {
-    shared: Some(LockedPool { kind: Kind::Process }),
-    added: RwLock::new(Vec::new()),
-};
+static INSTANCE: LockedPoolManager =
+    LockedPoolManager { shared: Some(LockedPool { kind: Kind::Process }), added: Chain::new() };
 
 impl LockedPoolManager {
     /// A manager without pools.
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self { shared: None, added: Chain::new() }
     }
 
     /// The process-wide manager. Costs nothing.
@@ -54,8 +57,19 @@ impl LockedPoolManager {
 
     /// Adds a pool, to be used when those before it have no room and cannot get any. It stays until the
     /// manager is dropped.
+    ///
+    /// It takes no memory and waits for nobody, so that it can be called anywhere: in a child process
+    /// whatever its parent's other threads were doing, and also where a pool calls back.
     pub fn add_pool(&self, pool: LockedPool) {
-        self.added.write().push(pool);
+        let Kind::Own(own) = pool.kind else { unreachable!("nobody has the process-wide pool") };
+        mem::forget(pool);
+        self.added.push(own);
+    }
+
+    /// The pools that were added, in that order.
+    #[inline]
+    fn added(&self) -> impl Iterator<Item = ManuallyDrop<LockedPool>> {
+        self.added.iter().map(|own| ManuallyDrop::new(LockedPool { kind: Kind::Own(own) }))
     }
 
     /// Allocates `size` bytes aligned to `alignment` bytes, as [`LockedPool::alloc`] does.
@@ -71,7 +85,7 @@ impl LockedPoolManager {
 
     #[inline(never)]
     fn alloc_added(&self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
-        self.added.read().iter().find_map(|pool| pool.alloc(size, alignment))
+        self.added().find_map(|pool| pool.alloc(size, alignment))
     }
 
     /// Frees the chunk that begins at `ptr`, whichever pool it came from, as [`LockedPool::free`] does.
@@ -124,8 +138,7 @@ impl LockedPoolManager {
         &self,
         free: impl Fn(&LockedPool) -> Result<(), FreeError>,
     ) -> Result<(), FreeError> {
-        let answers = self.added.read();
-        let mut answers = answers.iter().map(free);
+        let mut answers = self.added().map(|pool| free(&pool));
         answers
             .find(|freed| *freed != Err(FreeError::NotInPool))
             .unwrap_or(Err(FreeError::NotInPool))
@@ -134,9 +147,9 @@ impl LockedPoolManager {
     /// What all pools hold together: the sum of their figures, and the last lock failure of the last
     /// pool that had one. (So `peak_used` is at least what was ever used at once.)
     pub fn stats(&self) -> PoolStats {
-        let added = self.added.read();
-        let pools = self.shared.iter().chain(added.iter());
-        pools.map(LockedPool::stats).fold(PoolStats::default(), |sum, stats| PoolStats {
+        let shared = self.shared.iter().map(LockedPool::stats);
+        let pools = shared.chain(self.added().map(|pool| pool.stats()));
+        pools.fold(PoolStats::default(), |sum, stats| PoolStats {
             used: sum.used + stats.used,
             free: sum.free + stats.free,
             total: sum.total + stats.total,
@@ -189,12 +202,69 @@ impl LockedPoolManager {
         }
     }
 
+    /// Looks for overruns: from now on, one in `one_in` allocations from the process-wide pool is placed in
+    /// pages of its own next to a guard page, at random either at their end, so that a write or read behind
+    /// the chunk faults, or at their beginning, so that one in front of it does. When it is freed its pages
+    /// become inaccessible, and stay so while at least a thousand others are sampled (16 of more than a
+    /// page), so that a late access faults too. A fault is a SIGSEGV at the very instruction; nobody catches
+    /// it here. [`describe_address`](Self::describe_address) says what the faulting address was.
+    ///
+    /// As chunks are aligned, up to 15 bytes between a chunk and the guard page can be written to unnoticed.
+    /// They, and the rest of the pages, are looked at when the chunk is freed: see [`FreeError::Overrun`].
+    ///
+    /// 1 finds every such bug: a mode for development and tests. Thousands are for production: which
+    /// allocations are sampled is a matter of chance, so that among many hours of many processes one
+    /// will be there when it counts. `None` samples no more, which is how a process begins. No environment
+    /// variable does it, since those are at the command of whoever starts a program, also one with more rights
+    /// than they have.
+    ///
+    /// At most `max_locked` bytes, and half of what the process may lock, are locked for samples at once: a
+    /// page for each small chunk in use, none when it has been freed. Where there is none left, an allocation
+    /// is served as usual. In the statistics each sample counts as an arena, while it is in use.
+    ///
+    /// As long as nothing is sampled, nothing of this costs anything. Otherwise an allocation takes some 50 instructions more,
+    /// and a sample about ten system calls (some 10 to 20 microseconds) and the mutex that all threads share. The
+    /// pool holds the other threads up while this is called. Pools that were added are not sampled, nor is
+    /// anything in a manager that is not the process-wide one.
+    ///
+    /// # Errors
+    /// When there are no addresses for it (50 MiB of them, without memory, are set aside at the first call).
+    ///
+    /// ```
+    /// use bitcoin_support::LockedPoolManager;
+    /// use std::num::NonZeroU32;
+    ///
+    /// LockedPoolManager::instance().sample_one_in(NonZeroU32::new(5000), 256 * 1024)?;
+    /// # Ok::<(), bitcoin_support::MapError>(())
+    /// ```
+    pub fn sample_one_in(
+        &self,
+        one_in: Option<NonZeroU32>,
+        max_locked: usize,
+    ) -> Result<(), MapError> {
+        match &self.shared {
+            Some(_) => process::sample(one_in, max_locked),
+            None => Ok(()),
+        }
+    }
+
+    /// What an address means that lies in a chunk that has been [sampled](Self::sample_one_in), used or freed, or
+    /// in the guard pages around it; `None` for all else. Of a place that several chunks have had, it is the
+    /// last.
+    ///
+    /// For signal handlers that get to know the address of a fault: takes no lock and allocates nothing,
+    /// nor does the report's `Display` form. The answer is right unless the chunk is being allocated or
+    /// freed at the same moment.
+    pub fn describe_address(address: *const u8) -> Option<AddressReport> {
+        process::describe_address(address.addr())
+    }
+
     /// Visits every chunk of every pool, as [`LockedPool::walk`] does.
     pub fn walk(&self, mut visit: impl FnMut(usize, usize, bool)) {
-        let added = self.added.read();
-        for pool in self.shared.iter().chain(added.iter()) {
+        if let Some(pool) = &self.shared {
             pool.walk(&mut visit);
         }
+        self.added().for_each(|pool| pool.walk(&mut visit));
     }
 
     /// From now on, leaves what is in the process-wide pool at process exit as it is: somebody may look
@@ -209,5 +279,27 @@ impl LockedPoolManager {
             Some(pool) => pool,
             None => unreachable!("the instance is made with it"),
         }
+    }
+}
+
+impl Default for LockedPoolManager {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for LockedPoolManager {
+    fn drop(&mut self) {
+        while let Some(own) = self.added.pop() {
+            drop(LockedPool { kind: Kind::Own(own) });
+        }
+    }
+}
+
+impl fmt::Debug for LockedPoolManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = self.shared.iter().map(LockedPool::stats);
+        let pools = shared.chain(self.added().map(|pool| pool.stats()));
+        f.debug_list().entries(pools).finish()
     }
 }

@@ -7,9 +7,10 @@
 
 use super::{PoolStats, Source, State};
 use crate::arena::FreeError;
+use crate::edges;
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -24,6 +25,8 @@ pub(super) struct OwnPool {
     held: UnsafeCell<Option<MutexGuard<'static, State>>>,
     /// The place made before this one.
     older: AtomicPtr<OwnPool>,
+    /// The next pool in the chain that this one is in, if any.
+    next: AtomicPtr<OwnPool>,
 }
 
 // SAFETY: `held` is used by the thread that holds the mutex alone, before and after a fork; the rest is
@@ -52,6 +55,7 @@ impl OwnPool {
             state: Mutex::new(nothing()),
             held: UnsafeCell::new(None),
             older: AtomicPtr::new(ptr::null_mut()),
+            next: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
@@ -100,11 +104,14 @@ impl OwnPool {
         if size == 0 || size > state.arena_size {
             return None;
         }
-        if let Some(chunk) = state.alloc_from_first(size, alignment) {
-            return Some(chunk);
+        let chunk = state.alloc_from_first(size, alignment).or_else(|| {
+            let _calling = self.calling();
+            state.alloc(size, alignment)
+        })?;
+        if !matches!(state.source, Source::Foreign(_)) {
+            edges::open(chunk.as_ptr(), size);
         }
-        let _calling = self.calling();
-        state.alloc(size, alignment)
+        Some(chunk)
     }
 
     #[inline(never)]
@@ -183,6 +190,47 @@ pub(super) fn try_hold_all(one: Option<&'static OwnPool>) -> Result<Held, &'stat
 impl Drop for Held {
     fn drop(&mut self) {
         all().for_each(OwnPool::release);
+    }
+}
+
+/// Pools one after the other, each in one chain only. Nothing waits for anything here, so that a child of a
+/// fork finds a whole chain, whatever its parent's other threads were doing with it; and the links are in
+/// the pools' places, so that adding takes no memory.
+pub(super) struct Chain(AtomicPtr<OwnPool>);
+
+impl Chain {
+    pub(super) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// Adds a pool at the end. It must be in no chain.
+    pub(super) fn push(&self, own: &'static OwnPool) {
+        let mut link = &self.0;
+        let own = ptr::from_ref(own).cast_mut();
+        // Links that are set stay as they are: where one is found set, the end is behind it.
+        while let Err(next) = link.compare_exchange(ptr::null_mut(), own, AcqRel, Acquire) {
+            // SAFETY: not null, so that it is a place, which is never freed.
+            link = unsafe { &(*next).next };
+        }
+    }
+
+    #[inline]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'static OwnPool> {
+        let mut next = self.0.load(Acquire);
+        core::iter::from_fn(move || {
+            // SAFETY: null, or a place, which is never freed.
+            let own: &'static OwnPool = unsafe { next.as_ref() }?;
+            next = own.next.load(Acquire);
+            Some(own)
+        })
+    }
+
+    /// Takes the first pool out.
+    pub(super) fn pop(&mut self) -> Option<&'static OwnPool> {
+        // SAFETY: null, or a place, which is never freed.
+        let own: &'static OwnPool = unsafe { self.0.get_mut().as_ref() }?;
+        *self.0.get_mut() = own.next.swap(ptr::null_mut(), Relaxed);
+        Some(own)
     }
 }
 

@@ -22,12 +22,16 @@
 //!
 //! Where the system has no `membarrier`, no thread gets a heap, and heap 0 serves all.
 //!
+//! When one in N allocations is to be sampled, heaps count theirs, and the samples are made under the mutex.
+//!
 //! # Parts
 //! `heap` is a thread's heap, over `slab`s; `pause` its gate and `returned` the way back of what other
-//! threads free, both over `sync`; `thread_slot` finds a thread's heap; `fork` has the handlers for forks
-//! and for exit.
+//! threads free, both over `sync`; `thread_slot` finds a thread's heap; `countdown` says which allocations
+//! are sampled, and `guarded` has those; `fork` has the handlers for forks and for exit.
 
+mod countdown;
 pub(super) mod fork;
+mod guarded;
 mod heap;
 mod pause;
 mod returned;
@@ -36,13 +40,20 @@ mod sync;
 mod thread_slot;
 
 pub(super) use fork::keep_contents_at_exit;
+pub use guarded::AddressReport;
 
-use super::{LockedPool, LockingFailed, PoolStats, Source, State};
+use super::{LockedPool, LockingFailed, PoolStats, Source, State, with_edge};
 use crate::arena::FreeError;
-use crate::pages::{self, AddressRange, ForkPolicy, LockedPages, PageOptions, SecretMemory};
+use crate::edges;
+use crate::pages::{
+    self, AddressRange, ForkPolicy, LockedPages, MapError, PageOptions, SecretMemory,
+};
+use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicUsize};
+use countdown::Countdown;
+use guarded::Guarded;
 use heap::{Freed, Heap, Tables, Tally};
 use slab::{CLASSES, SIZES, UNIT, Unit};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
@@ -96,6 +107,16 @@ fn own_heap() -> Option<&'static Heap> {
 /// Allocates from the process-wide pool. `alignment` is a power of two.
 #[inline(always)]
 pub(super) fn alloc(size: usize, alignment: usize) -> Option<NonNull<u8>> {
+    let chunk = alloc_closed(size, alignment);
+    if let Some(chunk) = chunk {
+        edges::open(chunk.as_ptr(), size);
+    }
+    chunk
+}
+
+/// See [`alloc`].
+#[inline(always)]
+fn alloc_closed(size: usize, alignment: usize) -> Option<NonNull<u8>> {
     let Some(class) = class_for(size, alignment) else { return alloc_large(size, alignment) };
     if let Some(heap) = own_heap() {
         if heap.gate.enter() {
@@ -106,7 +127,7 @@ pub(super) fn alloc(size: usize, alignment: usize) -> Option<NonNull<u8>> {
             }
         }
     }
-    alloc_slow(class, alignment)
+    alloc_uncommon(size, alignment)
 }
 
 /// Frees and wipes a chunk of the process-wide pool in the common case: a small one that the calling thread
@@ -173,6 +194,7 @@ pub(super) unsafe fn free_uncommon(
 /// of `UNIT`.
 #[inline(always)]
 fn class_for(size: usize, alignment: usize) -> Option<usize> {
+    let size = with_edge(size);
     if alignment > LockedPool::ARENA_ALIGN {
         return class_over_aligned(size, alignment);
     }
@@ -200,6 +222,12 @@ struct Shared {
     slabs: usize,
     slab_bytes: usize,
     slots: usize,
+    /// Which allocations heaps are to sample, see [`sample`].
+    one_in: Option<NonZeroU32>,
+    seed: u64,
+    /// For allocations that no heap counts.
+    countdown: Countdown,
+    guarded: Guarded,
     /// How often memory has come back to the arenas; and what that was when locked memory was last looked
     /// for in vain, everywhere.
     returns: u64,
@@ -235,6 +263,15 @@ impl core::ops::DerefMut for Locked {
 fn this_thread() -> usize {
     // SAFETY: takes nothing; the answer is a number here, different for each thread.
     unsafe { libc::pthread_self() as usize }
+}
+
+/// The operating system's number of the calling thread; 0 where it has none.
+fn thread_number() -> u32 {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    // SAFETY: takes nothing.
+    return unsafe { libc::gettid() } as u32;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    0
 }
 
 fn lock() -> Locked {
@@ -294,6 +331,10 @@ impl Shared {
             slabs: 0,
             slab_bytes: 0,
             slots: 0,
+            one_in: None,
+            seed: 0,
+            countdown: Countdown::new(),
+            guarded: Guarded::new(),
             returns: 1,
             searched: 0,
         }
@@ -343,9 +384,10 @@ impl Shared {
         let small = all_heaps().fold(Tally::default(), |sum, heap| {
             sum.plus(if several { heap.tally() } else { heap.peak() })
         });
-        let sum = self.state.stats.used - self.slab_bytes + small.bytes();
+        let (state, guarded) = (&self.state.stats, self.guarded.stats());
+        let sum = (state.used - self.slab_bytes + guarded.used).wrapping_add(small.bytes());
         // While others change their figures, the sum may be anything for a moment.
-        if sum <= self.state.stats.total {
+        if sum <= state.total + guarded.total {
             self.state.stats.peak_used = self.state.stats.peak_used.max(sum);
         }
         let own = own_heap().map_or(0, |heap| heap.number);
@@ -369,6 +411,26 @@ impl Shared {
         // The callback may have forked, and this be the child.
         fork::catch_up(self);
         chunk
+    }
+
+    /// Has a heap count and sample its allocations, if that is wanted.
+    fn sample(&mut self, heap: &Heap) {
+        heap.sample(self.one_in, countdown::random(&mut self.seed));
+    }
+
+    /// Allocates in pages of its own, if they can be had.
+    fn alloc_guarded(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        self.state.is_in_use = true;
+        self.note_peak();
+        let chunk = self.guarded.alloc(size, alignment, &mut self.state);
+        self.note_peak();
+        chunk
+    }
+
+    /// See `State::wipe`.
+    fn wipe(&mut self) {
+        self.state.wipe();
+        self.guarded.wipe();
     }
 
     /// Takes a slab of a list over from the heap that all threads share, and allocates from it.
@@ -502,12 +564,17 @@ impl Shared {
         self.note_peak();
         let mut stats = self.state.stats;
         let small = all_heaps().fold(Tally::default(), |sum, heap| sum.plus(heap.tally()));
-        stats.used = stats.used - self.slab_bytes + small.bytes();
+        let guarded = self.guarded.stats();
+        stats.total += guarded.total;
+        stats.locked += guarded.locked;
+        stats.secret_memory += guarded.secret_memory;
+        stats.arenas += guarded.arenas;
+        stats.used = stats.used - self.slab_bytes + small.bytes() + guarded.used;
         stats.free = stats.total - stats.used;
         stats.peak_used = stats.peak_used.max(stats.used);
         self.state.stats.peak_used = stats.peak_used;
-        stats.chunks_used = stats.chunks_used - self.slabs + small.chunks();
-        stats.chunks_free += self.slots - small.chunks();
+        stats.chunks_used = stats.chunks_used - self.slabs + small.chunks() + guarded.chunks_used;
+        stats.chunks_free += self.slots - small.chunks() + guarded.chunks_free;
         stats
     }
 }
@@ -525,23 +592,62 @@ fn owner(number: u16) -> &'static Heap {
     heap(number).unwrap_or_else(|| std::process::abort())
 }
 
-/// Allocates a small chunk when the own heap has no free slot at hand, or is not to be used now.
+/// Allocates a small chunk when the own heap has no free slot in its cache, counts allocations, or is not to
+/// be used now.
 #[cold]
 #[inline(never)]
-fn alloc_slow(class: usize, alignment: usize) -> Option<NonNull<u8>> {
+fn alloc_uncommon(size: usize, alignment: usize) -> Option<NonNull<u8>> {
+    let class = class_for(size, alignment)?;
     if let Some(heap) = own_heap() {
         if heap.gate.enter() {
+            if heap.countdown.counts_down() {
+                heap.gate.leave();
+                return alloc_sampled(size, alignment, class);
+            }
             let chunk = heap.take_or_refill(class);
             heap.gate.leave();
             if chunk.is_some() {
                 return chunk;
             }
+            return alloc_slow(lock(), class, alignment);
         }
     }
+    alloc_uncounted(size, alignment, class)
+}
+
+/// Allocates a small chunk that is to be sampled.
+#[cold]
+#[inline(never)]
+fn alloc_sampled(size: usize, alignment: usize, class: usize) -> Option<NonNull<u8>> {
     let mut shared = lock();
+    if let Some(chunk) = shared.alloc_guarded(size, alignment) {
+        return Some(chunk);
+    }
+    alloc_slow(shared, class, alignment)
+}
+
+/// Allocates a small chunk that no heap has counted.
+#[cold]
+#[inline(never)]
+fn alloc_uncounted(size: usize, alignment: usize, class: usize) -> Option<NonNull<u8>> {
+    let mut shared = lock();
+    if shared.countdown.counts_down() {
+        if let Some(chunk) = shared.alloc_guarded(size, alignment) {
+            return Some(chunk);
+        }
+    }
+    alloc_slow(shared, class, alignment)
+}
+
+/// Allocates a small chunk from wherever there is one.
+#[cold]
+#[inline(never)]
+fn alloc_slow(mut shared: Locked, class: usize, alignment: usize) -> Option<NonNull<u8>> {
     let Some(tables) = shared.tables() else {
         // No range: arenas of whole units, for small chunks too.
-        return shared.state.alloc(SIZES[class] as usize, UNIT);
+        let chunk = shared.state.alloc(SIZES[class] as usize, UNIT);
+        fork::catch_up(&mut shared);
+        return chunk;
     };
     let heap = own_heap().or_else(|| attach(&mut shared, &tables)).or_else(|| heap(0))?;
     shared.note_peak();
@@ -594,6 +700,12 @@ fn alloc_large(size: usize, alignment: usize) -> Option<NonNull<u8>> {
     }
     let mut shared = lock();
     shared.tables();
+    if shared.countdown.counts_down() {
+        if let Some(chunk) = shared.alloc_guarded(size, alignment) {
+            return Some(chunk);
+        }
+    }
+    let size = with_edge(size);
     let failures = shared.state.stats.lock_failures;
     let mut chunk = shared.alloc_chunk(size, alignment, From::Locked);
     if chunk.is_none() {
@@ -622,7 +734,13 @@ unsafe fn free_slow(
     let place = shared.tables.and_then(|tables| Some((tables, tables.find(ptr.addr())?)));
     let Some((tables, place)) = place else {
         shared.note_peak();
+        if let Some(freed) = shared.guarded.free(ptr.addr(), check) {
+            let came_back = matches!(freed, Ok(()) | Err(FreeError::Overrun));
+            shared.returns += u64::from(came_back);
+            return freed;
+        }
         let peak = shared.state.stats.peak_used;
+        let check = check.map(|(size, alignment)| (with_edge(size), alignment));
         let freed = shared.state.free(ptr, check);
         shared.returns += u64::from(freed.is_ok());
         shared.state.stats.peak_used = peak;
@@ -708,6 +826,7 @@ fn attach(shared: &mut Shared, tables: &Tables) -> Option<&'static Heap> {
             heap
         }
     };
+    shared.sample(heap);
     heap.taken.store(true, Relaxed);
     thread_slot::set(ptr::from_ref(heap).expose_provenance());
     Some(heap)
@@ -736,12 +855,36 @@ pub(super) fn walk(visit: &mut dyn FnMut(usize, usize, bool)) {
             first = heap.tables.next_owned(first);
         }
     }
+    shared.guarded.walk(visit);
     let tables = shared.tables;
     shared.state.walk(&mut |addr, size, used| {
         if !tables.is_some_and(|tables| used && tables.find(addr).is_some()) {
             visit(addr, size, used);
         }
     });
+}
+
+/// Samples one in `one_in` allocations from now on, as far as `max_locked` bytes go.
+pub(super) fn sample(one_in: Option<NonZeroU32>, max_locked: usize) -> Result<(), MapError> {
+    // Chance is wanted here, and no secret.
+    let seed = getrandom::u64().unwrap_or(0);
+    let mut shared = lock();
+    if one_in.is_some() {
+        shared.guarded.prepare()?;
+    }
+    shared.guarded.max_locked = max_locked;
+    shared.guarded.state = seed;
+    shared.one_in = one_in;
+    shared.seed = !seed;
+    shared.countdown.set(one_in, seed.rotate_left(32));
+    let _pause = Pause::begin();
+    all_heaps().filter(|heap| heap.taken.load(Relaxed)).for_each(|heap| shared.sample(heap));
+    Ok(())
+}
+
+/// See `LockedPoolManager::describe_address`.
+pub(super) fn describe_address(addr: usize) -> Option<AddressReport> {
+    guarded::describe(addr)
 }
 
 /// Whether anything has been allocated.

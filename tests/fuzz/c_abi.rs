@@ -1,15 +1,19 @@
 //! Any calls of the functions of `include/bitcoin_support.h`, with any arguments that it permits: null
-//! objects, hostile sizes and alignments, page allocators that fail or lack functions, frees of what is no
-//! chunk. The answers are those that the header documents, and outputs are written on success alone.
+//! objects, hostile sizes and alignments, page allocators that fail or lack functions, options of any size
+//! and with any values, frees of what is no chunk. The answers are those that the header documents, and outputs are written on success alone.
 //!
 //! Depends on `input`. The functions are declared here as the header declares them; the replay compares
-//! their names with the header's. The process-wide pool must be empty when a run begins, and nobody else
-//! may use it meanwhile.
+//! their names with the header's. The process-wide pool must be empty when a run begins, and never used
+//! before the first one; nobody else may use it or other pools meanwhile. A run leaves the limit on locked
+//! memory as it was.
 
 use crate::input::{Input, address};
-use std::collections::BTreeMap;
+use std::alloc::{Layout, alloc, dealloc};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::ptr::{from_mut, from_ref, null, null_mut};
+use std::mem::offset_of;
+use std::ptr::{NonNull, from_mut, from_ref, null, null_mut};
+use std::sync::{Once, OnceLock};
 
 /// A mistake for the harness to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +32,16 @@ pub(crate) enum Fault {
     KeepsPages,
     /// A null object is taken for one.
     TakesNull,
+    /// A pool is made without looking at the options that it gets.
+    IgnoresOptions,
+    /// Members count that the size of the options does not cover.
+    ReadsTooFar,
+    /// Memory is as it was after all has been wiped.
+    KeepsContents,
+    /// The limit on locked memory is as it was after it has been raised.
+    KeepsLimit,
+    /// Options that are refused raise the limit.
+    RaisesLimit,
 }
 
 pub(crate) fn run(data: &[u8]) {
@@ -44,6 +58,14 @@ const BAD_REGION: c_int = 5;
 const OUT_OF_MEMORY: c_int = 6;
 const NULL_ARGUMENT: c_int = 7;
 const BUFFER_TOO_SMALL: c_int = 8;
+const IN_USE: c_int = 10;
+const BAD_OPTION: c_int = 11;
+const NOT_AVAILABLE: c_int = 12;
+
+// Choices for pools.
+const FORK_ABSENT: u32 = 2;
+const SECRET_MEMORY_OFF: u32 = 0;
+const SECRET_MEMORY_REQUIRE: u32 = 2;
 
 const ABI: u32 = 0;
 const ARENA_SIZE: usize = 262_144;
@@ -79,6 +101,21 @@ struct PoolStats {
     lock_failures: usize,
     last_lock_limit: usize,
     last_lock_error: c_int,
+    secret_memory_error: c_int,
+    secret_memory: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PoolOptions {
+    size: usize,
+    fork_policy: u32,
+    secret_memory: u32,
+    page_size: usize,
+    arena_size: usize,
+    max_size: usize,
+    /// A `bool`, into which a caller in C may put any byte.
+    raise_lock_limit: u8,
 }
 
 #[repr(C)]
@@ -129,6 +166,12 @@ declare! {
     fn bitcoin_support_arena_get_stats(arena: Object) -> ArenaStats;
     fn bitcoin_support_arena_walk(arena: Object, visit: Visit, context: *mut c_void);
     fn bitcoin_support_locked_pool_create(pages: *const PageAllocator, pool: *mut Object) -> c_int;
+    fn bitcoin_support_locked_pool_options_init(options: *mut PoolOptions);
+    fn bitcoin_support_locked_pool_create_with(options: *const PoolOptions, pool: *mut Object) -> c_int;
+    fn bitcoin_support_locked_pool_configure_instance(options: *const PoolOptions) -> c_int;
+    fn bitcoin_support_lock_remedy(error: c_int, limit: usize) -> *const c_char;
+    fn bitcoin_support_raise_lock_limit(limit: *mut usize) -> c_int;
+    fn bitcoin_support_wipe_all();
     fn bitcoin_support_locked_pool_destroy(pool: Object);
     fn bitcoin_support_locked_pool_instance() -> Object;
     fn bitcoin_support_locked_pool_set_locking_failed(pool: Object, callback: Option<LockingFailed>, context: *mut c_void) -> c_int;
@@ -151,7 +194,41 @@ fn pointer(number: usize) -> *mut c_void {
 struct Owner {
     object: Object,
     chunks: BTreeMap<usize, usize>,
+    /// Those that have been wiped since they were filled.
+    wiped: BTreeSet<usize>,
     kind: Kind,
+}
+
+impl Owner {
+    fn new(object: Object, kind: Kind) -> Self {
+        Self { object, chunks: BTreeMap::new(), wiped: BTreeSet::new(), kind }
+    }
+
+    /// What a chunk is filled with.
+    fn fill(&self, addr: usize) -> u8 {
+        if self.wiped.contains(&addr) { 0 } else { addr as u8 | 1 }
+    }
+
+    /// A pool has no more memory than its options let it have, and of the kind that they say.
+    fn check_options(&self, stats: &PoolStats) {
+        let (max, secret_memory) = match &self.kind {
+            Kind::Own(sizes) => (sizes.max, sizes.secret_memory),
+            _ => (usize::MAX, 0),
+        };
+        let PoolStats { total, secret_memory: secret, secret_memory_error: why, .. } = *stats;
+        assert!(total <= max, "{total} bytes of {max}");
+        match secret_memory {
+            SECRET_MEMORY_OFF => assert_eq!((secret, why), (0, 0)),
+            SECRET_MEMORY_REQUIRE => assert_eq!(secret, total),
+            _ => assert!(secret == total || why != 0 || stats.lock_failures > 0),
+        }
+    }
+
+    /// The chunk is no chunk any more.
+    fn remove(&mut self, addr: usize) {
+        self.chunks.remove(&addr);
+        self.wiped.remove(&addr);
+    }
 }
 
 enum Kind {
@@ -160,11 +237,147 @@ enum Kind {
         region: (usize, usize),
         granule: usize,
     },
-    /// Over pages of the system's, or of a table's.
-    Pool {
-        pages: Option<Box<Pages>>,
-    },
+    /// Over the system's own pages, by options.
+    Own(Sizes),
+    /// Over pages of a table's.
+    Pool(Box<Pages>),
     Instance,
+}
+
+/// What a pool's options say of it.
+struct Sizes {
+    arena: usize,
+    max: usize,
+    secret_memory: u32,
+}
+
+impl Sizes {
+    /// What the header says of a pool with these options, which are all there; `None` if they are refused.
+    fn of(options: &PoolOptions) -> Option<Self> {
+        // SAFETY: asks for a number.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+        let choices = [options.fork_policy, options.secret_memory];
+        if choices.iter().any(|&choice| choice > 2) || ![0, page].contains(&options.page_size) {
+            return None;
+        }
+        if options.secret_memory != 0 && options.fork_policy != FORK_ABSENT {
+            return None;
+        }
+        let default = ARENA_SIZE.next_multiple_of(page);
+        let arena = if options.arena_size == 0 { default } else { options.arena_size };
+        let max = if options.max_size == 0 { usize::MAX } else { options.max_size };
+        let is_valid = arena % page == 0 && arena < 1 << 30 && max >= arena;
+        is_valid.then_some(Self { arena, max, secret_memory: options.secret_memory })
+    }
+}
+
+/// Where the members of options begin, and where the last one ends.
+const MEMBERS: [usize; 7] = [
+    offset_of!(PoolOptions, fork_policy),
+    offset_of!(PoolOptions, secret_memory),
+    offset_of!(PoolOptions, page_size),
+    offset_of!(PoolOptions, arena_size),
+    offset_of!(PoolOptions, max_size),
+    offset_of!(PoolOptions, raise_lock_limit),
+    size_of::<PoolOptions>(),
+];
+
+/// Options of any values, most of which make sense, that cover some of the members, or more than there are.
+fn any_options(input: &mut Input<'_>) -> PoolOptions {
+    let mut number = |values: &[usize]| match input.byte() {
+        0..=4 => input.hostile(),
+        byte => values[usize::from(byte) % values.len()],
+    };
+    // SAFETY: asks for a number.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+    let whole = size_of::<PoolOptions>();
+    let size =
+        match number(&[whole, whole, MEMBERS[0], MEMBERS[1], MEMBERS[2], MEMBERS[3], MEMBERS[4]]) {
+            // A size that ends within a number is no version's.
+            size if (MEMBERS[0]..whole).contains(&size) && !MEMBERS.contains(&size) => whole,
+            size => size,
+        };
+    PoolOptions {
+        size,
+        fork_policy: number(&[0, 1, 2, 2, 2, 3]) as u32,
+        secret_memory: number(&[0, 0, 0, 0, 1, 2, 3]) as u32,
+        page_size: number(&[0, 0, 0, page, page, page + 1]),
+        arena_size: number(&[0, 0, page, 3 * page, 80 * page, page + 16]),
+        max_size: number(&[0, 0, 3 * page, 160 * page, usize::MAX]),
+        raise_lock_limit: number(&[0, 0, 1, 0xff]) as u8,
+    }
+}
+
+/// What there is for the library of options that state their size: what that does not cover is a default;
+/// `None` if there is no such size.
+fn covered(options: &PoolOptions) -> Option<PoolOptions> {
+    let PoolOptions { size, .. } = *options;
+    if !(MEMBERS[0]..=size_of::<PoolOptions>()).contains(&size) {
+        return None;
+    }
+    let mut seen = initial_options();
+    let members: [&dyn Fn(&mut PoolOptions); 6] = [
+        &|seen| seen.fork_policy = options.fork_policy,
+        &|seen| seen.secret_memory = options.secret_memory,
+        &|seen| seen.page_size = options.page_size,
+        &|seen| seen.arena_size = options.arena_size,
+        &|seen| seen.max_size = options.max_size,
+        &|seen| seen.raise_lock_limit = options.raise_lock_limit,
+    ];
+    let ends = MEMBERS[1..].iter();
+    members.iter().zip(ends).filter(|(_, end)| **end <= size).for_each(|(copy, _)| copy(&mut seen));
+    Some(seen)
+}
+
+/// Options in a block of the heap that is as long as they state, so that AddressSanitizer sees who reads on.
+struct Exact {
+    block: NonNull<u8>,
+    layout: Layout,
+}
+
+impl Exact {
+    fn of(options: &PoolOptions) -> Self {
+        // The size itself is there always. What is longer than any options is refused before it is read.
+        let len = options.size.clamp(size_of::<usize>(), size_of::<PoolOptions>());
+        let layout = Layout::from_size_align(len, align_of::<PoolOptions>()).expect("a layout");
+        // SAFETY: not of size 0; the block is as long as what is copied, and all of that is there: padding
+        // is copied as it is.
+        unsafe {
+            let block = NonNull::new(alloc(layout)).expect("memory");
+            block.copy_from_nonoverlapping(NonNull::from(options).cast(), len);
+            Self { block, layout }
+        }
+    }
+
+    fn with<R>(self, body: impl FnOnce(*const PoolOptions) -> R) -> R {
+        body(self.block.as_ptr().cast_const().cast())
+    }
+}
+
+impl Drop for Exact {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `of` with this layout.
+        unsafe { dealloc(self.block.as_ptr(), self.layout) };
+    }
+}
+
+fn create_with(options: *const PoolOptions, pool: *mut Object) -> c_int {
+    // SAFETY: null, as many bytes as the options state, or a size that is refused; a place for the answer, or
+    // null.
+    unsafe { bitcoin_support_locked_pool_create_with(options, pool) }
+}
+
+/// The process's limit on locked memory.
+fn lock_limit() -> libc::rlimit {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a place for the answer.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) }, 0);
+    limit
+}
+
+fn set_lock_limit(limit: libc::rlimit) {
+    // SAFETY: valid for the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }, 0);
 }
 
 /// What a page allocator for C does, and what it has done. The addresses are no memory.
@@ -240,6 +453,8 @@ struct Run {
     owners: Vec<Owner>,
     buffers: Vec<(Object, Vec<u8>)>,
     fault: Fault,
+    /// The limit on locked memory in the beginning.
+    limit: libc::rlimit,
 }
 
 pub(crate) fn run_with(data: &[u8], fault: Fault) {
@@ -247,8 +462,9 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
     // SAFETY: takes nothing.
     let object = unsafe { bitcoin_support_locked_pool_instance() };
     assert!(!object.is_null());
-    let instance = Owner { object, chunks: BTreeMap::new(), kind: Kind::Instance };
-    let mut run = Run { owners: vec![instance], buffers: Vec::new(), fault };
+    use_instance(object);
+    let instance = Owner::new(object, Kind::Instance);
+    let mut run = Run { owners: vec![instance], buffers: Vec::new(), fault, limit: lock_limit() };
     run.check(0);
     while !input.is_empty() {
         run.step(&mut input);
@@ -265,6 +481,54 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
     run.check(0);
 }
 
+/// Uses the instance for the first time, if it is that; before, its options can be chosen, and are left at
+/// the defaults.
+fn use_instance(object: Object) {
+    static USED: Once = Once::new();
+    USED.call_once(|| {
+        let mut options = initial_options();
+        // SAFETY: whole options; the instance, whose chunk is not used after it is freed.
+        unsafe {
+            options.fork_policy = 3;
+            let status = bitcoin_support_locked_pool_configure_instance(&options);
+            assert_eq!(status, BAD_OPTION);
+            options.fork_policy = 0;
+            for _ in 0..2 {
+                assert_eq!(bitcoin_support_locked_pool_configure_instance(&options), OK);
+            }
+            let chunk = bitcoin_support_locked_pool_alloc(object, 1);
+            assert_eq!(bitcoin_support_locked_pool_free(object, chunk), OK);
+            assert_eq!(bitcoin_support_locked_pool_configure_instance(&options), IN_USE);
+        }
+    });
+}
+
+/// Options as the library sets them.
+fn initial_options() -> PoolOptions {
+    let mut options = PoolOptions {
+        size: 0x7f,
+        fork_policy: 0x7f,
+        secret_memory: 0x7f,
+        page_size: 0x7f,
+        arena_size: 0x7f,
+        max_size: 0x7f,
+        raise_lock_limit: 0x7f,
+    };
+    // SAFETY: a place for options.
+    unsafe { bitcoin_support_locked_pool_options_init(&mut options) };
+    let expected = PoolOptions {
+        size: size_of::<PoolOptions>(),
+        fork_policy: 0,
+        secret_memory: 0,
+        page_size: 0,
+        arena_size: 0,
+        max_size: 0,
+        raise_lock_limit: 0,
+    };
+    assert_eq!(options, expected);
+    options
+}
+
 impl Drop for Run {
     /// Leaves nothing in the instance, also when a mistake has ended the run.
     fn drop(&mut self) {
@@ -272,6 +536,7 @@ impl Drop for Run {
             // SAFETY: live, and given up.
             unsafe { bitcoin_support_buffer_destroy(buffer) };
         }
+        set_lock_limit(self.limit);
         let Some(instance) = self.owners.first() else { return };
         for &chunk in instance.chunks.keys() {
             // SAFETY: this run's own chunk, if it still is one.
@@ -286,7 +551,17 @@ impl Drop for Run {
 
 impl Run {
     fn step(&mut self, input: &mut Input<'_>) {
-        match input.byte() % 16 {
+        // The highest numbers came last, and leave the seeds their meaning.
+        let number = input.byte();
+        match number {
+            236..=245 => return self.create_pool_with(input),
+            246..=248 => return self.configure_instance(input),
+            249..=251 => return self.wipe_all(),
+            252..=253 => return self.raise_lock_limit(input),
+            254..=255 => return self.remedy(input),
+            _ => {}
+        }
+        match number % 16 {
             0 => self.strings(input),
             1 => self.create_arena(input),
             2 => self.create_pool(input),
@@ -392,7 +667,7 @@ impl Run {
             return assert_eq!(object.addr(), UNTOUCHED, "an output is written on failure");
         }
         let kind = Kind::Arena { region: (base, size), granule: alignment };
-        self.keep(Owner { object, chunks: BTreeMap::new(), kind });
+        self.keep(Owner::new(object, kind));
     }
 
     fn create_pool(&mut self, input: &mut Input<'_>) {
@@ -433,8 +708,159 @@ impl Run {
             let told = !own && table.destroy.is_some();
             return assert_eq!(pages.destroyed, usize::from(told), "destroy, on failure too");
         }
-        let kind = Kind::Pool { pages: (!own).then_some(pages) };
-        self.keep(Owner { object, chunks: BTreeMap::new(), kind });
+        let kind = match Sizes::of(&initial_options()) {
+            Some(sizes) if own => Kind::Own(sizes),
+            _ => Kind::Pool(pages),
+        };
+        self.keep(Owner::new(object, kind));
+    }
+
+    /// Makes a pool by options, which may be null, as may the place for the pool.
+    fn create_pool_with(&mut self, input: &mut Input<'_>) {
+        let kind = input.byte();
+        let options = if kind < 8 { initial_options() } else { any_options(input) };
+        let seen = covered(&options);
+        let sizes = seen.as_ref().and_then(Sizes::of);
+        let lowered = kind % 2 > 0 && seen.is_some_and(|seen| seen.secret_memory == 0);
+        if lowered {
+            self.lower_lock_limit(input);
+        }
+        let limit = lock_limit();
+        let mut object = pointer(UNTOUCHED);
+        let place = if kind % 16 == 8 { null_mut() } else { from_mut(&mut object) };
+        let status = match self.fault {
+            _ if kind < 8 => create_with(null(), place),
+            Fault::IgnoresOptions => create_with(null(), place),
+            Fault::ReadsTooFar if seen.is_some() => {
+                let size = size_of::<PoolOptions>();
+                create_with(&PoolOptions { size, ..options }, place)
+            }
+            // Nothing of the options is there but what their size covers.
+            _ => Exact::of(&options).with(|options| create_with(options, place)),
+        };
+        if self.fault == Fault::WritesOutput && status != OK {
+            object = null_mut();
+        }
+        match &sizes {
+            _ if place.is_null() => assert_eq!(self.status(status), NULL_ARGUMENT),
+            None => assert_eq!(self.status(status), BAD_OPTION, "{options:?}"),
+            Some(sizes) if sizes.secret_memory == SECRET_MEMORY_REQUIRE => {
+                // The system has it, or has it not.
+                static ANSWER: OnceLock<c_int> = OnceLock::new();
+                assert!(status == OK || status == NOT_AVAILABLE);
+                assert_eq!(*ANSWER.get_or_init(|| status), status);
+            }
+            Some(_) => assert_eq!(status, OK, "{options:?}"),
+        }
+        let raised = status == OK && seen.is_some_and(|seen| seen.raise_lock_limit != 0);
+        self.check_lock_limit(limit, raised && self.fault != Fault::IgnoresOptions);
+        match sizes {
+            Some(sizes) if status == OK => self.keep(Owner::new(object, Kind::Own(sizes))),
+            _ => assert_eq!(object.addr(), UNTOUCHED, "an output is written on failure"),
+        }
+    }
+
+    /// The instance has been used: its options stay as they are.
+    fn configure_instance(&self, input: &mut Input<'_>) {
+        let options = any_options(input);
+        let seen = covered(&options);
+        // Its sizes are fixed; the rest may be found to be wrong, or to be too late.
+        let (sizes, rest) = match seen {
+            Some(PoolOptions { page_size: 0, arena_size: 0, max_size: 0, .. }) => {
+                (true, seen.as_ref().and_then(Sizes::of).is_some())
+            }
+            _ => (false, false),
+        };
+        self.lower_lock_limit(input);
+        let limit = lock_limit();
+        // SAFETY: as many bytes as the options state, or a size that is refused; null is refused.
+        let (status, refused) = unsafe {
+            let configure = |options| bitcoin_support_locked_pool_configure_instance(options);
+            (Exact::of(&options).with(configure), configure(null()))
+        };
+        assert_eq!(refused, NULL_ARGUMENT);
+        match (sizes, rest) {
+            (true, true) => assert_eq!(self.status(status), IN_USE, "{options:?}"),
+            (true, false) => assert!([IN_USE, BAD_OPTION].contains(&self.status(status))),
+            (false, _) => assert_eq!(self.status(status), BAD_OPTION, "{options:?}"),
+        }
+        self.check_lock_limit(limit, false);
+    }
+
+    /// Everything that the library has mapped is zeros, and stays usable.
+    fn wipe_all(&mut self) {
+        (0..self.owners.len()).for_each(|index| self.check_bytes(index));
+        if self.fault != Fault::KeepsContents {
+            // SAFETY: all that this run has in locked memory is bytes.
+            unsafe { bitcoin_support_wipe_all() };
+        }
+        for owner in &mut self.owners {
+            owner.wiped = owner.chunks.keys().copied().collect();
+        }
+        for (buffer, expected) in &mut self.buffers {
+            expected.fill(0);
+            // SAFETY: a live buffer, and as many bytes as it has.
+            let is_wiped = unsafe {
+                let data = bitcoin_support_buffer_data(*buffer).cast::<u8>();
+                let size = bitcoin_support_buffer_size(*buffer);
+                assert_eq!(size, expected.len());
+                size == 0 || std::slice::from_raw_parts(data, size) == *expected
+            };
+            assert!(is_wiped, "a buffer is not wiped");
+        }
+        (0..self.owners.len()).for_each(|index| self.check(index));
+    }
+
+    fn raise_lock_limit(&self, input: &mut Input<'_>) {
+        self.lower_lock_limit(input);
+        let before = lock_limit();
+        let mut limit = UNTOUCHED;
+        let told = input.byte() % 4 > 0;
+        let place = if told { from_mut(&mut limit) } else { null_mut() };
+        // SAFETY: a place for the answer, or null.
+        let status = unsafe { bitcoin_support_raise_lock_limit(place) };
+        assert_eq!(status, OK, "the harness may set it, so the library may");
+        if self.fault == Fault::KeepsLimit {
+            set_lock_limit(before);
+        }
+        let hard = match before.rlim_max {
+            libc::RLIM_INFINITY => usize::MAX,
+            hard => usize::try_from(hard).unwrap_or(usize::MAX),
+        };
+        assert_eq!(limit, if told { hard } else { UNTOUCHED });
+        self.check_lock_limit(before, true);
+    }
+
+    /// Makes the process's own limit smaller until the next check.
+    fn lower_lock_limit(&self, input: &mut Input<'_>) {
+        let soft = (input.below(3) as libc::rlim_t) << 16;
+        set_lock_limit(libc::rlimit { rlim_cur: soft.min(self.limit.rlim_max), ..self.limit });
+    }
+
+    /// The limit is as it was before a call, or has been raised by it as far as may be. Puts it back to what
+    /// it was in the beginning.
+    fn check_lock_limit(&self, before: libc::rlimit, raised: bool) {
+        if self.fault == Fault::RaisesLimit {
+            set_lock_limit(libc::rlimit { rlim_cur: before.rlim_max, ..before });
+        }
+        let limit = lock_limit();
+        set_lock_limit(self.limit);
+        let soft = if raised { before.rlim_max } else { before.rlim_cur };
+        assert_eq!((limit.rlim_cur, limit.rlim_max), (soft, before.rlim_max));
+    }
+
+    fn remedy(&self, input: &mut Input<'_>) {
+        let (error, limit) =
+            (input.hostile() as c_int ^ c_int::from(input.byte()), input.hostile());
+        // SAFETY: takes numbers alone; what is returned is never null and ends with a zero.
+        let (remedy, unlimited) = unsafe {
+            let of = |limit| CStr::from_ptr(bitcoin_support_lock_remedy(error, limit));
+            (of(limit).to_bytes(), of(usize::MAX).to_bytes())
+        };
+        for text in [remedy, unlimited] {
+            assert!(!text.is_empty() && text.iter().all(|byte| (b' '..=b'~').contains(byte)));
+        }
+        assert_eq!(remedy == unlimited, limit == usize::MAX, "whether the limit is to be raised");
     }
 
     fn keep(&mut self, owner: Owner) {
@@ -449,18 +875,18 @@ impl Run {
         match owner.kind {
             // SAFETY: live, and given up.
             Kind::Arena { .. } => unsafe { bitcoin_support_arena_destroy(owner.object) },
-            Kind::Pool { pages } => {
+            // SAFETY: live, and given up.
+            Kind::Own(_) => unsafe { bitcoin_support_locked_pool_destroy(owner.object) },
+            Kind::Pool(pages) => {
                 if self.fault != Fault::KeepsPages {
                     // SAFETY: live, and given up.
                     unsafe { bitcoin_support_locked_pool_destroy(owner.object) };
                 }
-                if let Some(pages) = pages {
-                    let kept = pages.live;
-                    if self.fault == Fault::KeepsPages {
-                        std::mem::forget(pages);
-                    }
-                    assert_eq!(kept, 0, "pages are kept");
+                let kept = pages.live;
+                if self.fault == Fault::KeepsPages {
+                    std::mem::forget(pages);
                 }
+                assert_eq!(kept, 0, "pages are kept");
             }
             Kind::Instance => unreachable!("the instance is the first, and stays"),
         }
@@ -472,8 +898,9 @@ impl Run {
         if owner.chunks.len() > 60 {
             return;
         }
-        let (largest, granule) = match owner.kind {
-            Kind::Arena { region, granule } => (region.1, granule),
+        let (largest, granule) = match &owner.kind {
+            Kind::Arena { region, granule } => (region.1, *granule),
+            Kind::Own(sizes) => (sizes.arena, ARENA_ALIGN),
             _ => (ARENA_SIZE, ARENA_ALIGN),
         };
         let size = input.size(largest);
@@ -506,12 +933,12 @@ impl Run {
                 assert!(unsafe { bitcoin_support_arena_contains(owner.object, chunk) });
             }
             // SAFETY: a chunk of that many bytes in pages of the library's own.
-            Kind::Pool { pages: None } | Kind::Instance => unsafe {
+            Kind::Own(_) | Kind::Instance => unsafe {
                 let bytes = std::slice::from_raw_parts_mut(chunk.cast::<u8>(), size);
                 assert!(bytes.iter().all(|&byte| byte == 0), "a chunk is not wiped");
                 bytes.fill(addr as u8 | 1);
             },
-            Kind::Pool { .. } => {}
+            Kind::Pool(_) => {}
         }
         owner.chunks.insert(addr, size);
     }
@@ -553,7 +980,7 @@ impl Run {
             (Some((addr, _)), 0..=1) => {
                 self.check_bytes(index);
                 assert_eq!(self.status(free(addr)), OK);
-                self.owners[index].chunks.remove(&addr);
+                self.owners[index].remove(addr);
                 assert_eq!(self.status(free(addr)), INVALID_FREE, "a double free");
             }
             (Some((addr, size)), 2) => {
@@ -596,7 +1023,7 @@ impl Run {
         if granule < 1 << 16 {
             assert_eq!(self.status(is_wrong), SIZE_MISMATCH, "{wrong} for {size}");
         } else if is_wrong == OK {
-            self.owners[index].chunks.remove(&addr);
+            self.owners[index].remove(addr);
             return;
         }
         assert!([OK, INVALID_FREE, NOT_IN_POOL].contains(&missing));
@@ -604,7 +1031,7 @@ impl Run {
             return; // Its chunks may be larger than was asked for.
         }
         assert_eq!(self.status(free(addr, size)), OK);
-        self.owners[index].chunks.remove(&addr);
+        self.owners[index].remove(addr);
         assert_eq!(self.status(free(addr, size)), INVALID_FREE, "a double free");
     }
 
@@ -617,6 +1044,7 @@ impl Run {
                 bitcoin_support_buffer_create(input.below(100), null_mut()),
                 bitcoin_support_buffer_resize(null_mut(), size),
                 bitcoin_support_buffer_append(null_mut(), null(), 0),
+                create_with(null(), null_mut()),
                 bitcoin_support_arena_free(null_mut(), ptr),
                 bitcoin_support_arena_free_sized(null_mut(), ptr, size, alignment),
                 bitcoin_support_locked_pool_free(null_mut(), ptr),
@@ -628,7 +1056,8 @@ impl Run {
                 ),
                 if self.fault == Fault::TakesNull { OK } else { NULL_ARGUMENT },
             ];
-            assert_eq!(status, [NULL_ARGUMENT; 9]);
+            assert_eq!(status, [NULL_ARGUMENT; 10]);
+            bitcoin_support_locked_pool_options_init(null_mut());
             bitcoin_support_buffer_destroy(null_mut());
             bitcoin_support_arena_destroy(null_mut());
             bitcoin_support_locked_pool_destroy(null_mut());
@@ -669,13 +1098,13 @@ impl Run {
     /// The chunks of memory of the library's own are as they were filled.
     fn check_bytes(&self, index: usize) {
         let owner = &self.owners[index];
-        if !matches!(owner.kind, Kind::Pool { pages: None } | Kind::Instance) {
+        if !matches!(owner.kind, Kind::Own(_) | Kind::Instance) {
             return;
         }
         for (&addr, &size) in &owner.chunks {
             // SAFETY: a chunk of this run's of that many bytes.
             let bytes = unsafe { std::slice::from_raw_parts(address(addr).cast_const(), size) };
-            assert!(bytes.iter().all(|&byte| byte == addr as u8 | 1), "a chunk has changed");
+            assert!(bytes.iter().all(|&byte| byte == owner.fill(addr)), "a chunk has changed");
         }
     }
 
@@ -696,6 +1125,7 @@ impl Run {
                     bitcoin_support_locked_pool_walk(owner.object, visit, context);
                     let stats = bitcoin_support_locked_pool_get_stats(owner.object);
                     let PoolStats { used, free, total, chunks_used, chunks_free, .. } = stats;
+                    owner.check_options(&stats);
                     assert!(stats.locked <= total && stats.peak_used >= used);
                     assert!(stats.last_lock_error == 0 || stats.lock_failures > 0);
                     ArenaStats { used, free, total, chunks_used, chunks_free }

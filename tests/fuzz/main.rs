@@ -200,7 +200,19 @@ fn c_abi_finds_nothing() {
 fn c_abi_control() {
     use c_abi::Fault::*;
     alone("c_abi_control", || {
-        let faults = [ReportsSuccess, WritesOutput, Miscounts, SpoilsBuffer, KeepsPages, TakesNull];
+        let faults = [
+            ReportsSuccess,
+            WritesOutput,
+            Miscounts,
+            SpoilsBuffer,
+            KeepsPages,
+            TakesNull,
+            IgnoresOptions,
+            ReadsTooFar,
+            KeepsContents,
+            KeepsLimit,
+            RaisesLimit,
+        ];
         finds("c_abi", c_abi::run_with, None, &faults);
     });
 }

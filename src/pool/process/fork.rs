@@ -34,8 +34,8 @@ extern "C" fn wipe() {
     // A thread that ends the process from within the pool's callback holds the lock for good.
     for _ in 0..100 {
         match SHARED.try_lock() {
-            Ok(mut shared) => return shared.state.wipe(),
-            Err(TryLockError::Poisoned(shared)) => return shared.into_inner().state.wipe(),
+            Ok(mut shared) => return shared.wipe(),
+            Err(TryLockError::Poisoned(shared)) => return shared.into_inner().wipe(),
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
         }
     }
@@ -105,8 +105,17 @@ impl Held {
     }
 }
 
-/// Forgets all slabs, if this is a child process and their memory has stayed with the parent.
+/// In a child process, brings sampled chunks up to date, and forgets all slabs if their memory has stayed with
+/// the parent.
 pub(super) fn catch_up(shared: &mut Shared) {
+    let before = shared.guarded.stats().used;
+    if let Some(error) = shared.guarded.catch_up() {
+        shared.state.count_lock_failure(error);
+    }
+    if shared.guarded.stats().used != before {
+        // Absent, and so is everything else.
+        shared.state.stats.peak_used = 0;
+    }
     if !core::mem::take(&mut shared.state.has_lost_arenas) {
         return;
     }

@@ -9,13 +9,21 @@
 //! else: the byte of a used chunk's first granule holds its class, all others are 0. So a bad free is
 //! seen at once, also of a slot that lies in a cache. Slabs are looked at when a cache is empty or full,
 //! for half of it at a time.
+//!
+//! When allocations are to be counted, for samples, each of them has to leave the common path, which cannot
+//! spare an instruction to ask whether it is so. Then the caches that it knows are both empty, for who
+//! allocates, and full, for who frees, and a second set of caches over the same room is in use, numbered
+//! [`CLASS_SPAN`] higher. Chunks bear that number in the table, so freeing them is as fast as ever.
 
+use super::countdown::Countdown;
 use super::pause::Gate;
 use super::returned::{ReturnedSlabs, Returns};
 use super::slab::{self, CLASS_SPAN, CLASSES, GRANULE, Mailbox, SIZES, Slab, UNIT, Unit};
 use crate::arena::FreeError;
 use crate::cleanse::{self, memory_cleanse};
+use crate::edges;
 use crate::pages::{self, AddressRange};
+use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
@@ -32,7 +40,7 @@ const HELD: u32 = 16;
 #[repr(C)]
 pub(super) struct Tables {
     pub(super) base: usize,
-    /// By granule: the class of the small chunk that begins there; 0 for none.
+    /// By granule: the cache, see [`CACHES`], of the small chunk that begins there; 0 for none.
     pub(super) chunks: &'static [AtomicU8],
     pub(super) units: &'static [Unit],
     /// By a slab's first unit.
@@ -160,6 +168,10 @@ const fn capacity(class: usize) -> usize {
 /// Room for all caches, each with a 0 in front; a power of two, so that an index needs no check.
 const CACHED: usize = 2048;
 
+/// Number of caches: one for each class, and again one for each class that is in use while allocations are
+/// counted.
+const CACHES: usize = 2 * CLASS_SPAN;
+
 /// The cache of a class: a stack of slots.
 #[repr(C, align(16))]
 struct Cache {
@@ -168,24 +180,31 @@ struct Cache {
     /// Slot size in bytes.
     size: u16,
     /// Where the last slot stands in `cached`; that is `start`, where there always is a 0, in an empty
-    /// cache, and `end` in a full one.
+    /// cache, and `end` in a full one. In a cache that is not in use it is `end` as well.
     top: AtomicU16,
     start: u16,
     end: u16,
 }
 
 impl Cache {
-    /// An empty cache for each class, one behind the other.
-    fn all() -> [Self; CLASS_SPAN] {
+    /// An empty cache for each class, one behind the other. Those for counted allocations are not in use,
+    /// have the same room, and leave the last place of it alone.
+    fn all() -> [Self; CACHES] {
         let mut next = 0;
-        core::array::from_fn(|class| {
-            let slots = if (1..CLASSES).contains(&class) { capacity(class) as u16 } else { 0 };
-            let (start, end) = (next, next + slots);
-            if slots != 0 {
-                next = end + 1;
+        core::array::from_fn(|number| {
+            let (class, counted) = (number % CLASS_SPAN, number >= CLASS_SPAN);
+            if class == 0 {
+                next = 0;
             }
+            let slots = if (1..CLASSES).contains(&class) { capacity(class) as u16 } else { 0 };
+            let start = next;
+            if slots != 0 {
+                next += slots + 1;
+            }
+            let end = start + if counted { slots.saturating_sub(1) } else { slots };
+            let top = AtomicU16::new(if counted { end } else { start });
             let size = SIZES[class];
-            Self { chunk: Tally::of(size), size, top: AtomicU16::new(start), start, end }
+            Self { chunk: Tally::of(size), size, top, start, end }
         })
     }
 
@@ -244,9 +263,13 @@ pub(super) struct Heap {
     peak: AtomicU64,
     pub(super) tables: Tables,
 
-    caches: [Cache; CLASS_SPAN],
+    caches: [Cache; CACHES],
     /// Granules where cached slots begin. All of them are in locked memory and in slabs of this heap.
     cached: [AtomicU32; CACHED],
+
+    /// What is added to a class for its cache that is in use: [`CLASS_SPAN`] while allocations are counted.
+    counted: AtomicUsize,
+    pub(super) countdown: Countdown,
 
     /// Whether a thread has it.
     pub(super) taken: AtomicBool,
@@ -298,6 +321,8 @@ impl Heap {
             peak: AtomicU64::new(0),
             caches: Cache::all(),
             cached: [const { AtomicU32::new(0) }; CACHED],
+            counted: AtomicUsize::new(0),
+            countdown: Countdown::new(),
             taken: AtomicBool::new(false),
             lists: [const { AtomicU32::new(0) }; 2 * CLASSES],
             slabs: [const { AtomicU32::new(0) }; CLASSES],
@@ -314,27 +339,28 @@ impl Heap {
 
     // ---- The common path -------------------------------------------------------------------
 
-    /// Allocates a cached slot of a class.
+    /// Allocates a slot of a cache, which may be given by its class: then it fails while allocations are
+    /// counted.
     #[inline(always)]
-    pub(super) fn take(&self, class: usize) -> Option<NonNull<u8>> {
-        let cache = &self.caches[class];
+    pub(super) fn take(&self, number: usize) -> Option<NonNull<u8>> {
+        let cache = &self.caches[number];
         let top = cache.top.load(Relaxed);
         let granule = self.cached[top as usize % CACHED].load(Relaxed);
         if granule == 0 {
             return None;
         }
         cache.top.store(top.wrapping_sub(1), Relaxed);
-        Some(self.hand_out(class, granule))
+        Some(self.hand_out(number, granule))
     }
 
-    /// Makes the free slot at a granule, which nobody else knows of, a chunk.
+    /// Makes the free slot at a granule, which nobody else knows of, a chunk that will go to a cache.
     #[inline(always)]
-    fn hand_out(&self, class: usize, granule: u32) -> NonNull<u8> {
+    fn hand_out(&self, number: usize, granule: u32) -> NonNull<u8> {
         debug_assert!((granule as usize) < self.tables.chunks.len());
         // SAFETY: slots lie in slabs, and slabs in the range that the table is for.
         let chunk = unsafe { self.tables.chunks.get_unchecked(granule as usize) };
-        chunk.store(class as u8, Relaxed);
-        let tally = self.tally().plus(self.caches[class].chunk);
+        chunk.store(number as u8, Relaxed);
+        let tally = self.tally().plus(self.caches[number].chunk);
         self.tally.store(tally.0, Relaxed);
         if tally.exceeds(self.peak.load(Relaxed)) {
             self.peak.store(tally.0, Relaxed);
@@ -361,13 +387,13 @@ impl Heap {
         if unit.owner.load(Relaxed) != self.number {
             return None;
         }
-        let class = chunk.load(Relaxed) as usize % CLASS_SPAN;
-        if expected.is_some_and(|expected| expected != class) {
+        let number = chunk.load(Relaxed) as usize % CACHES;
+        if expected.is_some_and(|expected| expected != number) {
             return None;
         }
-        let cache = &self.caches[class];
+        let cache = &self.caches[number];
         let top = cache.top.load(Relaxed);
-        // Also where there is no chunk: class 0 has no room.
+        // Also where there is no chunk, as number 0 has no room, and in a cache that is not in use.
         if top == cache.end {
             return None;
         }
@@ -377,6 +403,7 @@ impl Heap {
         cache.top.store(top, Relaxed);
         self.cached[top as usize % CACHED].store(granule as u32, Relaxed);
         let (place, size) = (ptr::with_exposed_provenance_mut(addr), cache.size as usize);
+        edges::open(place, size);
         if size > cleanse::SMALL {
             // SAFETY: as below.
             unsafe { self.cleanse_and_leave(place, size) };
@@ -386,6 +413,7 @@ impl Heap {
         // this function's contract its user is done with it, and nobody can be given it anew before this
         // thread has left its heap.
         unsafe { cleanse::cleanse_small(place, size) };
+        edges::close(place, size);
         self.gate.leave();
         Some(())
     }
@@ -399,6 +427,7 @@ impl Heap {
     unsafe fn cleanse_and_leave(&self, place: *mut u8, size: usize) {
         // SAFETY: by this function's contract.
         unsafe { memory_cleanse(place, size) };
+        edges::close(place, size);
         self.gate.leave();
     }
 
@@ -418,19 +447,51 @@ impl Heap {
         self.peak.store(self.tally().0, Relaxed);
     }
 
-    /// `take`, from the slabs too.
+    /// Has allocations counted and sampled, or no more, as far as they come from caches. Whoever calls it
+    /// may use the heap, or has paused its user.
+    pub(super) fn sample(&self, one_in: Option<NonZeroU32>, seed: u64) {
+        self.countdown.set(one_in, seed);
+        self.flush_all();
+        let counted = if one_in.is_some() { CLASS_SPAN } else { 0 };
+        self.counted.store(counted, Relaxed);
+        self.empty_caches();
+    }
+
+    /// Leaves nothing in the caches that are in use, and the others as they are when they are not.
+    fn empty_caches(&self) {
+        let counted = self.counted.load(Relaxed);
+        for class in 1..CLASSES {
+            // The cache for counted allocations never writes there, so it stays a 0 as long as that is used.
+            self.cached[self.caches[class].end as usize].store(0, Relaxed);
+            let (used, other) =
+                (&self.caches[class + counted], &self.caches[class + CLASS_SPAN - counted]);
+            used.top.store(used.start, Relaxed);
+            other.top.store(other.end, Relaxed);
+        }
+    }
+
+    /// The number of the cache of a class that is in use.
+    #[inline(always)]
+    fn cache_of(&self, class: usize) -> usize {
+        class + self.counted.load(Relaxed)
+    }
+
+    /// `take`, from the cache that is in use, and from the slabs too.
+    #[inline]
     pub(super) fn take_or_refill(&self, class: usize) -> Option<NonNull<u8>> {
-        self.take(class)
-            .or_else(|| {
-                self.refill(class);
-                self.take(class)
-            })
-            .or_else(|| {
-                // What other threads have freed.
-                self.collect();
-                self.refill(class);
-                self.take(class)
-            })
+        let number = self.cache_of(class);
+        self.take(number).or_else(|| self.refill_and_take(class, number))
+    }
+
+    #[inline(never)]
+    fn refill_and_take(&self, class: usize, number: usize) -> Option<NonNull<u8>> {
+        self.refill(class);
+        self.take(number).or_else(|| {
+            // What other threads have freed.
+            self.collect();
+            self.refill(class);
+            self.take(number)
+        })
     }
 
     /// Allocates a slot of the first slab of a list.
@@ -438,7 +499,7 @@ impl Heap {
         let first = self.lists[list].load(Relaxed);
         let class = list % CLASSES;
         let slot = self.take_slots(first, 1)?.trailing_zeros();
-        Some(self.hand_out(class, Tables::granule(first, class, slot)))
+        Some(self.hand_out(self.cache_of(class), Tables::granule(first, class, slot)))
     }
 
     /// The bits of up to `most` free slots of the slab that is first in its list; they are free no more.
@@ -469,7 +530,7 @@ impl Heap {
     fn refill(&self, class: usize) {
         let first = self.lists[class].load(Relaxed);
         let Some(mut slots) = self.take_slots(first, capacity(class) / 2) else { return };
-        let cache = &self.caches[class];
+        let cache = &self.caches[self.cache_of(class)];
         let mut top = cache.start + slots.count_ones() as u16;
         cache.top.store(top, Relaxed);
         // The first slot is the next to be allocated.
@@ -483,7 +544,7 @@ impl Heap {
 
     /// Gives the longest cached slots of a class back to their slabs, all but `keep`.
     fn flush(&self, class: usize, keep: usize) {
-        let cache = &self.caches[class];
+        let cache = &self.caches[self.cache_of(class)];
         let gone = (cache.len() as usize).saturating_sub(keep);
         let (first, rest) = (cache.start as usize + 1, cache.len() as usize - gone);
         // Those of a slab together, as far as they follow each other.
@@ -542,7 +603,7 @@ impl Heap {
         let Some(chunk) = self.tables.chunk(place) else {
             return Freed::Refused(FreeError::InvalidFree);
         };
-        let class = chunk.load(Relaxed) as usize;
+        let class = chunk.load(Relaxed) as usize % CLASS_SPAN;
         if class == 0 {
             return Freed::Refused(FreeError::InvalidFree);
         }
@@ -556,6 +617,7 @@ impl Heap {
             return Freed::Refused(FreeError::InvalidFree);
         }
         let (start, size) = (ptr::with_exposed_provenance_mut(addr), SIZES[class] as usize);
+        edges::open(start, size);
         // SAFETY: as in `give_back_own`: nobody can be given the slot before it is in a list or a cache.
         unsafe {
             if size > cleanse::SMALL {
@@ -564,7 +626,8 @@ impl Heap {
                 cleanse::cleanse_small(start, size);
             }
         }
-        let cache = &self.caches[class];
+        edges::close(start, size);
+        let cache = &self.caches[self.cache_of(class)];
         self.tally.store(self.tally().minus(cache.chunk).0, Relaxed);
         let slot = slab::slot_at(class, place.offset);
         if !own {
@@ -772,7 +835,7 @@ impl Heap {
             chunks.iter().for_each(|chunk| chunk.store(0, Relaxed));
             first = tables.next_owned(first);
         }
-        self.caches.iter().for_each(|cache| cache.top.store(cache.start, Relaxed));
+        self.empty_caches();
         self.lists.iter().for_each(|list| list.store(0, Relaxed));
         self.slabs.iter().for_each(|count| count.store(0, Relaxed));
         for number in [&self.tally, &self.peak, &self.shared_classes, &self.held] {
@@ -803,9 +866,12 @@ mod tests {
             assert_eq!(((end - start) as usize, size), (capacity(class), SIZES[class]));
             assert!(class == 1 || start == caches[class - 1].end + 1);
             assert!((end as usize) < CACHED);
+            let counted = &caches[class + CLASS_SPAN];
+            assert_eq!((counted.start, counted.end, counted.size), (start, end - 1, size));
+            assert_eq!(counted.top.load(Relaxed), counted.end, "not in use");
         }
-        for class in (0..CLASS_SPAN).filter(|class| !(1..CLASSES).contains(class)) {
-            assert_eq!(caches[class].start, caches[class].end, "no class, no room");
+        for number in (0..CACHES).filter(|number| !(1..CLASSES).contains(&(number % CLASS_SPAN))) {
+            assert_eq!(caches[number].start, caches[number].end, "no class, no room");
         }
     }
 

@@ -1,0 +1,135 @@
+//! Tells AddressSanitizer and valgrind which bytes are a chunk's: to them a pool's memory is one large
+//! object otherwise.
+//!
+//! For `pool` and `pages`; depends on the system's dynamic linker. Memory of our own is closed when it becomes
+//! an arena; a chunk is open from its allocation on, as far as it was asked for, and closed again when it
+//! has been wiped, which it has to be open for as a whole. In the process-wide pool, granules that stay
+//! closed lie between chunks. With neither of the features `asan` and `valgrind`, all of this is nothing.
+
+/// Whether there is somebody who looks.
+#[inline(always)]
+pub(crate) fn are_seen() -> bool {
+    #[cfg(feature = "asan")]
+    if asan::is_there() {
+        return true;
+    }
+    #[cfg(feature = "valgrind")]
+    if valgrind::is_there() {
+        return true;
+    }
+    false
+}
+
+/// Nobody may read or write these bytes of ours, which begin at a multiple of 8 bytes.
+#[inline(always)]
+pub(crate) fn close(start: *mut u8, len: usize) {
+    #[cfg(feature = "asan")]
+    asan::close(start, len);
+    #[cfg(feature = "valgrind")]
+    valgrind::close(start, len);
+    let _ = (start, len);
+}
+
+/// These bytes may be read and written.
+#[inline(always)]
+pub(crate) fn open(start: *mut u8, len: usize) {
+    #[cfg(feature = "asan")]
+    asan::open(start, len);
+    #[cfg(feature = "valgrind")]
+    valgrind::open(start, len);
+    let _ = (start, len);
+}
+
+/// The runtime's functions, if it is in the program: looked for by name, so that the library can be linked
+/// without it.
+#[cfg(feature = "asan")]
+mod asan {
+    use core::ffi::{CStr, c_void};
+    use core::mem::transmute;
+    use std::sync::OnceLock;
+
+    type Function = unsafe extern "C" fn(*const c_void, usize);
+
+    fn find(name: &CStr) -> Option<Function> {
+        // SAFETY: a name that ends with a zero; the default handle.
+        let function = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+        // SAFETY: the interface of AddressSanitizer declares both of its functions so
+        // (`sanitizer/asan_interface.h`).
+        (!function.is_null()).then(|| unsafe { transmute::<*mut c_void, Function>(function) })
+    }
+
+    fn poison() -> Option<Function> {
+        static POISON: OnceLock<Option<Function>> = OnceLock::new();
+        *POISON.get_or_init(|| find(c"__asan_poison_memory_region"))
+    }
+
+    pub(super) fn is_there() -> bool {
+        poison().is_some()
+    }
+
+    pub(super) fn close(start: *mut u8, len: usize) {
+        if let Some(poison) = poison() {
+            // SAFETY: changes what the runtime knows of these addresses, and nothing else.
+            unsafe { poison(start.cast(), len) };
+        }
+    }
+
+    pub(super) fn open(start: *mut u8, len: usize) {
+        static UNPOISON: OnceLock<Option<Function>> = OnceLock::new();
+        if let Some(unpoison) = UNPOISON.get_or_init(|| find(c"__asan_unpoison_memory_region")) {
+            // SAFETY: as above.
+            unsafe { unpoison(start.cast(), len) };
+        }
+    }
+}
+
+/// Requests to Memcheck, which do nothing when it does not run ("The Client Request mechanism" in valgrind's
+/// manual; `valgrind/valgrind.h` and `memcheck.h` say how they are made and numbered).
+#[cfg(feature = "valgrind")]
+mod valgrind {
+    use std::sync::OnceLock;
+
+    const RUNNING_ON_VALGRIND: usize = 0x1001;
+    const MAKE_MEM_NOACCESS: usize = REQUESTS_OF_MEMCHECK;
+    const MAKE_MEM_DEFINED: usize = REQUESTS_OF_MEMCHECK + 2;
+    const REQUESTS_OF_MEMCHECK: usize = (b'M' as usize) << 24 | (b'C' as usize) << 16;
+
+    pub(super) fn is_there() -> bool {
+        static RUNNING: OnceLock<bool> = OnceLock::new();
+        *RUNNING.get_or_init(|| request(&[RUNNING_ON_VALGRIND, 0, 0, 0, 0, 0]) != 0)
+    }
+
+    pub(super) fn close(start: *mut u8, len: usize) {
+        request(&[MAKE_MEM_NOACCESS, start.expose_provenance(), len, 0, 0, 0]);
+    }
+
+    pub(super) fn open(start: *mut u8, len: usize) {
+        request(&[MAKE_MEM_DEFINED, start.expose_provenance(), len, 0, 0, 0]);
+    }
+
+    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+    fn request(request: &[usize; 6]) -> usize {
+        let mut answer = 0;
+        // SAFETY: rotates a register once around and exchanges another with itself, which changes nothing but
+        // flags. Valgrind takes the sequence for a request, reads its six words, and answers in `rdx`.
+        unsafe {
+            core::arch::asm!(
+                "rol rdi, 3",
+                "rol rdi, 13",
+                "rol rdi, 61",
+                "rol rdi, 51",
+                "xchg rbx, rbx",
+                inout("rdi") 0_usize => _,
+                in("rax") request,
+                inout("rdx") answer,
+                options(nostack),
+            );
+        }
+        answer
+    }
+
+    #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
+    fn request(_: &[usize; 6]) -> usize {
+        0
+    }
+}

@@ -1,0 +1,457 @@
+//! Sampled chunks: each in pages of its own, which are inaccessible when it is freed, between guard pages.
+//!
+//! Private to `process`, which says what is sampled, and under whose mutex all of this is but
+//! [`describe`]; depends on `pages`.
+//!
+//! A chunk lies at the right end of its pages, so that an overrun faults, or at the left end, so that an
+//! access in front of it does; chance decides. What is left of the pages (behind a chunk at the right end
+//! up to 15 bytes, since chunks begin at multiples of 16) holds a pattern that is compared when the chunk is
+//! freed. Then the pages are wiped and given back to the system, unlocked, and their addresses stay
+//! inaccessible until all other slots have been used: so late an access still faults. That costs addresses
+//! and no memory. In a child process that its parent's chunks are absent from, their slots are not used again,
+//! so that to free one of them does nothing there for good. (The idea is Electric Fence's, of 1987; that of doing it to a few allocations in
+//! production, GWP-ASan's: Serebryany et al., "GWP-ASan: Sampling-Based Detection of Memory-Safety Bugs in
+//! Production", ICSE-SEIP 2024.)
+
+use super::countdown::random;
+use super::thread_number;
+use crate::arena::FreeError;
+use crate::pages::{
+    self, AddressRange, ForkPolicy, LockError, LockedPages, MapError, SecretMemory,
+};
+use crate::pool::{LockedPool, PoolStats, State, answer_of};
+use core::fmt;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize};
+use std::collections::VecDeque;
+use zeroize::Zeroize;
+
+/// What bytes next to a chunk hold: not 0, which is what an overrun by a string's end would write.
+const PATTERN: u8 = 0xd5;
+
+/// Slots for chunks of a page, and of more; fewer where addresses are scarce.
+const SLOTS: [usize; 2] = if cfg!(target_pointer_width = "64") { [4096, 64] } else { [512, 16] };
+const FEWEST_SLOTS: usize = 8;
+
+/// What an address means that lies in a sampled chunk, in what was one, or in the guard pages around it.
+///
+/// Its `Display` form is a sentence without the address, such as "0 bytes after a chunk of 32 bytes,
+/// allocated by thread 4711, freed by thread 4712".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AddressReport {
+    /// Address of the chunk.
+    pub chunk: usize,
+    /// Number of bytes that were asked for.
+    pub size: usize,
+    /// The address less that of the chunk: below 0 in front of it, from `size` on behind it.
+    pub offset: isize,
+    /// The operating system's number of the thread that has allocated it; 0 where that is unknown.
+    pub allocated_by: u32,
+    /// The one that has freed it; `None` while it is in use.
+    pub freed_by: Option<u32>,
+}
+
+impl fmt::Display for AddressReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match usize::try_from(self.offset) {
+            Err(_) => write!(f, "{} bytes before", self.offset.unsigned_abs())?,
+            Ok(offset) if offset < self.size => write!(f, "byte {offset} of")?,
+            Ok(offset) => write!(f, "{} bytes after", offset - self.size)?,
+        }
+        write!(f, " a chunk of {} bytes, allocated by thread {}", self.size, self.allocated_by)?;
+        match self.freed_by {
+            Some(thread) => write!(f, ", freed by thread {thread}"),
+            None => f.write_str(", in use"),
+        }
+    }
+}
+
+/// What is known of a slot, for whoever looks at it without the mutex, possibly in a signal handler while
+/// it changes.
+#[derive(bytemuck::Zeroable)]
+struct Slot {
+    /// Address of the chunk that is or was there last; 0 for none.
+    chunk: AtomicUsize,
+    size: AtomicUsize,
+    allocated_by: AtomicU32,
+    freed_by: AtomicU32,
+    used: AtomicBool,
+}
+
+/// Slots for chunks of up to so many bytes, at equal distances: a guard page, pages for a chunk, and the
+/// next slot's guard page.
+struct Row {
+    base: usize,
+    stride: usize,
+    slots: &'static [Slot],
+}
+
+/// By length; for [`describe`]. Set once, to what is never freed.
+static ROWS: [AtomicPtr<Row>; 2] = [const { AtomicPtr::new(ptr::null_mut()) }; 2];
+
+impl Row {
+    fn contains(&self, addr: usize) -> bool {
+        addr.wrapping_sub(self.base) < self.slots.len() * self.stride + pages::page_size()
+    }
+
+    /// The slot in whose pages an address lies, or the last one if it is in the guard page behind that.
+    fn number(&self, addr: usize) -> usize {
+        (addr.wrapping_sub(self.base) / self.stride).min(self.slots.len() - 1)
+    }
+
+    fn describe(&self, addr: usize) -> Option<AddressReport> {
+        let number = self.number(addr);
+        // A guard page is also its left neighbour's.
+        let near = [Some(number), number.checked_sub(1)];
+        let reports = near.into_iter().flatten().filter_map(|number| {
+            let slot = &self.slots[number];
+            let (chunk, size) = (slot.chunk.load(Relaxed), slot.size.load(Relaxed));
+            let used = slot.used.load(Relaxed);
+            (chunk != 0).then(|| AddressReport {
+                chunk,
+                size,
+                offset: addr.wrapping_sub(chunk) as isize,
+                allocated_by: slot.allocated_by.load(Relaxed),
+                freed_by: (!used).then(|| slot.freed_by.load(Relaxed)),
+            })
+        });
+        reports.min_by_key(|report| match usize::try_from(report.offset) {
+            Ok(offset) => offset.saturating_sub(report.size),
+            Err(_) => report.offset.unsigned_abs(),
+        })
+    }
+}
+
+/// What an address means, if it is or was a sampled chunk's. Takes no lock, allocates nothing, calls
+/// nothing: for signal handlers.
+pub(super) fn describe(addr: usize) -> Option<AddressReport> {
+    ROWS.iter().find_map(|row| {
+        // SAFETY: null or a leaked row.
+        let row = unsafe { row.load(Acquire).as_ref() }?;
+        row.contains(addr).then(|| row.describe(addr))?
+    })
+}
+
+/// The pages of a chunk.
+struct Mapped {
+    pages: LockedPages,
+    /// Whether a child process finds zeros.
+    wiped_in_child: bool,
+    /// The process that has made them, by its number, and what [`pages::wipes`] was then.
+    process: u32,
+    wipes: u32,
+}
+
+/// A row and what belongs to the mutex's holder.
+struct Slots {
+    row: &'static Row,
+    range: AddressRange,
+    /// By slot: the pages of a chunk that is used, or has stayed with the parent process.
+    pages: Vec<Option<Mapped>>,
+    /// The numbers of the others, those longest free first.
+    free: VecDeque<u32>,
+}
+
+impl Slots {
+    /// Up to `count` slots for chunks of `len` bytes, a multiple of the page size.
+    fn new(mut count: usize, len: usize) -> Result<Self, MapError> {
+        let page = pages::page_size();
+        let stride = len + page;
+        loop {
+            let bytes = count * stride + page;
+            let range = match AddressRange::reserve(bytes) {
+                Ok(range) if bytes <= pages::address_limit() / 16 || count <= FEWEST_SLOTS => range,
+                Err(error) if count <= FEWEST_SLOTS => return Err(error),
+                outcome => {
+                    if let Ok(range) = outcome {
+                        range.release();
+                    }
+                    count /= 2;
+                    continue;
+                }
+            };
+            let base = range.addr().as_ptr().expose_provenance();
+            let (mut pages, mut free) = (Vec::new(), VecDeque::new());
+            let room =
+                pages.try_reserve_exact(count).is_ok() && free.try_reserve_exact(count).is_ok();
+            let slots = if room { pages::zeroed_table(count).ok() } else { None };
+            let row = slots.and_then(|slots| super::super::leak(Row { base, stride, slots }));
+            let Some(row) = row else {
+                range.release();
+                return Err(MapError::no_memory());
+            };
+            pages.resize_with(count, || None);
+            free.extend(0..count as u32);
+            return Ok(Self { row, range, pages, free });
+        }
+    }
+
+    /// New pages of `len` bytes at the slot that has been free for longest, if they can be locked; with
+    /// the number of the slot. A quarter of the slots stays free, so that there always are some that have
+    /// not been used for a while.
+    fn place(&mut self, len: usize, state: &mut State) -> Option<(usize, LockedPages)> {
+        if self.free.len() <= self.pages.len() / 4 {
+            return None;
+        }
+        let number = *self.free.front()? as usize;
+        let offset = number * self.row.stride + pages::page_size();
+        let mut pages = None;
+        if state.secret_memory != SecretMemory::Off {
+            // SAFETY: the slot's pages, and it is free. No slot reaches the guard page behind it.
+            let placed = unsafe { self.range.place_secret(offset, len, state.fork) };
+            pages = answer_of(placed, true, &mut state.stats.secret_memory_error);
+            if pages.is_none() && state.secret_memory == SecretMemory::Require {
+                return None;
+            }
+        }
+        let pages = match pages {
+            Some(answer) => answer.ok()?,
+            // SAFETY: as above.
+            None => unsafe { self.range.place(offset, len, state.fork, true) }.ok()?.ok()?,
+        };
+        self.free.pop_front();
+        Some((number, pages))
+    }
+}
+
+/// A used chunk and its pages.
+struct Placed<'a> {
+    mapped: &'a Mapped,
+    /// Where it begins in them, in bytes.
+    start: usize,
+    size: usize,
+}
+
+impl Placed<'_> {
+    /// The chunk's bytes and its padding: at the right end, up to there.
+    fn rounded(&self) -> usize {
+        match self.start {
+            0 => self.size.next_multiple_of(LockedPool::ARENA_ALIGN),
+            start => self.mapped.pages.len() - start,
+        }
+    }
+
+    /// Whether all bytes around it are as they were made, or zeros where that may have been our own doing.
+    fn is_intact(&self) -> bool {
+        let bytes = self.mapped.pages.as_slice();
+        let mut around = bytes[..self.start].iter().chain(&bytes[self.start + self.size..]);
+        if self.may_have_been_wiped() {
+            around.all(|&byte| byte == PATTERN || byte == 0)
+        } else {
+            around.fold(0, |sum, byte| sum | (byte ^ PATTERN)) == 0
+        }
+    }
+
+    fn may_have_been_wiped(&self) -> bool {
+        let Mapped { wiped_in_child, process, wipes, .. } = *self.mapped;
+        pages::wipes() != wipes || wiped_in_child && process != std::process::id()
+    }
+}
+
+/// All sampled chunks.
+pub(super) struct Guarded {
+    /// For chunks of a page, and for larger ones.
+    slots: Option<[Slots; 2]>,
+    /// What they add to the pool's figures: each is an arena with a chunk in use, and a free one.
+    stats: PoolStats,
+    /// The most bytes that may be locked for them.
+    pub(super) max_locked: usize,
+    /// See [`random`].
+    pub(super) state: u64,
+    /// The number of forks that the rest knows of.
+    forks: u32,
+}
+
+impl Guarded {
+    pub(super) const fn new() -> Self {
+        Self { slots: None, stats: NOTHING, max_locked: 0, state: 0, forks: 0 }
+    }
+
+    /// Sets addresses aside, once.
+    pub(super) fn prepare(&mut self) -> Result<(), MapError> {
+        if self.slots.is_none() {
+            let page = pages::page_size();
+            let largest = LockedPool::ARENA_SIZE.next_multiple_of(page);
+            let small = Slots::new(SLOTS[0], page)?;
+            let slots = match Slots::new(SLOTS[1], largest) {
+                Ok(large) => [small, large],
+                Err(error) => {
+                    small.range.release();
+                    return Err(error);
+                }
+            };
+            for (slots, place) in slots.iter().zip(&ROWS) {
+                place.store(ptr::from_ref(slots.row).cast_mut(), Release);
+            }
+            self.slots = Some(slots);
+        }
+        Ok(())
+    }
+
+    pub(super) fn stats(&self) -> &PoolStats {
+        &self.stats
+    }
+
+    /// A chunk in pages of its own, of the kind that the pool has; `None` when there are none for it, or no
+    /// more may be locked. The process keeps at least half of what it may lock for other chunks.
+    pub(super) fn alloc(
+        &mut self,
+        size: usize,
+        alignment: usize,
+        pool: &mut State,
+    ) -> Option<NonNull<u8>> {
+        let page = pages::page_size();
+        if alignment > page {
+            return None;
+        }
+        let padded = size.checked_next_multiple_of(alignment.max(LockedPool::ARENA_ALIGN))?;
+        let len = padded.checked_next_multiple_of(page)?;
+        if len > self.max_locked.min(pages::lock_limit() / 2).saturating_sub(self.stats.total) {
+            return None;
+        }
+        let slots = &mut self.slots.as_mut()?[usize::from(len > page)];
+        let (number, mut pages) = slots.place(len, pool)?;
+        let start = if random(&mut self.state) % 2 == 0 { len - padded } else { 0 };
+        let wipes = pages::wipes();
+        let bytes = pages.as_mut_slice();
+        bytes[..start].fill(PATTERN);
+        bytes[start + size..].fill(PATTERN);
+        // SAFETY: within the pages.
+        let chunk = unsafe { pages.as_ptr().add(start) };
+        let wiped_in_child = pool.fork == ForkPolicy::Wipe;
+        let mapped = Mapped { pages, wiped_in_child, process: std::process::id(), wipes };
+        count(&Placed { mapped: &mapped, start, size }, &mut self.stats, usize::wrapping_add);
+        let slot = &slots.row.slots[number];
+        slot.chunk.store(chunk.as_ptr().expose_provenance(), Relaxed);
+        slot.size.store(size, Relaxed);
+        slot.allocated_by.store(thread_number(), Relaxed);
+        slot.used.store(true, Relaxed);
+        slots.pages[number] = Some(mapped);
+        Some(chunk)
+    }
+
+    /// Frees and wipes the chunk at an address; `None` if that is not among the addresses of sampled chunks.
+    /// Whoever used the chunk must be done with it.
+    pub(super) fn free(
+        &mut self,
+        addr: usize,
+        check: Option<(usize, usize)>,
+    ) -> Option<Result<(), FreeError>> {
+        let mut all = self.slots.iter_mut().flatten();
+        let slots = all.find(|slots| slots.row.contains(addr))?;
+        let number = slots.row.number(addr);
+        let slot = &slots.row.slots[number];
+        let (chunk, size) = (slot.chunk.load(Relaxed), slot.size.load(Relaxed));
+        let place = &mut slots.pages[number];
+        let placed = match place {
+            // As for any chunk that has stayed with the parent process.
+            Some(mapped) if mapped.pages.is_absent() => return Some(Ok(())),
+            Some(mapped) if chunk == addr => {
+                Placed { start: addr - mapped.pages.as_ptr().addr().get(), size, mapped }
+            }
+            _ => return Some(Err(FreeError::InvalidFree)),
+        };
+        if check.is_some_and(|check| !agrees(check, size, addr)) {
+            return Some(Err(FreeError::SizeMismatch));
+        }
+        let intact = placed.is_intact();
+        count(&placed, &mut self.stats, usize::wrapping_sub);
+        // Wiped, unlocked and inaccessible from here on.
+        *place = None;
+        slot.freed_by.store(thread_number(), Relaxed);
+        slot.used.store(false, Relaxed);
+        slots.free.push_back(number as u32);
+        Some(if intact { Ok(()) } else { Err(FreeError::Overrun) })
+    }
+
+    fn used(&self) -> impl Iterator<Item = Placed<'_>> {
+        self.slots.iter().flatten().flat_map(|slots| {
+            slots.row.slots.iter().zip(&slots.pages).filter_map(|(slot, pages)| {
+                let mapped = pages.as_ref().filter(|mapped| !mapped.pages.is_absent())?;
+                let start = slot.chunk.load(Relaxed) - mapped.pages.as_ptr().addr().get();
+                Some(Placed { mapped, start, size: slot.size.load(Relaxed) })
+            })
+        })
+    }
+
+    /// Visits each chunk, and the rest of its pages as free.
+    pub(super) fn walk(&self, visit: &mut dyn FnMut(usize, usize, bool)) {
+        for placed in self.used() {
+            let (base, rounded) = (placed.mapped.pages.as_ptr().addr().get(), placed.rounded());
+            visit(base + placed.start, rounded, true);
+            let (rest, at) = rest(&placed);
+            if rest > 0 {
+                visit(base + at, rest, false);
+            }
+        }
+    }
+
+    /// Brings the figures up to date with what has become of the memory, if this is a child process that has
+    /// not been here yet: why something could not be locked again, if so.
+    pub(super) fn catch_up(&mut self) -> Option<LockError> {
+        let forks = pages::forks();
+        if self.forks == forks {
+            return None;
+        }
+        let (mut stats, mut refusal) = (NOTHING, None);
+        for placed in self.used() {
+            count(&placed, &mut stats, usize::wrapping_add);
+            refusal = placed.mapped.pages.lock_state().err().or(refusal);
+        }
+        (self.stats, self.forks) = (stats, forks);
+        refusal
+    }
+
+    /// Wipes all chunks, in use as they are.
+    pub(super) fn wipe(&mut self) {
+        let all =
+            self.slots.iter_mut().flatten().flat_map(|slots| slots.pages.iter_mut().flatten());
+        let here = all.filter(|mapped| !mapped.pages.is_absent());
+        here.for_each(|mapped| mapped.pages.zeroize());
+    }
+}
+
+/// Length and place of what is free of a chunk's pages.
+fn rest(placed: &Placed<'_>) -> (usize, usize) {
+    let rest = placed.mapped.pages.len() - placed.rounded();
+    (rest, if placed.start == 0 { placed.rounded() } else { 0 })
+}
+
+const NOTHING: PoolStats = PoolStats {
+    used: 0,
+    free: 0,
+    total: 0,
+    locked: 0,
+    chunks_used: 0,
+    chunks_free: 0,
+    arenas: 0,
+    peak_used: 0,
+    lock_failures: 0,
+    last_lock_failure: None,
+    secret_memory: 0,
+    secret_memory_error: None,
+};
+
+/// Adds or takes away what a chunk and its pages make of the figures.
+fn count(placed: &Placed<'_>, stats: &mut PoolStats, change: fn(usize, usize) -> usize) {
+    let pages = &placed.mapped.pages;
+    let (len, (rest, _)) = (pages.len(), rest(placed));
+    let part = |is: bool| if is { len } else { 0 };
+    stats.total = change(stats.total, len);
+    stats.locked = change(stats.locked, part(pages.lock_state().is_ok()));
+    stats.secret_memory = change(stats.secret_memory, part(pages.is_secret_memory()));
+    stats.used = change(stats.used, len - rest);
+    stats.free = change(stats.free, rest);
+    stats.chunks_used = change(stats.chunks_used, 1);
+    stats.chunks_free = change(stats.chunks_free, usize::from(rest > 0));
+    stats.arenas = change(stats.arenas, 1);
+}
+
+/// Whether a chunk of so many bytes at an address may have been allocated with a size and an alignment, as
+/// far as others of the pool tell.
+fn agrees((size, alignment): (usize, usize), actual: usize, addr: usize) -> bool {
+    let rounded = |size: usize| size.checked_next_multiple_of(LockedPool::ARENA_ALIGN);
+    alignment.is_power_of_two() && addr % alignment == 0 && rounded(size) == rounded(actual)
+}
