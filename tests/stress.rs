@@ -62,12 +62,12 @@ static ALLOCATED: Count = Count::new();
 static FREEING: Count = Count::new();
 static FREED: Count = Count::new();
 
-/// What a chunk takes, in bytes: steps of 16 up to 256, then eight to each doubling up to 4096, then 1024.
+/// What a chunk takes, in bytes: steps of 16 up to 256, then eight to each doubling up to 4096, then 2048.
 fn footprint(size: usize) -> usize {
     size.next_multiple_of(match size {
         0..=256 => 16,
         257..=4096 => 1 << ((size - 1).ilog2() - 3),
-        _ => 1024,
+        _ => 2048,
     })
 }
 

@@ -181,7 +181,13 @@ declare! {
     fn bitcoin_support_locked_pool_free_sized(pool: Object, ptr: *mut c_void, size: usize, alignment: usize) -> c_int;
     fn bitcoin_support_locked_pool_get_stats(pool: Object) -> PoolStats;
     fn bitcoin_support_locked_pool_walk(pool: Object, visit: Visit, context: *mut c_void);
+    fn bitcoin_support_locked_pool_sample(one_in: u32, max_locked: usize) -> c_int;
+    fn bitcoin_support_describe_address(address: *const c_void, report: *mut AddressReport) -> c_int;
 }
+
+/// As large and as aligned as the header's. Nothing is sampled here, so it is never written to.
+#[repr(C, align(8))]
+struct AddressReport([u8; 4 * size_of::<usize>() + 168]);
 
 /// Where nothing is mapped; for outputs that must stay as they are.
 const UNTOUCHED: usize = 0x5eed_0000;
@@ -1057,6 +1063,12 @@ impl Run {
                 if self.fault == Fault::TakesNull { OK } else { NULL_ARGUMENT },
             ];
             assert_eq!(status, [NULL_ARGUMENT; 10]);
+            // As ever: nothing is sampled, so there is nothing to describe.
+            assert_eq!(bitcoin_support_locked_pool_sample(0, size), OK);
+            assert_eq!(bitcoin_support_describe_address(ptr, null_mut()), NULL_ARGUMENT);
+            let mut report = AddressReport([0xa5; size_of::<AddressReport>()]);
+            assert_eq!(bitcoin_support_describe_address(ptr, &mut report), NOT_IN_POOL);
+            assert!(report.0.iter().all(|&byte| byte == 0xa5));
             bitcoin_support_locked_pool_options_init(null_mut());
             bitcoin_support_buffer_destroy(null_mut());
             bitcoin_support_arena_destroy(null_mut());
