@@ -92,7 +92,7 @@ pub enum PoolError {
 }
 
 impl PoolError {
-    /// Largest arena in bytes: what an arena's bookkeeping can span.
+    /// Largest arena in bytes, just under 1 GiB; its bookkeeping could span more.
     const LARGEST_ARENA: usize =
         ArenaSizeToChunkSortedMap::MAX_GRANULES / LockedPool::ARENA_ALIGN * LockedPool::ARENA_ALIGN;
 }

@@ -481,6 +481,47 @@ fn limit_locked_memory(bytes: usize) {
     assert!(unsafe { libc::geteuid() != 0 || libc::setresuid(65534, 65534, 65534) == 0 });
 }
 
+/// Unlocked memory is for when there is none that is locked, also when that is another thread's and has become
+/// free only after unlocked memory was used.
+#[test]
+fn what_others_have_freed_comes_before_unlocked_memory() {
+    alone("what_others_have_freed_comes_before_unlocked_memory", || {
+        limit_locked_memory(64 * 1024);
+        let (full, spilled) = (Barrier::new(2), Barrier::new(2));
+        let (freed, done) = (Barrier::new(2), Barrier::new(2));
+        let free_again = Mutex::new(Vec::new());
+        let (mut found, mut theirs) = (Vec::new(), Vec::new());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut chunks: Vec<_> = (0..1024).map(|_| Chunk::new(64, 7)).collect();
+                full.wait();
+                spilled.wait();
+                let gone = chunks.split_off(512);
+                free_again.lock().unwrap().extend(gone.iter().map(|chunk| chunk.addr));
+                drop(gone);
+                freed.wait();
+                done.wait();
+            });
+            full.wait();
+            // The control: now there is nothing else.
+            let stats = pool().stats();
+            let mut mine = vec![Chunk::new(64, 8), Chunk::new(64, 8)];
+            let spilled_stats = pool().stats();
+            spilled.wait();
+            freed.wait();
+            mine.extend((0..512).map(|_| Chunk::new(64, 8)));
+            found.extend(mine.iter().skip(2).map(|chunk| chunk.addr));
+            done.wait();
+            theirs.append(&mut free_again.lock().unwrap());
+            assert_eq!((stats.locked, stats.total), (64 * 1024, 64 * 1024));
+            assert!(spilled_stats.total > spilled_stats.locked);
+        });
+        found.sort_unstable();
+        theirs.sort_unstable();
+        assert_eq!(found, theirs);
+    });
+}
+
 /// Chunks that larger slots are lent for, when there is nothing else, are aligned and can be freed with
 /// the size that was asked for.
 #[test]

@@ -232,6 +232,8 @@ struct Shared {
     /// for in vain, everywhere.
     returns: u64,
     searched: u64,
+    /// Bytes in small chunks then.
+    searched_at: usize,
 }
 
 /// The thread that holds the mutex; 0 for none.
@@ -340,6 +342,7 @@ impl Shared {
             guarded: Guarded::new(),
             returns: 1,
             searched: 0,
+            searched_at: 0,
         }
     }
 
@@ -594,6 +597,11 @@ impl Shared {
 /// Whether slots larger than needed have been handed out, for want of memory.
 static LENT_LARGER: AtomicBool = AtomicBool::new(false);
 
+/// Bytes in small chunks; while others allocate and free, about so many.
+fn small_bytes() -> usize {
+    all_heaps().fold(Tally::default(), |sum, heap| sum.plus(heap.tally())).bytes()
+}
+
 /// Whether a slot of one class may have been handed out for a smaller one.
 fn may_serve(slot: usize, class: usize) -> bool {
     class < slot && LENT_LARGER.load(Relaxed)
@@ -672,8 +680,8 @@ fn alloc_slow(mut shared: Locked, class: usize, alignment: usize) -> Option<NonN
     }
     let failures = shared.state.stats.lock_failures;
     let unlocked = CLASSES + class;
-    if shared.searched == shared.returns {
-        // There was no locked memory a moment ago.
+    if shared.searched == shared.returns && small_bytes() >= shared.searched_at {
+        // There was no locked memory a moment ago, and as much is in use now.
         if let Some(chunk) = heap.take_from(unlocked) {
             return Some(chunk);
         }
@@ -691,6 +699,7 @@ fn alloc_slow(mut shared: Locked, class: usize, alignment: usize) -> Option<NonN
         return Some(chunk);
     }
     shared.searched = shared.returns;
+    shared.searched_at = small_bytes();
     drop(pause);
     if let Some(chunk) =
         heap.take_from(unlocked).or_else(|| shared.take_left_behind(heap, unlocked))
