@@ -3,12 +3,12 @@
 //! Depends on `host`, `parse` and `finding`, and on `check` for who may lock without limit. It reads what the
 //! kernel says of mappings, never what is in them, and the process does not notice.
 
+use crate::amount::amount;
 use crate::check::is_exempt;
 use crate::finding::{Finding, Severity, worst};
 use crate::host::{Host, Unreadable};
 use crate::parse::smaps::{self, Flags, Mapping};
 use crate::parse::{self, Bound};
-use crate::report::amount;
 use serde::Serialize;
 use std::fmt;
 use std::io;

@@ -12,6 +12,7 @@
 //! | `host` | where the kernel's files are read, and the one question that no file answers |
 //! | `parse` | text of the kernel's files in, types out; total: any text gives an answer |
 //! | `finding` | a finding and its severity |
+//! | `amount` | numbers of bytes as words |
 //!
 //! Everything is read below a root directory, so that tests can show it a host that they made up.
 
@@ -20,6 +21,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("bitcoin-support-command reads Linux's /proc and /sys; other systems have neither");
 
+mod amount;
 pub mod check;
 mod finding;
 mod host;

@@ -3,8 +3,8 @@
 //! Names that others chose (a process's, a file's) are printed with control characters escaped: they must not
 //! reach the terminal of who inspects them.
 
+use crate::amount::amount;
 use crate::finding::Finding;
-use crate::parse::Bound;
 use crate::{check, inspect};
 use std::fmt::{self, Write};
 
@@ -13,21 +13,6 @@ const WIDTH: usize = 100;
 /// Columns of the severity, and of the name of a finding.
 const SEVERITY: usize = 9;
 const ID: usize = 24;
-
-/// A number of bytes for people, exact.
-pub(crate) fn amount(bytes: Bound) -> String {
-    match bytes {
-        None => "any amount".into(),
-        Some(bytes) => match bytes {
-            0 => "0".into(),
-            1 => "1 byte".into(),
-            _ if bytes % (1 << 30) == 0 => format!("{} GiB", bytes >> 30),
-            _ if bytes % (1 << 20) == 0 => format!("{} MiB", bytes >> 20),
-            _ if bytes % (1 << 10) == 0 => format!("{} KiB", bytes >> 10),
-            _ => format!("{bytes} bytes"),
-        },
-    }
-}
 
 /// Text without what a terminal would obey.
 struct Printable<'a>(&'a str);
@@ -176,22 +161,6 @@ fn table(f: &mut fmt::Formatter<'_>, regions: &[inspect::Region]) -> fmt::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn amounts_are_exact() {
-        for (bytes, text) in [
-            (Some(0), "0"),
-            (Some(1), "1 byte"),
-            (Some(1025), "1025 bytes"),
-            (Some(4096), "4 KiB"),
-            (Some(256 << 10), "256 KiB"),
-            (Some(3 << 20), "3 MiB"),
-            (Some(2 << 30), "2 GiB"),
-            (None, "any amount"),
-        ] {
-            assert_eq!(amount(bytes), text);
-        }
-    }
 
     #[test]
     fn what_a_terminal_would_obey_is_escaped() {

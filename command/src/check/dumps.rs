@@ -1,10 +1,10 @@
 //! What is written to disk when a process, or the kernel, crashes.
 
 use super::or_unreadable;
+use crate::amount::amount;
 use crate::finding::{Finding, Severity};
 use crate::host::{Host, Unreadable};
 use crate::parse;
-use crate::report::amount;
 
 const CORE_DUMPS: &str = "core-dumps";
 

@@ -2,10 +2,10 @@
 
 use super::or_unreadable;
 use super::swap::{Areas, is_exposed};
+use crate::amount::amount;
 use crate::finding::{Finding, Severity};
 use crate::host::{Host, Unreadable};
 use crate::parse;
-use crate::report::amount;
 
 const ID: &str = "memlock";
 

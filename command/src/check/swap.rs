@@ -5,10 +5,10 @@
 //! cryptsetup gives it. What a disk encrypts by itself looks like one that does not.
 
 use super::{or_unreadable, unreadable};
+use crate::amount::amount;
 use crate::finding::{Finding, Severity};
 use crate::host::{Host, Unreadable};
 use crate::parse::{self, Mount, SwapArea};
-use crate::report::amount;
 
 /// Where what is swapped ends up.
 #[derive(Clone, Debug, PartialEq, Eq)]
