@@ -805,3 +805,15 @@ fn fork_keeps_memory_locked_and_the_pool_usable() {
         assert_eq!(check_statistics().used, 0);
     });
 }
+
+#[test]
+fn what_was_used_at_different_times_makes_no_peak() {
+    alone("what_was_used_at_different_times_makes_no_peak", || {
+        let fill = || (0..100).map(|_| Chunk::new(1024, 1)).collect::<Vec<_>>();
+        drop(fill());
+        let left = std::thread::spawn(fill).join().unwrap();
+        let stats = pool().stats();
+        assert_eq!((stats.used, stats.peak_used), (100 * 1024, 100 * 1024));
+        drop(left);
+    });
+}

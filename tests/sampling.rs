@@ -372,6 +372,10 @@ fn scarce_locked_memory_is_left_to_others() {
         assert_eq!((stats.locked, locked_by_kernel()), (LIMIT, LIMIT));
         chunks.iter().for_each(|&chunk| free(chunk).unwrap());
         assert_eq!(check_statistics().used, 0);
+        // What samples no longer lock, others may.
+        sample(0, 0);
+        let chunks = std::iter::from_fn(|| pool().alloc(64, 16)).count();
+        assert_eq!((chunks, locked_by_kernel()), (LIMIT / 64, LIMIT));
     });
 }
 

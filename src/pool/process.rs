@@ -558,8 +558,11 @@ impl Shared {
 
     /// Moves all slabs of a heap to heap 0. Its thread is the caller, or no more.
     fn vacate(&mut self, heap: &Heap, pause: &Pause) {
+        self.note_peak();
         let Some(shared_heap) = self::heap(0) else { std::process::abort() };
-        heap.return_held(owner);
+        // Also what others hold of its slabs. They give to the owner that they find, with no pause; heap 0's
+        // slabs find another owner with no pause too, and between the two would be on the wrong heap's stack.
+        all_heaps().for_each(|heap| heap.return_held(owner));
         heap.flush_all();
         heap.collect();
         self.remove_empty_slabs(heap, true, pause);
@@ -573,6 +576,8 @@ impl Shared {
             shared_heap.adopt(first, locked, true);
         }
         heap.vacate();
+        // Should one thread with a heap be left, its mark is of a time when there were others.
+        all_heaps().for_each(Heap::forget_peak);
     }
 
     fn stats(&mut self, _: &Pause) -> PoolStats {
@@ -755,9 +760,12 @@ unsafe fn free_slow(
     let place = shared.tables.and_then(|tables| Some((tables, tables.find(ptr.addr())?)));
     let Some((tables, place)) = place else {
         shared.note_peak();
+        let before = shared.guarded.stats().total;
         if let Some(freed) = shared.guarded.free(ptr.addr(), check) {
-            let came_back = matches!(freed, Ok(()) | Err(FreeError::Overrun));
-            shared.returns += u64::from(came_back);
+            // Arenas may lock as much more.
+            let unlocked = before - shared.guarded.stats().total;
+            shared.returns += u64::from(unlocked > 0);
+            shared.state.refused = shared.state.refused.saturating_add(unlocked);
             return freed;
         }
         let peak = shared.state.stats.peak_used;
@@ -816,7 +824,6 @@ impl Drop for Detach {
         thread_slot::set(GONE);
         if let Some(heap) = heap {
             let mut shared = lock();
-            shared.note_peak();
             let pause = Pause::begin();
             shared.vacate(heap, &pause);
         }
@@ -942,4 +949,39 @@ pub(super) fn own_pages(len: usize) -> Option<LockedPages> {
 
 pub(super) fn set_locking_failed(callback: Option<LockingFailed>) -> Option<LockingFailed> {
     core::mem::replace(&mut lock().state.locking_failed, callback)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    fn free(chunk: usize) {
+        // SAFETY: nobody uses the test's chunks.
+        unsafe { free_uncommon(ptr::with_exposed_provenance_mut(chunk), None) }.unwrap();
+    }
+
+    #[test]
+    fn no_thread_holds_slots_of_an_ended_threads_slabs() {
+        let allocate = || alloc(48, 16).unwrap().as_ptr().expose_provenance();
+        let mine = allocate();
+        let Some(own) = own_heap() else {
+            println!("skipped: threads have no heaps here");
+            return free(mine);
+        };
+        let ((send, chunks), (end, wait)) = (channel(), channel::<()>());
+        let other = std::thread::spawn(move || {
+            send.send([(); 4].map(|()| allocate())).unwrap();
+            let _ = wait.recv();
+        });
+        let [first, second, rest @ ..] = chunks.recv().unwrap();
+        // With a pause, and from then on without one.
+        free(first);
+        free(second);
+        assert!(own.holds_slots());
+        drop(end);
+        other.join().unwrap();
+        assert!(!own.holds_slots());
+        rest.into_iter().chain([mine]).for_each(free);
+    }
 }

@@ -672,6 +672,11 @@ impl Heap {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn holds_slots(&self) -> bool {
+        self.held.load(Relaxed) != 0
+    }
+
     /// Makes slots of an own slab free for allocation.
     fn put_slots(&self, first: u32, slots: u64) {
         if slots == 0 {
