@@ -653,6 +653,8 @@ static void pool_options(void)
     }
     options.size = sizeof(options) + 1;
     CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_BAD_OPTION);
+    options.size = offsetof(bitcoin_support_locked_pool_options, page_size) + 1; /* within a member */
+    CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_BAD_OPTION);
     bitcoin_support_locked_pool_options_init(&options);
     options.fork_policy = 3;
     CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_BAD_OPTION);

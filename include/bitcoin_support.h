@@ -157,7 +157,8 @@ typedef uint32_t bitcoin_support_secret_memory;
 
 // Choices for a pool. Set them all to zero, which stands for the defaults, then `size`, then what you
 // choose; bitcoin_support_locked_pool_options_init does the first two. Later versions append members:
-// those that `size` does not cover are defaults.
+// those that `size` does not cover are defaults. A `size` that ends within a member, or the padding behind
+// the last, or is larger than that of this version, is BITCOIN_SUPPORT_BAD_OPTION.
 typedef struct bitcoin_support_locked_pool_options {
     // sizeof(bitcoin_support_locked_pool_options).
     size_t size;

@@ -643,7 +643,8 @@ pub const BITCOIN_SUPPORT_SECRET_MEMORY_REQUIRE: u32 = 2;
 
 /// Choices for a pool. Set them all to zero, which stands for the defaults, then `size`, then what you
 /// choose; bitcoin_support_locked_pool_options_init does the first two. Later versions append members:
-/// those that `size` does not cover are defaults.
+/// those that `size` does not cover are defaults. A `size` that ends within a member, or the padding behind
+/// the last, or is larger than that of this version, is BITCOIN_SUPPORT_BAD_OPTION.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 #[allow(non_camel_case_types)]
@@ -703,9 +704,17 @@ unsafe fn read_options(options: *const bitcoin_support_locked_pool_options) -> O
     // SAFETY: `size` comes first, and is always there by this function's contract.
     let size = unsafe { options.cast::<usize>().read() };
     let mut own = bitcoin_support_locked_pool_options::default();
-    let known = size_of_val(&own);
-    // Members of a later version may ask for what this one does not have.
-    if size < size_of::<usize>() || size > known {
+    // Members of a later version may ask for what this one does not have; and half a number is none.
+    const ENDS: [usize; 7] = [
+        offset_of!(bitcoin_support_locked_pool_options, fork_policy),
+        offset_of!(bitcoin_support_locked_pool_options, secret_memory),
+        offset_of!(bitcoin_support_locked_pool_options, page_size),
+        offset_of!(bitcoin_support_locked_pool_options, arena_size),
+        offset_of!(bitcoin_support_locked_pool_options, max_size),
+        offset_of!(bitcoin_support_locked_pool_options, raise_lock_limit),
+        size_of::<bitcoin_support_locked_pool_options>(),
+    ];
+    if !ENDS.contains(&size) {
         return None;
     }
     // The last member is the only one whose values are not all valid.

@@ -164,13 +164,17 @@ impl LockError {
     }
 
     pub(crate) fn remedy_text(&self) -> &'static CStr {
-        if self.limit != usize::MAX {
+        if self.errno == 0 && self.limit == usize::MAX {
+            c"the source of the memory did not say why it is not locked; most often it is the limit on locked \
+              memory (RLIMIT_MEMLOCK, `ulimit -l`)"
+        } else if self.limit != usize::MAX {
             c"raise the limit on locked memory (RLIMIT_MEMLOCK): LimitMEMLOCK= in the systemd unit, \
               memlock in /etc/security/limits.conf, or `ulimit -l` in the shell that starts the program; \
               where the hard limit is higher, the program can raise its own"
         } else if self.errno == libc::EPERM {
             c"let the process lock memory: give it the capability CAP_IPC_LOCK, or a limit on locked memory \
-              above 0 (LimitMEMLOCK= in the systemd unit, `ulimit -l`)"
+              above 0 (LimitMEMLOCK= in the systemd unit, `ulimit -l`), or a sandbox that allows mlock2 and mlock \
+              (SystemCallFilter=@memlock)"
         } else {
             c"no limit on locked memory is in the way: let the machine have more free memory, or the process \
               more mappings (sysctl vm.max_map_count)"

@@ -679,7 +679,8 @@ impl State {
         let page = self.page_size();
         let need = need.next_multiple_of(page);
         let limit = pages::lock_limit();
-        if need >= self.refused && limit <= self.refused_limit {
+        // (Where there is unlocked memory, asking for that tells whether memory can be locked again.)
+        if need >= self.refused && limit <= self.refused_limit && self.may_grow_unlocked() {
             return None;
         }
         let mut size = self.arena_size.min(round_down(self.max_size - self.stats.total, page));
@@ -762,11 +763,15 @@ impl State {
         }
     }
 
+    /// Whether the pool may have a whole arena more, and of unlocked memory.
+    fn may_grow_unlocked(&self) -> bool {
+        self.max_size - self.stats.total >= self.arena_size
+            && self.secret_memory != SecretMemory::Require
+    }
+
     /// A new arena, locked or not, when smaller ones have been refused already.
     fn grow_unlocked(&mut self, counted: bool) -> Option<usize> {
-        if self.max_size - self.stats.total < self.arena_size
-            || self.secret_memory == SecretMemory::Require
-        {
+        if !self.may_grow_unlocked() {
             return None;
         }
         let pages = self.map(self.arena_size, false)?.ok()?;

@@ -247,6 +247,13 @@ fn under_the_limit() {
         assert_eq!((chunks, stats.secret_memory, locked_by_kernel()), (75, LIMIT, LIMIT));
         let why = stats.last_lock_failure.expect("a reason");
         assert_eq!((why.errno, why.limit), (libc::EAGAIN, LIMIT));
+        let waiting = secret_pool().unwrap();
+        assert_eq!(waiting.alloc(4096, 16), None);
+        drop(pool);
+        let again = waiting.alloc(4096, 16);
+        assert!(again.is_some(), "what others give back is to be had");
+        let pool = waiting;
+        while pool.alloc(4096, 16).is_some() {}
         let asked = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let preferred = LockedPool::with_options(&options(SecretMemory::Prefer)).unwrap();
         let note = asked.clone();

@@ -303,9 +303,12 @@ pub(crate) fn forks() -> u32 {
 /// system has no room to note that, a child's memory is not locked; there is nobody to tell.)
 pub(crate) fn at_fork_of_process() {
     static REGISTERED: AtomicU32 = AtomicU32::new(0);
-    if REGISTERED.load(Relaxed) == 0 && REGISTERED.swap(1, Relaxed) == 0 {
+    // Noted when it is done: whoever finds the note may count on it, as `pool` does, which registers what has
+    // to run after this. Of several threads that come first each does it; once more does no harm.
+    if REGISTERED.load(Acquire) == 0 {
         // SAFETY: a function without arguments that stays loaded as long as this library.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        REGISTERED.store(1, Release);
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) enum Refusal {
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use super::super::os;
     use super::{NonNull, Refusal, io};
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -56,11 +57,13 @@ mod linux {
         if unsafe { libc::ftruncate(file.as_raw_fd(), size) } != 0 {
             return Err(Refusal::Unavailable(io::Error::last_os_error()));
         }
-        let access = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_SHARED | libc::MAP_FIXED;
         let at = addr.as_ptr().cast();
+        // Inaccessible until it is kept from children: one that another thread makes in between must not
+        // share what will be written here. (That it could not be kept from them is noticed in `live`, which
+        // asks again.)
         // SAFETY: by this function's contract nobody uses what the new mapping replaces.
-        let mapped = unsafe { libc::mmap(at, len, access, flags, file.as_raw_fd(), 0) };
+        let mapped = unsafe { libc::mmap(at, len, libc::PROT_NONE, flags, file.as_raw_fd(), 0) };
         if mapped == libc::MAP_FAILED {
             let error = io::Error::last_os_error();
             // What `mmap` says of a mapping that would be locked beyond the limit.
@@ -69,6 +72,9 @@ mod linux {
                 _ => Refusal::Unavailable(error),
             });
         }
+        let _ = os::do_not_fork(addr, len);
+        // SAFETY: mapped just now, and used by nobody.
+        unsafe { os::make_accessible(addr, len) }.map_err(Refusal::Unavailable)?;
         // The pages exist once they are touched. A system call that writes there reports that there is no
         // memory, where a store would end the process.
         for offset in (0..len).step_by(super::super::page_size()) {

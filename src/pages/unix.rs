@@ -147,7 +147,8 @@ fn map_lazily(len: usize, access: libc::c_int) -> io::Result<NonNull<u8>> {
 /// Makes reserved addresses readable and writable.
 ///
 /// # Safety
-/// They must come from [`reserve`] or [`reserve_guarded`] and be used by nobody.
+/// They must come from [`reserve`] or [`reserve_guarded`], whatever of ours lies there now, and be used by
+/// nobody.
 pub(super) unsafe fn make_accessible(addr: NonNull<u8>, len: usize) -> io::Result<()> {
     let access = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: by this function's contract.

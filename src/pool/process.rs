@@ -933,18 +933,17 @@ pub(super) fn configure(fork: ForkPolicy, secret_memory: SecretMemory) -> bool {
 
 /// Locked pages of their own, as the pool's are, for a secret that no arena can hold.
 pub(super) fn own_pages(len: usize) -> Option<LockedPages> {
-    let (options, secret_memory) = {
-        let mut shared = lock();
-        let state = &mut shared.state;
-        state.is_in_use = true;
-        (PageOptions { fork: state.fork, ..PageOptions::default() }, state.secret_memory)
-    };
-    let mut error = None;
-    let pages = super::map_anywhere(len, options, secret_memory, true, &mut error);
-    if error.is_some() {
-        lock().state.stats.secret_memory_error = error;
+    let mut shared = lock();
+    let state = &mut shared.state;
+    state.is_in_use = true;
+    let options = PageOptions { fork: state.fork, ..PageOptions::default() };
+    if state.secret_memory == SecretMemory::Off {
+        drop(shared);
+        return LockedPages::locked_with(len, options).ok()?.ok();
     }
-    pages?.ok()
+    // No fork comes between here: its child would have the file that secret memory is made of.
+    let errno = &mut state.stats.secret_memory_error;
+    super::map_anywhere(len, options, state.secret_memory, true, errno)?.ok()
 }
 
 pub(super) fn set_locking_failed(callback: Option<LockingFailed>) -> Option<LockingFailed> {

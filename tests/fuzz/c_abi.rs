@@ -299,8 +299,8 @@ fn any_options(input: &mut Input<'_>) -> PoolOptions {
     let whole = size_of::<PoolOptions>();
     let size =
         match number(&[whole, whole, MEMBERS[0], MEMBERS[1], MEMBERS[2], MEMBERS[3], MEMBERS[4]]) {
-            // A size that ends within a number is no version's.
-            size if (MEMBERS[0]..whole).contains(&size) && !MEMBERS.contains(&size) => whole,
+            // Those that end within a member are refused, like those that are too large.
+            size if size % 8 == 1 => size % (whole + 8),
             size => size,
         };
     PoolOptions {
@@ -318,7 +318,7 @@ fn any_options(input: &mut Input<'_>) -> PoolOptions {
 /// `None` if there is no such size.
 fn covered(options: &PoolOptions) -> Option<PoolOptions> {
     let PoolOptions { size, .. } = *options;
-    if !(MEMBERS[0]..=size_of::<PoolOptions>()).contains(&size) {
+    if !MEMBERS.contains(&size) {
         return None;
     }
     let mut seen = initial_options();
