@@ -552,6 +552,11 @@ fn lent_slots_serve_as_well() {
         }
         assert!(aligned > 0 && lent > aligned);
         for (chunk, size, alignment) in live {
+            // Nobody else's size will do: smaller ones for what is not lent, larger ones for what is.
+            let wrong = if (48..=512).contains(&size) { size - 32 } else { 4096 };
+            // SAFETY: refused.
+            let refused = unsafe { pool().free_sized(chunk.as_ptr(), wrong, 16) };
+            assert_eq!(refused, Err(FreeError::SizeMismatch), "{size} bytes as {wrong}");
             // SAFETY: not used afterwards.
             let freed = unsafe { pool().free_sized(chunk.as_ptr(), size, alignment) };
             assert_eq!(freed, Ok(()), "{size} bytes aligned to {alignment}");

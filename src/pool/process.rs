@@ -51,7 +51,7 @@ use crate::pages::{
 use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicUsize};
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicUsize};
 use countdown::Countdown;
 use guarded::Guarded;
 use heap::{Freed, Heap, Tables, Tally};
@@ -173,7 +173,7 @@ pub(super) unsafe fn free_uncommon(
     if let Some(heap) = own_heap() {
         if heap.gate.enter() {
             // SAFETY: by this function's contract.
-            let freed = unsafe { heap.give_back(ptr.addr(), expected, may_serve, owner) };
+            let freed = unsafe { heap.give_back(ptr.addr(), expected, owner) };
             heap.gate.leave();
             match freed {
                 Freed::Done => return Ok(()),
@@ -465,12 +465,15 @@ impl Shared {
     ) -> Option<NonNull<u8>> {
         let mut classes =
             (class..CLASSES).filter(|&larger| SIZES[larger] as usize % alignment == 0);
-        let chunk = classes
-            .find_map(|larger| all_heaps().find_map(|other| other.take_from(first_list + larger)));
-        if chunk.is_some() {
-            LENT_LARGER.store(true, Relaxed);
-        }
-        chunk
+        classes.find_map(|larger| {
+            all_heaps().find_map(|other| {
+                let chunk = other.take_from(first_list + larger)?;
+                if larger != class {
+                    other.lend(chunk);
+                }
+                Some(chunk)
+            })
+        })
     }
 
     /// Allocates a slot from a new slab of a heap.
@@ -599,17 +602,9 @@ impl Shared {
     }
 }
 
-/// Whether slots larger than needed have been handed out, for want of memory.
-static LENT_LARGER: AtomicBool = AtomicBool::new(false);
-
 /// Bytes in small chunks; while others allocate and free, about so many.
 fn small_bytes() -> usize {
     all_heaps().fold(Tally::default(), |sum, heap| sum.plus(heap.tally())).bytes()
-}
-
-/// Whether a slot of one class may have been handed out for a smaller one.
-fn may_serve(slot: usize, class: usize) -> bool {
-    class < slot && LENT_LARGER.load(Relaxed)
 }
 
 /// The heap that owns a slab.
@@ -784,7 +779,7 @@ unsafe fn free_slow(
     // Nobody but the holder of the mutex uses heap 0.
     let pause = (heap.number != 0 && !own).then(Pause::begin);
     // SAFETY: by this function's contract.
-    let freed = unsafe { heap.give_back(ptr.addr(), expected, may_serve, owner) };
+    let freed = unsafe { heap.give_back(ptr.addr(), expected, owner) };
     if pause.is_some() && !matches!(freed, Freed::Refused(_)) {
         // The next one will not need a pause.
         heap.share(place.slab);

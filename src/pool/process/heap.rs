@@ -35,6 +35,10 @@ const TRIM_AFTER: usize = 64 * 1024;
 /// How many slots of a slab a heap holds for another before it returns them.
 const HELD: u32 = 16;
 
+/// In the table of chunks, added to the class of a chunk that serves somebody who asked for one of a smaller
+/// class, because there was no other.
+const LENT: u8 = 1 << 7;
+
 /// What is known of the range of addresses that slabs lie in.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -387,11 +391,11 @@ impl Heap {
         if unit.owner.load(Relaxed) != self.number {
             return None;
         }
-        let number = chunk.load(Relaxed) as usize % CACHES;
-        if expected.is_some_and(|expected| expected != number) {
+        let number = chunk.load(Relaxed);
+        if expected.is_some_and(|expected| expected != number.into()) {
             return None;
         }
-        let cache = &self.caches[number];
+        let cache = &self.caches[number as usize % CACHES];
         let top = cache.top.load(Relaxed);
         // Also where there is no chunk, as number 0 has no room, and in a cache that is not in use.
         if top == cache.end {
@@ -502,6 +506,14 @@ impl Heap {
         Some(self.hand_out(self.cache_of(class), Tables::granule(first, class, slot)))
     }
 
+    /// Notes that a chunk, which has just been allocated, is for somebody who asked for one of a smaller class.
+    pub(super) fn lend(&self, chunk: NonNull<u8>) {
+        let entry = self.tables.find(chunk.addr().get()).and_then(|place| self.tables.chunk(place));
+        if let Some(entry) = entry {
+            entry.store(entry.load(Relaxed) | LENT, Relaxed);
+        }
+    }
+
     /// The bits of up to `most` free slots of the slab that is first in its list; they are free no more.
     /// `None` for slab 0, which is none.
     fn take_slots(&self, first: u32, most: usize) -> Option<u64> {
@@ -582,8 +594,7 @@ impl Heap {
     }
 
     /// Frees and wipes the chunk at `addr`, if it is a small one. `expected` is the class of the size that
-    /// the caller believes it to have, and `may_serve` whether a chunk of one class may have been handed
-    /// out for another.
+    /// the caller believes it to have.
     ///
     /// # Safety
     /// If a chunk begins at `addr`, nobody may use it any more.
@@ -591,7 +602,6 @@ impl Heap {
         &self,
         addr: usize,
         expected: Option<usize>,
-        may_serve: impl Fn(usize, usize) -> bool,
         heap: impl Fn(u16) -> &'static Self,
     ) -> Freed {
         let Some(place) = self.tables.find(addr) else { return Freed::Elsewhere };
@@ -603,11 +613,14 @@ impl Heap {
         let Some(chunk) = self.tables.chunk(place) else {
             return Freed::Refused(FreeError::InvalidFree);
         };
-        let class = chunk.load(Relaxed) as usize % CLASS_SPAN;
+        let number = chunk.load(Relaxed);
+        let (class, is_lent) = (number as usize % CLASS_SPAN, number & LENT != 0);
         if class == 0 {
             return Freed::Refused(FreeError::InvalidFree);
         }
-        if expected.is_some_and(|expected| expected != class && !may_serve(class, expected)) {
+        if expected
+            .is_some_and(|class_of| if is_lent { class_of >= class } else { class_of != class })
+        {
             return Freed::Refused(FreeError::SizeMismatch);
         }
         if claim(chunk, shared).is_none() {
