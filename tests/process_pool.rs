@@ -552,8 +552,8 @@ fn lent_slots_serve_as_well() {
         }
         assert!(aligned > 0 && lent > aligned);
         for (chunk, size, alignment) in live {
-            // Nobody else's size will do: smaller ones for what is not lent, larger ones for what is.
-            let wrong = if (48..=512).contains(&size) { size - 32 } else { 4096 };
+            // No other size will do, smaller or larger, for what is lent either.
+            let wrong = if size > 512 { size / 2 } else { size + 40 };
             // SAFETY: refused.
             let refused = unsafe { pool().free_sized(chunk.as_ptr(), wrong, 16) };
             assert_eq!(refused, Err(FreeError::SizeMismatch), "{size} bytes as {wrong}");

@@ -469,7 +469,7 @@ impl Shared {
             all_heaps().find_map(|other| {
                 let chunk = other.take_from(first_list + larger)?;
                 if larger != class {
-                    other.lend(chunk);
+                    other.lend(chunk, class);
                 }
                 Some(chunk)
             })

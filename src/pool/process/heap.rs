@@ -35,8 +35,8 @@ const TRIM_AFTER: usize = 64 * 1024;
 /// How many slots of a slab a heap holds for another before it returns them.
 const HELD: u32 = 16;
 
-/// In the table of chunks, added to the class of a chunk that serves somebody who asked for one of a smaller
-/// class, because there was no other.
+/// In the table of chunks, added to the class that was asked for by whom a chunk of a larger class serves,
+/// because there was no other.
 const LENT: u8 = 1 << 7;
 
 /// What is known of the range of addresses that slabs lie in.
@@ -173,8 +173,8 @@ const fn capacity(class: usize) -> usize {
 const CACHED: usize = 2048;
 
 /// Number of caches: one for each class, and again one for each class that is in use while allocations are
-/// counted.
-const CACHES: usize = 2 * CLASS_SPAN;
+/// counted. From [`LENT`] on they have no room; with them there is one for every byte in the table of chunks.
+const CACHES: usize = 4 * CLASS_SPAN;
 
 /// The cache of a class: a stack of slots.
 #[repr(C, align(16))]
@@ -200,7 +200,8 @@ impl Cache {
             if class == 0 {
                 next = 0;
             }
-            let slots = if (1..CLASSES).contains(&class) { capacity(class) as u16 } else { 0 };
+            let is_used = (1..CLASSES).contains(&class) && number < LENT as usize;
+            let slots = if is_used { capacity(class) as u16 } else { 0 };
             let start = next;
             if slots != 0 {
                 next += slots + 1;
@@ -395,7 +396,7 @@ impl Heap {
         if expected.is_some_and(|expected| expected != number.into()) {
             return None;
         }
-        let cache = &self.caches[number as usize % CACHES];
+        let cache = &self.caches[number as usize];
         let top = cache.top.load(Relaxed);
         // Also where there is no chunk, as number 0 has no room, and in a cache that is not in use.
         if top == cache.end {
@@ -507,10 +508,10 @@ impl Heap {
     }
 
     /// Notes that a chunk, which has just been allocated, is for somebody who asked for one of a smaller class.
-    pub(super) fn lend(&self, chunk: NonNull<u8>) {
+    pub(super) fn lend(&self, chunk: NonNull<u8>, asked: usize) {
         let entry = self.tables.find(chunk.addr().get()).and_then(|place| self.tables.chunk(place));
         if let Some(entry) = entry {
-            entry.store(entry.load(Relaxed) | LENT, Relaxed);
+            entry.store(LENT | asked as u8, Relaxed);
         }
     }
 
@@ -613,16 +614,14 @@ impl Heap {
         let Some(chunk) = self.tables.chunk(place) else {
             return Freed::Refused(FreeError::InvalidFree);
         };
-        let number = chunk.load(Relaxed);
-        let (class, is_lent) = (number as usize % CLASS_SPAN, number & LENT != 0);
-        if class == 0 {
+        let asked = chunk.load(Relaxed) as usize % CLASS_SPAN;
+        if asked == 0 {
             return Freed::Refused(FreeError::InvalidFree);
         }
-        if expected
-            .is_some_and(|class_of| if is_lent { class_of >= class } else { class_of != class })
-        {
+        if expected.is_some_and(|expected| expected != asked) {
             return Freed::Refused(FreeError::SizeMismatch);
         }
+        let class = self.tables.unit(place.slab).class();
         if claim(chunk, shared).is_none() {
             // Somebody else was first.
             return Freed::Refused(FreeError::InvalidFree);
@@ -886,7 +885,9 @@ mod tests {
             assert_eq!((counted.start, counted.end, counted.size), (start, end - 1, size));
             assert_eq!(counted.top.load(Relaxed), counted.end, "not in use");
         }
-        for number in (0..CACHES).filter(|number| !(1..CLASSES).contains(&(number % CLASS_SPAN))) {
+        for number in (0..CACHES).filter(|&number| {
+            number >= LENT as usize || !(1..CLASSES).contains(&(number % CLASS_SPAN))
+        }) {
             assert_eq!(caches[number].start, caches[number].end, "no class, no room");
         }
     }
