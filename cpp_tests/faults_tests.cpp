@@ -699,7 +699,8 @@ BOOST_AUTO_TEST_CASE(the_process_wide_pool_without_locks_and_addresses)
 BOOST_AUTO_TEST_CASE(the_process_wide_pool_without_help)
 {
     FailEachInPool(MEMBARRIER);
-    BOOST_CHECK_GE(FailEachInPool(ATFORK), 1U);
+    // Under valgrind all cases run in one process, and those before this one have registered the handlers.
+    BOOST_CHECK_GE(FailEachInPool(ATFORK), UnderValgrind() ? 0U : 1U);
     BOOST_CHECK_GE(FailEachInPool(ATEXIT), 1U);
 }
 
