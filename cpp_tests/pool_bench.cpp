@@ -45,6 +45,13 @@
 
 namespace {
 
+/** What a chunk of 32 bytes takes; more if somebody looks at its edges. */
+#ifdef BITCOIN_SUPPORT_SEES_EDGES
+constexpr size_t TAKEN_BY_32{48};
+#else
+constexpr size_t TAKEN_BY_32{32};
+#endif
+
 using namespace bench;
 
 bool g_failed{false};
@@ -157,7 +164,7 @@ std::string Check(const Work& work)
     if constexpr (std::is_same<A, Ours>::value) {
         const auto stats{bitcoin_support_locked_pool_get_stats(Ours::Pool())};
         Require(stats.chunks_used == work.live, name + ": every chunk is counted");
-        Require(work.least != 32 || work.most != 32 || stats.used == 32 * work.live, name + ": every byte is counted");
+        Require(work.least != 32 || work.most != 32 || stats.used == TAKEN_BY_32 * work.live, name + ": every byte is counted");
         Require(stats.used + stats.free == stats.total, name + ": used and free bytes make up the total");
     }
 
@@ -526,13 +533,6 @@ double FreeInto(size_t spread, size_t arenas)
     }
     return result;
 }
-
-/** What a chunk of 32 bytes takes; more if somebody looks at its edges. */
-#ifdef BITCOIN_SUPPORT_SEES_EDGES
-constexpr size_t TAKEN_BY_32{48};
-#else
-constexpr size_t TAKEN_BY_32{32};
-#endif
 
 void Bookkeeping(const Options& options, Csv& csv)
 {
