@@ -1,14 +1,16 @@
 //! What could not be locked: statistics and callback say how much, why, and under which limit, and what to
-//! do about it; and the soft limit is raised on request, and never otherwise.
+//! do about it; the soft limit is raised on request, and never otherwise; and a sandbox that refuses the
+//! better of the two calls that lock leaves the other.
 
 #![cfg(target_os = "linux")]
 
 mod common;
 
 use bitcoin_support::{
-    LockError, LockedPool, LockedPoolManager, PoolError, PoolOptions, lock_limit, raise_lock_limit,
+    LockError, LockedPages, LockedPool, LockedPoolManager, PoolError, PoolOptions, lock_limit,
+    raise_lock_limit,
 };
-use common::{alone, limit_locked_memory, locked_by_kernel, refuse};
+use common::{alone, forbid, in_child, limit_locked_memory, locked_by_kernel, refuse};
 use std::sync::{Arc, Mutex};
 
 const SOFT: usize = 64 * 1024;
@@ -97,4 +99,103 @@ fn the_reason_and_the_remedy_are_told() {
     let exhausted = LockError { errno: libc::ENOMEM, limit: usize::MAX };
     assert!(exhausted.to_string().contains("vm.max_map_count"), "{exhausted}");
     assert!(!exhausted.remedy().contains("ulimit"));
+}
+
+/// Whether all of a pool's memory is locked, as the kernel counts it too; in a child process as well.
+fn all_is_locked(pool: &LockedPool) {
+    let stats = pool.stats();
+    assert_eq!((stats.locked, stats.lock_failures), (stats.total, 0), "{stats:?}");
+    assert_eq!(locked_by_kernel(), stats.locked);
+}
+
+/// What sandboxes, imitations of Linux and old kernels answer to `mlock2`.
+const REFUSALS: [i32; 5] =
+    [libc::EPERM, libc::EINVAL, libc::EOPNOTSUPP, libc::ENOSYS, libc::EACCES];
+
+#[test]
+fn mlock_locks_where_mlock2_is_refused() {
+    alone("mlock_locks_where_mlock2_is_refused", || {
+        for errno in REFUSALS {
+            in_child(|| {
+                refuse(libc::SYS_mlock2, None, errno);
+                let pool = LockedPool::default();
+                fill(&pool);
+                all_is_locked(&pool);
+                // Nobody asks for it again, neither here nor in a child.
+                forbid(libc::SYS_mlock2);
+                fill(&pool);
+                all_is_locked(&pool);
+                in_child(|| all_is_locked(&pool));
+            });
+        }
+    });
+}
+
+/// The first to hear of the refusal is a child that locks its memory again, before `fork` returns.
+#[test]
+fn a_child_locks_by_mlock_what_its_parent_locked_by_mlock2() {
+    alone("a_child_locks_by_mlock_what_its_parent_locked_by_mlock2", || {
+        for errno in REFUSALS {
+            in_child(|| {
+                let pool = LockedPool::default();
+                fill(&pool);
+                all_is_locked(&pool);
+                refuse(libc::SYS_mlock2, None, errno);
+                in_child(|| {
+                    all_is_locked(&pool);
+                    fill(&pool);
+                    all_is_locked(&pool);
+                });
+            });
+        }
+    });
+}
+
+#[test]
+fn the_process_wide_pool_without_mlock2() {
+    alone("the_process_wide_pool_without_mlock2", || {
+        refuse(libc::SYS_mlock2, None, libc::EPERM);
+        let manager = LockedPoolManager::instance();
+        assert!(manager.alloc(32, 16).is_some());
+        let all_is_locked = || {
+            let stats = manager.stats();
+            assert_eq!((stats.locked, stats.lock_failures), (stats.total, 0), "{stats:?}");
+            assert_eq!(locked_by_kernel(), stats.locked);
+        };
+        all_is_locked();
+        in_child(all_is_locked);
+    });
+}
+
+/// The control: where `mlock` is refused too, that is told, with its own error. And a limit's refusal is
+/// believed: neither is it taken for a sandbox's, nor does another call lock more.
+#[test]
+fn what_mlock_refuses_too_is_told() {
+    alone("what_mlock_refuses_too_is_told", || {
+        in_child(|| {
+            refuse(libc::SYS_mlock2, None, libc::EINVAL);
+            refuse(libc::SYS_mlock, None, libc::EPERM);
+            let pool = LockedPool::default();
+            fill(&pool);
+            let stats = pool.stats();
+            assert_eq!((stats.locked, locked_by_kernel()), (0, 0));
+            assert_eq!(stats.last_lock_failure.map(|why| why.errno), Some(libc::EPERM));
+        });
+        in_child(|| {
+            limit_locked_memory(SOFT, SOFT);
+            forbid(libc::SYS_mlock);
+            let pool = LockedPool::default();
+            fill(&pool);
+            assert_eq!((pool.stats().locked, locked_by_kernel()), (SOFT, SOFT));
+        });
+        in_child(|| {
+            // A limit of 0 is no sandbox: it can be raised.
+            limit_locked_memory(0, SOFT);
+            let refused = LockedPages::new(1).unwrap().lock_state();
+            assert_eq!(refused, Err(LockError { errno: libc::EPERM, limit: 0 }));
+            assert_eq!(raise_lock_limit().unwrap(), SOFT);
+            forbid(libc::SYS_mlock);
+            assert_eq!(LockedPages::new(1).unwrap().lock_state(), Ok(()));
+        });
+    });
 }

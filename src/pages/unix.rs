@@ -2,7 +2,7 @@
 
 use super::{LockError, LockedAllocation, LockedPageAllocator, LockedPages, errno_of};
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::io;
 
 /// [`LockedPageAllocator`] over [`LockedPages`]: the operating system's own memory.
@@ -251,32 +251,74 @@ pub(super) fn keep_private(addr: NonNull<u8>, len: usize) -> io::Result<()> {
 
 /// Locks pages: those in memory at once, the others as they come to be, in which there is nothing before. So
 /// locking touches none of them, and copies none that a child process shares with its parent. (All of them
-/// count against the limit at once.)
+/// count against the limit at once.) Where the system or a sandbox refuses that call, `mlock` locks them: it
+/// brings every page into memory.
 pub(super) fn try_lock(addr: NonNull<u8>, len: usize) -> Result<(), LockError> {
-    let result = lock_on_fault(addr, len).unwrap_or_else(|| {
-        // SAFETY: locking changes where pages live, not what they hold.
-        unsafe { libc::mlock(addr.as_ptr().cast(), len) }
-    });
-    if result == 0 {
-        return Ok(());
+    match lock_on_fault(addr, len) {
+        Attempt::Locked => Ok(()),
+        Attempt::Refused(error) => Err(error),
+        Attempt::NotMade => lock_now(addr, len),
     }
-    let errno = errno_of(&io::Error::last_os_error());
-    Err(LockError { errno, limit: limit() })
 }
 
-/// `mlock2`, which Linux has from 4.4 on; `None` where there is no such call.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn lock_on_fault(addr: NonNull<u8>, len: usize) -> Option<libc::c_int> {
-    const MLOCK_ONFAULT: libc::c_int = 1;
+/// What came of an attempt to lock pages as they come into memory.
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    expect(dead_code, reason = "there is no such call")
+)]
+enum Attempt {
+    Locked,
+    /// `mlock` would be refused as well.
+    Refused(LockError),
+    /// There is no such call, or it may not be used here. That says nothing of `mlock`.
+    NotMade,
+}
+
+fn lock_now(addr: NonNull<u8>, len: usize) -> Result<(), LockError> {
     // SAFETY: locking changes where pages live, not what they hold.
-    let result = unsafe { libc::syscall(libc::SYS_mlock2, addr.as_ptr(), len, MLOCK_ONFAULT) };
-    let unknown = result != 0 && errno_of(&io::Error::last_os_error()) == libc::ENOSYS;
-    (!unknown).then_some(result as libc::c_int)
+    match unsafe { libc::mlock(addr.as_ptr().cast(), len) } {
+        0 => Ok(()),
+        _ => Err(LockError { errno: last_errno(), limit: limit() }),
+    }
+}
+
+/// `mlock2`, which Linux has from 4.4 on.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn lock_on_fault(addr: NonNull<u8>, len: usize) -> Attempt {
+    const MLOCK_ONFAULT: libc::c_int = 1;
+    /// Whether the call has been refused whatever its arguments: by an old kernel, by a kernel that imitates
+    /// Linux, or by a sandbox whose list has `mlock` alone. A sandbox is never taken down, and a child
+    /// process has its parent's, so nobody has to ask again.
+    static UNKNOWN: AtomicBool = AtomicBool::new(false);
+    if UNKNOWN.load(Ordering::Relaxed) {
+        return Attempt::NotMade;
+    }
+    // SAFETY: locking changes where pages live, not what they hold.
+    if unsafe { libc::syscall(libc::SYS_mlock2, addr.as_ptr(), len, MLOCK_ONFAULT) } == 0 {
+        return Attempt::Locked;
+    }
+    let error = LockError { errno: last_errno(), limit: limit() };
+    match error.errno {
+        // The limit's answers, which are also those of a process that has no more mappings or no more memory:
+        // `mlock` meets the same limit, and is asked only where there is none.
+        libc::ENOMEM | libc::EAGAIN if error.limit != usize::MAX => Attempt::Refused(error),
+        libc::ENOMEM | libc::EAGAIN => Attempt::NotMade,
+        // A limit of 0 has the same answer as many a sandbox, and may be raised later.
+        libc::EPERM if error.limit == 0 => Attempt::NotMade,
+        _ => {
+            UNKNOWN.store(true, Ordering::Relaxed);
+            Attempt::NotMade
+        }
+    }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn lock_on_fault(_: NonNull<u8>, _: usize) -> Option<libc::c_int> {
-    None
+fn lock_on_fault(_: NonNull<u8>, _: usize) -> Attempt {
+    Attempt::NotMade
+}
+
+fn last_errno() -> i32 {
+    errno_of(&io::Error::last_os_error())
 }
 
 /// Lets child processes find zeros in the pages.

@@ -121,6 +121,15 @@ pub(crate) fn plain_locked_page(byte: u8) -> usize {
 /// From now on a system call fails with an error in this process; with `third`, if that is its third
 /// argument.
 pub(crate) fn refuse(call: libc::c_long, third: Option<u32>, errno: i32) {
+    filter(call, third, libc::SECCOMP_RET_ERRNO | errno as u32);
+}
+
+/// From now on a system call ends this process.
+pub(crate) fn forbid(call: libc::c_long) {
+    filter(call, None, libc::SECCOMP_RET_KILL_PROCESS);
+}
+
+fn filter(call: libc::c_long, third: Option<u32>, action: u32) {
     fn step(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
         libc::sock_filter { code: code as u16, jt, jf, k }
     }
@@ -134,7 +143,7 @@ pub(crate) fn refuse(call: libc::c_long, third: Option<u32>, errno: i32) {
         // The low half of the third argument.
         step(LOAD, 0, 0, 16 + 2 * 8 + if cfg!(target_endian = "big") { 4 } else { 0 }),
         step(IS, 0, if no_third { 0 } else { 1 }, third.unwrap_or(0)),
-        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+        step(RETURN, 0, 0, action),
         step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
