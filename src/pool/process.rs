@@ -371,7 +371,7 @@ impl Shared {
             }
             len = len / 2 / SMALLEST_RANGE * SMALLEST_RANGE;
         };
-        let Some(shared_heap) = super::leak(Heap::new(0, &tables)) else { return };
+        let Some(shared_heap) = Heap::make(0, &tables) else { return };
         HEAPS[0].store(ptr::from_ref(shared_heap).cast_mut(), Release);
         HEAPS_MADE.store(1, Relaxed);
         self.tables = Some(tables);
@@ -843,7 +843,7 @@ fn attach(shared: &mut Shared, tables: &Tables) -> Option<&'static Heap> {
             if number as usize == MAX_HEAPS {
                 return None;
             }
-            let heap: &'static Heap = super::leak(Heap::new(number, tables))?;
+            let heap = Heap::make(number, tables)?;
             HEAPS[number as usize].store(ptr::from_ref(heap).cast_mut(), Release);
             HEAPS_MADE.store(number + 1, Relaxed);
             heap

@@ -23,6 +23,7 @@ use crate::arena::FreeError;
 use crate::cleanse::{self, memory_cleanse};
 use crate::edges;
 use crate::pages::{self, AddressRange};
+use bytemuck::Zeroable;
 use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -177,6 +178,7 @@ const CACHED: usize = 2048;
 const CACHES: usize = 4 * CLASS_SPAN;
 
 /// The cache of a class: a stack of slots.
+#[derive(Zeroable)]
 #[repr(C, align(16))]
 struct Cache {
     /// What a chunk of the class adds to a tally.
@@ -193,9 +195,9 @@ struct Cache {
 impl Cache {
     /// An empty cache for each class, one behind the other. Those for counted allocations are not in use,
     /// have the same room, and leave the last place of it alone.
-    fn all() -> [Self; CACHES] {
+    fn all() -> impl Iterator<Item = Self> {
         let mut next = 0;
-        core::array::from_fn(|number| {
+        (0..CACHES).map(move |number| {
             let (class, counted) = (number % CLASS_SPAN, number >= CLASS_SPAN);
             if class == 0 {
                 next = 0;
@@ -220,7 +222,7 @@ impl Cache {
 
 /// Bytes and number of chunks in one word, so that one addition keeps both. Sums over heaps are right
 /// modulo 2^64 even where a heap has freed more than it has allocated, because chunks were another's.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Zeroable)]
 pub(super) struct Tally(u64);
 
 impl Tally {
@@ -317,29 +319,66 @@ fn subtract(number: &AtomicUsize, difference: usize) {
 }
 
 impl Heap {
-    pub(super) fn new(number: u16, tables: &Tables) -> Self {
-        Self {
-            gate: Gate::new(),
-            number,
-            tables: *tables,
-            tally: AtomicU64::new(0),
-            peak: AtomicU64::new(0),
-            caches: Cache::all(),
-            cached: [const { AtomicU32::new(0) }; CACHED],
-            counted: AtomicUsize::new(0),
-            countdown: Countdown::new(),
-            taken: AtomicBool::new(false),
-            lists: [const { AtomicU32::new(0) }; 2 * CLASSES],
-            slabs: [const { AtomicU32::new(0) }; CLASSES],
-            owned: AtomicU32::new(0),
-            owned_bytes: AtomicUsize::new(0),
-            empty: AtomicUsize::new(0),
-            kept_empty: AtomicUsize::new(0),
-            shared_classes: AtomicU64::new(0),
-            returned: ReturnedSlabs::new(),
-            held_slab: AtomicU32::new(0),
-            held: AtomicU64::new(0),
+    /// A heap without slabs, for the life of the process; `None` when there is no memory for it. It is made
+    /// where it stays: on the stack it would be most of what the smallest stack of a thread has.
+    pub(super) fn make(number: u16, tables: &Tables) -> Option<&'static Self> {
+        let mut place = Vec::<Self>::new();
+        place.try_reserve_exact(1).ok()?;
+        let heap = place.as_mut_ptr();
+        // SAFETY: there is room for a heap, of which nobody else knows. Each member is written, or is of a type
+        // that zeros are a value of, which `initialized` looks at.
+        unsafe {
+            heap.write_bytes(0, 1);
+            (&raw mut (*heap).gate).write(Gate::new());
+            (&raw mut (*heap).number).write(number);
+            (&raw mut (*heap).tables).write(*tables);
+            (&raw mut (*heap).countdown).write(Countdown::new());
+            (&raw mut (*heap).returned).write(ReturnedSlabs::new());
+            place.set_len(1);
         }
+        let heap = place.leak().first_mut()?;
+        heap.initialized();
+        for (place, cache) in heap.caches.iter_mut().zip(Cache::all()) {
+            *place = cache;
+        }
+        Some(heap)
+    }
+
+    /// Does nothing, and compiles only as long as zeros are a value of every member but those that
+    /// [`make`](Self::make) writes.
+    fn initialized(&self) {
+        fn zeros<T: Zeroable>(_: &T) {}
+        // Without `..`: a new member has to be thought of.
+        let Self {
+            gate: _,
+            number: _,
+            tables: _,
+            countdown: _,
+            returned: _,
+            tally,
+            peak,
+            caches,
+            cached,
+            counted,
+            taken,
+            lists,
+            slabs,
+            owned,
+            owned_bytes,
+            empty,
+            kept_empty,
+            shared_classes,
+            held_slab,
+            held,
+        } = self;
+        [tally, peak, shared_classes, held].into_iter().for_each(zeros);
+        [counted, owned_bytes, empty, kept_empty].into_iter().for_each(zeros);
+        zeros(caches);
+        zeros(cached);
+        zeros(taken);
+        zeros(lists);
+        zeros(slabs);
+        [owned, held_slab].into_iter().for_each(zeros);
     }
 
     // ---- The common path -------------------------------------------------------------------
@@ -875,7 +914,7 @@ mod tests {
 
     #[test]
     fn caches_do_not_overlap() {
-        let caches = Cache::all();
+        let caches: Vec<_> = Cache::all().collect();
         for class in 1..CLASSES {
             let Cache { start, end, size, .. } = caches[class];
             assert_eq!(((end - start) as usize, size), (capacity(class), SIZES[class]));
