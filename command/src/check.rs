@@ -1,21 +1,22 @@
-//! `check`: what on this host could leak the secrets of a node.
+//! `check`: what on this host could leak the secrets of the programs on it.
 //!
 //! Depends on `host`, `parse` and `finding`. One file for each kind of leak; each check reads what it needs
 //! and returns findings, so that a file that cannot be read costs one finding, not the report.
 
 mod dumps;
+mod hibernation;
 mod memlock;
 mod reach;
 mod swap;
 
 use crate::finding::{Finding, Severity, worst};
 use crate::host::{Host, Unreadable};
-use crate::parse;
-pub(crate) use memlock::is_exempt;
+use crate::parse::{self, Bound};
+pub(crate) use memlock::{Exemption, exemption};
 use serde::Serialize;
 
-/// Bytes that a node should be allowed to lock, unless the caller says otherwise: 16 arenas of 256 KiB. A
-/// node needs one, one with ten thousand wallets about ten.
+/// Bytes that a program should be allowed to lock, unless the caller says otherwise: 16 arenas of 256 KiB. Few programs need
+/// more than one; a Bitcoin node with ten thousand wallets needs about ten.
 pub const WANTED_MEMLOCK: u64 = 4 << 20;
 
 /// What `check` found.
@@ -33,23 +34,24 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-/// Looks at a host. `wanted` is how many bytes a node should be able to lock.
+/// Looks at a host. `wanted` is how many bytes a program should be able to lock, `None` for any number.
 ///
 /// Limits are those of the calling process, which are not those of a service that another has started.
 ///
 /// # Errors
 /// When the host's `/proc` cannot be read at all. What else cannot be read is a finding.
-pub fn check(host: &Host, wanted: u64) -> Result<Report, Unreadable> {
+pub fn check(host: &Host, wanted: Bound) -> Result<Report, Unreadable> {
     let kernel = host.require("/proc/sys/kernel/osrelease")?.trim().to_owned();
     let release = parse::release(&kernel);
     host.require("/proc/self/limits")?;
 
-    let areas = swap::areas(host);
+    let swap = swap::Swap::of(host);
     let mut findings = Vec::new();
-    findings.push(memlock::memlock(host, wanted, &areas));
-    findings.extend(swap::findings(&areas));
-    findings.push(swap::zswap(host, &areas));
-    findings.push(swap::hibernation(host, &areas));
+    findings.push(memlock::memlock(host, wanted, &swap));
+    findings.extend(swap::findings(&swap));
+    findings.push(swap::cgroup_swap(&swap));
+    findings.push(swap::zswap(host, &swap));
+    findings.push(hibernation::hibernation(host, release, &swap));
     findings.push(dumps::core_dumps(host));
     findings.push(dumps::core_filter(host));
     findings.push(dumps::suid_dumpable(host));

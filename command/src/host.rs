@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 pub struct Host {
     root: PathBuf,
     membarrier: Option<bool>,
+    is_this: bool,
 }
 
 /// A file that is there, or should be, and could not be read.
@@ -43,12 +44,16 @@ impl Host {
         // What the library registers and uses.
         let wanted =
             MembarrierQuery::PRIVATE_EXPEDITED | MembarrierQuery::REGISTER_PRIVATE_EXPEDITED;
-        Self { root: "/".into(), membarrier: Some(membarrier_query().contains(wanted)) }
+        Self {
+            root: "/".into(),
+            membarrier: Some(membarrier_query().contains(wanted)),
+            is_this: true,
+        }
     }
 
     /// A copy of a host's files. What only a running kernel can be asked is not known of it.
     pub fn copy_at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), membarrier: None }
+        Self { root: root.into(), membarrier: None, is_this: false }
     }
 
     /// With a given answer to whether `membarrier` is there.
@@ -59,6 +64,21 @@ impl Host {
 
     pub(crate) fn membarrier(&self) -> Option<bool> {
         self.membarrier
+    }
+
+    /// Whether there is a process of this number, shown in `/proc` or not. `None` for a copy of a host's files, and where
+    /// the kernel does not answer.
+    pub(crate) fn has_process(&self, pid: u32) -> Option<bool> {
+        use rustix::io::Errno;
+        use rustix::process::{Pid, test_kill_process};
+        if !self.is_this {
+            return None;
+        }
+        match test_kill_process(Pid::from_raw(pid.try_into().ok()?)?) {
+            Ok(()) | Err(Errno::PERM) => Some(true),
+            Err(Errno::SRCH) => Some(false),
+            Err(_) => None,
+        }
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -89,13 +109,27 @@ impl Host {
         fs::metadata(self.at(path)).ok().map(|metadata| metadata.uid())
     }
 
-    /// The names in a directory, sorted; none if there is no such directory.
+    /// The names in a directory, sorted; none if there is no such directory, or it cannot be read.
     pub(crate) fn names(&self, path: &str) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.at(path)) else { return Vec::new() };
+        self.try_names(path).unwrap_or_default()
+    }
+
+    /// The names in a directory, sorted; none if there is no such directory.
+    pub(crate) fn try_names(&self, path: &str) -> Result<Vec<String>, Unreadable> {
+        let entries = match fs::read_dir(self.at(path)) {
+            Ok(entries) => entries,
+            Err(error) if is_absence(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(Unreadable { path: path.into(), error }),
+        };
         let mut names: Vec<_> =
             entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
         names.sort();
-        names
+        Ok(names)
+    }
+
+    /// What a link says, if it is one and can be read.
+    pub(crate) fn link(&self, path: &str) -> Option<String> {
+        fs::read_link(self.at(path)).ok()?.into_os_string().into_string().ok()
     }
 
     /// The name of the directory that a path is really in, all links followed.

@@ -1,15 +1,17 @@
 //! `inspect`: the locked memory of a running process, as `/proc` shows it.
 //!
-//! Depends on `host`, `parse` and `finding`, and on `check` for who may lock without limit. It reads what the
+//! Depends on `host`, `cgroup`, `parse` and `finding`, and on `check` for who may lock without limit. It reads what the
 //! kernel says of mappings, never what is in them, and the process does not notice.
 
 use crate::amount::amount;
-use crate::check::is_exempt;
+use crate::cgroup::{SwapLimit, swap_limit};
+use crate::check::{Exemption, exemption};
 use crate::finding::{Finding, Severity, worst};
 use crate::host::{Host, Unreadable};
 use crate::parse::smaps::{self, Flags, Mapping};
 use crate::parse::{self, Bound};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 
@@ -51,8 +53,14 @@ pub struct Process {
     pub locked: u64,
     /// How much it may lock (`RLIMIT_MEMLOCK`, soft); null for no limit.
     pub lock_limit: Bound,
-    /// Whether the limit does not count for it (`CAP_IPC_LOCK`).
+    /// Whether the limit does not count for it (`CAP_IPC_LOCK` in the first user namespace).
     pub lock_limit_exempt: bool,
+    /// Whether it has `CAP_IPC_LOCK` in a user namespace of its own (a rootless container), where it does not lift the limit.
+    pub lock_limit_namespaced: bool,
+    /// How much of its control group, or of one above, may be swapped; null for no limit, and where none is seen.
+    pub swap_limit: Bound,
+    /// Whether that limit is 0 and holds whoever is short of memory: nothing of the process is swapped.
+    pub swap_forbidden: bool,
     /// Largest core file (`RLIMIT_CORE`, soft); null for no limit.
     pub core_limit: Bound,
     /// Which memory its core dumps have (`coredump_filter`).
@@ -154,6 +162,19 @@ pub struct Region {
     pub guard_before: bool,
     /// Whether inaccessible memory lies right behind it.
     pub guard_after: bool,
+    /// Whether guards may lie inside it (flag `gu`, Linux 6.19 or newer).
+    pub guards_inside: bool,
+    /// Whether it may get transparent huge pages: the kernel finds it eligible, and it does not decline them.
+    pub huge_eligible: bool,
+    /// The words of its line `VmFlags`.
+    pub flags: String,
+}
+
+impl Region {
+    /// Whether whoever runs over its edges is stopped, as far as it can be told.
+    fn is_guarded(&self) -> bool {
+        self.guard_before && self.guard_after || self.guards_inside
+    }
 }
 
 fn as_address<S: serde::Serializer>(address: &u64, serializer: S) -> Result<S::Ok, S::Error> {
@@ -178,6 +199,9 @@ pub struct Totals {
     /// Size of locked mappings that are not listed: files' contents that are not written to, and
     /// inaccessible memory. Processes that lock everything (`mlockall`) have them.
     pub other_locked: u64,
+    /// Size of mappings that are not listed because they are never on swap: the kernel drops them when memory is short
+    /// (`MAP_DROPPABLE`). The C library keeps the state of its random numbers there.
+    pub droppable: u64,
 }
 
 /// Why a process could not be inspected.
@@ -186,11 +210,17 @@ pub struct Totals {
 pub enum Error {
     /// There is no process of this number.
     NoProcess(u32),
+    /// `/proc` is mounted so that it hides the processes of others, with this value of `hidepid`. Whether there is one of
+    /// this number is the second answer, where the kernel gives it.
+    Hidden(u32, String, Option<bool>),
     /// It may not be looked at by who asks.
     NotAllowed(u32, Unreadable),
-    /// It has no memory of its own: a thread of the kernel, or a process that has ended and not been waited
-    /// for.
-    NoMemory(u32),
+    /// It is a thread of the kernel, and has no memory of its own.
+    OfKernel(u32),
+    /// It has ended, while it was looked at or before, and its parent has not waited for it.
+    Ended(u32),
+    /// The kernel shows no mappings with their treatment (it was built without CONFIG_PROC_PAGE_MONITOR).
+    NoMappings,
     /// The kernel does not say how mappings are treated (the lines `VmFlags`, Linux 3.8 or newer).
     NoFlags,
     /// A file could not be read for another reason.
@@ -201,14 +231,29 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoProcess(pid) => write!(f, "there is no process {pid}"),
+            Self::Hidden(pid, hidepid, Some(true)) => write!(
+                f,
+                "process {pid} may not be inspected: /proc is mounted with hidepid={hidepid} and does not show it; \
+                 run this as root"
+            ),
+            Self::Hidden(pid, hidepid, _) => write!(
+                f,
+                "there is no process {pid}, or it may not be inspected: /proc is mounted with hidepid={hidepid} and \
+                 hides the processes of others; run this as root"
+            ),
             Self::NotAllowed(pid, error) => write!(
                 f,
                 "process {pid} may not be inspected: {error}; run this as root, or as the user of the \
                  process where ptrace_scope and the process allow it"
             ),
-            Self::NoMemory(pid) => write!(
-                f,
-                "process {pid} has no memory of its own: it is a thread of the kernel, or has ended"
+            Self::OfKernel(pid) => {
+                write!(f, "process {pid} is a thread of the kernel: it has no memory of its own")
+            }
+            Self::Ended(pid) => {
+                write!(f, "process {pid} has ended: it has no memory any more")
+            }
+            Self::NoMappings => f.write_str(
+                "there is no /proc/PID/smaps here: this kernel was built without CONFIG_PROC_PAGE_MONITOR",
             ),
             Self::NoFlags => {
                 f.write_str("/proc/PID/smaps has no VmFlags here: nothing can be told")
@@ -228,33 +273,44 @@ impl std::error::Error for Error {
 }
 
 /// Looks at a process. The process goes on meanwhile: mappings that change while they are read may be seen
-/// half.
+/// half. One that ends meanwhile is an error, not a process with fewer mappings.
 ///
 /// # Errors
-/// When there is no such process, or it may not be looked at.
+/// When there is no such process, it may not be looked at, or it has no memory.
 pub fn inspect(host: &Host, pid: u32) -> Result<Report, Error> {
-    let read = |name: &str| match host.read(&format!("/proc/{pid}/{name}")) {
-        Ok(Some(text)) => Ok(text),
-        Ok(None) => Err(Error::NoProcess(pid)),
-        Err(error) if error.error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(Error::NotAllowed(pid, error))
-        }
-        Err(error) => Err(Error::Unreadable(error)),
-    };
-    let status = read("status")?;
-    let smaps = read("smaps")?;
-    let limits = read("limits")?;
-    let filter = parse::hexadecimal(&read("coredump_filter").unwrap_or_default());
+    let files = Files { host, pid };
+    let status = files.require("status")?;
+    let started = files.started()?;
+    let (task, smaps) = files.smaps(&status)?;
+    let limits = files.require("limits")?;
+    // The thread that the mappings are of, where it is not the first one.
+    let filter = host.read(&format!("/proc/{task}/coredump_filter")).ok().flatten();
+    let filter = filter.and_then(|filter| parse::hexadecimal(&filter));
+    let swap = swap_limit(host, &pid.to_string());
+
+    // The kernel shows the mappings that are left of a process that ends while it is read.
+    let after = files.require("status")?;
+    if files.started()? != started {
+        return Err(Error::NoProcess(pid));
+    }
+    if task == pid && has_ended(&after) {
+        return Err(Error::Ended(pid));
+    }
 
     let mappings = smaps::mappings(&smaps);
-    if mappings.is_empty() {
-        return Err(Error::NoMemory(pid));
-    }
     if mappings.iter().all(|mapping| mapping.flags.is_none()) {
         return Err(Error::NoFlags);
     }
-    let owner = host.owner(&format!("/proc/{pid}/status"));
-    let process = process(pid, &status, &limits, filter, owner);
+    let seen = Seen {
+        status: &status,
+        limits: &limits,
+        filter,
+        owner: host.owner(&format!("/proc/{pid}/status")),
+        root: files.read("uid_map").ok().flatten().and_then(|map| parse::mapped_root(&map)),
+        exemption: exemption(host, &pid.to_string(), &status),
+        swap,
+    };
+    let process = process(pid, &seen);
     let (regions, totals) = regions(&mappings, process.core_filter);
     let findings = findings(&process, &regions, &totals);
     let severity = worst(&findings);
@@ -269,35 +325,121 @@ pub fn inspect(host: &Host, pid: u32) -> Result<Report, Error> {
     })
 }
 
-fn process(
+/// The files of one process.
+struct Files<'a> {
+    host: &'a Host,
     pid: u32,
-    status: &str,
-    limits: &str,
+}
+
+impl Files<'_> {
+    /// The text of a file; `None` if it is not there.
+    fn read(&self, name: &str) -> Result<Option<String>, Error> {
+        self.host.read(&format!("/proc/{}/{name}", self.pid)).map_err(|error| self.refused(error))
+    }
+
+    /// The text of a file that every process has.
+    fn require(&self, name: &str) -> Result<String, Error> {
+        self.read(name)?.ok_or_else(|| self.absent())
+    }
+
+    fn refused(&self, error: Unreadable) -> Error {
+        if error.error.kind() == io::ErrorKind::PermissionDenied {
+            Error::NotAllowed(self.pid, error)
+        } else {
+            Error::Unreadable(error)
+        }
+    }
+
+    /// Why there is nothing of this process in `/proc`.
+    fn absent(&self) -> Error {
+        let there = self.host.has_process(self.pid);
+        let mounts = self.host.read("/proc/self/mountinfo").ok().flatten().unwrap_or_default();
+        match parse::hidepid(&parse::mounts(&mounts)) {
+            Some(value) if there != Some(false) => Error::Hidden(self.pid, value.to_owned(), there),
+            _ => Error::NoProcess(self.pid),
+        }
+    }
+
+    /// When it started; what does not change while there is a process of this number.
+    fn started(&self) -> Result<Option<u64>, Error> {
+        Ok(self.read("stat")?.and_then(|stat| parse::start_time(&stat)))
+    }
+
+    /// The mappings, and by which task: the process's number is that of its first thread, which may end before the others;
+    /// then it has no memory any more, and they have.
+    fn smaps(&self, status: &str) -> Result<(u32, String), Error> {
+        let first = self.read("smaps")?;
+        if let Some(text) = first.as_ref().filter(|text| !smaps::mappings(text).is_empty()) {
+            return Ok((self.pid, text.clone()));
+        }
+        let tasks = self.host.names(&format!("/proc/{}/task", self.pid));
+        for task in
+            tasks.iter().filter_map(|task| task.parse().ok()).filter(|&task| task != self.pid)
+        {
+            let text = self.read(&format!("task/{task}/smaps"))?.unwrap_or_default();
+            if !smaps::mappings(&text).is_empty() {
+                return Ok((task, text));
+            }
+        }
+        // Without mappings: which of the two that can be.
+        let after = self.require("status")?;
+        Err(if has_ended(status) || has_ended(&after) {
+            Error::Ended(self.pid)
+        } else if first.is_none() && parse::field(&after, "VmSize").is_some() {
+            Error::NoMappings
+        } else if parse::field(&after, "Kthread") == Some("0") {
+            // It has given up its memory, and is about to end.
+            Error::Ended(self.pid)
+        } else {
+            Error::OfKernel(self.pid)
+        })
+    }
+}
+
+/// Whether a process has ended and is only waited for (a zombie), or not even that.
+fn has_ended(status: &str) -> bool {
+    parse::field(status, "State").is_some_and(|state| state.starts_with(['Z', 'X']))
+}
+
+/// What was read of a process, but for its mappings.
+struct Seen<'a> {
+    status: &'a str,
+    limits: &'a str,
     filter: Option<u64>,
     owner: Option<u32>,
-) -> Process {
-    let limit = |name| parse::limit(limits, name).and_then(|limit| limit.soft);
-    let field = |name| parse::field(status, name);
+    /// The user that is root in the process's user namespace.
+    root: Option<u32>,
+    exemption: Exemption,
+    swap: Option<SwapLimit>,
+}
+
+fn process(pid: u32, seen: &Seen<'_>) -> Process {
+    let limit = |name| parse::limit(seen.limits, name).and_then(|limit| limit.soft);
+    let field = |name| parse::field(seen.status, name);
     // The real and the effective one.
     let uid = field("Uid").and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok());
     Process {
         pid,
-        name: field("Name").unwrap_or("").to_owned(),
+        name: parse::process_name(seen.status),
         uid,
         locked: field("VmLck").and_then(parse::kilobytes).unwrap_or(0),
         lock_limit: limit("Max locked memory"),
-        lock_limit_exempt: is_exempt(status),
+        lock_limit_exempt: seen.exemption == Exemption::Whole,
+        lock_limit_namespaced: seen.exemption == Exemption::InUserNamespace,
+        swap_limit: seen.swap.as_ref().and_then(|limit| limit.bytes),
+        swap_forbidden: seen.swap.as_ref().is_some_and(SwapLimit::forbids_swap),
         core_limit: limit("Max core file size"),
-        core_filter: filter.unwrap_or(DEFAULT_CORE_FILTER),
-        dumpable: dumpable(uid, owner),
+        core_filter: seen.filter.unwrap_or(DEFAULT_CORE_FILTER),
+        dumpable: dumpable(uid, seen.owner, seen.root),
         tracer: field("TracerPid").and_then(|pid| pid.parse().ok()).filter(|&pid| pid != 0),
     }
 }
 
-/// The files in `/proc/PID` of a process that may not be dumped are root's.
-fn dumpable(uid: Option<u32>, owner: Option<u32>) -> Option<bool> {
+/// The files in `/proc/PID` of a process that may not be dumped are root's: of its user namespace, where `root` is the number
+/// of that root here. Of a process of that user they are the same either way.
+fn dumpable(uid: Option<u32>, owner: Option<u32>, root: Option<u32>) -> Option<bool> {
     let (uid, owner) = (uid?, owner?);
-    if uid == 0 { None } else { Some(uid == owner) }
+    if uid == 0 || Some(uid) == root { None } else { Some(uid == owner) }
 }
 
 /// What of the mappings is of interest.
@@ -316,6 +458,9 @@ fn regions(mappings: &[Mapping], core_filter: u64) -> (Vec<Region>, Totals) {
         let Some(kind) = kind(mapping, flags, guarded) else {
             if flags.locked {
                 totals.other_locked = totals.other_locked.saturating_add(mapping.size());
+            }
+            if flags.droppable {
+                totals.droppable = totals.droppable.saturating_add(mapping.size());
             }
             continue;
         };
@@ -343,6 +488,9 @@ fn regions(mappings: &[Mapping], core_filter: u64) -> (Vec<Region>, Totals) {
             mergeable: flags.mergeable,
             guard_before,
             guard_after,
+            guards_inside: flags.guards_inside,
+            huge_eligible: mapping.huge_eligible && !flags.no_huge_pages,
+            flags: mapping.flag_words.clone(),
         };
         totals.regions += 1;
         totals.arenas += usize::from(kind == Kind::Arena);
@@ -360,7 +508,8 @@ fn kind(mapping: &Mapping, flags: Flags, guarded: bool) -> Option<Kind> {
     if mapping.is_secret_memory() {
         return Some(Kind::SecretMemory);
     }
-    if flags.device {
+    // Droppable memory is never swapped, and cannot be locked.
+    if flags.device || flags.droppable {
         return None;
     }
     // A secret may be kept inaccessible while it is not in use.
@@ -416,87 +565,183 @@ pub(crate) fn count(number: usize) -> String {
     if number == 1 { "1 region".into() } else { format!("{number} regions") }
 }
 
+/// A question that each region answers: those that do so badly are named.
+struct Question {
+    id: &'static str,
+    severity: Severity,
+    is_faulty: fn(&Region) -> bool,
+    /// What is so when no region is faulty.
+    none: &'static str,
+    /// What is said of those that are: "3 regions …: addresses".
+    what: &'static str,
+    means: &'static str,
+    remedy: &'static str,
+}
+
+impl Question {
+    fn ask(&self, regions: &[Region]) -> Finding {
+        let those = regions.iter().filter(|region| (self.is_faulty)(region));
+        let number = those.clone().count();
+        if number == 0 {
+            return Finding::new(self.id, Severity::Ok, "none", self.none);
+        }
+        let seen = format!("{} {}: {}", count(number), self.what, places(those));
+        Finding::new(self.id, self.severity, seen, self.means).remedy(self.remedy)
+    }
+}
+
 /// One finding for each question, whatever the answer.
 fn findings(process: &Process, regions: &[Region], totals: &Totals) -> Vec<Finding> {
-    let mut findings = vec![locked_regions(regions, totals), lock_limit(process)];
-
-    // A finding about those regions that have some fault, or that none has it.
-    let mut about = |id,
-                     severity,
-                     faulty: fn(&Region) -> bool,
-                     none: &str,
-                     what: &str,
-                     means: &str,
-                     remedy: &str| {
-        let those = regions.iter().filter(|region| faulty(region));
-        let number = those.clone().count();
-        findings.push(if number == 0 {
-            Finding::new(id, Severity::Ok, "none", none)
-        } else {
-            let seen = format!("{} {what}: {}", count(number), places(those));
-            Finding::new(id, severity, seen, means).remedy(remedy)
-        });
+    let unlocked = Question {
+        id: "unlocked-regions",
+        severity: Severity::Warning,
+        is_faulty: |region| region.kind == Kind::Unlocked,
+        none: "Nothing that is kept from core dumps is left to be swapped.",
+        what: "not locked, though left out of core dumps",
+        means: "Probably secrets that may be swapped: the lock was refused, or a fork lost it (a daemon that does \
+                not lock again in the child).",
+        remedy: "Raise the limit (`LimitMEMLOCK=` in the systemd unit, `ulimit -l` in a shell), or run the process \
+                 in the foreground. In the unit, `MemorySwapMax=0` keeps all of the process from swap.",
     };
-    about(
-        "unlocked-regions",
-        Severity::Warning,
-        |region| region.kind == Kind::Unlocked,
-        "Nothing that is kept from core dumps is left to be swapped.",
-        "not locked, though left out of core dumps",
-        "Probably secrets that may be swapped: the lock was refused, or a fork lost it (a daemon that does \
-         not lock again in the child).",
-        "Raise the limit (`LimitMEMLOCK=` in the systemd unit, `ulimit -l` in a shell), or run the process \
-         in the foreground.",
-    );
-    about(
-        "swapped-regions",
-        Severity::Danger,
-        |region| region.swap_bytes > 0,
-        "Nothing of these regions is on swap.",
-        "with pages on swap",
-        "What was in them is on the swap area, and stays there when the process has ended.",
-        "Replace the keys if the swap area is not encrypted; `swapoff` and overwrite it. Then see why the \
-         memory was not locked.",
-    );
-    about(
-        "dumpable-regions",
-        Severity::Warning,
-        |region| region.dumpable,
-        "A core dump has none of these regions.",
-        "in core dumps",
-        "Locked memory that a core dump writes to disk all the same.",
-        "`LimitCORE=0` in the systemd unit; the program should ask for MADV_DONTDUMP.",
-    );
-    about(
-        "unguarded-regions",
-        Severity::Note,
-        // Memory of memfd_secret is placed by who maps it.
-        |region| region.locked && !(region.guard_before && region.guard_after),
-        "Around each region lies inaccessible memory: who runs over its edge is stopped.",
-        "without inaccessible memory on both sides",
-        "Who reads or writes past the end of a neighbour reaches the secrets.",
-        "The library puts guard pages around its arenas; see which code locks these.",
-    );
-    about(
-        "mergeable-regions",
-        Severity::Warning,
-        |region| region.mergeable,
-        "No page is merged with equal ones of other processes.",
-        "that may be merged with equal pages",
-        "Another process can find out by timing whether it has the same page.",
-        "No `MemoryKSM=yes` in the systemd unit; `echo 2 >/sys/kernel/mm/ksm/run`.",
-    );
-    about(
-        "huge-page-regions",
-        Severity::Note,
-        |region| region.huge_bytes > 0,
-        "None of these regions is in transparent huge pages.",
-        "in transparent huge pages",
-        "More memory may be locked than was asked for.",
-        "`echo madvise >/sys/kernel/mm/transparent_hugepage/enabled`.",
-    );
+    // What may not be swapped at all needs no lock for that.
+    let unlocked = if process.swap_forbidden {
+        Question {
+            severity: Severity::Note,
+            means: "Probably secrets whose lock was refused, or that a fork lost. They are not swapped all the \
+                    same: the control group forbids it (memory.swap.max).",
+            ..unlocked
+        }
+    } else {
+        unlocked
+    };
+    let mut findings =
+        vec![locked_regions(regions, totals), lock_limit(process), unlocked.ask(regions)];
+    findings.extend(QUESTIONS.iter().map(|question| question.ask(regions)));
+    findings.push(fork_policies(regions));
+    findings.push(unknown_flags(regions));
+    findings.push(cgroup_swap(process));
     findings.push(reachable(process));
     findings
+}
+
+/// What is asked of each region besides. Where the library wanted a protection and the kernel refused it, the figures of its
+/// pool count the refusal; from outside it shows here.
+const QUESTIONS: [Question; 5] = [
+    Question {
+        id: "swapped-regions",
+        severity: Severity::Danger,
+        is_faulty: |region| region.swap_bytes > 0,
+        none: "Nothing of these regions is on swap.",
+        what: "with pages on swap",
+        means: "What was in them is on the swap area, and stays there when the process has ended.",
+        remedy: "Replace the keys if the swap area is not encrypted; `swapoff` and overwrite it. Then see why the \
+                 memory was not locked.",
+    },
+    Question {
+        id: "dumpable-regions",
+        severity: Severity::Warning,
+        is_faulty: |region| region.dumpable,
+        none: "A core dump has none of these regions.",
+        what: "in core dumps (not excluded by MADV_DONTDUMP)",
+        means: "Locked memory that a core dump writes to disk all the same: the program does not ask for its \
+                exclusion, or was refused it.",
+        remedy: "`LimitCORE=0` in the systemd unit. The program should ask for MADV_DONTDUMP; where it does, a \
+                 sandbox refuses madvise.",
+    },
+    Question {
+        id: "unguarded-regions",
+        severity: Severity::Note,
+        // Memory of memfd_secret is placed by the program that maps it.
+        is_faulty: |region| region.locked && !region.is_guarded(),
+        none: "Around each region lies inaccessible memory: code that runs over its edge is stopped.",
+        what: "without inaccessible memory on both sides",
+        means: "Code that reads or writes past the end of a neighbour reaches the secrets.",
+        remedy: "The library puts guard pages around its arenas; see which code locks these.",
+    },
+    Question {
+        id: "mergeable-regions",
+        severity: Severity::Warning,
+        is_faulty: |region| region.mergeable,
+        none: "No page is merged with equal ones of other processes.",
+        what: "that may be merged with equal pages (not excluded by MADV_UNMERGEABLE)",
+        means: "Another process can find out by timing whether it has the same page.",
+        remedy: "No `MemoryKSM=yes` in the systemd unit; `echo 2 >/sys/kernel/mm/ksm/run`.",
+    },
+    Question {
+        id: "huge-page-regions",
+        severity: Severity::Note,
+        is_faulty: |region| region.huge_bytes > 0 || region.huge_eligible,
+        none: "None of these regions is in transparent huge pages, or will be.",
+        what: "in transparent huge pages, or eligible for them (not excluded by MADV_NOHUGEPAGE)",
+        means: "More memory may be locked than was asked for.",
+        remedy: "`echo madvise >/sys/kernel/mm/transparent_hugepage/enabled`.",
+    },
+];
+
+/// What a forked child has of the regions. A program chooses it for each pool; where some of its arenas go to children and
+/// others do not, that may be the choice, or a refusal.
+fn fork_policies(regions: &[Region]) -> Finding {
+    const ID: &str = "fork-policies";
+    let of = |fork| regions.iter().filter(move |region| region.fork == fork);
+    let all = [
+        (Fork::Copy, "copied"),
+        (Fork::Shared, "shared"),
+        (Fork::Wiped, "wiped"),
+        (Fork::Absent, "absent"),
+    ];
+    let seen: Vec<_> = all
+        .into_iter()
+        .filter_map(|(fork, word)| match of(fork).count() {
+            0 => None,
+            number => Some(format!("{} {word}", count(number))),
+        })
+        .collect();
+    let kept = of(Fork::Copy).filter(|region| region.kind == Kind::Arena);
+    let withheld = of(Fork::Wiped).chain(of(Fork::Absent)).any(|region| region.kind == Kind::Arena);
+    if withheld && kept.clone().next().is_some() {
+        let seen = format!("{}; those copied: {}", seen.join(", "), places(kept));
+        let means = "A forked child has copies of some arenas, and of others not. That is as the program chose \
+                     for each of its pools, or MADV_WIPEONFORK and MADV_DONTFORK were refused for some.";
+        return Finding::new(ID, Severity::Note, seen, means)
+            .remedy("See what the statistics of the program's pools say of refused protections.");
+    }
+    if seen.is_empty() {
+        return Finding::new(ID, Severity::Ok, "none", "A forked child inherits no such region.");
+    }
+    let means = "What a forked child has of the regions. Copies are not locked there unless the child locks them.";
+    Finding::new(ID, Severity::Ok, seen.join(", "), means)
+}
+
+/// Words of `VmFlags` that are newer than this command.
+fn unknown_flags(regions: &[Region]) -> Finding {
+    const ID: &str = "unknown-flags";
+    let unknown = |region: &Region| smaps::unknown_flags(&region.flags).next().is_some();
+    let those = regions.iter().filter(|region| unknown(region));
+    let words: BTreeSet<_> =
+        those.clone().flat_map(|region| smaps::unknown_flags(&region.flags)).collect();
+    if words.is_empty() {
+        let means = "All that the kernel says of how these regions are treated is understood.";
+        return Finding::new(ID, Severity::Ok, "none", means);
+    }
+    let words: Vec<_> = words.into_iter().collect();
+    let seen =
+        format!("{} of {}: {}", words.join(" "), count(those.clone().count()), places(those));
+    let means = "The kernel shows flags of these regions that this command does not know. What it says of them may \
+                 not be all.";
+    Finding::new(ID, Severity::Note, seen, means).remedy("Use a newer bitcoin-support.")
+}
+
+/// What of the process may be swapped, by its control group.
+fn cgroup_swap(process: &Process) -> Finding {
+    const ID: &str = "cgroup-swap";
+    let seen = format!("{} may be swapped", amount(process.swap_limit));
+    let means = if process.swap_forbidden {
+        "Nothing of the process is swapped, locked or not: its control group forbids it (memory.swap.max)."
+    } else {
+        "What is not locked may be swapped as far as the host has swap. `MemorySwapMax=0` in the systemd unit \
+         forbids it."
+    };
+    Finding::new(ID, Severity::Ok, seen, means)
 }
 
 fn locked_regions(regions: &[Region], totals: &Totals) -> Finding {
@@ -506,8 +751,8 @@ fn locked_regions(regions: &[Region], totals: &Totals) -> Finding {
         let means = "The process keeps no secrets in locked memory: it has none, or locking them failed, or \
                      a fork lost the locks.";
         return Finding::new(ID, Severity::Warning, "none", means).remedy(
-            "A node should have one arena at least. See what it says of locked memory \
-             (`getmemoryinfo`), and its limit.",
+            "A program that uses the library for secrets has one arena at least. See what it says of locked \
+             memory (bitcoind: `getmemoryinfo`), and its limit.",
         );
     }
     let seen = format!("{}, {} in all", count(locked), amount(Some(totals.locked_size)));
@@ -516,7 +761,11 @@ fn locked_regions(regions: &[Region], totals: &Totals) -> Finding {
 
 fn lock_limit(process: &Process) -> Finding {
     const ID: &str = "lock-limit";
-    let seen = format!("{} of {} used", amount(Some(process.locked)), amount(process.lock_limit));
+    let mut seen =
+        format!("{} of {} used", amount(Some(process.locked)), amount(process.lock_limit));
+    if process.lock_limit_namespaced {
+        seen += "; CAP_IPC_LOCK of its user namespace (a rootless container) does not lift it";
+    }
     let left = process.lock_limit.map_or(u64::MAX, |limit| limit.saturating_sub(process.locked));
     if process.lock_limit_exempt {
         let seen = format!("{seen}; exempt (CAP_IPC_LOCK)");
@@ -528,7 +777,7 @@ fn lock_limit(process: &Process) -> Finding {
     let means = "No room to lock another arena of 256 KiB. Smaller ones are tried; then secrets are kept in \
                  memory that may be swapped.";
     Finding::new(ID, Severity::Note, seen, means)
-        .remedy("Raise it: `LimitMEMLOCK=` in the systemd unit, `ulimit -l` in a shell.")
+        .remedy("Raise it: `LimitMEMLOCK=` in the systemd unit, `ulimit -l` in a shell, `--ulimit memlock` of a container.")
 }
 
 /// Who can look into the process now.
@@ -555,7 +804,7 @@ fn reachable(process: &Process) -> Finding {
             let means = "Processes of root do not show whether they may be dumped. Root reads all but secret \
                          memory.";
             Finding::new(ID, Severity::Note, "not known", means)
-                .remedy("Run the node as a user of its own.")
+                .remedy("Run the program as a user of its own.")
         }
     }
 }

@@ -3,9 +3,10 @@
 #![forbid(unsafe_code)]
 
 use bitcoin_support_command::check::WANTED_MEMLOCK;
-use bitcoin_support_command::{EXIT_UNREADABLE, EXIT_USAGE, Host, Severity, check, inspect};
+use bitcoin_support_command::{
+    EXIT_UNREADABLE, EXIT_USAGE, Host, Layout, Report, check, complaint, inspect, parse_amount,
+};
 use lexopt::{Arg, Parser, ValueExt};
-use serde::Serialize;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -13,35 +14,42 @@ use std::process::ExitCode;
 
 const HELP: &str = "\
 NAME
-    bitcoin-support - what could leak a node's secrets from memory
+    bitcoin-support - what could leak secrets from a program's memory
 
 SYNOPSIS
-    bitcoin-support check [--json] [--memlock BYTES]
-    bitcoin-support inspect PID [--json]
+    bitcoin-support check [--json] [--memlock AMOUNT]
+    bitcoin-support inspect PID [--json] [--all]
     bitcoin-support --help | --version
 
 DESCRIPTION
-    check    Looks at this host: how much memory may be locked, swap and whether it is encrypted,
-             hibernation, core dumps, who may trace whom, secret memory, huge pages and page merging. Says
-             what could leak secrets, and what to do about it. Run it as the node's user, with the node's
+    check    Looks at this host: how much memory may be locked, swap and whether it
+             is encrypted, hibernation, core dumps, who may trace whom, secret
+             memory, huge pages and page merging. Says what could leak secrets, and
+             what to do about it. Run it as the program's user, with the program's
              limits: those of another login or systemd unit may differ.
 
-    inspect  Looks at the locked memory of a running process: where it is, whether it is locked, whether
-             core dumps have it, whether guard pages lie around it, whether any of it is on swap. Never reads
-             what is in it. Needs the permission to trace the process, as root has it.
+    inspect  Looks at the locked memory of a running process, any process: where it
+             is, whether it is locked, whether core dumps have it, whether guard
+             pages lie around it, whether any of it is on swap. Never reads what is
+             in it. Needs the permission to trace the process, as root has it.
 
     Nothing is changed.
 
 OPTIONS
-    --json            Report as JSON, in the schema of docs/command.md.
-    --memlock BYTES   How much a node should be able to lock [4194304: 16 arenas of 256 KiB].
-    -h, --help        This text.
-    -V, --version     The version.
+    --json             Report as JSON, in the schema of docs/command.md.
+    --memlock AMOUNT   How much a program should be able to lock: bytes, 4096K, 4M,
+                       4MiB, 1G, unlimited [4M: 16 arenas of 256 KiB].
+    --all              A row for each region, however many there are. Without it,
+                       regions that are alike share a row where there are many.
+    -h, --help         This text.
+    -V, --version      The version.
 
 EXIT STATUS
     0    Nothing worse than notes.
-    1    Warnings: copies of secrets outside locked memory can leak, or a protection is missing.
-    2    Danger: secrets in locked memory themselves can end up on a disk in the clear, or have.
+    1    Warnings: copies of secrets outside locked memory can leak, or a protection
+         is missing.
+    2    Danger: secrets in locked memory themselves can end up on a disk in the
+         clear, or have.
     64   The command line is wrong.
     70   The host or the process cannot be looked at, or the report not be written.
 
@@ -53,8 +61,8 @@ EXAMPLES
 enum Command {
     Help,
     Version,
-    Check { json: bool, memlock: u64, host: Host },
-    Inspect { json: bool, pid: u32, host: Host },
+    Check { json: bool, memlock: Option<u64>, host: Host },
+    Inspect { json: bool, pid: u32, all_rows: bool, host: Host },
 }
 
 fn main() -> ExitCode {
@@ -69,10 +77,10 @@ fn main() -> ExitCode {
         Command::Help => print(HELP, 0),
         Command::Version => print(concat!("bitcoin-support ", env!("CARGO_PKG_VERSION"), "\n"), 0),
         Command::Check { json, memlock, host } => {
-            report(json, check(&host, memlock).map(|report| (report.severity, report)))
+            report(json, layout(false), check(&host, memlock))
         }
-        Command::Inspect { json, pid, host } => {
-            report(json, inspect(&host, pid).map(|report| (report.severity, report)))
+        Command::Inspect { json, pid, all_rows, host } => {
+            report(json, layout(all_rows), inspect(&host, pid))
         }
     })
 }
@@ -82,13 +90,18 @@ fn command_line(mut arguments: Parser) -> Result<Command, lexopt::Error> {
     let mut pid = None;
     let mut json = false;
     let mut memlock = None;
+    let mut all_rows = false;
     let mut host = None;
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
             Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
             Arg::Long("json") => json = true,
-            Arg::Long("memlock") => memlock = Some(arguments.value()?.parse()?),
+            Arg::Long("memlock") => {
+                let amount = parse_amount(&arguments.value()?.string()?);
+                memlock = Some(amount.map_err(|error| format!("--memlock: {error}"))?);
+            }
+            Arg::Long("all") => all_rows = true,
             // For tests: look at a copy of a host's files.
             Arg::Long("root") => {
                 host = Some(Host::copy_at(PathBuf::from(arguments.value()?)));
@@ -102,12 +115,13 @@ fn command_line(mut arguments: Parser) -> Result<Command, lexopt::Error> {
     }
     let host = host.unwrap_or_else(Host::this);
     match name.as_deref() {
+        Some("check") if all_rows => Err("--all is for `inspect`".into()),
         Some("check") => {
-            Ok(Command::Check { json, memlock: memlock.unwrap_or(WANTED_MEMLOCK), host })
+            Ok(Command::Check { json, memlock: memlock.unwrap_or(Some(WANTED_MEMLOCK)), host })
         }
         Some("inspect") if memlock.is_some() => Err("--memlock is for `check`".into()),
         Some("inspect") => match pid {
-            Some(pid) => Ok(Command::Inspect { json, pid, host }),
+            Some(pid) => Ok(Command::Inspect { json, pid, all_rows, host }),
             None => Err("which process? `bitcoin-support inspect PID`".into()),
         },
         Some(other) => Err(format!("there is no command {other:?}").into()),
@@ -115,27 +129,35 @@ fn command_line(mut arguments: Parser) -> Result<Command, lexopt::Error> {
     }
 }
 
+/// As wide as the terminal, if it is one that the report goes to.
+fn layout(all_rows: bool) -> Layout {
+    let layout = Layout { all_rows, ..Layout::default() };
+    match rustix::termios::tcgetwinsize(io::stdout()) {
+        // Terminals that do not know their size say 0.
+        Ok(size) if size.ws_col > 0 => {
+            Layout { width: size.ws_col.into(), wrap_rows: true, ..layout }
+        }
+        _ => layout,
+    }
+}
+
 /// Prints a report; what to exit with.
-fn report<R: Serialize + Display, E: Display>(json: bool, report: Result<(Severity, R), E>) -> u8 {
-    let (severity, report) = match report {
+fn report<R: Report, E: Display>(json: bool, layout: Layout, report: Result<R, E>) -> u8 {
+    let report = match report {
         Ok(report) => report,
         Err(error) => {
             complain(&error.to_string());
             return EXIT_UNREADABLE;
         }
     };
-    let text = if json {
-        match serde_json::to_string_pretty(&report) {
-            Ok(text) => text + "\n",
-            Err(error) => {
-                complain(&error.to_string());
-                return EXIT_UNREADABLE;
-            }
+    let text = if json { report.json() } else { Ok(report.text(layout)) };
+    match text {
+        Ok(text) => print(&text, report.severity().exit_code()),
+        Err(error) => {
+            complain(&error.to_string());
+            EXIT_UNREADABLE
         }
-    } else {
-        report.to_string()
-    };
-    print(&text, severity.exit_code())
+    }
 }
 
 /// Prints, and returns `code`, unless that fails for another reason than that nobody reads on.
@@ -153,5 +175,5 @@ fn print(text: &str, code: u8) -> u8 {
 
 fn complain(text: &str) {
     // Nobody is left to be told if this fails.
-    let _ = writeln!(io::stderr(), "bitcoin-support: {text}");
+    let _ = io::stderr().write_all(complaint(text).as_bytes());
 }

@@ -25,14 +25,67 @@ pub fn limit(limits: &str, name: &str) -> Option<Limit> {
     Some(Limit { soft: words.next()??, hard: words.next()?? })
 }
 
-/// The outer `None` for what is neither a number nor the word for no limit.
-fn bound(word: &str) -> Option<Bound> {
-    if word == "unlimited" { Some(None) } else { word.parse().ok().map(Some) }
+/// A number, or one of the kernel's words for no limit. The outer `None` is for any other text.
+pub fn bound(word: &str) -> Option<Bound> {
+    if matches!(word, "unlimited" | "max") { Some(None) } else { word.parse().ok().map(Some) }
 }
 
 /// The value of a line `name: value`, as in `/proc/PID/status` and `/proc/meminfo`.
 pub fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+/// A process's name by its `/proc/PID/status`, as the process chose it: there line ends and backslashes are escaped.
+pub fn process_name(status: &str) -> String {
+    let mut name = String::new();
+    let mut rest = field(status, "Name").unwrap_or("").chars();
+    while let Some(c) = rest.next() {
+        name.push(match (c, rest.as_str().chars().next()) {
+            ('\\', Some('n')) => '\n',
+            ('\\', Some('\\')) => '\\',
+            _ => {
+                name.push(c);
+                continue;
+            }
+        });
+        rest.next();
+    }
+    name
+}
+
+/// When a process started, by its `/proc/PID/stat`: in ticks since the host did. With its number it tells one process from
+/// all others.
+pub fn start_time(stat: &str) -> Option<u64> {
+    // The name, in parentheses, may have blanks and parentheses of its own; the fields behind it have none.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// The path of a process's control group in `/proc/PID/cgroup`: in the hierarchy of version 1 with a controller, or in
+/// version 2's.
+pub fn cgroup<'a>(groups: &'a str, controller: Option<&str>) -> Option<&'a str> {
+    groups.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':');
+        let (number, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+        let wanted = match controller {
+            Some(controller) => controllers.split(',').any(|name| name == controller),
+            None => number == "0" && controllers.is_empty(),
+        };
+        wanted.then_some(path)
+    })
+}
+
+/// Whether a `/proc/PID/uid_map` is that of a host's first user namespace, or of one that maps all users onto themselves.
+pub fn maps_all_users(uid_map: &str) -> bool {
+    uid_map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// The number that root of a user namespace has outside of it, by its `/proc/PID/uid_map`.
+pub fn mapped_root(uid_map: &str) -> Option<u32> {
+    uid_map.lines().find_map(|line| {
+        let mut numbers = line.split_whitespace();
+        (numbers.next()? == "0").then(|| numbers.next()?.parse().ok())?
+    })
 }
 
 /// The bytes in a value such as `256 kB`.
@@ -126,6 +179,8 @@ fn unescape(name: &str) -> String {
 /// A line of `/proc/PID/mountinfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
+    /// What of it is mounted: a path in it, `/` for all.
+    pub root: String,
     /// Where it is mounted.
     pub point: String,
     /// `major:minor` of what is mounted; major 0 where that is not one block device.
@@ -134,6 +189,8 @@ pub struct Mount {
     pub kind: String,
     /// What is mounted, as the file system names it: `/dev/sda2`.
     pub source: String,
+    /// How it is mounted: options by commas.
+    pub options: String,
 }
 
 /// The mounts of `/proc/PID/mountinfo`, in its order: of two at one place the later hides the earlier.
@@ -146,13 +203,16 @@ fn mount(line: &str) -> Option<Mount> {
     let (common, special) = line.split_once(" - ")?;
     let mut common = common.split(' ').skip(2);
     let device = common.next()?.to_owned();
-    let point = unescape(common.nth(1)?);
+    let root = unescape(common.next()?);
+    let point = unescape(common.next()?);
     let mut special = special.split(' ');
     Some(Mount {
+        root,
         point,
         device,
         kind: special.next()?.to_owned(),
         source: unescape(special.next()?),
+        options: special.next().unwrap_or("").to_owned(),
     })
 }
 
@@ -164,6 +224,14 @@ pub fn mount_of<'a>(mounts: &'a [Mount], file: &str) -> Option<&'a Mount> {
     };
     // The last of the longest.
     mounts.iter().filter(holds).max_by_key(|mount| mount.point.len())
+}
+
+/// How much of other users' processes a mount of `/proc` hides: the value of its option `hidepid`, if it hides any.
+pub fn hidepid(mounts: &[Mount]) -> Option<&str> {
+    let proc = mounts.iter().rfind(|mount| mount.point == "/proc" && mount.kind == "proc")?;
+    let value = proc.options.split(',').find_map(|option| option.strip_prefix("hidepid="))?;
+    // Older kernels show numbers, newer ones words.
+    (!matches!(value, "0" | "off")).then_some(value)
 }
 
 /// A setting of an ini file such as systemd's: the last value of `key` in `[section]`.
@@ -274,6 +342,53 @@ mod tests {
         }
         assert_eq!((mounts[1].device.as_str(), mounts[1].kind.as_str()), ("0:45", "btrfs"));
         assert_eq!(mount_of(&mounts, "relative"), None);
+        assert_eq!((mounts[1].root.as_str(), mounts[1].options.as_str()), ("/@", "rw,subvol=/@"));
+    }
+
+    #[test]
+    fn what_proc_hides() {
+        let of = |options: &str| {
+            let text = format!("20 1 0:20 / /proc rw - proc proc {options}\n");
+            hidepid(&mounts(&text)).map(str::to_owned)
+        };
+        assert_eq!(of("rw"), None);
+        assert_eq!(of("rw,hidepid=0"), None);
+        assert_eq!(of("rw,hidepid=off"), None);
+        for value in ["1", "2", "4", "noaccess", "invisible", "ptraceable"] {
+            assert_eq!(of(&format!("rw,gid=4,hidepid={value}")).as_deref(), Some(value));
+        }
+        // The mount on top counts.
+        let text = "20 1 0:20 / /proc rw - proc proc rw,hidepid=2\n\
+                    21 20 0:21 / /proc rw - proc proc rw\n";
+        assert_eq!(hidepid(&mounts(text)), None);
+    }
+
+    #[test]
+    fn processes() {
+        for (text, name) in [
+            ("Name:\tnode\n", "node"),
+            ("Name:\ta\\nb\n", "a\nb"),
+            ("Name:\ta\\\\nb\\\n", "a\\nb\\"),
+            ("Name:\t\\t\n", "\\t"),
+            ("", ""),
+        ] {
+            assert_eq!(process_name(text), name, "{text:?}");
+        }
+        let fields = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21";
+        assert_eq!(start_time(&format!("7 (a) 1 (b) {fields}\n")), Some(4711));
+        assert_eq!(start_time("7 (a) S 1"), None);
+        assert_eq!(start_time(""), None);
+        let groups = "4:cpu,memory:/a:b\n1:name=systemd:/x\n0::/y\n";
+        assert_eq!(cgroup(groups, Some("memory")), Some("/a:b"));
+        assert_eq!(cgroup(groups, Some("mem")), None);
+        assert_eq!(cgroup(groups, None), Some("/y"));
+        assert_eq!(cgroup("4:memory:/a\n", None), None);
+        assert!(maps_all_users("         0          0 4294967295\n"));
+        assert_eq!(mapped_root("1 5 1\n 0 100000 1\n"), Some(100_000));
+        assert_eq!(mapped_root("1000 1000 1\n"), None);
+        for map in ["", "0 1000 1\n", "0 0 4294967295\n5 5 1\n", "0 100000 4294967295\n"] {
+            assert!(!maps_all_users(map), "{map:?}");
+        }
     }
 
     #[test]
@@ -320,6 +435,12 @@ mod tests {
             unescape(&text);
             mount_of(&mounts(&text), &text);
             setting(&text, &name, &name);
+            hidepid(&mounts(&text));
+            process_name(&text);
+            start_time(&text);
+            cgroup(&text, Some(&name));
+            maps_all_users(&text);
+            mapped_root(&text);
             for mapping in smaps::mappings(&text) {
                 prop_assert!(mapping.start < mapping.end);
             }

@@ -1,71 +1,162 @@
-//! Reports for people: a line for what is as it should be, three for what is not.
+//! Reports as they are printed: for people a line for what is as it should be and three for what is not, then a table; for
+//! scripts JSON.
 //!
-//! Names that others chose (a process's, a file's) are printed with control characters escaped: they must not
-//! reach the terminal of who inspects them.
+//! Names that others chose (a process's, a file's) are printed with escapes for what a terminal would obey and for what
+//! cannot be seen: they must not reach the terminal of the person who inspects them.
 
 use crate::amount::amount;
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
+use crate::inspect::{Kind, Region};
+use crate::printable::{Printable, printable_json, printable_lines};
 use crate::{check, inspect};
-use std::fmt::{self, Write};
+use serde::Serialize;
+use std::fmt::Write;
 
-/// Columns of the text.
-const WIDTH: usize = 100;
+/// How a report is laid out for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Columns of text, which the findings are wrapped to.
+    pub width: usize,
+    /// Whether rows of a table that are wider than that are wrapped too, as on a terminal. Else they are as long as they
+    /// need to be, one line for each row. Nothing is ever cut.
+    pub wrap_rows: bool,
+    /// Whether each region has a row of its own, however many there are.
+    pub all_rows: bool,
+}
+
+impl Default for Layout {
+    /// For a file or a pipe.
+    fn default() -> Self {
+        Self { width: 80, wrap_rows: false, all_rows: false }
+    }
+}
+
+/// What can be printed.
+pub trait Report {
+    /// The worst of its findings.
+    fn severity(&self) -> Severity;
+    /// For people, with a line end.
+    fn text(&self, layout: Layout) -> String;
+    /// For scripts, with a line end: the schema of docs/command.md.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    fn json(&self) -> Result<String, serde_json::Error>;
+}
+
+/// A complaint for standard error, with a line end.
+pub fn complaint(text: &str) -> String {
+    format!("bitcoin-support: {}\n", printable_lines(text))
+}
+
+impl Report for check::Report {
+    fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    fn text(&self, layout: Layout) -> String {
+        let summary = summary(&self.findings);
+        let title = format!("This host (Linux {}): {summary}", Printable(&self.kernel));
+        let mut text = String::new();
+        paragraph(&mut text, layout, "", "", &title);
+        text.push('\n');
+        findings(&mut text, layout, &self.findings);
+        text
+    }
+
+    fn json(&self) -> Result<String, serde_json::Error> {
+        json(self)
+    }
+}
+
+impl Report for inspect::Report {
+    fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    fn text(&self, layout: Layout) -> String {
+        let process = &self.process;
+        let name = Printable(&process.name);
+        let title = format!("Process {} ({name}): {}", process.pid, summary(&self.findings));
+        let mut text = String::new();
+        paragraph(&mut text, layout, "", "", &title);
+        text.push('\n');
+        findings(&mut text, layout, &self.findings);
+        if self.regions.is_empty() {
+            return text;
+        }
+        text.push('\n');
+        table(&mut text, layout, &self.regions);
+        let totals = &self.totals;
+        let totals = format!(
+            "{}, {} like arenas of the library: {} locked, {} not, {} in memory, {} on swap",
+            inspect::count(totals.regions),
+            totals.arenas,
+            amount(Some(totals.locked_size)),
+            amount(Some(totals.unlocked_size)),
+            amount(Some(totals.resident)),
+            amount(Some(totals.swap)),
+        );
+        text.push('\n');
+        paragraph(&mut text, layout, "", "", &totals);
+        text
+    }
+
+    fn json(&self) -> Result<String, serde_json::Error> {
+        json(self)
+    }
+}
+
+fn json(report: &impl Serialize) -> Result<String, serde_json::Error> {
+    Ok(printable_json(&serde_json::to_string_pretty(report)?) + "\n")
+}
+
 /// Columns of the severity, and of the name of a finding.
 const SEVERITY: usize = 9;
 const ID: usize = 24;
+/// Columns that the text of a finding has at least; where the names leave it less, it stands below them.
+const TEXT: usize = 40;
 
-/// Text without what a terminal would obey.
-struct Printable<'a>(&'a str);
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            if c.is_control() {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                f.write_char(c)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn findings(f: &mut fmt::Formatter<'_>, findings: &[Finding]) -> fmt::Result {
+fn findings(out: &mut String, layout: Layout, findings: &[Finding]) {
+    let beside = layout.width >= SEVERITY + ID + TEXT;
+    let indent = " ".repeat(if beside { SEVERITY + ID } else { 4 });
     for finding in findings {
         let mut text = String::new();
         if let Some(subject) = &finding.subject {
-            write!(text, "{}: ", Printable(subject))?;
+            text += &format!("{}: ", Printable(subject));
         }
-        write!(text, "{}", Printable(&finding.seen))?;
-        let severity = finding.severity.name();
-        let first = format!("{severity:SEVERITY$}{:ID$}", finding.id);
-        paragraph(f, &first, &text)?;
+        text += &Printable(&finding.seen).to_string();
+        let names = format!("{:SEVERITY$}{:ID$}", finding.severity.name(), finding.id);
+        if beside {
+            paragraph(out, layout, &names, &indent, &text);
+        } else {
+            paragraph(out, layout, "", "", names.trim_end());
+            paragraph(out, layout, &indent, &indent, &text);
+        }
         if let Some(remedy) = &finding.remedy {
-            paragraph(f, "", &finding.means)?;
-            paragraph(f, "", &format!("To do: {}", Printable(remedy)))?;
+            paragraph(out, layout, &indent, &indent, &finding.means);
+            paragraph(out, layout, &indent, &indent, &format!("To do: {}", Printable(remedy)));
         }
     }
-    Ok(())
 }
 
-/// Text in the last column, behind `first` in the others.
-fn paragraph(f: &mut fmt::Formatter<'_>, first: &str, text: &str) -> fmt::Result {
-    let indent = " ".repeat(SEVERITY + ID);
-    let first = format!("{first:width$}", width = indent.len());
-    let options = textwrap::Options::new(WIDTH)
+/// Wrapped text, with one indentation for its first line and another for those that follow. A word that is longer than a line
+/// stays whole.
+fn paragraph(out: &mut String, layout: Layout, first: &str, others: &str, text: &str) {
+    let options = textwrap::Options::new(layout.width)
         .break_words(false)
         .word_splitter(textwrap::WordSplitter::NoHyphenation)
-        .initial_indent(&first)
-        .subsequent_indent(&indent);
+        .initial_indent(first)
+        .subsequent_indent(others);
     for line in textwrap::wrap(text, options) {
-        writeln!(f, "{line}")?;
+        out.push_str(line.trim_end());
+        out.push('\n');
     }
-    Ok(())
 }
 
 /// How many findings of each severity that is not ok.
 fn summary(findings: &[Finding]) -> String {
-    use crate::Severity::{Danger, Note, Warning};
+    use Severity::{Danger, Note, Warning};
     let parts: Vec<_> = [(Danger, "danger"), (Warning, "warning"), (Note, "note")]
         .into_iter()
         .filter_map(|(severity, name)| {
@@ -77,94 +168,160 @@ fn summary(findings: &[Finding]) -> String {
     if parts.is_empty() { "all ok".into() } else { parts.join(", ") }
 }
 
-impl fmt::Display for check::Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let summary = summary(&self.findings);
-        writeln!(f, "This host (Linux {}): {summary}\n", Printable(&self.kernel))?;
-        findings(f, &self.findings)
-    }
+/// Regions that have a row each. Of more than these, those that are alike share a row.
+const LONG: usize = 20;
+
+const COLUMNS: usize = 10;
+const HEADING: [&str; COLUMNS] =
+    ["start", "size", "kind", "locked", "swap", "dump", "fork", "guards", "huge", "merge"];
+
+/// A row of the table: one region, or several that are alike.
+struct Row<'a> {
+    regions: Vec<&'a Region>,
 }
 
-impl fmt::Display for inspect::Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let process = &self.process;
-        let name = Printable(&process.name);
-        writeln!(f, "Process {} ({name}): {}\n", process.pid, summary(&self.findings))?;
-        if !self.regions.is_empty() {
-            table(f, &self.regions)?;
-            let totals = &self.totals;
-            writeln!(
-                f,
-                "\n{}, {} like arenas of the library: {} locked, {} not, {} in memory, {} on swap\n",
-                inspect::count(totals.regions),
-                totals.arenas,
-                amount(Some(totals.locked_size)),
-                amount(Some(totals.unlocked_size)),
-                amount(Some(totals.resident)),
-                amount(Some(totals.swap)),
-            )?;
+/// What regions have in common that share a row.
+#[derive(PartialEq)]
+struct Likeness<'a> {
+    kind: Kind,
+    /// What is mapped; files are alike whatever their names.
+    path: Option<&'a str>,
+    is_locked: bool,
+    has_swap: bool,
+    has_huge_pages: bool,
+    words: [&'static str; 5],
+}
+
+impl<'a> Likeness<'a> {
+    fn of(region: &'a Region) -> Self {
+        Self {
+            kind: region.kind,
+            path: Some(region.path.as_str()).filter(|path| !path.starts_with('/')),
+            is_locked: region.locked,
+            has_swap: region.swap_bytes > 0,
+            has_huge_pages: region.huge_bytes > 0,
+            words: words(region),
         }
-        findings(f, &self.findings)
     }
 }
 
-fn table(f: &mut fmt::Formatter<'_>, regions: &[inspect::Region]) -> fmt::Result {
-    const HEADING: [&str; 11] = [
-        "start", "end", "size", "kind", "locked", "on swap", "dumped", "fork", "guards", "huge",
-        "merged",
-    ];
-    let yes = |yes: bool| if yes { "yes" } else { "no" };
-    let row = |region: &inspect::Region| {
-        let guards = match (region.guard_before, region.guard_after) {
-            (true, true) => "both",
-            (true, false) => "before",
-            (false, true) => "after",
-            (false, false) => "none",
-        };
-        [
-            format!("{:x}", region.start),
-            format!("{:x}", region.end),
-            amount(Some(region.size)),
-            region.kind.name().into(),
-            // Pages that are not in memory yet are locked as they come to be.
-            amount(Some(if region.locked { region.size } else { region.locked_bytes })),
-            amount(Some(region.swap_bytes)),
-            yes(region.dumpable).into(),
-            region.fork.name().into(),
-            guards.into(),
-            if region.no_huge_pages { "never".into() } else { amount(Some(region.huge_bytes)) },
-            (if region.mergeable { "may be" } else { "no" }).into(),
-        ]
+/// What the table says of a region in words: dump, fork, guards, huge, merge.
+fn words(region: &Region) -> [&'static str; 5] {
+    let guards = match (region.guard_before, region.guard_after) {
+        (true, true) => "both",
+        _ if region.guards_inside => "inside",
+        (true, false) => "before",
+        (false, true) => "after",
+        (false, false) => "none",
     };
-    let rows: Vec<_> = regions.iter().map(row).collect();
+    [
+        if region.dumpable { "yes" } else { "no" },
+        region.fork.name(),
+        guards,
+        match region {
+            Region { no_huge_pages: true, .. } => "never",
+            Region { huge_eligible: true, .. } => "may be",
+            _ => "no",
+        },
+        if region.mergeable { "may be" } else { "no" },
+    ]
+}
+
+impl<'a> Row<'a> {
+    fn cells(&self) -> [String; COLUMNS] {
+        let sum = |bytes: fn(&Region) -> u64| {
+            let bytes = self.regions.iter().map(|&region| bytes(region));
+            amount(Some(bytes.fold(0, u64::saturating_add)))
+        };
+        let first = self.regions[0];
+        let [dump, fork, guards, huge, merge] = words(first);
+        [
+            match self.regions.len() {
+                1 => format!("{:x}", first.start),
+                number => inspect::count(number),
+            },
+            sum(|region| region.size),
+            first.kind.name().into(),
+            // Pages that are not in memory yet are locked as they come to be.
+            sum(|region| if region.locked { region.size } else { region.locked_bytes }),
+            sum(|region| region.swap_bytes),
+            dump.into(),
+            fork.into(),
+            guards.into(),
+            match sum(|region| region.huge_bytes) {
+                none if none == "0" => huge.into(),
+                some => some,
+            },
+            merge.into(),
+        ]
+    }
+
+    /// What is mapped there, for people.
+    fn path(&self) -> String {
+        let first = &self.regions[0].path;
+        if self.regions.iter().all(|region| region.path == *first) {
+            Printable(first).to_string()
+        } else {
+            "files".into()
+        }
+    }
+}
+
+fn rows(regions: &[Region], layout: Layout) -> Vec<Row<'_>> {
+    let mut rows: Vec<(Likeness<'_>, Row<'_>)> = Vec::new();
+    let alike = regions.len() > LONG && !layout.all_rows;
+    for region in regions {
+        let likeness = Likeness::of(region);
+        match rows.iter_mut().find(|(other, _)| alike && *other == likeness) {
+            Some((_, row)) => row.regions.push(region),
+            None => rows.push((likeness, Row { regions: vec![region] })),
+        }
+    }
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+fn table(out: &mut String, layout: Layout, regions: &[Region]) {
+    let rows = rows(regions, layout);
+    let cells: Vec<_> = rows.iter().map(|row| (row.cells(), row.path())).collect();
     let mut widths = HEADING.map(str::len);
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+    for (cells, _) in &cells {
+        for (width, cell) in widths.iter_mut().zip(cells) {
             *width = cell.len().max(*width);
         }
     }
-    let mut line = |cells: [&str; HEADING.len()], path: &str| {
-        let mut text = String::new();
-        for (cell, width) in cells.iter().zip(widths) {
-            write!(text, "{cell:width$}  ")?;
+    // What is mapped stands in a last column without a heading.
+    let path = cells.iter().map(|(_, path)| path.chars().count()).max().unwrap_or(0);
+    let whole = widths.iter().map(|width| width + 2).sum::<usize>() + path;
+    let whole = if path == 0 { whole - 2 } else { whole };
+    if layout.wrap_rows && whole > layout.width {
+        for (cells, path) in &cells {
+            // Each figure with its name.
+            let named = HEADING[1..].iter().zip(&cells[1..]);
+            let mut text: String = named.map(|(name, cell)| format!("{name} {cell}, ")).collect();
+            text += if path.is_empty() { "anonymous" } else { path };
+            paragraph(out, layout, &format!("{}: ", cells[0]), "    ", &text);
         }
-        write!(text, "{}", Printable(path))?;
-        writeln!(f, "{}", text.trim_end())
-    };
-    line(HEADING, "")?;
-    for (row, region) in rows.iter().zip(regions) {
-        line(row.each_ref().map(String::as_str), &region.path)?;
+    } else {
+        let mut line = |cells: [&str; COLUMNS], path: &str| {
+            let mut text = String::new();
+            for (cell, width) in cells.iter().zip(widths) {
+                // Writing to a string cannot fail.
+                let _ = write!(text, "{cell:width$}  ");
+            }
+            text += path;
+            out.push_str(text.trim_end());
+            out.push('\n');
+        };
+        line(HEADING, "");
+        for (cells, path) in &cells {
+            line(cells.each_ref().map(String::as_str), path);
+        }
     }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_terminal_would_obey_is_escaped() {
-        let text = Printable("a\x1b[2J\u{9b}b\n\u{e9}").to_string();
-        assert_eq!(text, "a\\u{1b}[2J\\u{9b}b\\n\u{e9}");
+    if rows.len() < regions.len() {
+        let hint = format!(
+            "Regions that are alike share a row, with sums; `--all` shows all {} one by one.",
+            regions.len()
+        );
+        paragraph(out, layout, "", "", &hint);
     }
 }

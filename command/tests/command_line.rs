@@ -23,10 +23,10 @@ fn help_and_version() {
         assert_eq!(output.status.code(), Some(0));
         assert!(output.stderr.is_empty());
         let help = text(&output.stdout);
-        for part in ["SYNOPSIS", "EXIT STATUS", "--memlock", "inspect PID", "64", "70"] {
+        for part in ["SYNOPSIS", "EXIT STATUS", "--memlock", "--all", "inspect PID", "64", "70"] {
             assert!(help.contains(part), "{part}");
         }
-        assert!(help.lines().all(|line| line.len() <= 110));
+        assert!(help.lines().all(|line| line.len() <= 84), "a terminal of 80 columns, or nearly");
     }
     let output = run(&["--version"]);
     assert_eq!(text(&output.stdout), concat!("bitcoin-support ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -42,6 +42,9 @@ fn a_wrong_command_line_is_64_and_says_what_is_wrong() {
         (&["check", "--memlock"], "--memlock"),
         (&["check", "--memlock", "many"], "many"),
         (&["check", "--memlock", "-1"], "-1"),
+        (&["check", "--memlock", "4MB"], "K, M, G, KiB, MiB or GiB"),
+        (&["check", "--memlock", "99999999999T"], "too large"),
+        (&["check", "--all"], "--all is for `inspect`"),
         (&["check", "--json=yes"], "--json"),
         (&["inspect"], "which process?"),
         (&["inspect", "node"], "node"),
@@ -71,6 +74,23 @@ fn what_is_not_there_is_70() {
     let output = command().args(["check", "--root"]).arg(empty.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(70));
     assert!(text(&output.stderr).contains("cannot read /proc/sys/kernel/osrelease"));
+}
+
+/// What a person typed comes back without what a terminal would obey.
+#[test]
+fn complaints_are_printable() {
+    for arguments in [
+        &["check\u{202e}\x1b[2J"][..],
+        &["check", "--memlock", "4\u{202e}\x1b[2J"],
+        &["inspect", "\u{202e}\x1b[2J"],
+        &["check", "--\u{202e}\x1b[2J"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(64));
+        let complaint = text(&output.stderr);
+        assert!(complaint.chars().all(|c| c == '\n' || c == ' ' || c.is_ascii_graphic()));
+        assert!(complaint.contains("202e"), "{complaint}");
+    }
 }
 
 /// What `check` says of the machine that the tests run on. Which findings are bad is the machine's.
@@ -178,6 +198,18 @@ fn exit_codes_follow_the_host() {
     limits("8388608");
     assert_eq!(code(&[]), Some(0));
     assert_eq!(code(&["--memlock", "8388609"]), Some(1));
+    for (amount, expected) in [
+        ("8388608", 0),
+        ("8192K", 0),
+        ("8M", 0),
+        ("8MiB", 0),
+        ("8193K", 1),
+        ("9M", 1),
+        ("1G", 1),
+        ("unlimited", 1),
+    ] {
+        assert_eq!(code(&["--memlock", amount]), Some(expected), "{amount}");
+    }
     limits("0");
     assert_eq!(code(&[]), Some(1));
     write("proc/swaps", "Filename Type Size Used Priority\n/dev/sda1 partition 8 0 -2\n");

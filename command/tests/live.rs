@@ -8,8 +8,10 @@
 
 use bitcoin_support::SecureVec;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -49,6 +51,25 @@ fn role() {
             lock(page);
         }
         "secret" => map_secret_memory(),
+        "secret-file" => {
+            memfd_secret().expect("the test has seen that there is memfd_secret");
+        }
+        "droppable" => {
+            let page = droppable_page().expect("the test has seen that there is MAP_DROPPABLE");
+            // SAFETY: the page is mapped and writable, and nobody else uses it.
+            unsafe { page.write(1) };
+        }
+        "odd-name" => {
+            // Of the process, not of the thread that runs this; at most 15 bytes.
+            fs::write("/proc/self/comm", b"\x1b[2J\xe2\x80\xae\n\xc2\x9bnode").unwrap();
+        }
+        "many" => {
+            for _ in 0..2000 {
+                let page = three_pages();
+                guard(page);
+                leave_out_of_dumps(page);
+            }
+        }
         "not-dumpable" => {
             // SAFETY: takes no pointers.
             assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }, 0);
@@ -122,6 +143,23 @@ fn limit_locking() {
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }, 0);
 }
 
+/// A page that the kernel drops when memory is short, if it has such.
+fn droppable_page() -> Option<*mut u8> {
+    const MAP_DROPPABLE: libc::c_int = 0x08;
+    // SAFETY: asks for a new mapping; nothing existing changes.
+    let page = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            PAGE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            MAP_DROPPABLE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    (page != libc::MAP_FAILED).then_some(page.cast())
+}
+
 /// A file descriptor of `memfd_secret`, if the kernel has it.
 fn memfd_secret() -> Option<libc::c_int> {
     // SAFETY: takes no pointers.
@@ -167,6 +205,13 @@ impl Process {
         let mut command = Command::new(program);
         command.uid(NOBODY).gid(NOBODY).current_dir("/");
         Some(Self::start(role, command, Some(place)))
+    }
+
+    /// As root of a user namespace of its own, with all capabilities there.
+    fn in_user_namespace(role: &str) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user"]).arg(std::env::current_exe().unwrap());
+        Self::start(role, command, None)
     }
 
     fn start(role: &str, mut command: Command, place: Option<tempfile::TempDir>) -> Self {
@@ -422,6 +467,320 @@ fn who_may_not_look_is_told_so() {
     assert_eq!(look(0).status.code(), Some(1), "root may");
 }
 
+/// A shell in namespaces of its own for mounts and processes, which end with it. `script` has the program as `$0`.
+/// `None` where this user, or a sandbox, may not make them.
+fn in_namespaces(script: &str, program: &Path) -> Option<Output> {
+    const REFUSED: i32 = 99;
+    let script = format!("mount -t proc -o hidepid=2 proc /proc || exit {REFUSED}; {script}");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", &script]).arg(program);
+    let output = match command.current_dir("/").output() {
+        Ok(output) => output,
+        Err(error) => {
+            println!("skipped: no unshare (util-linux): {error}");
+            return None;
+        }
+    };
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(REFUSED) || complaint.starts_with("unshare: ") {
+        println!("skipped: no /proc with hidepid=2 can be mounted here: {}", complaint.trim());
+        return None;
+    }
+    Some(output)
+}
+
+/// Where `/proc` hides the processes of others, one that is not shown is told from one that is not there.
+#[test]
+fn processes_that_proc_hides_are_told_of() {
+    let (_place, program) = copy(Path::new(env!("CARGO_BIN_EXE_bitcoin-support")));
+    let look = |uid: u32, pid: &str| {
+        let user = format!("setpriv --reuid={uid} --regid={uid} --clear-groups");
+        let script =
+            format!("sleep 60 & {user} \"$0\" inspect {pid}; code=$?; kill $!; exit $code");
+        in_namespaces(&script, &program)
+    };
+    // The process that is looked at is root's.
+    let Some(hidden) = look(NOBODY, "$!") else { return };
+    let complaint = String::from_utf8(hidden.stderr).unwrap();
+    assert_eq!(hidden.status.code(), Some(70), "{complaint}");
+    for part in ["may not be inspected", "hidepid=", "run this as root"] {
+        assert!(complaint.contains(part), "{complaint}");
+    }
+    let absent = String::from_utf8(look(NOBODY, "4194305").unwrap().stderr).unwrap();
+    assert_eq!(absent, "bitcoin-support: there is no process 4194305\n");
+    assert_eq!(look(0, "$!").unwrap().status.code(), Some(1), "root sees it");
+}
+
+/// The C library's state of random numbers lies in such memory on newer systems: no arena that lost its lock.
+#[test]
+fn memory_that_the_kernel_drops_is_not_taken_for_a_secret() {
+    if droppable_page().is_none() {
+        println!("skipped: this kernel has no MAP_DROPPABLE (Linux 6.11)");
+        return;
+    }
+    let report = Process::new("droppable").inspect();
+    report.expect(&[("unlocked-regions", "ok")]);
+    assert_eq!(report.json["regions"], Value::Array(Vec::new()));
+    assert!(report.json["totals"]["droppable"].as_u64().unwrap() >= PAGE as u64);
+    // The control, memory that looks the same but for the flag: `what_is_left_out_of_dumps_and_not_locked_is_found`.
+}
+
+/// No flag that this kernel shows is unknown, of any mapping of a process.
+#[test]
+fn the_flags_of_this_kernel_are_known() {
+    use bitcoin_support_command::parse::smaps;
+    let process = Process::new("library");
+    let text = fs::read_to_string(format!("/proc/{}/smaps", process.pid)).unwrap();
+    let mappings = smaps::mappings(&text);
+    assert!(mappings.iter().any(|mapping| !mapping.flag_words.is_empty()));
+    let unknown: BTreeSet<_> =
+        mappings.iter().flat_map(|mapping| smaps::unknown_flags(&mapping.flag_words)).collect();
+    if !unknown.is_empty() {
+        println!("skipped: this kernel is newer than the command, and shows {unknown:?}");
+    }
+    process.inspect().expect(&[("huge-page-regions", "ok"), ("fork-policies", "ok")]);
+}
+
+/// The kernel shows `[disabled]` for hibernation while a process has a file of secret memory; that process is named. What
+/// the kernel shows is made up, as it does not hibernate everywhere; the processes are this host's.
+#[test]
+fn holders_of_secret_memory_are_named() {
+    if memfd_secret().is_none() {
+        println!("skipped: this kernel has no memfd_secret");
+        return;
+    }
+    let host = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/proc", host.path().join("proc")).unwrap();
+    for (path, text) in [
+        ("sys/power/state", "freeze mem\n"),
+        ("sys/power/disk", "[disabled]\n"),
+        ("sys/module/secretmem/parameters/enable", "Y\n"),
+    ] {
+        let path = host.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let seen = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bitcoin-support"));
+        let finding = finding(command.arg("--root").arg(host.path()), "hibernation");
+        assert!(finding["severity"] != "ok" && finding["severity"] != "danger", "{finding}");
+        finding["seen"].as_str().unwrap().to_owned()
+    };
+    for role in ["secret", "secret-file"] {
+        let process = Process::new(role);
+        let name = format!("{} (", process.pid);
+        let text = seen();
+        if text.contains(" more") && !text.contains(&name) {
+            println!("skipped: too many processes hold secret memory here to name all: {text}");
+            return;
+        }
+        assert!(text.contains(&name), "{role}: {text}");
+        drop(process);
+        assert!(!seen().contains(&name), "{}", seen());
+    }
+}
+
+/// CAP_IPC_LOCK of a user namespace does not lift the limit, and is not said to.
+#[test]
+fn a_capability_of_a_user_namespace_is_told_from_one_of_the_host() {
+    let (_place, program) = copy(Path::new(env!("CARGO_BIN_EXE_bitcoin-support")));
+    let inside = |arguments: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user"]).args(arguments).arg(&program);
+        command
+    };
+    // What the kernel does: less than a page may be locked, and root in there cannot.
+    let script =
+        "ulimit -l 0 && grep -q 'CapEff.*[4567cdef]...$' /proc/self/status && exec \"$0\" \"$@\"";
+    let tried = Command::new("unshare").args(["--user", "--map-root-user", "true"]).output();
+    if !tried.is_ok_and(|output| output.status.success()) {
+        println!("skipped: no user namespace can be made here");
+        return;
+    }
+    let mut command = inside(&["bash", "-c", script]);
+    let found = finding(&mut command, "memlock");
+    assert!(found["severity"] == "warning" || found["severity"] == "danger", "{found}");
+    assert!(found["seen"].as_str().unwrap().contains("user namespace"), "{found}");
+    // A process in there, seen from outside and from inside.
+    let process = Process::in_user_namespace("idle");
+    let report = process.inspect();
+    assert_eq!(report.json["process"]["lock_limit_exempt"], false);
+    assert_eq!(report.json["process"]["lock_limit_namespaced"], true);
+    // The control: root outside.
+    if is_root() {
+        let report = Process::new("idle").inspect();
+        assert_eq!(report.json["process"]["lock_limit_exempt"], has_lock_capability());
+        assert_eq!(report.json["process"]["lock_limit_namespaced"], false);
+    }
+}
+
+/// Whether this process may lock without limit, as far as the files tell.
+fn has_lock_capability() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap();
+    let first = fs::read_link("/proc/self/ns/user").unwrap() == Path::new("user:[4026531837]");
+    first && u64::from_str_radix(set, 16).unwrap() >> 14 & 1 == 1
+}
+
+/// A memory control group of a test's own, removed when it ends.
+struct Group {
+    directory: PathBuf,
+    version_1: bool,
+}
+
+impl Group {
+    /// `None` where there is none to be had: the reason is printed.
+    fn new() -> Option<Self> {
+        let name = format!("bitcoin-support-test-{}", std::process::id());
+        for (parent, version_1) in [("/sys/fs/cgroup/memory", true), ("/sys/fs/cgroup", false)] {
+            let parent = Path::new(parent);
+            let counts_swap = if version_1 {
+                parent.join("memory.memsw.limit_in_bytes").exists()
+            } else {
+                let children = fs::read_to_string(parent.join("cgroup.subtree_control"));
+                children.is_ok_and(|names| names.split_whitespace().any(|name| name == "memory"))
+            };
+            let directory = parent.join(&name);
+            if counts_swap && fs::create_dir(&directory).is_ok() {
+                return Some(Self { directory, version_1 });
+            }
+        }
+        println!("skipped: no memory control group that counts swap can be made here");
+        None
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        fs::write(self.directory.join(file), text).unwrap();
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Its process has ended by now; the kernel may need a moment to notice.
+        while fs::remove_dir(&self.directory)
+            .is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY))
+        {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn the_swap_limit_of_a_control_group_is_seen() {
+    let Some(group) = Group::new() else { return };
+    let process = Process::new("undumped");
+    group.write("cgroup.procs", &process.pid.to_string());
+    let seen = || {
+        let report = process.inspect();
+        let value = |name: &str| report.json["process"][name].clone();
+        let severity = report.severity("unlocked-regions").to_owned();
+        (value("swap_limit"), value("swap_forbidden"), severity)
+    };
+    assert_eq!(seen(), (Value::Null, false.into(), "warning".into()));
+    let forbidden = if group.version_1 {
+        group.write("memory.limit_in_bytes", "67108864");
+        group.write("memory.memsw.limit_in_bytes", "67108864");
+        // A shortage of the whole host does not heed that limit.
+        (0.into(), false.into(), "warning".into())
+    } else {
+        group.write("memory.swap.max", "0");
+        (0.into(), true.into(), "note".into())
+    };
+    assert_eq!(seen(), forbidden);
+    drop(process);
+}
+
+/// What the process calls itself reaches no terminal as it is, in the table or in JSON.
+#[test]
+fn names_that_a_process_chose_are_escaped() {
+    let process = Process::new("odd-name");
+    let people = inspect(&[&process.pid.to_string()]);
+    let json = inspect(&["--json", &process.pid.to_string()]);
+    for output in [&people, &json] {
+        let text = std::str::from_utf8(&output.stdout).unwrap();
+        let plain = |c: char| c == '\n' || c == ' ' || c.is_ascii_graphic();
+        assert!(text.chars().all(plain), "{text}");
+        assert!(text.contains("202e"), "{text}");
+    }
+    let report: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(report["process"]["name"], "\x1b[2J\u{202e}\n\u{9b}node");
+}
+
+/// Findings first, and few rows for many regions that are alike.
+#[test]
+fn a_long_table_is_short() {
+    let process = Process::new("many");
+    let pid = process.pid.to_string();
+    let output = String::from_utf8(inspect(&[&pid]).stdout).unwrap();
+    assert!(output.lines().count() < 80, "{output}");
+    assert!(output.find("unlocked-regions").unwrap() < output.find("2000 regions  ").unwrap());
+    let all = String::from_utf8(inspect(&["--all", &pid]).stdout).unwrap();
+    assert!(all.lines().count() > 2000);
+}
+
+/// The text is as wide as the terminal; in a pipe lines are 80 columns, or as long as what they hold.
+#[test]
+fn text_is_as_wide_as_the_terminal() {
+    let process = Process::new("library");
+    let on_terminal = |columns: u16| {
+        let (mut main, mut other) = (0, 0);
+        let size = libc::winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        // SAFETY: the descriptors are places for the answer, and `size` is read; neither name nor settings are asked for.
+        let made =
+            unsafe { libc::openpty(&mut main, &mut other, ptr::null_mut(), ptr::null(), &size) };
+        assert_eq!(made, 0);
+        // SAFETY: both are open, and nobody else has them.
+        let (main, other) = unsafe { (OwnedFd::from_raw_fd(main), OwnedFd::from_raw_fd(other)) };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bitcoin-support"));
+        command.args(["inspect", &process.pid.to_string()]).stdout(other);
+        let mut child = command.spawn().unwrap();
+        // The child alone has the other end now: reading ends with an error when it has ended.
+        drop(command);
+        let mut text = Vec::new();
+        let _ = fs::File::from(main).read_to_end(&mut text);
+        child.wait().unwrap();
+        String::from_utf8(text).unwrap().replace('\r', "")
+    };
+    let longest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap();
+    let (narrow, wide) = (on_terminal(60), on_terminal(200));
+    assert!(longest(&narrow) <= 60, "{narrow}");
+    assert!(longest(&wide) > 80 && wide.lines().count() < narrow.lines().count(), "{wide}");
+    // A terminal that does not know its width counts as none.
+    let piped = String::from_utf8(inspect(&[&process.pid.to_string()]).stdout).unwrap();
+    assert_eq!(on_terminal(0), piped);
+    let findings = piped.split("\nstart ").next().unwrap();
+    assert!(longest(findings) <= 80, "{piped}");
+}
+
+/// What is no process with memory is told as what it is.
+#[test]
+fn processes_that_have_ended_and_threads_of_the_kernel() {
+    let mut child = Command::new("true").spawn().unwrap();
+    let pid = child.id().to_string();
+    let stat = format!("/proc/{pid}/stat");
+    while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
+        std::thread::yield_now();
+    }
+    let output = inspect(&[&pid]);
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(70));
+    assert_eq!(
+        complaint,
+        format!("bitcoin-support: process {pid} has ended: it has no memory any more\n")
+    );
+    child.wait().unwrap();
+    // The parent of the kernel's threads is the second process, but in a container.
+    if !is_root() || !fs::read_to_string("/proc/2/stat").is_ok_and(|stat| stat.contains("kthreadd"))
+    {
+        println!(
+            "skipped: only root sees the mappings of the kernel's threads, and a container none"
+        );
+        return;
+    }
+    let complaint = String::from_utf8(inspect(&["2"]).stderr).unwrap();
+    assert!(complaint.contains("process 2 is a thread of the kernel"), "{complaint}");
+}
+
 /// What the files say of secret memory is what the call says.
 #[test]
 fn check_and_the_kernel_agree_on_secret_memory() {
@@ -468,10 +827,14 @@ fn check_sees_its_own_limits() {
 
 /// The severity of one finding.
 fn check(command: &mut Command, id: &str) -> String {
+    finding(command, id)["severity"].as_str().unwrap().to_owned()
+}
+
+/// One finding.
+fn finding(command: &mut Command, id: &str) -> Value {
     let output = command.args(["check", "--json"]).output().unwrap();
     let report: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     let findings = report["findings"].as_array().unwrap();
-    let finding = findings.iter().find(|finding| finding["id"] == id).unwrap();
-    finding["severity"].as_str().unwrap().to_owned()
+    findings.iter().find(|finding| finding["id"] == id).unwrap().clone()
 }

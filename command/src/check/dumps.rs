@@ -26,7 +26,7 @@ fn look_at_core_dumps(host: &Host) -> Result<Finding, Unreadable> {
     let warning = |seen: String, remedy: &str| {
         Ok(Finding::new(CORE_DUMPS, Severity::Warning, seen, KEPT).remedy(remedy))
     };
-    let no_limit = "In the node's systemd unit: `LimitCORE=0`. In a shell, before it is started: `ulimit -c 0`.";
+    let no_limit = "In the program's systemd unit: `LimitCORE=0`. In a shell, before it is started: `ulimit -c 0`.";
 
     let Some(pattern) = host.read("/proc/sys/kernel/core_pattern")? else {
         return ok("this kernel makes none".into());
@@ -41,7 +41,7 @@ fn look_at_core_dumps(host: &Host) -> Result<Finding, Unreadable> {
     let Some(command) = pattern.strip_prefix('|') else {
         if pattern.starts_with('@') {
             let remedy = "See what listens on that socket keeps, or `sysctl kernel.core_pattern=core` and \
-                          `LimitCORE=0` in the node's systemd unit.";
+                          `LimitCORE=0` in the program's systemd unit.";
             return warning(format!("sent to the socket {pattern}, whatever the limit"), remedy);
         }
         return match soft {
@@ -69,7 +69,7 @@ fn look_at_core_dumps(host: &Host) -> Result<Finding, Unreadable> {
                 )),
                 _ => warning(
                     format!("kept by systemd-coredump, limit {shown}"),
-                    "In the node's systemd unit: `LimitCORE=0`. For all: `Storage=none` under \
+                    "In the program's systemd unit: `LimitCORE=0`. For all: `Storage=none` under \
                      `[Coredump]` in /etc/systemd/coredump.conf.",
                 ),
             }
@@ -143,7 +143,7 @@ pub(super) fn core_filter(host: &Host) -> Finding {
         let finding = Finding::new(ID, severity, seen, means);
         Ok(if kept {
             finding.remedy(
-                "In the node's systemd unit: `CoredumpFilter=elf-headers`, or `LimitCORE=0`.",
+                "In the program's systemd unit: `CoredumpFilter=elf-headers`, or `LimitCORE=0`.",
             )
         } else {
             finding

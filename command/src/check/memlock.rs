@@ -1,74 +1,122 @@
 //! How much memory a process may lock.
 
 use super::or_unreadable;
-use super::swap::{Areas, is_exposed};
+use super::swap::Swap;
 use crate::amount::amount;
 use crate::finding::{Finding, Severity};
 use crate::host::{Host, Unreadable};
-use crate::parse;
+use crate::parse::{self, Bound};
 
 const ID: &str = "memlock";
 
 /// Bit of `CAP_IPC_LOCK`, with which the limit does not count.
 const CAP_IPC_LOCK: u32 = 14;
 
+/// The number of the first user namespace, which it has on every kernel.
+const FIRST_USER_NAMESPACE: &str = "user:[4026531837]";
+
 /// With less than a page nothing can be locked. (The smallest page that Linux has.)
 const PAGE: u64 = 4096;
 
-/// Whether a process, by its `/proc/PID/status`, may lock without limit.
-pub(crate) fn is_exempt(status: &str) -> bool {
+/// Whether the limit counts for a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exemption {
+    /// It has no `CAP_IPC_LOCK`: the limit counts.
+    None,
+    /// It has `CAP_IPC_LOCK` in a user namespace, as root in a rootless container has. The kernel asks for it in the first
+    /// namespace: the limit counts.
+    InUserNamespace,
+    /// It may lock without limit.
+    Whole,
+}
+
+/// Whether a process may lock without limit. `process` is its name in `/proc`, `status` its file of that name.
+pub(crate) fn exemption(host: &Host, process: &str, status: &str) -> Exemption {
     let capabilities = parse::field(status, "CapEff").and_then(parse::hexadecimal);
-    capabilities.is_some_and(|set| set >> CAP_IPC_LOCK & 1 == 1)
+    match capabilities.map(|set| set >> CAP_IPC_LOCK & 1) {
+        Some(1) if in_first_user_namespace(host, process) => Exemption::Whole,
+        Some(1) => Exemption::InUserNamespace,
+        _ => Exemption::None,
+    }
 }
 
-pub(super) fn memlock(host: &Host, wanted: u64, areas: &Areas) -> Finding {
-    or_unreadable(ID, look(host, wanted, areas))
+fn in_first_user_namespace(host: &Host, process: &str) -> bool {
+    // A namespace that maps all users onto themselves looks like the first by its map, so its number comes first.
+    if let Some(namespace) = host.link(&format!("/proc/{process}/ns/user")) {
+        return namespace == FIRST_USER_NAMESPACE;
+    }
+    // Without the file the kernel has no user namespaces.
+    let map = host.read(&format!("/proc/{process}/uid_map"));
+    map.is_ok_and(|map| map.is_none_or(|map| parse::maps_all_users(&map)))
 }
 
-fn look(host: &Host, wanted: u64, areas: &Areas) -> Result<Finding, Unreadable> {
+pub(super) fn memlock(host: &Host, wanted: Bound, swap: &Swap) -> Finding {
+    or_unreadable(ID, look(host, wanted, swap))
+}
+
+fn look(host: &Host, wanted: Bound, swap: &Swap) -> Result<Finding, Unreadable> {
     let limits = host.require("/proc/self/limits")?;
     let Some(limit) = parse::limit(&limits, "Max locked memory") else {
         let means = "How much memory can be locked is not known.";
         let finding = Finding::new(ID, Severity::Warning, "/proc/self/limits has no limit", means);
         return Ok(finding.remedy("See what `ulimit -l` says."));
     };
-    let exempt = host.read("/proc/self/status")?.is_some_and(|status| is_exempt(&status));
-    let (soft, hard) = (limit.soft.map_or(u64::MAX, |b| b), limit.hard.map_or(u64::MAX, |b| b));
+    let status = host.read("/proc/self/status")?.unwrap_or_default();
+    let exemption = exemption(host, "self", &status);
+    let number = |bound: Bound| bound.unwrap_or(u64::MAX);
+    let (soft, hard) = (number(limit.soft), number(limit.hard));
 
     let mut seen = format!("{} may be locked", amount(limit.soft));
     if soft != hard {
         seen += &format!(", {} if the process raises its limit", amount(limit.hard));
     }
-    if exempt {
-        seen += "; this user may lock more (CAP_IPC_LOCK)";
-    }
-    if soft >= wanted {
-        let means = format!("Enough: a node should be able to lock {}.", amount(Some(wanted)));
+    seen += match exemption {
+        Exemption::None => "",
+        Exemption::InUserNamespace => {
+            "; CAP_IPC_LOCK of a user namespace (a rootless container) does not lift the limit"
+        }
+        Exemption::Whole => "; this user may lock more (CAP_IPC_LOCK)",
+    };
+    if soft >= number(wanted) {
+        let means = format!("Enough: {} should be lockable.", amount(wanted));
         return Ok(Finding::new(ID, Severity::Ok, seen, means));
     }
 
-    let kib = wanted.div_ceil(1024);
-    let shell = if hard >= wanted {
-        format!("In a shell, before the node is started: `ulimit -l {kib}`.")
-    } else {
-        format!("For logins: `* - memlock {kib}` in a file in /etc/security/limits.d.")
+    let (unit, words) = match wanted {
+        Some(wanted) => {
+            let kib = wanted.div_ceil(1024);
+            (format!("{kib}K"), kib.to_string())
+        }
+        None => ("infinity".into(), "unlimited".into()),
     };
-    let remedy = format!("In the node's systemd unit: `LimitMEMLOCK={kib}K`. {shell}");
-    let (severity, means) = if exempt {
-        let means = "A node that runs as this user is not bound by the limit; one that runs as \
-                     another is, and what it cannot lock may be swapped.";
+    let shell = if hard >= number(wanted) {
+        format!("In a shell, before the program is started: `ulimit -l {words}`.")
+    } else {
+        format!("For logins: `* - memlock {words}` in a file in /etc/security/limits.d.")
+    };
+    let mut remedy = format!("In the program's systemd unit: `LimitMEMLOCK={unit}`. {shell}");
+    if exemption == Exemption::InUserNamespace {
+        let bytes = wanted.map_or("-1".into(), |wanted| wanted.to_string());
+        remedy += &format!(
+            " For a container: `--ulimit memlock={bytes}:{bytes}`; a rootless one gets no more than the limit of \
+             the user who starts it."
+        );
+    }
+    let (severity, means) = if exemption == Exemption::Whole {
+        let means = "A program that runs as this user is not bound by the limit; one that runs as another is, \
+                     and what it cannot lock may be swapped.";
         (Severity::Note, means)
     } else if soft >= PAGE {
-        let means = "Not enough for a node with many wallets. Secrets that find no locked memory are \
+        let means = "Less than a program with many secrets may need. Secrets that find no locked memory are \
                      kept in memory that may be swapped.";
         (Severity::Warning, means)
-    } else if is_exposed(areas) {
+    } else if swap.is_exposed() {
         let means = "Nothing can be locked, and secrets may be written to swap that is not known to \
                      be encrypted.";
         (Severity::Danger, means)
     } else {
-        let means = "Nothing can be locked; only that there is no swap in the clear keeps secrets \
-                     from the disk.";
+        let means = "Nothing can be locked; only that nothing is swapped in the clear keeps secrets from the \
+                     disk.";
         (Severity::Warning, means)
     };
     Ok(Finding::new(ID, severity, seen, means).remedy(remedy))

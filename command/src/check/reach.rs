@@ -9,10 +9,11 @@ use crate::parse;
 pub(super) fn ptrace(host: &Host) -> Finding {
     const ID: &str = "ptrace-scope";
     let look = || {
-        let any = "Every process of the node's user can read the node's memory, locked memory too.";
+        let any =
+            "Every process of a program's user can read the program's memory, locked memory too.";
         Ok(match host.read("/proc/sys/kernel/yama/ptrace_scope")?.as_deref().map(str::trim) {
             None => Finding::new(ID, Severity::Warning, "Yama is not in use", any).remedy(
-                "Run the node as a user of its own, for which nothing else runs. Or boot a kernel with \
+                "Run the program as a user of its own, for which nothing else runs. Or boot a kernel with \
                  Yama (`lsm=...,yama`) and `sysctl kernel.yama.ptrace_scope=1`.",
             ),
             Some("1") => {
@@ -28,7 +29,7 @@ pub(super) fn ptrace(host: &Host) -> Finding {
                 Finding::new(ID, Severity::Ok, "3 (nobody)", means)
             }
             Some(other) => Finding::new(ID, Severity::Warning, other, any).remedy(
-                "`sysctl kernel.yama.ptrace_scope=1`, and the same in /etc/sysctl.d. Run the node as a \
+                "`sysctl kernel.yama.ptrace_scope=1`, and the same in /etc/sysctl.d. Run the program as a \
                  user of its own.",
             ),
         })
@@ -40,10 +41,17 @@ pub(super) fn ptrace(host: &Host) -> Finding {
 const SECRET_MEMORY_SINCE: (u32, u32) = (5, 14);
 const SECRET_MEMORY_ON_SINCE: (u32, u32) = (6, 5);
 
+const SECRET_MEMORY_MODULE: &str = "/sys/module/secretmem";
+
+/// Whether processes may hold secret memory: not with a kernel that is older, or was built without.
+pub(super) fn may_have_secret_memory(host: &Host, release: Option<(u32, u32)>) -> bool {
+    release.is_none_or(|release| release >= SECRET_MEMORY_SINCE)
+        && host.exists(SECRET_MEMORY_MODULE)
+}
+
 /// Whether there is `memfd_secret`: told by what the kernel shows of it, not by the call.
 pub(super) fn secret_memory(host: &Host, release: Option<(u32, u32)>) -> Finding {
     const ID: &str = "secret-memory";
-    const MODULE: &str = "/sys/module/secretmem";
     let note = |seen: String, remedy: &str| {
         let means = "Secrets cannot be put into memory that not even root can read (memfd_secret).";
         Finding::new(ID, Severity::Note, seen, means).remedy(remedy)
@@ -54,12 +62,12 @@ pub(super) fn secret_memory(host: &Host, release: Option<(u32, u32)>) -> Finding
         if release.is_some_and(|release| release < SECRET_MEMORY_SINCE) {
             return Ok(note("this kernel is older than memfd_secret (Linux 5.14)".into(), newer));
         }
-        if !host.exists(MODULE) {
+        if !host.exists(SECRET_MEMORY_MODULE) {
             let seen = "this kernel was built without it (CONFIG_SECRETMEM)".into();
             return Ok(note(seen, "Boot a kernel that has it."));
         }
         // Root alone may read the switch.
-        let switched = match host.read(&format!("{MODULE}/parameters/enable")) {
+        let switched = match host.read(&format!("{SECRET_MEMORY_MODULE}/parameters/enable")) {
             Ok(Some(text)) => parse::boolean(&text).map(|on| (on, "")),
             Ok(None) | Err(_) => None,
         };
@@ -140,7 +148,7 @@ pub(super) fn page_merging(host: &Host) -> Finding {
                 let means = "Pages of equal contents may be merged, and who writes to one can tell from the \
                              time whether it was. The library declines it for locked memory.";
                 Finding::new(ID, Severity::Note, "on (KSM)", means).remedy(
-                    "`echo 2 >/sys/kernel/mm/ksm/run`; in the node's systemd unit, no `MemoryKSM=yes`.",
+                    "`echo 2 >/sys/kernel/mm/ksm/run`; in the program's systemd unit, no `MemoryKSM=yes`.",
                 )
             }
             Some(_) => Finding::new(ID, Severity::Ok, "off", "Pages of equal contents stay apart."),

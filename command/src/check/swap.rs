@@ -1,11 +1,12 @@
-//! What is written to disk when memory is short, or when the machine sleeps: swap areas, whether they are
-//! encrypted, zswap, hibernation.
+//! What is written to disk when memory is short: swap areas, whether they are encrypted, zswap, and whether the control
+//! group lets anything be swapped.
 //!
 //! Encryption is told as far as the kernel shows it: dm-crypt anywhere under the device, by the name that
 //! cryptsetup gives it. What a disk encrypts by itself looks like one that does not.
 
 use super::{or_unreadable, unreadable};
 use crate::amount::amount;
+use crate::cgroup::{SwapLimit, swap_limit};
 use crate::finding::{Finding, Severity};
 use crate::host::{Host, Unreadable};
 use crate::parse::{self, Mount, SwapArea};
@@ -29,10 +30,42 @@ impl Place {
     }
 }
 
-pub(super) type Areas = Result<Vec<(SwapArea, Place)>, Unreadable>;
+type Areas = Result<Vec<(SwapArea, Place)>, Unreadable>;
 
-/// The host's swap areas.
-pub(super) fn areas(host: &Host) -> Areas {
+/// Where memory may be swapped to.
+pub(super) struct Swap {
+    areas: Areas,
+    limit: Option<SwapLimit>,
+}
+
+impl Swap {
+    /// The host's swap areas, and what the group of this process may have on them.
+    pub(super) fn of(host: &Host) -> Self {
+        Self { areas: areas(host), limit: swap_limit(host, "self") }
+    }
+
+    /// Whether some area is not known to be encrypted.
+    pub(super) fn has_exposed_areas(&self) -> bool {
+        self.areas.as_ref().map_or(true, |areas| areas.iter().any(|(_, place)| place.is_exposed()))
+    }
+
+    /// Whether some area is not in memory, or not known.
+    pub(super) fn has_areas_on_disk(&self) -> bool {
+        let on_disk = |areas: &Vec<_>| areas.iter().any(|(_, place)| *place != Place::Memory);
+        self.areas.as_ref().map_or(true, on_disk)
+    }
+
+    fn is_forbidden(&self) -> bool {
+        self.limit.as_ref().is_some_and(SwapLimit::forbids_swap)
+    }
+
+    /// Whether memory of this process's group may be written to an area that is not known to be encrypted.
+    pub(super) fn is_exposed(&self) -> bool {
+        self.has_exposed_areas() && !self.is_forbidden()
+    }
+}
+
+fn areas(host: &Host) -> Areas {
     // A kernel without swap has no such file.
     let Some(swaps) = host.read("/proc/swaps")? else { return Ok(Vec::new()) };
     let areas = parse::swap_areas(&swaps);
@@ -47,11 +80,6 @@ pub(super) fn areas(host: &Host) -> Areas {
         (area, place)
     });
     Ok(placed.collect())
-}
-
-/// Whether some of it is not known to be encrypted.
-pub(super) fn is_exposed(areas: &Areas) -> bool {
-    areas.as_ref().map_or(true, |areas| areas.iter().any(|(_, place)| place.is_exposed()))
 }
 
 fn of_file(host: &Host, file: &str, mounts: &[Mount], above: &mut Vec<String>) -> Place {
@@ -184,22 +212,31 @@ fn encrypts(uuid: &str) -> bool {
 const NO_SWAP: &str = "Nothing is swapped.";
 
 /// One finding for each area; one if there is none.
-pub(super) fn findings(areas: &Areas) -> Vec<Finding> {
+pub(super) fn findings(swap: &Swap) -> Vec<Finding> {
     const ID: &str = "swap";
-    let areas = match areas {
+    let areas = match &swap.areas {
         Ok(areas) => areas,
         Err(error) => return vec![unreadable(ID, error)],
     };
     if areas.is_empty() {
         return vec![Finding::new(ID, Severity::Ok, "no swap", NO_SWAP)];
     }
-    let leaks = "Locked memory is never swapped; copies of secrets elsewhere (the stack, the heap, memory \
-                 that could not be locked) may be, and stay on the disk.";
+    // What the group forbids concerns its own processes alone.
+    let (severity, leaks) = if swap.is_forbidden() {
+        let leaks = "Nothing of this control group is swapped (see cgroup-swap). Of other processes, copies of \
+                     secrets in memory that is not locked may be.";
+        (Severity::Note, leaks)
+    } else {
+        let leaks = "Locked memory is never swapped; copies of secrets elsewhere (the stack, the heap, memory \
+                     that could not be locked) may be, and stay on the disk.";
+        (Severity::Warning, leaks)
+    };
     let remedy = |name: &str| {
         format!(
             "Without it: `swapoff '{name}'`, and remove it from /etc/fstab. Encrypted with a key that \
              is forgotten at each boot: the option `swap,cipher=aes-xts-plain64,size=512` with \
-             /dev/urandom as key in /etc/crypttab. Or compressed in memory: zram."
+             /dev/urandom as key in /etc/crypttab. Or compressed in memory: zram. Or not for this program: \
+             `MemorySwapMax=0` in its systemd unit."
         )
     };
     let finding = |(area, place): &(SwapArea, Place)| {
@@ -223,11 +260,11 @@ pub(super) fn findings(areas: &Areas) -> Vec<Finding> {
             }
             Place::Clear(device) => {
                 let seen = seen(&format!("on {device}, not encrypted"));
-                Finding::new(ID, Severity::Warning, seen, leaks).remedy(remedy(&area.name))
+                Finding::new(ID, severity, seen, leaks).remedy(remedy(&area.name))
             }
             Place::Unknown(why) => {
                 let seen = seen(&format!("not known to be encrypted: {why}"));
-                Finding::new(ID, Severity::Warning, seen, leaks).remedy(remedy(&area.name))
+                Finding::new(ID, severity, seen, leaks).remedy(remedy(&area.name))
             }
         };
         finding.subject(area.name.clone())
@@ -236,7 +273,7 @@ pub(super) fn findings(areas: &Areas) -> Vec<Finding> {
 }
 
 /// zswap keeps compressed pages in memory before they go to a swap area.
-pub(super) fn zswap(host: &Host, areas: &Areas) -> Finding {
+pub(super) fn zswap(host: &Host, swap: &Swap) -> Finding {
     const ID: &str = "zswap";
     let look = || {
         let Some(text) = host.read("/sys/module/zswap/parameters/enabled")? else {
@@ -246,7 +283,7 @@ pub(super) fn zswap(host: &Host, areas: &Areas) -> Finding {
             let means = "What is swapped goes to the swap area as it is.";
             return Ok(Finding::new(ID, Severity::Ok, "off", means));
         }
-        if !is_exposed(areas) {
+        if !swap.is_exposed() {
             let means =
                 "It compresses what is swapped, in memory; nothing reaches a disk in the clear.";
             return Ok(Finding::new(ID, Severity::Ok, "on", means));
@@ -259,48 +296,45 @@ pub(super) fn zswap(host: &Host, areas: &Areas) -> Finding {
     or_unreadable(ID, look())
 }
 
-/// Hibernation writes all memory to a swap area, locked or not.
-pub(super) fn hibernation(host: &Host, areas: &Areas) -> Finding {
-    const ID: &str = "hibernation";
-    let look = || {
-        let states = host.read("/sys/power/state")?.unwrap_or_default();
-        let modes = host.read("/sys/power/disk")?.unwrap_or_default();
-        if !states.split_whitespace().any(|state| state == "disk") || modes.contains("[disabled]") {
-            let means = "Memory is never written to disk as a whole.";
-            return Ok(Finding::new(ID, Severity::Ok, "not possible", means));
+/// How much of this control group may be swapped.
+pub(super) fn cgroup_swap(swap: &Swap) -> Finding {
+    const ID: &str = "cgroup-swap";
+    const REMEDY: &str = "In the program's systemd unit: `MemorySwapMax=0`, which writes 0 to the group's \
+                          memory.swap.max. For a container: a swap limit equal to the memory limit \
+                          (`--memory` and `--memory-swap`).";
+    const VERSION_1: &str = "Boot with control groups of version 2 \
+                             (`systemd.unified_cgroup_hierarchy=1`), and `MemorySwapMax=0` in the program's \
+                             systemd unit.";
+    let exposed = swap.has_exposed_areas();
+    let Some(limit) = &swap.limit else {
+        let seen = "no limit that can be seen from here";
+        if !exposed {
+            return Finding::new(ID, Severity::Ok, seen, "No swap in the clear needs one.");
         }
-        let command_line = host.read("/proc/cmdline")?.unwrap_or_default();
-        let resume = match parse::parameter(&command_line, "resume") {
-            Some(device) if !device.is_empty() => Some(device.to_owned()),
-            _ => host
-                .read("/sys/power/resume")?
-                .map(|device| device.trim().to_owned())
-                .filter(|device| !device.is_empty() && device != "0:0"),
-        };
-        let mut seen = "possible".to_owned();
-        match &resume {
-            Some(device) => seen += &format!(", to be resumed from {device}"),
-            None => seen += ", with no device to resume from",
-        }
-        let on_disk: Vec<_> =
-            areas.iter().flatten().filter(|(_, place)| *place != Place::Memory).collect();
-        if on_disk.is_empty() && areas.is_ok() {
-            let means = "It would write all memory, locked memory too, to a swap area; there is none now \
-                         that could take it.";
-            return Ok(Finding::new(ID, Severity::Note, seen, means).remedy(REMEDY));
-        }
-        if !is_exposed(areas) {
-            let means = "It writes all memory, locked memory too, to the encrypted swap area: as safe as \
-                         that area's key.";
-            return Ok(Finding::new(ID, Severity::Note, seen, means).remedy(REMEDY));
-        }
-        let means = "It writes all memory, locked memory too, to a swap area that is not known to be \
-                     encrypted, and the image stays there.";
-        let severity = if resume.is_some() { Severity::Danger } else { Severity::Warning };
-        Ok(Finding::new(ID, severity, seen, means).remedy(REMEDY))
+        let means = "The kernel may swap what this process has not locked.";
+        return Finding::new(ID, Severity::Note, seen, means).remedy(REMEDY);
     };
-    or_unreadable(ID, look())
+    let seen = format!("{} may be swapped ({})", amount(limit.bytes), limit.file);
+    if limit.forbids_swap() {
+        let means = "Nothing of the processes in this group is swapped, locked or not.";
+        return Finding::new(ID, Severity::Ok, seen, means);
+    }
+    if !exposed {
+        return Finding::new(ID, Severity::Ok, seen, "No swap in the clear needs a limit.");
+    }
+    match (limit.holds_always, limit.bytes) {
+        (true, _) => {
+            let means = "The kernel may swap what the processes of this group have not locked.";
+            Finding::new(ID, Severity::Note, seen, means).remedy(REMEDY)
+        }
+        (false, Some(0)) => {
+            let means = "The group's own limit never makes its processes swap; a host that is short of memory \
+                         still may swap what they have not locked.";
+            Finding::new(ID, Severity::Note, seen, means).remedy(VERSION_1)
+        }
+        (false, _) => {
+            let means = "The kernel may swap what the processes of this group have not locked.";
+            Finding::new(ID, Severity::Note, seen, means).remedy(VERSION_1)
+        }
+    }
 }
-
-const REMEDY: &str = "Put `nohibernate` on the kernel's command line, or `systemctl mask hibernate.target \
-                      hybrid-sleep.target suspend-then-hibernate.target`. Or encrypt the swap area.";

@@ -125,6 +125,20 @@ impl Fixture {
         self.write("proc/swaps", &(SWAPS.to_owned() + &lines))
     }
 
+    /// The process is in a control group of version 2; the file that limits its swap.
+    fn group(&self) -> String {
+        let mounts = fs::read_to_string(self.0.path().join("proc/self/mountinfo")).unwrap();
+        let mount = "30 22 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        self.write("proc/self/mountinfo", &(mounts + mount))
+            .write("proc/self/cgroup", "0::/unit\n");
+        "sys/fs/cgroup/unit/memory.swap.max".into()
+    }
+
+    fn no_swap_for_the_group(&self) -> &Self {
+        let file = self.group();
+        self.write(&file, "0\n")
+    }
+
     fn limit(&self, name: &str, soft: &str, hard: &str) -> &Self {
         let others: String = LIMITS
             .lines()
@@ -136,7 +150,7 @@ impl Fixture {
 
     fn report(&self) -> Report {
         let host = Host::copy_at(self.0.path()).with_membarrier(true);
-        check(&host, WANTED_MEMLOCK).unwrap()
+        check(&host, Some(WANTED_MEMLOCK)).unwrap()
     }
 
     /// Asserts the severity of the findings of one kind, and what they say was seen.
@@ -169,6 +183,7 @@ fn a_host_on_which_nothing_can_leak() {
         [
             "memlock",
             "swap",
+            "cgroup-swap",
             "zswap",
             "hibernation",
             "core-dumps",
@@ -217,12 +232,19 @@ fn memlock() {
         let report = check(&Host::copy_at(host.0.path()), wanted).unwrap();
         report.findings.into_iter().find(|found| found.id == "memlock").unwrap()
     };
-    assert_eq!(ask(8 << 20).severity, Fine);
-    let more = ask((8 << 20) + 1);
+    assert_eq!(ask(Some(8 << 20)).severity, Fine);
+    let more = ask(Some((8 << 20) + 1));
     assert_eq!(more.severity, Warning);
     assert!(more.remedy.unwrap().contains("LimitMEMLOCK=8193K"));
     host.limit(NAME, "65536", "unlimited");
-    assert!(ask(8 << 20).remedy.unwrap().contains("ulimit -l 8192"));
+    assert!(ask(Some(8 << 20)).remedy.unwrap().contains("ulimit -l 8192"));
+    // Without limit.
+    let all = ask(None);
+    assert_eq!(all.severity, Warning);
+    let remedy = all.remedy.unwrap();
+    assert!(remedy.contains("LimitMEMLOCK=infinity") && remedy.contains("ulimit -l unlimited"));
+    host.limit(NAME, "unlimited", "unlimited");
+    assert_eq!(ask(None).severity, Fine);
 }
 
 #[test]
@@ -332,11 +354,12 @@ fn zswap() {
 #[test]
 fn hibernation() {
     let host = Fixture::new();
-    host.expect("hibernation", Fine, "not possible")
+    host.expect("hibernation", Fine, "not possible: not in this kernel")
         .swap_on(&["/dev/sda1"])
         .expect("hibernation", Fine, "not possible")
-        .write("sys/power/state", "freeze mem disk\n")
         .write("sys/power/disk", "[platform] shutdown reboot suspend test_resume \n")
+        .expect("hibernation", Fine, "not possible: not offered")
+        .write("sys/power/state", "freeze mem disk\n")
         .expect("hibernation", Warning, "no device to resume from")
         .write("sys/power/resume", "0:0\n")
         .expect("hibernation", Warning, "no device to resume from")
@@ -349,12 +372,158 @@ fn hibernation() {
         .swap_on(&["/dev/zram0"])
         .expect("hibernation", Note, "possible")
         .swap_on(&[])
-        .expect("hibernation", Note, "possible")
-        .write("sys/power/disk", "[disabled]\n")
-        .expect("hibernation", Fine, "not possible");
-    host.write("sys/power/disk", "[platform]\n").unreadable("proc/swaps");
-    host.expect("hibernation", Danger, "possible");
+        .expect("hibernation", Note, "possible");
+    // A group that swaps nothing is in the image all the same.
+    host.swap_on(&["/dev/sda1"]).no_swap_for_the_group().expect("hibernation", Danger, "possible");
+    host.unreadable("proc/swaps").expect("hibernation", Danger, "possible");
     host.unreadable("sys/power/state").expect("hibernation", Warning, "cannot read");
+}
+
+/// A kernel that never hibernates and one that does not while a process holds secret memory show the same word.
+#[test]
+fn hibernation_that_is_disabled() {
+    const LOCKDOWN: &str = "sys/kernel/security/lockdown";
+    let disabled = || {
+        let host = Fixture::new();
+        host.swap_on(&["/dev/sda1"])
+            .write(LOCKDOWN, "[none] integrity confidentiality\n")
+            .write("sys/power/state", "freeze mem\n")
+            .write("sys/power/disk", "[disabled]\n")
+            .write("sys/power/resume", "8:1\n")
+            .write("proc/1/maps", "1000-2000 rw-p 0 0:0 0\n");
+        host
+    };
+    // For good.
+    disabled().write("proc/cmdline", "nohibernate\n").expect("hibernation", Fine, "command line");
+    disabled().write("proc/cmdline", "hibernate=no\n").expect("hibernation", Fine, "command line");
+    disabled().write("proc/cmdline", "hibernate=nocompress\n").expect("hibernation", Warning, "");
+    disabled().write(LOCKDOWN, "none [integrity] confidentiality\n").expect(
+        "hibernation",
+        Fine,
+        "locked down",
+    );
+    disabled().write("sys/bus/cxl/devices/mem0/size", "").expect("hibernation", Fine, "CXL");
+    disabled().remove("sys/module/secretmem").expect("hibernation", Fine, "in this kernel");
+    disabled().write("proc/sys/kernel/osrelease", "5.10.0\n").expect(
+        "hibernation",
+        Fine,
+        "in this kernel",
+    );
+
+    // As long as a process holds secret memory: never a danger meanwhile, never all right.
+    let host = disabled();
+    host.expect("hibernation", Warning, "no process that can be seen here holds any");
+    let secret = "1000-2000 rw-s 0 0:e 5                /secretmem (deleted)\n";
+    host.write("proc/42/maps", secret).write("proc/42/status", "Name:\twal\\nlet\n").expect(
+        "hibernation",
+        Warning,
+        "not while secret memory is in use, by process 42 (wal\nlet), to be resumed from 8:1",
+    );
+    // A file that is open and not mapped counts too.
+    fs::create_dir_all(host.0.path().join("proc/77/fd")).unwrap();
+    symlink("/secretmem (deleted)", host.0.path().join("proc/77/fd/3")).unwrap();
+    fs::create_dir_all(host.0.path().join("proc/1/fd")).unwrap();
+    symlink("/tmp/secretmem", host.0.path().join("proc/1/fd/3")).unwrap();
+    host.write("proc/77/maps", "").write("proc/77/status", "Name:\tvault\n").expect(
+        "hibernation",
+        Warning,
+        "by processes 42 (wal\nlet), 77 (vault)",
+    );
+    for process in 100..106 {
+        host.write(&format!("proc/{process}/maps"), secret);
+    }
+    host.expect("hibernation", Warning, " and 3 more");
+    // Where it would be harmless it is no more than a note.
+    host.swap_on(&["/dev/dm-1"]).expect("hibernation", Note, "not while secret memory is in use");
+
+    // Some processes cannot be looked at.
+    let host = disabled();
+    host.write("proc/9/maps", "").unreadable("proc/9/maps");
+    host.expect("hibernation", Warning, "which process only root can see");
+    let host = disabled();
+    host.write("proc/42/maps", secret)
+        .write("proc/self/mountinfo", "20 1 0:20 / /proc rw - proc proc rw,hidepid=invisible\n")
+        .expect("hibernation", Warning, "other processes may hold some too");
+}
+
+#[test]
+fn control_groups() {
+    let host = Fixture::new();
+    host.expect("cgroup-swap", Fine, "no limit that can be seen")
+        .swap_on(&["/dev/sda1"])
+        .expect("cgroup-swap", Note, "no limit that can be seen")
+        .swap_on(&["/dev/dm-0"])
+        .expect("cgroup-swap", Fine, "no limit");
+    // A group of version 2 without a limit, then with one.
+    let file = host.group();
+    host.write(&file, "max\n").expect("cgroup-swap", Fine, "any amount may be swapped");
+    host.swap_on(&["/dev/sda1"]).write("sys/module/zswap/parameters/enabled", "Y\n");
+    host.limit("Max locked memory", "0", "0");
+    host.expect(
+        "cgroup-swap",
+        Note,
+        "any amount may be swapped (/sys/fs/cgroup/unit/memory.swap.max)",
+    )
+    .expect("swap", Warning, "not encrypted")
+    .expect("zswap", Note, "on")
+    .expect("memlock", Danger, "0 may be locked");
+    let report = host.report();
+    let remedy = |id| {
+        let found = report.findings.iter().find(|found| found.id == id).unwrap();
+        found.remedy.clone().unwrap()
+    };
+    assert!(remedy("cgroup-swap").contains("MemorySwapMax=0"));
+    assert!(remedy("swap").contains("MemorySwapMax=0"));
+    host.write(&file, "4096\n").expect("cgroup-swap", Note, "4 KiB may be swapped");
+    host.write(&file, "0\n")
+        .expect("cgroup-swap", Fine, "0 may be swapped")
+        .expect("swap", Note, "not encrypted")
+        .expect("zswap", Fine, "on")
+        .expect("memlock", Warning, "0 may be locked");
+}
+
+/// Version 1 counts memory and swap together: what that stops, a shortage of the whole host does not heed.
+#[test]
+fn control_groups_of_version_1() {
+    let host = Fixture::new();
+    let mounts = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
+    host.write("proc/self/mountinfo", mounts)
+        .write("proc/self/cgroup", "4:memory:/unit\n0::/\n")
+        .write("sys/fs/cgroup/memory/unit/memory.limit_in_bytes", "4096\n")
+        .write("sys/fs/cgroup/memory/unit/memory.memsw.limit_in_bytes", "8192\n")
+        .expect("cgroup-swap", Fine, "4 KiB may be swapped")
+        .swap_on(&["/dev/sda1"])
+        .expect("cgroup-swap", Note, "4 KiB may be swapped")
+        .write("sys/fs/cgroup/memory/unit/memory.memsw.limit_in_bytes", "4096\n")
+        .expect("cgroup-swap", Note, "0 may be swapped")
+        .expect("swap", Warning, "not encrypted");
+}
+
+/// The kernel asks for CAP_IPC_LOCK in the first user namespace.
+#[test]
+fn capabilities_of_a_user_namespace() {
+    let host = Fixture::new();
+    host.limit("Max locked memory", "0", "0").swap_on(&["/dev/sda1"]);
+    host.write("proc/self/status", "CapEff:\t0000000000004000\n")
+        .expect("memlock", Note, "this user may lock more (CAP_IPC_LOCK)")
+        .write("proc/self/uid_map", "         0          0 4294967295\n")
+        .expect("memlock", Note, "this user may lock more")
+        .write("proc/self/uid_map", "         0       1000          1\n")
+        .expect(
+            "memlock",
+            Danger,
+            "of a user namespace (a rootless container) does not lift the limit",
+        )
+        .limit("Max locked memory", "65536", "65536")
+        .expect("memlock", Warning, "does not lift the limit");
+    // The number of the namespace tells more than the map: one may map all users onto themselves.
+    let link = host.0.path().join("proc/self/ns/user");
+    fs::create_dir_all(link.parent().unwrap()).unwrap();
+    symlink("user:[4026531837]", &link).unwrap();
+    host.expect("memlock", Note, "this user may lock more");
+    fs::remove_file(&link).unwrap();
+    symlink("user:[4026532177]", &link).unwrap();
+    host.write("proc/self/uid_map", "0 0 4294967295\n").expect("memlock", Warning, "does not lift");
 }
 
 #[test]
@@ -507,7 +676,7 @@ fn pages() {
 fn membarrier() {
     let host = Fixture::new();
     let ask = |host: &Host| {
-        let report = check(host, WANTED_MEMLOCK).unwrap();
+        let report = check(host, Some(WANTED_MEMLOCK)).unwrap();
         report.findings.last().map(|found| (found.id, found.severity)).unwrap()
     };
     let copy = Host::copy_at(host.0.path());
@@ -523,6 +692,7 @@ fn warnings_have_remedies() {
     host.swap_on(&["/dev/sda1", "/swapfile", "/net/swap"])
         .limit("Max core file size", "unlimited", "unlimited")
         .write("sys/power/state", "disk\n")
+        .write("sys/power/disk", "[platform]\n")
         .write("sys/power/resume", "8:1\n")
         .write("proc/sys/fs/suid_dumpable", "1\n")
         .write("sys/kernel/kexec_crash_loaded", "1\n")
@@ -540,8 +710,8 @@ fn warnings_have_remedies() {
 fn a_host_without_proc_is_an_error() {
     let host = Fixture::new();
     host.remove("proc/self/limits");
-    let error = check(&Host::copy_at(host.0.path()), 1).unwrap_err();
+    let error = check(&Host::copy_at(host.0.path()), Some(1)).unwrap_err();
     assert!(error.to_string().starts_with("cannot read /proc/self/limits: "), "{error}");
     let empty = tempfile::tempdir().unwrap();
-    assert!(check(&Host::copy_at(empty.path()), 1).is_err());
+    assert!(check(&Host::copy_at(empty.path()), Some(1)).is_err());
 }

@@ -1,6 +1,8 @@
 //! Made-up processes, each finding with what it looks for and without.
 
 use super::*;
+use crate::report::{Layout, Report as _};
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
@@ -43,9 +45,9 @@ impl Fixture {
     }
 
     fn write(self, name: &str, text: &str) -> Self {
-        let directory = self.0.path().join("proc/7");
-        fs::create_dir_all(&directory).unwrap();
-        fs::write(directory.join(name), text).unwrap();
+        let path = self.0.path().join("proc/7").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
         self
     }
 
@@ -234,6 +236,19 @@ fn the_limit() {
     assert_eq!(of(&exempt, "262144   "), Severity::Ok);
 }
 
+fn made_up() -> Process {
+    let seen = Seen {
+        status: STATUS,
+        limits: LIMITS,
+        filter: None,
+        owner: None,
+        root: None,
+        exemption: Exemption::None,
+        swap: None,
+    };
+    process(7, &seen)
+}
+
 #[test]
 fn who_can_reach_it() {
     let traced = STATUS.replace("TracerPid:\t0", "TracerPid:\t99");
@@ -242,15 +257,20 @@ fn who_can_reach_it() {
         (severity(&report, "reachable"), report.process.tracer),
         (Severity::Warning, Some(99))
     );
-    for (uid, owner, expected, finding) in [
-        (Some(1000), Some(1000), Some(true), Severity::Note),
-        (Some(1000), Some(0), Some(false), Severity::Ok),
-        (Some(0), Some(0), None, Severity::Note),
-        (Some(1000), None, None, Severity::Note),
-        (None, Some(0), None, Severity::Note),
+    for (uid, owner, root, expected, finding) in [
+        (Some(1000), Some(1000), Some(0), Some(true), Severity::Note),
+        (Some(1000), Some(0), Some(0), Some(false), Severity::Ok),
+        (Some(0), Some(0), Some(0), None, Severity::Note),
+        (Some(1000), None, Some(0), None, Severity::Note),
+        (None, Some(0), Some(0), None, Severity::Note),
+        // In a user namespace the files are those of its root.
+        (Some(100_999), Some(100_999), Some(100_000), Some(true), Severity::Note),
+        (Some(100_999), Some(100_000), Some(100_000), Some(false), Severity::Ok),
+        (Some(100_000), Some(100_000), Some(100_000), None, Severity::Note),
+        (Some(1000), Some(1000), None, Some(true), Severity::Note),
     ] {
-        assert_eq!(dumpable(uid, owner), expected);
-        let mut process = process(7, STATUS, LIMITS, None, owner);
+        assert_eq!(dumpable(uid, owner, root), expected);
+        let mut process = made_up();
         process.dumpable = expected;
         assert_eq!(reachable(&process).severity, finding);
     }
@@ -272,7 +292,6 @@ fn what_cannot_be_inspected_says_why() {
     let host = Fixture::new(ARENA);
     let other = inspect(&Host::copy_at(host.0.path()), 8).unwrap_err();
     assert!(matches!(other, Error::NoProcess(8)) && other.to_string() == "there is no process 8");
-    assert!(matches!(Fixture::new("").inspect(), Err(Error::NoMemory(7))));
     assert!(matches!(Fixture::new("1000-2000 rw-p 0 0:0 0\n").inspect(), Err(Error::NoFlags)));
     let odd = Fixture::new(ARENA);
     fs::remove_file(odd.0.path().join("proc/7/smaps")).unwrap();
@@ -282,13 +301,235 @@ fn what_cannot_be_inspected_says_why() {
     );
 }
 
+/// A process without mappings is a thread of the kernel, or has ended; which of them, and whether the first thread alone.
+#[test]
+fn processes_without_memory() {
+    let without = |status: &str| Fixture::new("").write("status", &(STATUS.to_owned() + status));
+    let text = |host: &Fixture| host.inspect().unwrap_err().to_string();
+    let kernel = without("State:\tS (sleeping)\nKthread:\t1\n");
+    assert!(matches!(kernel.inspect(), Err(Error::OfKernel(7))));
+    assert!(text(&kernel).contains("thread of the kernel"));
+    // Before Linux 6.8 the line is not there.
+    assert!(matches!(without("State:\tI (idle)\n").inspect(), Err(Error::OfKernel(7))));
+    let zombie = without("State:\tZ (zombie)\n");
+    assert!(matches!(zombie.inspect(), Err(Error::Ended(7))));
+    assert_eq!(text(&zombie), "process 7 has ended: it has no memory any more");
+    let going = without("State:\tR (running)\nKthread:\t0\n");
+    assert!(matches!(going.inspect(), Err(Error::Ended(7))));
+
+    // The first thread has ended, and others go on.
+    let threads = zombie.write("task/7/smaps", "").write("task/9/smaps", ARENA);
+    let report = threads.report();
+    assert_eq!((report.process.pid, report.regions.len()), (7, 1));
+
+    // One that ends while it is read shows what is left of its mappings; another may have its number by then.
+    let ending = Fixture::new(ARENA).write("status", &(STATUS.to_owned() + "State:\tZ (zombie)\n"));
+    assert!(matches!(ending.inspect(), Err(Error::Ended(7))));
+
+    // Kernels without the file.
+    let host = Fixture::new(ARENA).write("status", &(STATUS.to_owned() + "VmSize:\t 9 kB\n"));
+    fs::remove_file(host.0.path().join("proc/7/smaps")).unwrap();
+    assert!(text(&host).contains("CONFIG_PROC_PAGE_MONITOR"), "{}", text(&host));
+}
+
+/// Where `/proc` hides the processes of others, one that is not shown may be there.
+#[test]
+fn processes_that_are_hidden() {
+    let host = Fixture::new(ARENA);
+    let place = host.0.path().join("proc/self");
+    fs::create_dir_all(&place).unwrap();
+    let of = |pid, options: &str| {
+        let mount = format!("20 1 0:20 / /proc rw - proc proc rw{options}\n");
+        fs::write(place.join("mountinfo"), mount).unwrap();
+        inspect(&Host::copy_at(host.0.path()), pid)
+    };
+    let error = of(8, ",hidepid=invisible").unwrap_err().to_string();
+    assert!(error.starts_with("there is no process 8, or it may not be inspected"), "{error}");
+    assert!(error.contains("hidepid=invisible") && error.contains("run this as root"), "{error}");
+    assert_eq!(of(8, "").unwrap_err().to_string(), "there is no process 8");
+    assert!(of(7, ",hidepid=2").is_ok(), "its own are shown");
+    let error = Error::Hidden(8, "2".into(), Some(true)).to_string();
+    assert!(error.starts_with("process 8 may not be inspected"), "{error}");
+}
+
+/// The C library's state of random numbers lies in memory that the kernel drops instead of swapping it.
+#[test]
+fn droppable_memory_is_no_secret_without_lock() {
+    let droppable = "\
+7f1000000000-7f1000001000 rw-p 00000000 00:00 0 
+Rss:                   4 kB
+VmFlags: rd wr mr mw me nr wf dd dp 
+";
+    let report = Fixture::new(&(ARENA.to_owned() + droppable)).report();
+    assert_eq!(severity(&report, "unlocked-regions"), Severity::Ok);
+    assert_eq!((report.regions.len(), report.totals.droppable), (1, 4096));
+    // The control: without the flag it looks like an arena that lost its lock.
+    let report = Fixture::new(&(ARENA.to_owned() + &droppable.replace(" dp", ""))).report();
+    assert_eq!(severity(&report, "unlocked-regions"), Severity::Warning);
+    assert_eq!((report.regions.len(), report.totals.droppable), (2, 0));
+}
+
+/// Guards that the kernel keeps in the page tables show as a flag of the mapping.
+#[test]
+fn guards_inside_a_mapping() {
+    let bare = ARENA.replace("7f0000000000-7f0000001000 ---p", "7f0000000000-7f0000001000 rw-p");
+    assert_eq!(severity(&Fixture::new(&bare).report(), "unguarded-regions"), Severity::Note);
+    let inside = bare.replace("lo ac dd nh", "gu lo ac dd nh");
+    let report = Fixture::new(&inside).report();
+    assert_eq!(severity(&report, "unguarded-regions"), Severity::Ok);
+    assert!(report.regions[0].guards_inside && !report.regions[0].guard_before);
+}
+
+#[test]
+fn flags_of_a_newer_kernel_are_told() {
+    let text = ARENA.replace("lo ac dd nh", "lo ac dd nh zz");
+    let report = Fixture::new(&text).report();
+    let found = report.findings.iter().find(|found| found.id == "unknown-flags").unwrap();
+    assert_eq!(
+        (found.severity, found.seen.as_str()),
+        (Severity::Note, "zz of 1 region: 0x7f0000001000")
+    );
+    assert_eq!(severity(&Fixture::new(ARENA).report(), "unknown-flags"), Severity::Ok);
+}
+
+/// Each protection that an arena has and this one has not is named.
+#[test]
+fn a_refused_protection_is_named() {
+    let seen = |text: &str, id: &str| {
+        let report = Fixture::new(text).report();
+        let found = report.findings.into_iter().find(|found| found.id == id).unwrap();
+        (found.severity, found.seen)
+    };
+    let no_dump = ARENA.replace("lo ac dd nh", "lo ac nh");
+    let (severity, text) = seen(&no_dump, "dumpable-regions");
+    assert!(severity == Severity::Warning && text.contains("MADV_DONTDUMP"), "{text}");
+    assert!(text.contains("0x7f0000001000"), "{text}");
+    let mergeable = ARENA.replace("lo ac dd nh", "lo ac dd nh mg");
+    let (severity, text) = seen(&mergeable, "mergeable-regions");
+    assert!(severity == Severity::Warning && text.contains("MADV_UNMERGEABLE"), "{text}");
+    // Where the kernel would give it none there is nothing to decline.
+    let huge = ARENA.replace("lo ac dd nh", "lo ac dd");
+    assert_eq!(seen(&huge, "huge-page-regions").0, Severity::Ok);
+    let huge =
+        huge.replace("AnonHugePages:         0 kB\n", "AnonHugePages: 0 kB\nTHPeligible:    1\n");
+    let (severity, text) = seen(&huge, "huge-page-regions");
+    assert!(severity == Severity::Note && text.contains("MADV_NOHUGEPAGE"), "{text}");
+    assert_eq!(seen(&huge.replace("lo ac dd", "lo ac dd nh"), "huge-page-regions").0, Severity::Ok);
+
+    // One arena is wiped in children, the other is not.
+    let wiped = "7f2000000000-7f2000001000 ---p 0 0:0 0\nVmFlags: mr\n\
+                 7f2000001000-7f2000041000 rw-p 0 0:0 0\nVmFlags: rd wr lo dd nh wf\n\
+                 7f2000041000-7f2000042000 ---p 0 0:0 0\nVmFlags: mr\n";
+    let (severity, text) = seen(&(ARENA.to_owned() + wiped), "fork-policies");
+    assert_eq!(severity, Severity::Note);
+    assert_eq!(text, "1 region copied, 1 region wiped; those copied: 0x7f0000001000");
+    assert_eq!(seen(ARENA, "fork-policies"), (Severity::Ok, "1 region copied".into()));
+    assert_eq!(seen(wiped, "fork-policies").0, Severity::Ok);
+}
+
+#[test]
+fn what_the_control_group_forbids() {
+    let unlocked = ARENA.replace("lo ac dd nh", "ac dd nh");
+    let host = Fixture::new(&unlocked).write("cgroup", "0::/unit\n");
+    assert_eq!(severity(&host.report(), "unlocked-regions"), Severity::Warning);
+    assert_eq!(host.report().process.swap_limit, None);
+    let write = |path: &str, text: &str| {
+        let path = host.0.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("proc/self/mountinfo", "30 22 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+    write("sys/fs/cgroup/unit/memory.swap.max", "4096\n");
+    let report = host.report();
+    assert_eq!(severity(&report, "unlocked-regions"), Severity::Warning);
+    assert_eq!((report.process.swap_limit, report.process.swap_forbidden), (Some(4096), false));
+    assert!(report.text(Layout::default()).contains("MemorySwapMax=0"));
+    write("sys/fs/cgroup/unit/memory.swap.max", "0\n");
+    let report = host.report();
+    assert_eq!(severity(&report, "unlocked-regions"), Severity::Note);
+    assert_eq!((report.process.swap_limit, report.process.swap_forbidden), (Some(0), true));
+}
+
+/// In a user namespace CAP_IPC_LOCK does not lift the limit.
+#[test]
+fn the_limit_in_a_user_namespace() {
+    let status = STATUS.replace("0000000000000000", "0000000000004000");
+    let limits = LIMITS.replace("8388608  ", "262144   ");
+    let host = Fixture::new(ARENA).write("status", &status).write("limits", &limits);
+    assert!(host.report().process.lock_limit_exempt);
+    let host = host.write("uid_map", "0 100000 65536\n");
+    let report = host.report();
+    assert!(!report.process.lock_limit_exempt && report.process.lock_limit_namespaced);
+    assert_eq!(severity(&report, "lock-limit"), Severity::Note);
+}
+
+/// Findings come first; many regions share rows; nothing is cut, and a terminal's width is kept where it can be.
+#[test]
+fn reports_for_people() {
+    let text = Fixture::new(ARENA).report().text(Layout::default());
+    assert!(text.find("locked-regions").unwrap() < text.find("7f0000001000 ").unwrap(), "{text}");
+    assert!(!text.contains("--all"));
+
+    // Guards and arenas by turns, each different in size; the last of them not locked.
+    let mut many = String::new();
+    for number in 0..4000u64 {
+        let at = 0x7f00_0000_0000 + number * 0x10_0000;
+        let (from, to) = (at + 0x1000, at + 0x2000 + number % 7 * 0x1000);
+        let lock = if number == 3999 { "" } else { "lo" };
+        many += &format!("{at:x}-{from:x} ---p 0 0:0 0\nVmFlags: mr\n");
+        many += &format!("{from:x}-{to:x} rw-p 0 0:0 0\nVmFlags: rd wr {lock} dd nh\n");
+        many += &format!("{to:x}-{:x} ---p 0 0:0 0\nVmFlags: mr\n", to + 0x1000);
+    }
+    let report = Fixture::new(&many).report();
+    let text = report.text(Layout::default());
+    assert!(text.lines().count() < 60, "{text}");
+    assert!(text.contains("3999 regions  ") && text.contains("7f00f9f01000  "), "{text}");
+    assert!(text.contains("`--all`"), "{text}");
+    let all = report.text(Layout { all_rows: true, ..Layout::default() });
+    let starts: HashSet<_> = all.lines().filter_map(|line| line.split(' ').next()).collect();
+    for region in &report.regions {
+        assert!(starts.contains(format!("{:x}", region.start).as_str()));
+    }
+
+    // On a narrow terminal the rows are wrapped; each word that a wide one shows is there.
+    let long = ARENA
+        .replace("00:00 0                          [heap]", "fe:00 5 /var/lib/w")
+        .replace("me ac \n", "me lo \n");
+    let report = Fixture::new(&long).report();
+    let wide = report.text(Layout { width: 300, wrap_rows: true, all_rows: false });
+    for width in [20, 40, 60, 72, 80, 100] {
+        let narrow = report.text(Layout { width, wrap_rows: true, all_rows: false });
+        let words = |text: &str| -> Vec<String> {
+            let words = text.split(|c: char| c.is_whitespace() || ",:".contains(c));
+            words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+        };
+        let narrow_words = words(&narrow);
+        for word in words(&wide) {
+            // The one heading that needs no name.
+            let seen = narrow_words.contains(&word) || word == "start";
+            assert!(seen, "{word} at {width}: {narrow}");
+        }
+        if width >= 60 {
+            assert!(narrow.lines().all(|line| line.chars().count() <= width), "{width}: {narrow}");
+        }
+    }
+}
+
 #[test]
 fn names_do_not_reach_the_terminal_as_they_are() {
-    let status = STATUS.replace("node", "no\x1b[2Jde");
-    let text = ARENA.replace("[heap]", "/tmp/\x1b]0;x").replace("me ac \n", "me lo \n");
-    let report = Fixture::new(&text).write("status", &status).report().to_string();
-    assert!(report.contains("no\\u{1b}[2Jde") && report.contains("/tmp/\\u{1b}]0;x"), "{report}");
-    assert!(report.chars().all(|c| c == '\n' || !c.is_control()));
+    let status = STATUS.replace("node", "no\x1b[2J\u{202e}ed\\n\u{9b}");
+    let text = ARENA.replace("[heap]", "/tmp/\x1b]0;\u{2066}x").replace("me ac \n", "me lo \n");
+    let report = Fixture::new(&text).write("status", &status).report();
+    assert_eq!(report.process.name, "no\x1b[2J\u{202e}ed\n\u{9b}");
+    let people = report.text(Layout::default());
+    assert!(people.contains("no\\u{1b}[2J\\u{202e}ed\\n\\u{9b}"), "{people}");
+    assert!(people.contains("/tmp/\\u{1b}]0;\\u{2066}x"), "{people}");
+    let json = report.json().unwrap();
+    assert!(json.contains("no\\u001b[2J\\u202eed\\n\\u009b"), "{json}");
+    assert!(json.contains("/tmp/\\u001b]0;\\u2066x"), "{json}");
+    for text in [people, json] {
+        assert!(text.chars().all(|c| c == '\n' || c.is_ascii_graphic() || c == ' '), "{text}");
+    }
 }
 
 proptest::proptest! {
@@ -297,7 +538,6 @@ proptest::proptest! {
         let mappings = smaps::mappings(&text.join("\n"));
         let (regions, totals) = regions(&mappings, 0x33);
         proptest::prop_assert_eq!(regions.len(), totals.regions);
-        let process = process(7, STATUS, LIMITS, None, None);
-        findings(&process, &regions, &totals);
+        findings(&made_up(), &regions, &totals);
     }
 }

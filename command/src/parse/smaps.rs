@@ -23,8 +23,12 @@ pub struct Mapping {
     pub locked: u64,
     /// Bytes in transparent huge pages.
     pub huge: u64,
+    /// Whether the kernel would give it transparent huge pages (the line `THPeligible`; older kernels do not say).
+    pub huge_eligible: bool,
     /// `None` when the kernel does not say.
     pub flags: Option<Flags>,
+    /// The words of the line `VmFlags`, as they are.
+    pub flag_words: String,
 }
 
 /// What may be done with memory.
@@ -61,7 +65,20 @@ pub struct Flags {
     pub huge_tlb: bool,
     /// `io` or `pf`: a device's memory, or what has no pages that could be swapped.
     pub device: bool,
+    /// `dp`: never on swap, as the kernel drops it when memory is short (`MAP_DROPPABLE`). The C library keeps the state of
+    /// its random numbers in such memory. It cannot be locked.
+    pub droppable: bool,
+    /// `gu`: there may be guards inside (`MADV_GUARD_INSTALL`).
+    pub guards_inside: bool,
 }
+
+/// The words that a line `VmFlags` has had, up to Linux 6.19. Most say nothing about secrets.
+const WORDS: [&str; 41] = [
+    "rd", "wr", "ex", "sh", "mr", "mw", "me", "ms", // access
+    "gd", "gu", "pf", "dw", "lo", "lf", "io", "sr", "rr", "dc", "de", "ac", "nr", "ht", "sf", "wf",
+    "dd", "sd", "mm", "hg", "nh", "mg", "um", "uw", "ui", "dp", "sl", "nl", //
+    "ar", "bt", "mt", "mp", "ss", // of some processors
+];
 
 impl Mapping {
     /// Size in bytes.
@@ -82,9 +99,18 @@ impl Mapping {
 
     /// Whether it is of `memfd_secret`.
     pub fn is_secret_memory(&self) -> bool {
-        let name = self.path.strip_suffix(" (deleted)").unwrap_or(&self.path);
-        self.shared && name == "/secretmem"
+        self.shared && is_secret_memory_file(&self.path)
     }
+}
+
+/// Those words of a line `VmFlags` that are not known here: of a newer kernel.
+pub fn unknown_flags(words: &str) -> impl Iterator<Item = &str> {
+    words.split_whitespace().filter(|word| !WORDS.contains(word))
+}
+
+/// Whether a path, as `/proc` shows that of a mapping or of an open file, is that of `memfd_secret`.
+pub fn is_secret_memory_file(path: &str) -> bool {
+    path.strip_suffix(" (deleted)").unwrap_or(path) == "/secretmem"
 }
 
 /// The mappings, in the order of the file, which is that of addresses.
@@ -102,7 +128,11 @@ pub fn mappings(smaps: &str) -> Vec<Mapping> {
                 "Swap" => mapping.swap = bytes(),
                 "Locked" => mapping.locked = bytes(),
                 "AnonHugePages" => mapping.huge = bytes(),
-                "VmFlags" => mapping.flags = Some(flags(value)),
+                "THPeligible" => mapping.huge_eligible = value.trim() != "0",
+                "VmFlags" => {
+                    mapping.flags = Some(flags(value));
+                    mapping.flag_words = value.trim().to_owned();
+                }
                 _ => {}
             }
         }
@@ -146,6 +176,8 @@ fn flags(value: &str) -> Flags {
             "mg" => flags.mergeable = true,
             "ht" => flags.huge_tlb = true,
             "io" | "pf" => flags.device = true,
+            "dp" => flags.droppable = true,
+            "gu" => flags.guards_inside = true,
             _ => {}
         }
     }
@@ -161,8 +193,8 @@ mod tests {
         let text = "\
 7f10-7f20 ---p 00000000 00:00 0 \nSize: 4 kB\nVmFlags: mr mw me nr sd \n\
 7f20-7f60 rw-p 00000000 00:00 0 \nRss:                 256 kB\nAnonHugePages:  8 kB\n\
-Swap:                 12 kB\nSwapPss: 99 kB\nLocked:              128 kB\n\
-VmFlags: rd wr mr mw me lo ac dd dc wf nh mg ht \n\
+Swap:                 12 kB\nSwapPss: 99 kB\nLocked:              128 kB\nTHPeligible:           1\n\
+ProtectionKey:         0\nVmFlags: rd wr mr mw me lo ac dd dc wf nh mg ht gu dp \n\
 7f70-7f80 rw-s 00000000 00:0e 614132                     /secretmem (deleted)\n\
 VmFlags: rd wr sh mr mw ms lo dd \n\
 7f90-7fa0 r-xp 00001000 fe:00 77                         /opt/with a  blank/7-8 x\n\
@@ -186,6 +218,8 @@ VmFlags: rd ex io\n\
             mergeable: true,
             huge_tlb: true,
             device: false,
+            droppable: true,
+            guards_inside: true,
         };
         assert_eq!(arena.flags, Some(all));
         assert!(secret.is_secret_memory() && secret.shared && !secret.is_anonymous());
@@ -193,6 +227,19 @@ VmFlags: rd ex io\n\
         assert!(!file.is_anonymous() && !file.is_secret_memory() && file.access.execute);
         assert!(file.flags.unwrap().device);
         assert!(named.is_anonymous() && named.flags.is_none());
+        assert!(arena.huge_eligible && !secret.huge_eligible && !named.huge_eligible);
+        assert_eq!(secret.flag_words, "rd wr sh mr mw ms lo dd");
+    }
+
+    /// Words of all kernels are known, and those of later ones are told.
+    #[test]
+    fn words_of_a_newer_kernel() {
+        let unknown = |words: &str| {
+            let mappings = mappings(&format!("10-20 rw-p 0 0:0 0\nVmFlags: {words} \n"));
+            unknown_flags(&mappings[0].flag_words).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(unknown("rd wr lo xx ac ?? dd"), ["xx", "??"]);
+        assert_eq!(unknown(&WORDS.join(" ")), [""; 0]);
     }
 
     #[test]
