@@ -558,13 +558,56 @@ fn padded(len: usize, size: usize) -> Result<usize, MapError> {
 
 /// A table of `len` zeroed entries, for the life of the process. Only what is touched takes memory.
 pub(crate) fn zeroed_table<T: Zeroable + Sync>(len: usize) -> Result<&'static [T], MapError> {
-    let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| bytes > 0);
-    let bytes = bytes.ok_or_else(|| MapError(io::ErrorKind::InvalidInput.into()))?;
-    let bytes = bytes.next_multiple_of(page_size());
+    let bytes = table_bytes::<T>(len)?;
     let addr = os::map_zeroed(bytes).map_err(MapError)?;
     // SAFETY: the mapping is large enough, aligned to a page, never unmapped, and filled with zeros,
     // which are valid for `T`.
     Ok(unsafe { core::slice::from_raw_parts(addr.as_ptr().cast(), len) })
+}
+
+/// What a table of `len` entries takes, in whole pages.
+fn table_bytes<T>(len: usize) -> Result<usize, MapError> {
+    let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| bytes > 0);
+    let bytes = bytes.and_then(|bytes| bytes.checked_next_multiple_of(page_size()));
+    bytes.ok_or_else(|| MapError(io::ErrorKind::InvalidInput.into()))
+}
+
+/// A table of `len` zeroed entries, for the life of the process, all of which can be read, and none written before
+/// [`grow_table`] has reached it. Until then they take no memory, nor a promise of it: a system that promises no more
+/// than it has (`vm.overcommit_memory=2`) counts what can be written, touched or not.
+///
+/// # Safety
+/// Nobody may write to an entry that `grow_table` has not reached: that ends the process.
+pub(crate) unsafe fn growing_table<T: Zeroable + Sync>(
+    len: usize,
+) -> Result<&'static [T], MapError> {
+    let addr = os::map_readable(table_bytes::<T>(len)?).map_err(MapError)?;
+    // SAFETY: the mapping is large enough, aligned to a page, never unmapped, and filled with zeros, which are valid
+    // for `T`; by this function's contract nobody writes where it cannot be written.
+    Ok(unsafe { core::slice::from_raw_parts(addr.as_ptr().cast(), len) })
+}
+
+/// Lets the entries of a table from `from` up to `to` be written, and perhaps some around them. What they hold
+/// stays.
+///
+/// # Safety
+/// The table must come from [`growing_table`].
+pub(crate) unsafe fn grow_table<T>(
+    table: &'static [T],
+    from: usize,
+    to: usize,
+) -> Result<(), MapError> {
+    let page = page_size();
+    let start = from * size_of::<T>() / page * page;
+    let end = to.min(table.len()) * size_of::<T>();
+    let end = end.next_multiple_of(page);
+    if start >= end {
+        return Ok(());
+    }
+    let addr = NonNull::from(table).cast::<u8>();
+    // SAFETY: by this function's contract the table has a mapping of whole pages from its first entry on, and these
+    // are some of them.
+    unsafe { os::make_accessible(addr.add(start), end - start) }.map_err(MapError)
 }
 
 /// Gives a table back.

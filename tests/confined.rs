@@ -1,5 +1,6 @@
-//! A process that is confined otherwise than by the limit on locked memory: threads with the smallest legal
-//! stack. Each observation has its control.
+//! A process that is confined otherwise than by the limit on locked memory alone: threads with the smallest legal
+//! stack; everything locked that is mapped (`mlockall`); no more memory promised than there is
+//! (`vm.overcommit_memory=2`). Each observation has its control.
 
 #![cfg(target_os = "linux")]
 
@@ -7,9 +8,9 @@ mod common;
 
 use bitcoin_support::{
     LockedPages, LockedPool, LockedPoolManager, SecureBox, SecureString, SecureVec,
-    get_unique_path, wipe_everything,
+    get_unique_path, page_size, wipe_everything,
 };
-use common::{alone, in_child};
+use common::{alone, in_child, limit_locked_memory, locked_by_kernel, status_field};
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::ptr::null_mut;
@@ -80,5 +81,131 @@ fn the_smallest_stack_is_enough() {
         // SAFETY: `status` is a valid place for the answer.
         assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
         assert!(libc::WIFSIGNALED(status), "{status:#x}");
+    });
+}
+
+const MIB: usize = 1 << 20;
+
+/// Locks whatever is mapped from now on, as chrony and Vault do when they start.
+fn lock_all_that_comes() {
+    // SAFETY: takes no pointers.
+    assert_eq!(unsafe { libc::mlockall(libc::MCL_FUTURE) }, 0);
+}
+
+/// A new ordinary mapping.
+fn map(len: usize) -> usize {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping at a place of the system's choice.
+    let addr = unsafe { libc::mmap(null_mut(), len, access, flags, -1, 0) };
+    assert_ne!(addr, libc::MAP_FAILED);
+    addr.expose_provenance()
+}
+
+/// Bytes in memory.
+fn resident() -> usize {
+    status_field("VmRSS:").trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+/// Bytes of memory of its own that this process could write to: what a system that promises no more than it has
+/// counts.
+fn writable() -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let sizes = maps.lines().filter(|line| line.contains(" rw-p ")).map(|line| {
+        let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let parse = |digits| usize::from_str_radix(digits, 16).unwrap();
+        parse(end) - parse(start)
+    });
+    sizes.sum()
+}
+
+/// Uses the process-wide pool for the first time.
+fn first_use() {
+    for _ in 0..20 {
+        assert!(LockedPoolManager::instance().alloc(32, 16).is_some());
+    }
+}
+
+/// What is set aside for later takes no memory, though all memory is to be locked.
+#[test]
+fn where_everything_is_locked_what_is_set_aside_costs_nothing() {
+    alone("where_everything_is_locked_what_is_set_aside_costs_nothing", || {
+        lock_all_that_comes();
+        // The control: it does what it is to do.
+        let before = resident();
+        map(8 * MIB);
+        assert!(resident() - before >= 8 * MIB && locked_by_kernel() >= 8 * MIB);
+
+        let (before, locked) = (resident(), locked_by_kernel());
+        first_use();
+        let manager = LockedPoolManager::instance();
+        manager.sample_one_in(NonZeroU32::new(1), MIB).unwrap();
+        first_use();
+        let pages = LockedPages::new(1).unwrap();
+        let stats = manager.stats();
+        assert_eq!(stats.locked, stats.total);
+        let besides = locked_by_kernel() - locked - stats.locked - pages.len();
+        assert!(besides <= MIB, "{besides} bytes are locked besides the pool's");
+        let cost = resident() - before;
+        assert!(cost <= MIB, "{cost} bytes are in memory");
+        drop(pages);
+        in_child(|| assert_eq!(locked_by_kernel(), manager.stats().locked));
+    });
+}
+
+/// Nor does it count against the limit, not even for the moment in which it is set aside.
+#[test]
+fn where_everything_is_locked_the_limit_is_left_for_secrets() {
+    alone("where_everything_is_locked_the_limit_is_left_for_secrets", || {
+        let limit = 8 * MIB;
+        limit_locked_memory(limit, limit);
+        let available = || {
+            let manager = LockedPoolManager::instance();
+            manager.set_locking_failed(Some(Box::new(|_| false)));
+            while manager.alloc(4096, 16).is_some() {}
+            let stats = manager.stats();
+            assert_eq!(stats.locked, stats.total);
+            assert!(locked_by_kernel() <= limit);
+            assert!(stats.used >= limit / 16 * 15, "{} bytes for secrets", stats.used);
+        };
+        in_child(available); // The control.
+        in_child(|| {
+            lock_all_that_comes();
+            available();
+        });
+        in_child(|| {
+            lock_all_that_comes();
+            let manager = LockedPoolManager::instance();
+            first_use();
+            let locked = locked_by_kernel();
+            assert!(locked <= limit / 16, "{locked} bytes are locked for 20 keys");
+            // Samples too have addresses set aside.
+            manager.sample_one_in(NonZeroU32::new(1), MIB).unwrap();
+            first_use();
+            let locked = locked_by_kernel();
+            assert!(locked <= limit / 16 + 20 * page_size(), "{locked}");
+        });
+    });
+}
+
+/// The first use of the pool wants no promise of memory that it does not use.
+#[test]
+fn no_memory_is_promised_in_vain() {
+    alone("no_memory_is_promised_in_vain", || {
+        // The control: it is what is counted.
+        let before = writable();
+        map(8 * MIB);
+        assert!(writable() - before >= 8 * MIB);
+
+        let before = writable();
+        first_use();
+        let promised = writable() - before;
+        assert!(promised <= 4 * MIB, "{promised} bytes");
+        // What is used is there, beyond what was made ready at first too.
+        let manager = LockedPoolManager::instance();
+        for _ in 0..40 * MIB / 4096 {
+            assert!(manager.alloc(4096, 16).is_some());
+        }
+        assert!(manager.stats().used >= 40 * MIB);
     });
 }

@@ -58,22 +58,8 @@ pub(super) fn map_guarded(len: usize) -> io::Result<NonNull<u8>> {
 /// [`map_guarded`].
 pub(super) fn reserve_guarded(len: usize) -> io::Result<NonNull<u8>> {
     let page = page_size();
-    // SAFETY: asks for a new mapping at a place of the system's choice; nothing existing changes.
-    let whole = unsafe {
-        libc::mmap(
-            ptr::null_mut(),
-            len + 2 * page,
-            libc::PROT_NONE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
-    if whole == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
-    let inner = whole.cast::<u8>().wrapping_add(page);
-    NonNull::new(inner).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    let whole = reserve(len + 2 * page)?;
+    NonNull::new(whole.as_ptr().wrapping_add(page)).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
 /// Whether the system has pages of `size` bytes besides its common ones.
@@ -121,34 +107,97 @@ pub(super) fn map_guarded_huge(_: usize, _: usize) -> io::Result<NonNull<u8>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Sets addresses aside, without memory.
+/// Sets addresses aside, which have no memory and are not locked, also in a process that has everything locked
+/// that it maps (`mlockall` with `MCL_FUTURE`).
 pub(super) fn reserve(len: usize) -> io::Result<NonNull<u8>> {
-    map_lazily(len, libc::PROT_NONE)
+    match map_inaccessible(len) {
+        // All of it would count against the limit, if only for a moment.
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => reserve_by_a_page(len, error),
+        outcome => {
+            let addr = outcome?;
+            // SAFETY: mapped just now.
+            unsafe { unlock_inaccessible(addr, len) };
+            Ok(addr)
+        }
+    }
 }
 
-/// Ordinary memory full of zeros, which the system provides page by page as it is touched.
-pub(super) fn map_zeroed(len: usize) -> io::Result<NonNull<u8>> {
-    map_lazily(len, libc::PROT_READ | libc::PROT_WRITE)
-}
-
-fn map_lazily(len: usize, access: libc::c_int) -> io::Result<NonNull<u8>> {
+fn map_inaccessible(len: usize) -> io::Result<NonNull<u8>> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const FLAGS: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     const FLAGS: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: asks for a new mapping at a place of the system's choice; nothing existing changes.
-    let addr = unsafe { libc::mmap(ptr::null_mut(), len, access, FLAGS, -1, 0) };
+    let addr = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, FLAGS, -1, 0) };
     if addr == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
     NonNull::new(addr.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
+/// Takes the lock off that the process's `mlockall` has put on new addresses: there is nothing in them, and they
+/// would count against the limit on locked memory for as long as they are set aside. Where that is refused, they
+/// count.
+///
+/// # Safety
+/// They must be addresses that nobody uses, in a mapping of this module's.
+unsafe fn unlock_inaccessible(addr: NonNull<u8>, len: usize) {
+    // SAFETY: by this function's contract; unlocking changes where pages live, not what they hold.
+    unsafe { libc::munlock(addr.as_ptr().cast(), len) };
+}
+
+/// [`reserve`], when the limit on locked memory has no room for the whole: a page, without its lock, grows to it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn reserve_by_a_page(len: usize, _: io::Error) -> io::Result<NonNull<u8>> {
+    let page = page_size();
+    let first = map_inaccessible(page)?;
+    // SAFETY: mapped just now.
+    unsafe { unlock_inaccessible(first, page) };
+    // SAFETY: mapped above, and used by nobody, so that it may move.
+    let addr = unsafe { libc::mremap(first.as_ptr().cast(), page, len, libc::MREMAP_MAYMOVE) };
+    if addr == libc::MAP_FAILED {
+        let error = io::Error::last_os_error();
+        // SAFETY: mapped above and used by nobody.
+        unmap(unsafe { libc::munmap(first.as_ptr().cast(), page) });
+        return Err(error);
+    }
+    NonNull::new(addr.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn reserve_by_a_page(_: usize, refused: io::Error) -> io::Result<NonNull<u8>> {
+    Err(refused)
+}
+
+/// Ordinary memory full of zeros, which the system provides page by page as it is touched, also in a process that
+/// has everything locked that it maps.
+pub(super) fn map_zeroed(len: usize) -> io::Result<NonNull<u8>> {
+    zeros(len, libc::PROT_READ | libc::PROT_WRITE)
+}
+
+/// Zeros that can be read, without memory of their own, and without a part in what the system has promised to
+/// processes (`vm.overcommit_memory`). [`make_accessible`] turns whole pages into memory.
+pub(super) fn map_readable(len: usize) -> io::Result<NonNull<u8>> {
+    zeros(len, libc::PROT_READ)
+}
+
+fn zeros(len: usize, access: libc::c_int) -> io::Result<NonNull<u8>> {
+    let addr = reserve(len)?;
+    // SAFETY: set aside above, and used by nobody.
+    if unsafe { libc::mprotect(addr.as_ptr().cast(), len, access) } != 0 {
+        let error = io::Error::last_os_error();
+        // SAFETY: as above.
+        unsafe { give_back(addr, len) };
+        return Err(error);
+    }
+    Ok(addr)
+}
+
 /// Makes reserved addresses readable and writable.
 ///
 /// # Safety
 /// They must come from [`reserve`] or [`reserve_guarded`], whatever of ours lies there now, and be used by
-/// nobody.
+/// nobody; or from [`map_readable`], whose readers go on reading zeros.
 pub(super) unsafe fn make_accessible(addr: NonNull<u8>, len: usize) -> io::Result<()> {
     let access = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: by this function's contract.
@@ -167,7 +216,8 @@ pub(super) unsafe fn make_inaccessible(addr: NonNull<u8>, len: usize) {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
     // SAFETY: by this function's contract nobody uses what the new mapping replaces.
     if unsafe { libc::mmap(at, len, libc::PROT_NONE, flags, -1, 0) } != libc::MAP_FAILED {
-        return;
+        // SAFETY: mapped just now.
+        return unsafe { unlock_inaccessible(addr, len) };
     }
     // A process that has as many mappings as it may have gets no new one, also not in place of another.
     // SAFETY: by this function's contract nobody uses the pages; none of these calls makes a mapping.
@@ -181,7 +231,7 @@ pub(super) unsafe fn make_inaccessible(addr: NonNull<u8>, len: usize) {
 /// Gives reserved addresses back to the system.
 ///
 /// # Safety
-/// They must come from [`reserve`], whole, and be used by nobody.
+/// They must come from [`reserve`], [`map_zeroed`] or [`map_readable`], whole, and be used by nobody.
 pub(super) unsafe fn give_back(addr: NonNull<u8>, len: usize) {
     // SAFETY: by this function's contract.
     unmap(unsafe { libc::munmap(addr.as_ptr().cast(), len) });

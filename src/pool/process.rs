@@ -62,6 +62,8 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 /// they are used up, small chunks take whole units, from arenas elsewhere.
 const RANGE: usize = if cfg!(target_pointer_width = "64") { 512 << 20 } else { 64 << 20 };
 const SMALLEST_RANGE: usize = 4 << 20;
+/// So many bytes of the range at a time have the tables for their slabs made ready, which take 9 % of that.
+const READY_STEP: usize = 16 << 20;
 
 /// Threads that can have a heap at once; the others share heap 0.
 const MAX_HEAPS: usize = 4096;
@@ -216,6 +218,8 @@ struct Shared {
     /// Made on first use, if the system lets us.
     tables: Option<Tables>,
     is_set_up: bool,
+    /// Units of the range, from the first on, for which the tables are ready.
+    ready: usize,
     /// Whether threads may have heaps.
     concurrent: bool,
     /// Slabs, their bytes and their slots.
@@ -332,6 +336,7 @@ impl Shared {
             state: State::new(Source::System { huge_page: None }, UNIT),
             tables: None,
             is_set_up: false,
+            ready: 0,
             concurrent: false,
             slabs: 0,
             slab_bytes: 0,
@@ -364,7 +369,8 @@ impl Shared {
                 return;
             }
             if let Ok(range) = AddressRange::reserve(len) {
-                if let Some(tables) = Tables::new(&range) {
+                let tables = Tables::new(&range);
+                if let Some(tables) = tables.filter(|tables| self.make_ready(tables, 1)) {
                     break (range, tables);
                 }
                 range.release();
@@ -378,6 +384,20 @@ impl Shared {
         // The first page stays as it is, in front of the first arena.
         self.state.source = Source::Range { range, next: pages::page_size() };
         self.concurrent = sync::register_barrier();
+    }
+
+    /// Makes the tables ready for slabs in the first `units` units of the range; `false` when it does not have so
+    /// many, or there is no memory.
+    fn make_ready(&mut self, tables: &Tables, units: usize) -> bool {
+        let all = tables.units.len();
+        if units <= self.ready || units > all {
+            return units <= self.ready;
+        }
+        let to = units.next_multiple_of(READY_STEP / UNIT).min(all);
+        if tables.grow(self.ready, to) {
+            self.ready = to;
+        }
+        units <= self.ready
     }
 
     /// Takes in high-water marks, before and after anything else changes than what the own heap has.
@@ -486,7 +506,7 @@ impl Shared {
     }
 
     /// A new slab for a heap, and whether it is locked; `Err` has a chunk that cannot be a slab, as it lies
-    /// outside the range.
+    /// outside the range, or there is no memory for what has to be known of a slab.
     fn add_slab(
         &mut self,
         heap: &Heap,
@@ -502,20 +522,22 @@ impl Shared {
                 &[(wanted, at_hand), (1, at_hand), (wanted, from), (1, From::Locked), (1, at_hand)]
             }
         };
-        let (slots, chunk) = tries.iter().find_map(|&(slots, from)| {
+        let (slots, chunk, can_be) = tries.iter().find_map(|&(slots, from)| {
             let units = slab::units_for(class, slots);
             let chunk = self.alloc_chunk(units * UNIT, UNIT, from)?;
             let unit = chunk.addr().get().wrapping_sub(heap.tables.base) / UNIT;
-            if slots > 1 && unit >= heap.tables.units.len() {
+            let can_be =
+                unit.checked_add(units).is_some_and(|end| self.make_ready(&heap.tables, end));
+            if slots > 1 && !can_be {
                 // It cannot be a slab: as few units as the one slot needs.
                 let _ = self.state.release(chunk.as_ptr(), None);
                 return None;
             }
-            Some((slab::slots_in(class, units), chunk))
+            Some((slab::slots_in(class, units), chunk, can_be))
         })?;
         let base = chunk.addr().get();
         let first = base.wrapping_sub(heap.tables.base) / UNIT;
-        if first >= heap.tables.units.len() {
+        if !can_be {
             return Some(Err(chunk));
         }
         heap.tables.make_slab(first as u32, class, slots);

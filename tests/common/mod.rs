@@ -59,7 +59,8 @@ pub(crate) fn locked_by_kernel() -> usize {
     status_field("VmLck:").trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
-fn status_field(name: &str) -> String {
+/// What the kernel says of this process.
+pub(crate) fn status_field(name: &str) -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line[name.len()..].trim().to_owned()

@@ -65,16 +65,36 @@ pub(super) struct Place {
 }
 
 impl Tables {
-    /// For a range; `None` when there is no memory for them. Most of them is never touched.
+    /// For a range; `None` when there is no memory for them. They take memory as slabs are made, up to where
+    /// [`grow`](Self::grow) has let them.
     pub(super) fn new(range: &AddressRange) -> Option<Self> {
         let units = range.len() / UNIT;
-        Some(Self {
-            base: range.addr().as_ptr().expose_provenance(),
-            chunks: pages::zeroed_table(range.len() / GRANULE).ok()?,
-            units: pages::zeroed_table(units).ok()?,
-            slabs: pages::zeroed_table(units).ok()?,
-            mailboxes: pages::zeroed_table(units).ok()?,
-        })
+        // SAFETY: of these tables only the entries of slabs are written to, and of their granules; and a slab is
+        // made only where `grow` has been.
+        let (chunks, units, slabs, mailboxes) = unsafe {
+            (
+                pages::growing_table(range.len() / GRANULE).ok()?,
+                pages::growing_table(units).ok()?,
+                pages::growing_table(units).ok()?,
+                pages::growing_table(units).ok()?,
+            )
+        };
+        let base = range.addr().as_ptr().expose_provenance();
+        Some(Self { base, chunks, units, slabs, mailboxes })
+    }
+
+    /// Makes room for what is known of the slabs in units from `from` up to `to`; `false` when there is no memory
+    /// for it.
+    pub(super) fn grow(&self, from: usize, to: usize) -> bool {
+        let granules = UNIT / GRANULE;
+        // SAFETY: `new` has them from `growing_table`.
+        let grown = unsafe {
+            pages::grow_table(self.chunks, from * granules, to * granules)
+                .and_then(|()| pages::grow_table(self.units, from, to))
+                .and_then(|()| pages::grow_table(self.slabs, from, to))
+                .and_then(|()| pages::grow_table(self.mailboxes, from, to))
+        };
+        grown.is_ok()
     }
 
     fn slab(&self, first: u32) -> &'static Slab {
