@@ -36,6 +36,7 @@ mod heap;
 mod pause;
 mod returned;
 mod slab;
+mod stay_loaded;
 mod sync;
 mod thread_slot;
 

@@ -3,8 +3,8 @@
 //! Part of `process`, whose state it takes care of; `pool::fork` calls it.
 
 use super::{
-    HOLDER, Locked, Pause, SHARED, Shared, all_heaps, lock, own_heap, sync, this_thread,
-    thread_slot,
+    HOLDER, Locked, Pause, SHARED, Shared, all_heaps, lock, own_heap, stay_loaded, sync,
+    this_thread, thread_slot,
 };
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
@@ -14,6 +14,7 @@ use std::sync::TryLockError;
 /// Registers what happens at process exit and around a fork. Where the system has no room for that,
 /// secrets stay until the process's memory is gone; there is nobody to tell.
 pub(super) fn at_exit_and_fork() {
+    stay_loaded::named();
     // SAFETY: a function without arguments that stays loaded as long as this library.
     let _ = unsafe { libc::atexit(wipe) };
     crate::pool::fork::prepare();

@@ -1,0 +1,34 @@
+/* A program's plugin, which uses the pool of the library that it is linked with: for unload_tests.c. */
+
+#include <bitcoin_support.h>
+
+#include <string.h>
+
+#ifdef UNLOADABLE
+/* Takes the place of the C library's for the code in this object, which then does not learn what holds it. */
+#include <dlfcn.h>
+#pragma GCC visibility push(hidden)
+int dladdr(const void* address, Dl_info* info);
+int dladdr(const void* address, Dl_info* info)
+{
+    (void)address;
+    (void)info;
+    return 0;
+}
+#pragma GCC visibility pop
+#endif
+
+void* keep(const char* secret);
+void* keep(const char* secret)
+{
+    bitcoin_support_locked_pool* pool = bitcoin_support_locked_pool_instance();
+    char* chunk = bitcoin_support_locked_pool_alloc(pool, 32);
+    if (chunk) strncpy(chunk, secret, 32);
+    return chunk;
+}
+
+int drop(void* chunk);
+int drop(void* chunk)
+{
+    return (int)bitcoin_support_locked_pool_free(bitcoin_support_locked_pool_instance(), chunk);
+}
