@@ -1,7 +1,7 @@
 //! How much of a process may be swapped, by the control group that it is in.
 //!
-//! Depends on `host` and `parse`. In version 2 of the groups `memory.swap.max` counts what is on swap, and with 0 the kernel
-//! swaps nothing of the group, whoever is short of memory. In version 1 `memory.memsw.limit_in_bytes` counts memory and swap
+//! Depends on `host` and `parse`. In version 2 of the groups `memory.swap.max` limits what is on swap. With 0 the kernel
+//! swaps nothing of the group, even when the whole host is short of memory. In version 1 `memory.memsw.limit_in_bytes` counts memory and swap
 //! together: where it is no higher than `memory.limit_in_bytes`, the group's own limit never leads to swap, but a shortage of
 //! the whole host still does.
 
@@ -15,7 +15,7 @@ pub(crate) struct SwapLimit {
     pub(crate) bytes: Bound,
     /// The file that says so, of the group or of one above it; of a group without a limit its own.
     pub(crate) file: String,
-    /// Whether nothing is swapped that the limit forbids: it is one of version 2.
+    /// Whether the kernel heeds it also when the whole host is short of memory: it is one of version 2.
     pub(crate) holds_always: bool,
 }
 
@@ -26,8 +26,8 @@ impl SwapLimit {
     }
 }
 
-/// The limit of a process's group and of those above it, the lowest; `None` where nothing tells: no control groups, none that
-/// count memory, or none that can be seen from here (a container's own view).
+/// The lowest limit among a process's group and the groups above it. `None` where no file tells: the host has no control
+/// groups, they do not count memory, or they cannot be seen from here (a container's own view).
 pub(crate) fn swap_limit(host: &Host, process: &str) -> Option<SwapLimit> {
     let groups = host.read(&format!("/proc/{process}/cgroup")).ok().flatten()?;
     let mounts = parse::mounts(&host.read("/proc/self/mountinfo").ok().flatten()?);

@@ -59,7 +59,7 @@ pub struct Process {
     pub lock_limit_namespaced: bool,
     /// How much of its control group, or of one above, may be swapped; null for no limit, and where none is seen.
     pub swap_limit: Bound,
-    /// Whether that limit is 0 and holds whoever is short of memory: nothing of the process is swapped.
+    /// Whether nothing of the process is ever swapped: that limit is 0, in a group of version 2.
     pub swap_forbidden: bool,
     /// Largest core file (`RLIMIT_CORE`, soft); null for no limit.
     pub core_limit: Bound,
@@ -171,7 +171,7 @@ pub struct Region {
 }
 
 impl Region {
-    /// Whether whoever runs over its edges is stopped, as far as it can be told.
+    /// Whether code that runs over its edges is stopped, as far as the kernel shows it.
     fn is_guarded(&self) -> bool {
         self.guard_before && self.guard_after || self.guards_inside
     }
@@ -210,14 +210,14 @@ pub struct Totals {
 pub enum Error {
     /// There is no process of this number.
     NoProcess(u32),
-    /// `/proc` is mounted so that it hides the processes of others, with this value of `hidepid`. Whether there is one of
-    /// this number is the second answer, where the kernel gives it.
+    /// `/proc` does not show it. It is mounted with this value of `hidepid`, and hides the processes of other users. The last
+    /// field says whether there is a process of this number, where the kernel tells.
     Hidden(u32, String, Option<bool>),
-    /// It may not be looked at by who asks.
+    /// The caller may not look at it.
     NotAllowed(u32, Unreadable),
     /// It is a thread of the kernel, and has no memory of its own.
     OfKernel(u32),
-    /// It has ended, while it was looked at or before, and its parent has not waited for it.
+    /// It has ended: while it was looked at, or before and its parent has not waited for it.
     Ended(u32),
     /// The kernel shows no mappings with their treatment (it was built without CONFIG_PROC_PAGE_MONITOR).
     NoMappings,
@@ -283,17 +283,19 @@ pub fn inspect(host: &Host, pid: u32) -> Result<Report, Error> {
     let started = files.started()?;
     let (task, smaps) = files.smaps(&status)?;
     let limits = files.require("limits")?;
-    // The thread that the mappings are of, where it is not the first one.
+    // A thread can be found by its number as a process can; this file is among a process's alone.
     let filter = host.read(&format!("/proc/{task}/coredump_filter")).ok().flatten();
     let filter = filter.and_then(|filter| parse::hexadecimal(&filter));
     let swap = swap_limit(host, &pid.to_string());
 
     // The kernel shows the mappings that are left of a process that ends while it is read.
-    let after = files.require("status")?;
+    let task = if task == pid { String::new() } else { format!("task/{task}/") };
+    let status_file = format!("{task}status");
+    let task_status = files.require(&status_file)?;
     if files.started()? != started {
         return Err(Error::NoProcess(pid));
     }
-    if task == pid && has_ended(&after) {
+    if has_ended(&task_status) {
         return Err(Error::Ended(pid));
     }
 
@@ -302,15 +304,16 @@ pub fn inspect(host: &Host, pid: u32) -> Result<Report, Error> {
         return Err(Error::NoFlags);
     }
     let seen = Seen {
-        status: &status,
+        name: parse::process_name(&status),
+        status: &task_status,
         limits: &limits,
         filter,
-        owner: host.owner(&format!("/proc/{pid}/status")),
+        owner: host.owner(&format!("/proc/{pid}/{status_file}")),
         root: files.read("uid_map").ok().flatten().and_then(|map| parse::mapped_root(&map)),
-        exemption: exemption(host, &pid.to_string(), &status),
+        exemption: exemption(host, &pid.to_string(), &task_status),
         swap,
     };
-    let process = process(pid, &seen);
+    let process = process(pid, seen);
     let (regions, totals) = regions(&mappings, process.core_filter);
     let findings = findings(&process, &regions, &totals);
     let severity = worst(&findings);
@@ -365,8 +368,8 @@ impl Files<'_> {
         Ok(self.read("stat")?.and_then(|stat| parse::start_time(&stat)))
     }
 
-    /// The mappings, and by which task: the process's number is that of its first thread, which may end before the others;
-    /// then it has no memory any more, and they have.
+    /// The mappings, and the number of the thread that shows them. A process has the number of its first thread. When that
+    /// thread has ended before the others, it shows no mappings, and the others do.
     fn smaps(&self, status: &str) -> Result<(u32, String), Error> {
         let first = self.read("smaps")?;
         if let Some(text) = first.as_ref().filter(|text| !smaps::mappings(text).is_empty()) {
@@ -381,7 +384,7 @@ impl Files<'_> {
                 return Ok((task, text));
             }
         }
-        // Without mappings: which of the two that can be.
+        // No thread shows mappings. Why not?
         let after = self.require("status")?;
         Err(if has_ended(status) || has_ended(&after) {
             Error::Ended(self.pid)
@@ -403,6 +406,8 @@ fn has_ended(status: &str) -> bool {
 
 /// What was read of a process, but for its mappings.
 struct Seen<'a> {
+    name: String,
+    /// Of the thread whose mappings were read.
     status: &'a str,
     limits: &'a str,
     filter: Option<u64>,
@@ -413,14 +418,14 @@ struct Seen<'a> {
     swap: Option<SwapLimit>,
 }
 
-fn process(pid: u32, seen: &Seen<'_>) -> Process {
+fn process(pid: u32, seen: Seen<'_>) -> Process {
     let limit = |name| parse::limit(seen.limits, name).and_then(|limit| limit.soft);
     let field = |name| parse::field(seen.status, name);
     // The real and the effective one.
     let uid = field("Uid").and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok());
     Process {
         pid,
-        name: parse::process_name(seen.status),
+        name: seen.name,
         uid,
         locked: field("VmLck").and_then(parse::kilobytes).unwrap_or(0),
         lock_limit: limit("Max locked memory"),
@@ -565,14 +570,14 @@ pub(crate) fn count(number: usize) -> String {
     if number == 1 { "1 region".into() } else { format!("{number} regions") }
 }
 
-/// A question that each region answers: those that do so badly are named.
+/// A question about each region. The finding names the regions that are faulty.
 struct Question {
     id: &'static str,
     severity: Severity,
     is_faulty: fn(&Region) -> bool,
     /// What is so when no region is faulty.
     none: &'static str,
-    /// What is said of those that are: "3 regions …: addresses".
+    /// What is wrong with the others: it stands between their number and their addresses.
     what: &'static str,
     means: &'static str,
     remedy: &'static str,
@@ -624,8 +629,8 @@ fn findings(process: &Process, regions: &[Region], totals: &Totals) -> Vec<Findi
     findings
 }
 
-/// What is asked of each region besides. Where the library wanted a protection and the kernel refused it, the figures of its
-/// pool count the refusal; from outside it shows here.
+/// The other questions. Where the kernel refused the library a protection, the statistics of its pool count that, and the
+/// region shows up here.
 const QUESTIONS: [Question; 5] = [
     Question {
         id: "swapped-regions",

@@ -129,7 +129,7 @@ fn command_line(mut arguments: Parser) -> Result<Command, lexopt::Error> {
     }
 }
 
-/// As wide as the terminal, if it is one that the report goes to.
+/// As wide as the terminal, if the report goes to one.
 fn layout(all_rows: bool) -> Layout {
     let layout = Layout { all_rows, ..Layout::default() };
     match rustix::termios::tcgetwinsize(io::stdout()) {

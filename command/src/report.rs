@@ -31,7 +31,7 @@ impl Default for Layout {
     }
 }
 
-/// What can be printed.
+/// A report that can be printed.
 pub trait Report {
     /// The worst of its findings.
     fn severity(&self) -> Severity;

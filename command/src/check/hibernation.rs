@@ -1,5 +1,5 @@
 //! Hibernation writes all memory to a swap area, locked or not. While any process holds secret memory the kernel does not
-//! hibernate, and shows that as it shows a kernel that never does: what rules it out is told apart here.
+//! hibernate. It shows the same word then as a kernel that never hibernates; this module tells the two apart.
 
 use super::or_unreadable;
 use super::swap::Swap;
@@ -127,23 +127,23 @@ fn holders(host: &Host) -> String {
             text += &format!(" and {more} more");
         }
     }
-    // Who asks may not look at all of them.
+    // The caller may not look at all processes.
     let mounts = host.read("/proc/self/mountinfo").ok().flatten().unwrap_or_default();
     let hidden = parse::hidepid(&parse::mounts(&mounts)).is_some();
     if unseen > 0 || hidden {
         text += if named.is_empty() {
-            "; by which process only root can see"
+            "; root can see which process that is"
         } else {
-            "; other processes may hold some too: root can see"
+            "; other processes may hold some too, which root can see"
         };
     } else if named.is_empty() {
-        // One that has ended since, one outside this container, or the kernel's own reason.
+        // The holder has ended since, or is outside of this container; or the kernel has another reason.
         text += "; no process that can be seen here holds any";
     }
     text
 }
 
-/// By its mappings, or by a file that it has open and not mapped: the kernel counts files.
+/// Whether a process has secret memory mapped, or a file of it open: the kernel counts the files.
 fn holds_secret_memory(host: &Host, process: u32) -> Result<bool, Unreadable> {
     let maps = host.read(&format!("/proc/{process}/maps"))?.unwrap_or_default();
     if smaps::mappings(&maps).iter().any(smaps::Mapping::is_secret_memory) {

@@ -322,19 +322,12 @@ pub(super) fn cgroup_swap(swap: &Swap) -> Finding {
     if !exposed {
         return Finding::new(ID, Severity::Ok, seen, "No swap in the clear needs a limit.");
     }
-    match (limit.holds_always, limit.bytes) {
-        (true, _) => {
-            let means = "The kernel may swap what the processes of this group have not locked.";
-            Finding::new(ID, Severity::Note, seen, means).remedy(REMEDY)
-        }
-        (false, Some(0)) => {
-            let means = "The group's own limit never makes its processes swap; a host that is short of memory \
-                         still may swap what they have not locked.";
-            Finding::new(ID, Severity::Note, seen, means).remedy(VERSION_1)
-        }
-        (false, _) => {
-            let means = "The kernel may swap what the processes of this group have not locked.";
-            Finding::new(ID, Severity::Note, seen, means).remedy(VERSION_1)
-        }
-    }
+    let means = if limit.bytes == Some(0) {
+        "The group's own limit never makes its processes swap. A host that is short of memory may still swap what \
+         they have not locked."
+    } else {
+        "The kernel may swap what the processes of this group have not locked."
+    };
+    let remedy = if limit.holds_always { REMEDY } else { VERSION_1 };
+    Finding::new(ID, Severity::Note, seen, means).remedy(remedy)
 }

@@ -439,7 +439,7 @@ fn hibernation_that_is_disabled() {
     // Some processes cannot be looked at.
     let host = disabled();
     host.write("proc/9/maps", "").unreadable("proc/9/maps");
-    host.expect("hibernation", Warning, "which process only root can see");
+    host.expect("hibernation", Warning, "root can see which process");
     let host = disabled();
     host.write("proc/42/maps", secret)
         .write("proc/self/mountinfo", "20 1 0:20 / /proc rw - proc proc rw,hidepid=invisible\n")

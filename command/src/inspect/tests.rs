@@ -238,6 +238,7 @@ fn the_limit() {
 
 fn made_up() -> Process {
     let seen = Seen {
+        name: "node".into(),
         status: STATUS,
         limits: LIMITS,
         filter: None,
@@ -246,7 +247,7 @@ fn made_up() -> Process {
         exemption: Exemption::None,
         swap: None,
     };
-    process(7, &seen)
+    process(7, seen)
 }
 
 #[test]
@@ -318,9 +319,13 @@ fn processes_without_memory() {
     assert!(matches!(going.inspect(), Err(Error::Ended(7))));
 
     // The first thread has ended, and others go on.
-    let threads = zombie.write("task/7/smaps", "").write("task/9/smaps", ARENA);
+    let threads = zombie
+        .write("task/7/smaps", "")
+        .write("task/9/smaps", ARENA)
+        .write("task/9/status", "Name:\tworker\nState:\tS (sleeping)\nVmLck:\t 64 kB\n");
     let report = threads.report();
-    assert_eq!((report.process.pid, report.regions.len()), (7, 1));
+    assert_eq!((report.process.pid, report.process.name.as_str()), (7, "node"));
+    assert_eq!((report.regions.len(), report.process.locked), (1, 64 << 10));
 
     // One that ends while it is read shows what is left of its mappings; another may have its number by then.
     let ending = Fixture::new(ARENA).write("status", &(STATUS.to_owned() + "State:\tZ (zombie)\n"));
