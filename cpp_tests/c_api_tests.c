@@ -615,6 +615,17 @@ static void pool_null_arguments(void)
 /* ---- Options ---- */
 
 /* Before any other case that uses the process-wide pool. */
+static void protections_are_there(const bitcoin_support_locked_pool* pool)
+{
+    const bitcoin_support_locked_pool_stats stats = bitcoin_support_locked_pool_get_stats(pool);
+    const size_t count = sizeof(stats.missing_protections) / sizeof(stats.missing_protections[0]);
+    size_t i;
+    CHECK(count == BITCOIN_SUPPORT_PROTECTION_NO_HUGE_PAGES + 1);
+    for (i = 0; i < count; ++i) {
+        CHECK(stats.missing_protections[i].bytes == 0 && stats.missing_protections[i].error == 0);
+    }
+}
+
 static void pool_options(void)
 {
     bitcoin_support_locked_pool_options options;
@@ -628,6 +639,7 @@ static void pool_options(void)
     CHECK(options.size == sizeof(options) && options.fork_policy == BITCOIN_SUPPORT_FORK_KEEP);
     CHECK(options.secret_memory == BITCOIN_SUPPORT_SECRET_MEMORY_OFF && options.page_size == 0);
     CHECK(options.arena_size == 0 && options.max_size == 0 && !options.raise_lock_limit);
+    CHECK(!options.require_protections);
     bitcoin_support_locked_pool_options_init(NULL);
 
     CHECK(bitcoin_support_locked_pool_create_with(NULL, &pool) == BITCOIN_SUPPORT_OK && pool != NULL);
@@ -635,10 +647,12 @@ static void pool_options(void)
     CHECK(bitcoin_support_locked_pool_create_with(&options, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
 
     options.arena_size = options.max_size = 65536;
+    options.require_protections = true; /* nothing is refused here */
     CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_OK);
     chunk = bitcoin_support_locked_pool_alloc(pool, 65536);
     CHECK(chunk != NULL && bitcoin_support_locked_pool_alloc(pool, 16) == NULL);
     CHECK(bitcoin_support_locked_pool_get_stats(pool).secret_memory == 0);
+    protections_are_there(pool);
     bitcoin_support_locked_pool_destroy(pool);
 
     /* Options of a version that had the size and nothing else yet. */
@@ -695,7 +709,11 @@ static void remedies_and_limits(void)
     size_t limit = 0;
     CHECK(strstr(bitcoin_support_lock_remedy(12, 65536), "LimitMEMLOCK=") != NULL);
     CHECK(strstr(bitcoin_support_lock_remedy(12, 65536), "ulimit -l") != NULL);
-    CHECK(strstr(bitcoin_support_lock_remedy(1, SIZE_MAX), "CAP_IPC_LOCK") != NULL);
+    CHECK(strstr(bitcoin_support_lock_remedy(12, 65536), "CAP_IPC_LOCK") != NULL);
+    CHECK(strstr(bitcoin_support_lock_remedy(1, 65536), "SystemCallFilter=@memlock") != NULL);
+    CHECK(strstr(bitcoin_support_lock_remedy(1, 65536), "ulimit") == NULL);
+    CHECK(strstr(bitcoin_support_protection_remedy(BITCOIN_SUPPORT_PROTECTION_DUMP_EXCLUSION, 1), "madvise") != NULL);
+    CHECK(strlen(bitcoin_support_protection_remedy(UINT32_MAX, -1)) > 0);
     CHECK(strlen(bitcoin_support_lock_remedy(0, SIZE_MAX)) > 0);
     CHECK(bitcoin_support_raise_lock_limit(&limit) == BITCOIN_SUPPORT_OK && limit > 0);
     CHECK(bitcoin_support_raise_lock_limit(NULL) == BITCOIN_SUPPORT_OK);

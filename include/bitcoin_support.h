@@ -47,6 +47,19 @@
 // Size of a unique name in bytes, the terminating zero included.
 #define BITCOIN_SUPPORT_UNIQUE_NAME_SIZE 33
 
+// The memory is left out of core dumps.
+#define BITCOIN_SUPPORT_PROTECTION_DUMP_EXCLUSION 0
+
+// Children find what the fork policy says, by the kernel's doing. Where that is refused, children that the C
+// library makes find it all the same; those made by the bare system call have the contents.
+#define BITCOIN_SUPPORT_PROTECTION_FORK_POLICY 1
+
+// The memory is not merged with equal pages.
+#define BITCOIN_SUPPORT_PROTECTION_NO_MERGING 2
+
+// The memory is not backed by huge pages.
+#define BITCOIN_SUPPORT_PROTECTION_NO_HUGE_PAGES 3
+
 // The contents, locked again before fork returns. The default; what a daemon needs.
 #define BITCOIN_SUPPORT_FORK_KEEP 0
 
@@ -176,7 +189,14 @@ typedef struct bitcoin_support_locked_pool_options {
     // Whether to raise the process's limit on locked memory first: see
     // bitcoin_support_raise_lock_limit.
     bool raise_lock_limit;
+    // Whether the pool has every protection of its memory besides the lock or fails: see
+    // bitcoin_support_protection.
+    bool require_protections;
 } bitcoin_support_locked_pool_options;
+
+// A protection that memory for secrets is to have besides its lock, and that the system can refuse. (Guard pages
+// are not among them: memory is mapped with them, or not at all.)
+typedef uint32_t bitcoin_support_protection;
 
 // Decides, when no memory can be locked, whether the pool may use unlocked memory (true) or fails
 // the allocation (false). `error` is the operating system's error number (0: unknown), `limit` the
@@ -202,6 +222,14 @@ typedef struct bitcoin_support_address_report {
     // freed by thread 4712".
     char text[160];
 } bitcoin_support_address_report;
+
+// What the system has refused of one protection.
+typedef struct bitcoin_support_missing_protection {
+    // Bytes that were to have it and have not.
+    size_t bytes;
+    // Error number of the last refusal (0: none).
+    int error;
+} bitcoin_support_missing_protection;
 
 // What a locked pool holds. `used + free == total` always.
 typedef struct bitcoin_support_locked_pool_stats {
@@ -232,6 +260,9 @@ typedef struct bitcoin_support_locked_pool_stats {
     int secret_memory_error;
     // Bytes of `total` that are secret memory.
     size_t secret_memory;
+    // By BITCOIN_SUPPORT_PROTECTION_ value, what of `total` was to have that protection and has not. (Of a pool
+    // over a foreign page allocator, nothing is known.)
+    struct bitcoin_support_missing_protection missing_protections[4];
 } bitcoin_support_locked_pool_stats;
 
 #ifdef __cplusplus
@@ -363,7 +394,7 @@ void bitcoin_support_locked_pool_options_init(struct bitcoin_support_locked_pool
 //
 // Out: `*pool`, to be destroyed with bitcoin_support_locked_pool_destroy.
 // Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _BAD_OPTION, _NOT_AVAILABLE (the system has no secret
-// memory, which is required, or does not let the limit be raised) or _NULL_ARGUMENT (`pool`).
+// memory, or refuses a protection, which is required, or does not let the limit be raised) or _NULL_ARGUMENT (`pool`).
 enum bitcoin_support_status bitcoin_support_locked_pool_create_with(const struct bitcoin_support_locked_pool_options *options,
                                                                     struct bitcoin_support_locked_pool **pool);
 
@@ -378,6 +409,11 @@ enum bitcoin_support_status bitcoin_support_locked_pool_configure_instance(const
 // error number and the limit that the callback or the statistics told. Never NULL, not to be freed.
 const char *bitcoin_support_lock_remedy(int error,
                                         size_t limit);
+
+// What an administrator can do about a protection that was refused, in one line of English: for a
+// BITCOIN_SUPPORT_PROTECTION_ value and the error number that the statistics told. Never NULL, not to be freed.
+const char *bitcoin_support_protection_remedy(bitcoin_support_protection protection,
+                                              int error);
 
 // Raises the limit on locked memory (RLIMIT_MEMLOCK) as far as the process may by itself, to its hard
 // value. The library never does so unasked. `limit` may be NULL.

@@ -14,7 +14,10 @@
 #![allow(unreachable_pub)]
 
 use crate::arena::{Arena, ArenaError, ArenaStats, FreeError};
-use crate::pages::{ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, SecretMemory};
+use crate::pages::{
+    ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, Missing, Protection,
+    ProtectionError, SecretMemory,
+};
 use crate::pool::{
     AddressReport, ConfigureError, LockedPool, LockedPoolManager, PoolError, PoolOptions, PoolStats,
 };
@@ -530,6 +533,39 @@ impl Handle for bitcoin_support_locked_pool {
     type Target = LockedPool;
 }
 
+/// A protection that memory for secrets is to have besides its lock, and that the system can refuse. (Guard pages
+/// are not among them: memory is mapped with them, or not at all.)
+#[allow(non_camel_case_types)]
+pub type bitcoin_support_protection = u32;
+
+/// The memory is left out of core dumps.
+pub const BITCOIN_SUPPORT_PROTECTION_DUMP_EXCLUSION: u32 = 0;
+/// Children find what the fork policy says, by the kernel's doing. Where that is refused, children that the C
+/// library makes find it all the same; those made by the bare system call have the contents.
+pub const BITCOIN_SUPPORT_PROTECTION_FORK_POLICY: u32 = 1;
+/// The memory is not merged with equal pages.
+pub const BITCOIN_SUPPORT_PROTECTION_NO_MERGING: u32 = 2;
+/// The memory is not backed by huge pages.
+pub const BITCOIN_SUPPORT_PROTECTION_NO_HUGE_PAGES: u32 = 3;
+
+const _: () = {
+    assert!(Protection::DumpExclusion as u32 == BITCOIN_SUPPORT_PROTECTION_DUMP_EXCLUSION);
+    assert!(Protection::ForkPolicy as u32 == BITCOIN_SUPPORT_PROTECTION_FORK_POLICY);
+    assert!(Protection::NoMerging as u32 == BITCOIN_SUPPORT_PROTECTION_NO_MERGING);
+    assert!(Protection::NoHugePages as u32 == BITCOIN_SUPPORT_PROTECTION_NO_HUGE_PAGES);
+};
+
+/// What the system has refused of one protection.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct bitcoin_support_missing_protection {
+    /// Bytes that were to have it and have not.
+    pub bytes: usize,
+    /// Error number of the last refusal (0: none).
+    pub error: c_int,
+}
+
 /// What a locked pool holds. `used + free == total` always.
 #[repr(C)]
 #[allow(non_camel_case_types)]
@@ -561,6 +597,9 @@ pub struct bitcoin_support_locked_pool_stats {
     pub secret_memory_error: c_int,
     /// Bytes of `total` that are secret memory.
     pub secret_memory: usize,
+    /// By BITCOIN_SUPPORT_PROTECTION_ value, what of `total` was to have that protection and has not. (Of a pool
+    /// over a foreign page allocator, nothing is known.)
+    pub missing_protections: [bitcoin_support_missing_protection; 4],
 }
 
 impl From<PoolStats> for bitcoin_support_locked_pool_stats {
@@ -580,6 +619,10 @@ impl From<PoolStats> for bitcoin_support_locked_pool_stats {
             last_lock_error: last.errno,
             secret_memory_error: stats.secret_memory_error.unwrap_or(0),
             secret_memory: stats.secret_memory,
+            missing_protections: Protection::ALL.map(|protection| {
+                let Missing { bytes, errno } = stats.missing_protections.of(protection);
+                bitcoin_support_missing_protection { bytes, error: errno }
+            }),
         }
     }
 }
@@ -665,6 +708,9 @@ pub struct bitcoin_support_locked_pool_options {
     /// Whether to raise the process's limit on locked memory first: see
     /// bitcoin_support_raise_lock_limit.
     pub raise_lock_limit: bool,
+    /// Whether the pool has every protection of its memory besides the lock or fails: see
+    /// bitcoin_support_protection.
+    pub require_protections: bool,
 }
 
 impl bitcoin_support_locked_pool_options {
@@ -682,7 +728,9 @@ impl bitcoin_support_locked_pool_options {
             _ => return None,
         };
         let mut options = PoolOptions::new().fork_policy(fork).secret_memory(secret_memory);
-        options = options.raise_lock_limit(self.raise_lock_limit);
+        options = options
+            .raise_lock_limit(self.raise_lock_limit)
+            .require_protections(self.require_protections);
         if self.page_size != 0 {
             options = options.page_size(self.page_size);
         }
@@ -705,26 +753,29 @@ unsafe fn read_options(options: *const bitcoin_support_locked_pool_options) -> O
     let size = unsafe { options.cast::<usize>().read() };
     let mut own = bitcoin_support_locked_pool_options::default();
     // Members of a later version may ask for what this one does not have; and half a number is none.
-    const ENDS: [usize; 7] = [
+    const ENDS: [usize; 8] = [
         offset_of!(bitcoin_support_locked_pool_options, fork_policy),
         offset_of!(bitcoin_support_locked_pool_options, secret_memory),
         offset_of!(bitcoin_support_locked_pool_options, page_size),
         offset_of!(bitcoin_support_locked_pool_options, arena_size),
         offset_of!(bitcoin_support_locked_pool_options, max_size),
         offset_of!(bitcoin_support_locked_pool_options, raise_lock_limit),
+        offset_of!(bitcoin_support_locked_pool_options, require_protections),
         size_of::<bitcoin_support_locked_pool_options>(),
     ];
     if !ENDS.contains(&size) {
         return None;
     }
-    // The last member is the only one whose values are not all valid.
-    let flag = offset_of!(bitcoin_support_locked_pool_options, raise_lock_limit);
-    // SAFETY: the caller's options have `size` bytes, and `flag` is within ours; all bytes before it are
-    // numbers.
+    // The last members are the only ones whose values are not all valid.
+    let flags = offset_of!(bitcoin_support_locked_pool_options, raise_lock_limit);
+    let last = offset_of!(bitcoin_support_locked_pool_options, require_protections);
+    // SAFETY: the caller's options have `size` bytes, and `flags` and `last` are within ours; all bytes before
+    // `flags` are numbers.
     unsafe {
         let bytes = options.cast::<u8>();
-        (&raw mut own).cast::<u8>().copy_from_nonoverlapping(bytes, size.min(flag));
-        own.raise_lock_limit = size > flag && bytes.add(flag).read() != 0;
+        (&raw mut own).cast::<u8>().copy_from_nonoverlapping(bytes, size.min(flags));
+        own.raise_lock_limit = size > flags && bytes.add(flags).read() != 0;
+        own.require_protections = size > last && bytes.add(last).read() != 0;
     }
     own.to_options()
 }
@@ -734,7 +785,9 @@ impl From<PoolError> for bitcoin_support_status {
         match error {
             PoolError::Arena(error) => error.into(),
             PoolError::Map(_) => BITCOIN_SUPPORT_OUT_OF_MEMORY,
-            PoolError::SecretMemory(_) | PoolError::LockLimit(_) => BITCOIN_SUPPORT_NOT_AVAILABLE,
+            PoolError::SecretMemory(_) | PoolError::LockLimit(_) | PoolError::Protection(_) => {
+                BITCOIN_SUPPORT_NOT_AVAILABLE
+            }
             PoolError::PageSize(_)
             | PoolError::ChunkSize(_)
             | PoolError::MaxSize(_)
@@ -774,7 +827,7 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_options_init(
 ///
 /// Out: `*pool`, to be destroyed with bitcoin_support_locked_pool_destroy.
 /// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _BAD_OPTION, _NOT_AVAILABLE (the system has no secret
-/// memory, which is required, or does not let the limit be raised) or _NULL_ARGUMENT (`pool`).
+/// memory, or refuses a protection, which is required, or does not let the limit be raised) or _NULL_ARGUMENT (`pool`).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_create_with(
     options: *const bitcoin_support_locked_pool_options,
@@ -823,6 +876,18 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_configure_instance(
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_lock_remedy(error: c_int, limit: usize) -> *const c_char {
     LockError { errno: error, limit }.remedy_text().as_ptr()
+}
+
+/// What an administrator can do about a protection that was refused, in one line of English: for a
+/// BITCOIN_SUPPORT_PROTECTION_ value and the error number that the statistics told. Never NULL, not to be freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn bitcoin_support_protection_remedy(
+    protection: bitcoin_support_protection,
+    error: c_int,
+) -> *const c_char {
+    let known = Protection::ALL.get(protection as usize).copied();
+    let protection = known.unwrap_or(Protection::DumpExclusion);
+    ProtectionError { protection, errno: error }.remedy_text().as_ptr()
 }
 
 /// Raises the limit on locked memory (RLIMIT_MEMLOCK) as far as the process may by itself, to its hard

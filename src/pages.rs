@@ -5,9 +5,10 @@
 //! shared by two owners would be unlocked for both by the first that lets go.
 //!
 //! One file per operating system mechanism: `unix`, and `secret_memory` for Linux's; Windows has its place
-//! beside them. `live` knows every mapping there is.
+//! beside them. `live` knows every mapping there is; `refusal` has what the system can refuse, and the words for it.
 
 mod live;
+mod refusal;
 mod secret_memory;
 #[cfg(unix)]
 mod unix;
@@ -23,14 +24,16 @@ pub use unix::PosixLockedPageAllocator;
 pub use live::wipe_everything;
 pub(crate) use live::{at_fork_of_process, forks, has_secret_memory, is_locked, wipes};
 
+pub(crate) use refusal::Refusals;
+pub use refusal::{LockError, Missing, MissingProtections, Protection, ProtectionError};
+
 use crate::cleanse::memory_cleanse;
 use bytemuck::Zeroable;
-use core::ffi::CStr;
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use live::Slot;
-use secret_memory::Refusal;
+use secret_memory::Refusal as NoSecretMemory;
 use std::io;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -147,56 +150,6 @@ impl std::error::Error for MapError {
     }
 }
 
-/// Why pages that are mapped are not locked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LockError {
-    /// The operating system's error number, 0 when a foreign page allocator did not tell.
-    pub errno: i32,
-    /// The limit on locked bytes that was in force (`RLIMIT_MEMLOCK`), `usize::MAX` for none.
-    pub limit: usize,
-}
-
-impl LockError {
-    /// What an administrator can do about it, in one line.
-    pub fn remedy(&self) -> &'static str {
-        // The texts below are ASCII.
-        self.remedy_text().to_str().unwrap_or_default()
-    }
-
-    pub(crate) fn remedy_text(&self) -> &'static CStr {
-        if self.errno == 0 && self.limit == usize::MAX {
-            c"the source of the memory did not say why it is not locked; most often it is the limit on locked \
-              memory (RLIMIT_MEMLOCK, `ulimit -l`)"
-        } else if self.limit != usize::MAX {
-            c"raise the limit on locked memory (RLIMIT_MEMLOCK): LimitMEMLOCK= in the systemd unit, \
-              memlock in /etc/security/limits.conf, or `ulimit -l` in the shell that starts the program; \
-              where the hard limit is higher, the program can raise its own"
-        } else if self.errno == libc::EPERM {
-            c"let the process lock memory: give it the capability CAP_IPC_LOCK, or a limit on locked memory \
-              above 0 (LimitMEMLOCK= in the systemd unit, `ulimit -l`), or a sandbox that allows mlock2 and mlock \
-              (SystemCallFilter=@memlock)"
-        } else {
-            c"no limit on locked memory is in the way: let the machine have more free memory, or the process \
-              more mappings (sysctl vm.max_map_count)"
-        }
-    }
-}
-
-impl fmt::Display for LockError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cannot lock pages")?;
-        if self.errno != 0 {
-            write!(f, ": {}", io::Error::from_raw_os_error(self.errno))?;
-        }
-        if self.limit != usize::MAX {
-            write!(f, "; the process may lock {} bytes", self.limit)?;
-        }
-        write!(f, ": {}", self.remedy())
-    }
-}
-
-impl std::error::Error for LockError {}
-
 /// Owner of a mapping for secrets: readable and writable, zero-filled, between two inaccessible
 /// guard pages, and as far as the system lets it, locked into memory, excluded from core dumps, and
 /// neither merged with other pages nor backed by huge ones. Wiped, unlocked and unmapped on drop.
@@ -219,8 +172,6 @@ pub struct LockedPages {
     len: usize,
     /// Has the rest: what a child process may have to change.
     slot: &'static Slot,
-    /// Error number of the first protection besides locking that was refused.
-    advice: Result<(), i32>,
     /// Whether the pages lie in an [`AddressRange`], to which they return.
     reserved: bool,
 }
@@ -301,10 +252,9 @@ impl LockedPages {
         fork: ForkPolicy,
         reserved: bool,
     ) -> Self {
-        let advice = os::keep_private(addr, len).map_err(|error| errno_of(&error));
         slot.open(addr, len, fork, true);
         slot.set_lock_state(Ok(()));
-        Self { addr, len, slot, advice, reserved }
+        Self { addr, len, slot, reserved }
     }
 
     /// Locks the pages, which nobody has written to; gives them up if that fails.
@@ -335,9 +285,8 @@ impl LockedPages {
             os::map_guarded_huge(len, size)
         };
         let addr = mapped.map_err(MapError).inspect_err(|_| slot.vacate())?;
-        let advice = os::keep_private(addr, len).map_err(|error| errno_of(&error));
         slot.open(addr, len, options.fork, false);
-        Ok(Self { addr, len, slot, advice, reserved: false })
+        Ok(Self { addr, len, slot, reserved: false })
     }
 
     /// Gives up pages that nobody has written to, without wiping them: that would make them resident.
@@ -382,7 +331,12 @@ impl LockedPages {
     /// Whether the system accepted the protections besides locking (no core dump, no merging, no
     /// huge pages); otherwise the error number of the first that it refused.
     pub fn advice_state(&self) -> Result<(), i32> {
-        self.advice
+        self.refusals().first().map_or(Ok(()), |error| Err(error.errno))
+    }
+
+    /// What the system refused besides the lock.
+    pub(crate) fn refusals(&self) -> Refusals {
+        self.slot.refusals()
     }
 
     /// Address of the first byte. Writing through it needs what any shared mutable memory needs;
@@ -424,7 +378,7 @@ impl LockedPages {
     pub(crate) unsafe fn from_raw(addr: NonNull<u8>, len: usize) -> Self {
         // Not a mapping of this module's: the contract is broken.
         let Some(slot) = live::find(addr) else { std::process::abort() };
-        Self { addr, len: len.next_multiple_of(page_size()), slot, advice: Ok(()), reserved: false }
+        Self { addr, len: len.next_multiple_of(page_size()), slot, reserved: false }
     }
 }
 
@@ -454,6 +408,14 @@ impl fmt::Debug for LockedPages {
             .field("lock", &self.lock_state())
             .finish_non_exhaustive()
     }
+}
+
+/// The first protection besides the lock that the system refuses now to memory for secrets, if any.
+pub(crate) fn refused_protection(fork: ForkPolicy) -> Result<Option<ProtectionError>, MapError> {
+    let pages = LockedPages::map(1, PageOptions { fork, ..PageOptions::default() })?;
+    let refusal = pages.refusals().first();
+    pages.discard();
+    Ok(refusal)
 }
 
 /// Inaccessible addresses set aside for the life of the process, to place locked pages at: so that
@@ -507,9 +469,8 @@ impl AddressRange {
         // SAFETY: addresses of ours that nobody uses.
         let accessible = unsafe { os::make_accessible(addr, len) }.map_err(MapError);
         accessible.inspect_err(|_| slot.vacate())?;
-        let advice = os::keep_private(addr, len).map_err(|error| errno_of(&error));
         slot.open(addr, len, fork, false);
-        let pages = LockedPages { addr, len, slot, advice, reserved: true };
+        let pages = LockedPages { addr, len, slot, reserved: true };
         if must_lock {
             return Ok(pages.if_locked());
         }
@@ -541,10 +502,12 @@ impl AddressRange {
     }
 }
 
-fn refused<T>(refusal: Refusal) -> Result<Result<T, LockError>, MapError> {
+fn refused<T>(refusal: NoSecretMemory) -> Result<Result<T, LockError>, MapError> {
     match refusal {
-        Refusal::Unavailable(error) => Err(MapError(error)),
-        Refusal::Limit(error) => Ok(Err(LockError { errno: errno_of(&error), limit: os::limit() })),
+        NoSecretMemory::Unavailable(error) => Err(MapError(error)),
+        NoSecretMemory::Limit(error) => {
+            Ok(Err(LockError { errno: errno_of(&error), limit: os::limit() }))
+        }
     }
 }
 

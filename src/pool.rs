@@ -24,7 +24,7 @@ use crate::cleanse::memory_cleanse;
 use crate::edges;
 use crate::pages::{
     self, AddressRange, ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, LockedPages,
-    MapError, PageOptions, SecretMemory,
+    MapError, MissingProtections, PageOptions, ProtectionError, SecretMemory,
 };
 use core::fmt;
 use core::ptr::NonNull;
@@ -65,6 +65,9 @@ pub struct PoolStats {
     /// Why the pool, which was to use secret memory, last had to do without: the operating system's error
     /// number (`ENOSYS` when it has none). That it may not lock so much counts as a lock failure instead.
     pub secret_memory_error: Option<i32>,
+    /// Which protections besides the lock the pool's memory was to have and has not, and why: `bytes` are of
+    /// `total`. (Of a pool over a foreign page allocator, nothing is known.)
+    pub missing_protections: MissingProtections,
 }
 
 /// Why a pool cannot be made.
@@ -89,6 +92,8 @@ pub enum PoolError {
     SecretMemoryPageSize(usize),
     /// The limit on locked memory cannot be raised.
     LockLimit(io::Error),
+    /// The system refuses a protection that the options require.
+    Protection(ProtectionError),
 }
 
 impl PoolError {
@@ -116,12 +121,19 @@ impl fmt::Display for PoolError {
             }
             Self::Map(error) => error.fmt(f),
             Self::Arena(error) => error.fmt(f),
-            Self::SecretMemory(errno) => write!(
-                f,
-                "LockedPool: the system has no secret memory: {}; it wants Linux 5.14 or newer, not booted \
-                 with secretmem.enable=0 (before 6.5: booted with secretmem.enable=1)",
-                io::Error::from_raw_os_error(*errno)
-            ),
+            Self::SecretMemory(errno) => {
+                let why = io::Error::from_raw_os_error(*errno);
+                // An old kernel does not know the call; who has another answer is not to be helped by a new one.
+                let remedy = match *errno {
+                    libc::ENOSYS => {
+                        "it wants Linux 5.14 or newer, not booted with secretmem.enable=0 (before 6.5: booted with \
+                         secretmem.enable=1), and a sandbox that allows memfd_secret"
+                    }
+                    libc::EMFILE | libc::ENFILE => "it wants a free file descriptor, for a moment",
+                    _ => "it wants a sandbox that allows memfd_secret",
+                };
+                write!(f, "LockedPool: the system has no secret memory: {why}; {remedy}")
+            }
             Self::SecretMemoryInChild(policy) => write!(
                 f,
                 "LockedPool: secret memory cannot be kept in a child process: fork policy {policy:?} must \
@@ -130,6 +142,7 @@ impl fmt::Display for PoolError {
             Self::SecretMemoryPageSize(size) => {
                 write!(f, "LockedPool: secret memory has no pages of {size} bytes")
             }
+            Self::Protection(error) => write!(f, "LockedPool: {error}"),
             Self::LockLimit(error) => {
                 write!(f, "LockedPool: the limit on locked memory cannot be raised: {error}")
             }
@@ -143,6 +156,7 @@ impl std::error::Error for PoolError {
             Self::Map(error) => Some(error),
             Self::Arena(error) => Some(error),
             Self::LockLimit(error) => Some(error),
+            Self::Protection(error) => Some(error),
             _ => None,
         }
     }
@@ -205,6 +219,8 @@ struct State {
     max_size: usize,
     fork: ForkPolicy,
     secret_memory: SecretMemory,
+    /// Whether memory without one of its protections is not used.
+    require_protections: bool,
     arenas: Vec<PooledArena>,
     extents: ExtentMap,
     /// Room in the arenas of `Class::First`.
@@ -297,7 +313,7 @@ impl LockedPool {
         state.arena_size = arena_size;
         state.max_size = max_size;
         state.extents = ExtentMap::new(arena_size);
-        (state.fork, state.secret_memory) = (options.fork_policy, options.secret_memory);
+        state.apply(options);
         Self::of(state)
     }
 
@@ -502,6 +518,7 @@ impl State {
             max_size: usize::MAX,
             fork: ForkPolicy::Keep,
             secret_memory: SecretMemory::Off,
+            require_protections: false,
             arenas: Vec::new(),
             extents: ExtentMap::new(LockedPool::ARENA_SIZE),
             room: RoomIndex::new(),
@@ -522,11 +539,29 @@ impl State {
                 last_lock_failure: None,
                 secret_memory: 0,
                 secret_memory_error: None,
+                missing_protections: MissingProtections::NONE,
             },
             forks: 0,
             has_lost_arenas: false,
             is_in_use: false,
         }
+    }
+
+    /// Takes over what options say of new memory.
+    fn apply(&mut self, options: &PoolOptions) {
+        self.fork = options.fork_policy;
+        self.secret_memory = options.secret_memory;
+        self.require_protections = options.require_protections;
+    }
+
+    /// The pages, if they may be used: gives up what lacks a protection that is required.
+    fn accept(&mut self, pages: LockedPages) -> Option<LockedPages> {
+        if self.require_protections && pages.refusals().first().is_some() {
+            self.stats.missing_protections.note(pages.refusals());
+            pages.discard();
+            return None;
+        }
+        Some(pages)
     }
 
     fn alloc(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
@@ -716,6 +751,14 @@ impl State {
 
     /// New pages for an arena; with `must_lock`, none that cannot be locked (the inner error).
     fn map(&mut self, len: usize, must_lock: bool) -> Option<Result<LockedPages, LockError>> {
+        match self.map_any(len, must_lock)? {
+            Ok(pages) => self.accept(pages).map(Ok),
+            refused => Some(refused),
+        }
+    }
+
+    /// The same, whatever protections they have.
+    fn map_any(&mut self, len: usize, must_lock: bool) -> Option<Result<LockedPages, LockError>> {
         let Source::Range { range, next } = &self.source else {
             return self.map_elsewhere(len, must_lock);
         };
@@ -877,6 +920,8 @@ impl State {
         }
         if let Memory::Own(pages) = &self.arenas[number].memory {
             self.stats.secret_memory += if pages.is_secret_memory() { total } else { 0 };
+            let missing = &mut self.stats.missing_protections;
+            missing.count(pages.refusals(), total, usize::wrapping_add);
         }
         Some(number)
     }
@@ -944,6 +989,10 @@ impl State {
         }
         let ArenaStats { used, free, total, chunks_used, chunks_free } = arena.stats();
         let secret = matches!(memory, Memory::Own(pages) if pages.is_secret_memory());
+        if let Memory::Own(pages) = memory {
+            let missing = &mut self.stats.missing_protections;
+            missing.count(pages.refusals(), total, usize::wrapping_sub);
+        }
         let class = core::mem::replace(class, Class::Absent);
         self.room_mut(class).set(number, 0);
         let stats = &mut self.stats;

@@ -93,12 +93,73 @@ fn the_reason_and_the_remedy_are_told() {
             assert!(text.contains(part), "{part} in {text}");
         }
     });
-    // Another reason, another remedy.
-    let forbidden = LockError { errno: libc::EPERM, limit: usize::MAX };
-    assert!(forbidden.remedy().contains("CAP_IPC_LOCK"), "{forbidden}");
-    let exhausted = LockError { errno: libc::ENOMEM, limit: usize::MAX };
-    assert!(exhausted.to_string().contains("vm.max_map_count"), "{exhausted}");
-    assert!(!exhausted.remedy().contains("ulimit"));
+}
+
+/// The error tells who has refused, and each is told of in its own words; nobody is told to raise a limit that is
+/// not in the way.
+#[test]
+fn the_remedy_is_for_who_has_refused() {
+    let remedy = |errno, limit| LockError { errno, limit }.remedy();
+    let of_the_limit = [
+        "RLIMIT_MEMLOCK",
+        "`ulimit -l`",
+        "LimitMEMLOCK=",
+        "/etc/security/limits.conf",
+        "`--ulimit memlock=-1`",
+        "the unit of the container runtime",
+        "Kubernetes has no field",
+        "CAP_IPC_LOCK",
+    ];
+    let of_a_sandbox = ["sandbox", "mlock2", "SystemCallFilter=@memlock", "seccomp"];
+    let says = |text: &str, all: &[&str], none: &[&str]| {
+        assert!(all.iter().all(|part| text.contains(part)), "{text}");
+        assert!(!none.iter().any(|part| text.contains(part)), "{text}");
+    };
+    for limited in [(libc::ENOMEM, SOFT), (libc::EAGAIN, SOFT), (libc::EPERM, 0), (libc::ENOMEM, 0)]
+    {
+        says(remedy(limited.0, limited.1), &of_the_limit, &of_a_sandbox);
+    }
+    for errno in REFUSALS {
+        for limit in [SOFT, usize::MAX] {
+            says(remedy(errno, limit), &of_a_sandbox, &of_the_limit);
+        }
+    }
+    says(remedy(libc::EINVAL, 0), &of_a_sandbox, &of_the_limit);
+    for errno in [libc::ENOMEM, libc::EAGAIN] {
+        says(remedy(errno, usize::MAX), &["vm.max_map_count"], &of_the_limit);
+        says(remedy(errno, usize::MAX), &[], &of_a_sandbox);
+    }
+    for limit in [SOFT, usize::MAX] {
+        says(remedy(0, limit), &["did not say why"], &of_a_sandbox);
+    }
+}
+
+/// The same, of refusals that the kernel and a sandbox really make.
+#[test]
+fn what_is_refused_is_told_with_its_remedy() {
+    alone("what_is_refused_is_told_with_its_remedy", || {
+        let refusal = || {
+            let pool = LockedPool::default();
+            fill(&pool);
+            pool.stats().last_lock_failure.expect("a refusal").to_string()
+        };
+        in_child(|| {
+            limit_locked_memory(SOFT, SOFT);
+            assert!(refusal().contains("raise the limit"));
+        });
+        in_child(|| {
+            limit_locked_memory(0, 0);
+            assert!(refusal().contains("raise the limit"));
+        });
+        in_child(|| {
+            // A finite limit, which is not in the way.
+            limit_locked_memory(HARD, HARD);
+            refuse(libc::SYS_mlock2, None, libc::EPERM);
+            refuse(libc::SYS_mlock, None, libc::EPERM);
+            let text = refusal();
+            assert!(text.contains("a sandbox refuses mlock") && !text.contains("ulimit"), "{text}");
+        });
+    });
 }
 
 /// Whether all of a pool's memory is locked, as the kernel counts it too; in a child process as well.

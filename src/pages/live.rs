@@ -5,12 +5,12 @@
 //! when a mapping is made and given up before it is unmapped. Nothing here waits for a lock, and nothing
 //! but taking a slot may ask the system for memory.
 
-use super::{ForkPolicy, LockError, MapError, os, secret_memory};
+use super::{ForkPolicy, LockError, MapError, Protection, Refusals, os, secret_memory};
 use crate::cleanse::memory_cleanse;
 use crate::edges;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicUsize};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU16, AtomicU32, AtomicUsize};
 
 /// What is known of a mapping.
 #[derive(bytemuck::Zeroable)]
@@ -25,6 +25,8 @@ pub(super) struct Slot {
     /// Why it is not locked.
     errno: AtomicI32,
     limit: AtomicUsize,
+    /// See [`Refusals`].
+    refusals: [AtomicU16; Protection::ALL.len()],
 }
 
 /// Nobody's slot.
@@ -66,6 +68,7 @@ impl Slot {
             pins: AtomicU32::new(0),
             errno: AtomicI32::new(0),
             limit: AtomicUsize::new(0),
+            refusals: [const { AtomicU16::new(0) }; Protection::ALL.len()],
         }
     }
 
@@ -102,9 +105,10 @@ impl Slot {
         self.addr.store(VACANT, Release);
     }
 
-    /// Enters the mapping, not locked yet.
+    /// Gives the mapping its protections but for the lock, and enters it.
     pub(super) fn open(&self, addr: NonNull<u8>, len: usize, fork: ForkPolicy, secret: bool) {
         let mut flags = if secret { SECRET_MEMORY } else { 0 };
+        let mut refusals = os::keep_private(addr, len);
         let by_kernel = match fork {
             ForkPolicy::Keep => Ok(()),
             ForkPolicy::Wipe => {
@@ -116,9 +120,13 @@ impl Slot {
                 os::do_not_fork(addr, len)
             }
         };
-        // Where the system does not know the notion, the child sees to it itself.
-        if by_kernel.is_ok() {
-            flags |= BY_KERNEL;
+        match by_kernel {
+            Ok(()) => flags |= BY_KERNEL,
+            // The child sees to it itself. (A system that does not know the notion has refused nothing.)
+            Err(error) => refusals.add(Protection::ForkPolicy, super::errno_of(&error)),
+        }
+        for (place, errno) in self.refusals.iter().zip(refusals.0) {
+            place.store(errno, Relaxed);
         }
         self.flags.store(flags, Relaxed);
         self.len.store(len, Relaxed);
@@ -152,6 +160,14 @@ impl Slot {
             return Ok(());
         }
         Err(LockError { errno: self.errno.load(Relaxed), limit: self.limit.load(Relaxed) })
+    }
+
+    pub(super) fn refusals(&self) -> Refusals {
+        let mut refusals = Refusals::default();
+        for (refusal, errno) in refusals.0.iter_mut().zip(&self.refusals) {
+            *refusal = errno.load(Relaxed);
+        }
+        refusals
     }
 
     fn has(&self, flag: u32) -> bool {

@@ -1,6 +1,8 @@
 //! `mmap`, `mprotect`, `mlock`, `madvise` and `getrlimit`.
 
-use super::{LockError, LockedAllocation, LockedPageAllocator, LockedPages, errno_of};
+use super::{
+    LockError, LockedAllocation, LockedPageAllocator, LockedPages, Protection, Refusals, errno_of,
+};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::io;
@@ -265,38 +267,40 @@ fn unmap(result: libc::c_int) {
 
 /// Excludes the pages from core dumps, from merging with equal pages and from huge pages (which
 /// would lock more memory than was asked for), all as far as this system knows the notion. Tries
-/// everything, and returns the first error.
-pub(super) fn keep_private(addr: NonNull<u8>, len: usize) -> io::Result<()> {
+/// everything, and returns what was refused.
+pub(super) fn keep_private(addr: NonNull<u8>, len: usize) -> Refusals {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    // A kernel without same-page merging or huge pages does not know the last two (EINVAL), and
-    // needs neither.
-    const ADVICE: &[(libc::c_int, bool)] = &[
-        (libc::MADV_DONTDUMP, true),
-        (libc::MADV_UNMERGEABLE, false),
-        (libc::MADV_NOHUGEPAGE, false),
+    const ADVICE: &[(libc::c_int, Protection)] = &[
+        (libc::MADV_DONTDUMP, Protection::DumpExclusion),
+        (libc::MADV_UNMERGEABLE, Protection::NoMerging),
+        (libc::MADV_NOHUGEPAGE, Protection::NoHugePages),
     ];
     #[cfg(any(target_os = "freebsd", target_os = "dragonfly"))]
-    const ADVICE: &[(libc::c_int, bool)] = &[(libc::MADV_NOCORE, true)];
+    const ADVICE: &[(libc::c_int, Protection)] = &[(libc::MADV_NOCORE, Protection::DumpExclusion)];
     #[cfg(not(any(
         target_os = "linux",
         target_os = "android",
         target_os = "freebsd",
         target_os = "dragonfly"
     )))]
-    const ADVICE: &[(libc::c_int, bool)] = &[];
+    const ADVICE: &[(libc::c_int, Protection)] = &[];
 
-    let mut outcome = Ok(());
-    for &(advice, known_everywhere) in ADVICE {
+    let mut refusals = Refusals::default();
+    let mut refuses_all = false;
+    for &(advice, protection) in ADVICE {
         // SAFETY: none of these changes the contents of the range, which the caller owns.
-        if unsafe { libc::madvise(addr.as_ptr().cast(), len, advice) } != 0 {
-            let error = io::Error::last_os_error();
-            let unknown = error.raw_os_error() == Some(libc::EINVAL) && !known_everywhere;
-            if !unknown && outcome.is_ok() {
-                outcome = Err(error);
-            }
+        if unsafe { libc::madvise(addr.as_ptr().cast(), len, advice) } == 0 {
+            continue;
+        }
+        let errno = last_errno();
+        // A kernel without same-page merging or huge pages answers EINVAL to the last two, and needs neither. Where
+        // the first one is refused like that, which every kernel knows, it is a sandbox that answers.
+        refuses_all |= protection == Protection::DumpExclusion;
+        if errno != libc::EINVAL || refuses_all {
+            refusals.add(protection, errno);
         }
     }
-    outcome
+    refusals
 }
 
 /// Locks pages: those in memory at once, the others as they come to be, in which there is nothing before. So

@@ -162,6 +162,7 @@ impl LockedPoolManager {
             last_lock_failure: stats.last_lock_failure.or(sum.last_lock_failure),
             secret_memory: sum.secret_memory + stats.secret_memory,
             secret_memory_error: stats.secret_memory_error.or(sum.secret_memory_error),
+            missing_protections: sum.missing_protections.plus(&stats.missing_protections),
         })
     }
 
@@ -183,7 +184,7 @@ impl LockedPoolManager {
             return Err(ConfigureError::InUse);
         }
         options.prepare()?;
-        if !process::configure(options.fork_policy, options.secret_memory) {
+        if !process::configure(options) {
             return Err(ConfigureError::InUse);
         }
         Ok(())

@@ -28,6 +28,7 @@ pub struct PoolOptions {
     pub(super) arena_size: Option<usize>,
     pub(super) max_size: Option<usize>,
     pub(super) raise_lock_limit: bool,
+    pub(super) require_protections: bool,
 }
 
 impl PoolOptions {
@@ -83,6 +84,17 @@ impl PoolOptions {
         self
     }
 
+    /// Whether the pool has every protection of its memory besides the lock ([`Protection`](crate::Protection)) or
+    /// fails: it cannot be made where the system refuses one, and an allocation fails that would need memory
+    /// without it. Otherwise the pool does without what is refused, and the statistics tell
+    /// ([`PoolStats::missing_protections`](crate::PoolStats::missing_protections)). (Who decides about memory that
+    /// is not locked is [`LockedPool::set_locking_failed`].)
+    #[must_use]
+    pub fn require_protections(mut self, require: bool) -> Self {
+        self.require_protections = require;
+        self
+    }
+
     /// What `secret_memory` asks for, if the other options and the system let it be.
     fn check_secret_memory(&self) -> Result<(), PoolError> {
         if self.secret_memory == SecretMemory::Off {
@@ -121,6 +133,10 @@ impl PoolOptions {
     /// Looks whether the system lets the rest be, and does what is to be done once.
     pub(super) fn prepare(&self) -> Result<(), PoolError> {
         self.check_secret_memory()?;
+        if self.require_protections {
+            let refused = pages::refused_protection(self.fork_policy).map_err(PoolError::Map)?;
+            refused.map_or(Ok(()), |error| Err(PoolError::Protection(error)))?;
+        }
         if self.raise_lock_limit {
             pages::raise_lock_limit().map_err(PoolError::LockLimit)?;
         }

@@ -43,12 +43,10 @@ mod thread_slot;
 pub(super) use fork::keep_contents_at_exit;
 pub use guarded::AddressReport;
 
-use super::{Class, LockedPool, LockingFailed, PoolStats, Source, State, with_edge};
+use super::{Class, LockedPool, LockingFailed, PoolOptions, PoolStats, Source, State, with_edge};
 use crate::arena::FreeError;
 use crate::edges;
-use crate::pages::{
-    self, AddressRange, ForkPolicy, LockedPages, MapError, PageOptions, SecretMemory,
-};
+use crate::pages::{self, AddressRange, LockedPages, MapError, PageOptions, SecretMemory};
 use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -615,6 +613,7 @@ impl Shared {
         stats.locked += guarded.locked;
         stats.secret_memory += guarded.secret_memory;
         stats.arenas += guarded.arenas;
+        stats.missing_protections = stats.missing_protections.plus(&guarded.missing_protections);
         stats.used = stats.used - self.slab_bytes + small.bytes() + guarded.used;
         stats.free = stats.total - stats.used;
         stats.peak_used = stats.peak_used.max(stats.used);
@@ -940,12 +939,12 @@ pub(super) fn is_in_use() -> bool {
 }
 
 /// Sets options before anything has been allocated; `false` afterwards.
-pub(super) fn configure(fork: ForkPolicy, secret_memory: SecretMemory) -> bool {
+pub(super) fn configure(options: &PoolOptions) -> bool {
     let mut shared = lock();
     if shared.is_set_up || shared.state.is_in_use {
         return false;
     }
-    (shared.state.fork, shared.state.secret_memory) = (fork, secret_memory);
+    shared.state.apply(options);
     true
 }
 
@@ -955,13 +954,22 @@ pub(super) fn own_pages(len: usize) -> Option<LockedPages> {
     let state = &mut shared.state;
     state.is_in_use = true;
     let options = PageOptions { fork: state.fork, ..PageOptions::default() };
-    if state.secret_memory == SecretMemory::Off {
+    let pages = if state.secret_memory == SecretMemory::Off {
         drop(shared);
-        return LockedPages::locked_with(len, options).ok()?.ok();
+        LockedPages::locked_with(len, options).ok()?.ok()?
+    } else {
+        // No fork comes between here: its child would have the file that secret memory is made of.
+        let errno = &mut state.stats.secret_memory_error;
+        let pages = super::map_anywhere(len, options, state.secret_memory, true, errno)?.ok()?;
+        drop(shared);
+        pages
+    };
+    if pages.refusals().first().is_none() {
+        return Some(pages);
     }
-    // No fork comes between here: its child would have the file that secret memory is made of.
-    let errno = &mut state.stats.secret_memory_error;
-    super::map_anywhere(len, options, state.secret_memory, true, errno)?.ok()
+    let mut shared = lock();
+    shared.state.stats.missing_protections.note(pages.refusals());
+    shared.state.accept(pages)
 }
 
 pub(super) fn set_locking_failed(callback: Option<LockingFailed>) -> Option<LockingFailed> {

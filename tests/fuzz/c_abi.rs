@@ -103,6 +103,16 @@ struct PoolStats {
     last_lock_error: c_int,
     secret_memory_error: c_int,
     secret_memory: usize,
+    missing_protections: [MissingProtection; PROTECTIONS],
+}
+
+const PROTECTIONS: usize = 4;
+
+#[repr(C)]
+#[derive(Debug, PartialEq, Eq)]
+struct MissingProtection {
+    bytes: usize,
+    error: c_int,
 }
 
 #[repr(C)]
@@ -114,8 +124,9 @@ struct PoolOptions {
     page_size: usize,
     arena_size: usize,
     max_size: usize,
-    /// A `bool`, into which a caller in C may put any byte.
+    /// A `bool`, into which a caller in C may put any byte; so is the next.
     raise_lock_limit: u8,
+    require_protections: u8,
 }
 
 #[repr(C)]
@@ -170,6 +181,7 @@ declare! {
     fn bitcoin_support_locked_pool_create_with(options: *const PoolOptions, pool: *mut Object) -> c_int;
     fn bitcoin_support_locked_pool_configure_instance(options: *const PoolOptions) -> c_int;
     fn bitcoin_support_lock_remedy(error: c_int, limit: usize) -> *const c_char;
+    fn bitcoin_support_protection_remedy(protection: u32, error: c_int) -> *const c_char;
     fn bitcoin_support_raise_lock_limit(limit: *mut usize) -> c_int;
     fn bitcoin_support_wipe_all();
     fn bitcoin_support_locked_pool_destroy(pool: Object);
@@ -222,6 +234,9 @@ impl Owner {
             _ => (usize::MAX, 0),
         };
         let PoolStats { total, secret_memory: secret, secret_memory_error: why, .. } = *stats;
+        for missing in &stats.missing_protections {
+            assert_eq!((missing.bytes, missing.error), (0, 0), "nothing is refused here");
+        }
         assert!(total <= max, "{total} bytes of {max}");
         match secret_memory {
             SECRET_MEMORY_OFF => assert_eq!((secret, why), (0, 0)),
@@ -278,13 +293,14 @@ impl Sizes {
 }
 
 /// Where the members of options begin, and where the last one ends.
-const MEMBERS: [usize; 7] = [
+const MEMBERS: [usize; 8] = [
     offset_of!(PoolOptions, fork_policy),
     offset_of!(PoolOptions, secret_memory),
     offset_of!(PoolOptions, page_size),
     offset_of!(PoolOptions, arena_size),
     offset_of!(PoolOptions, max_size),
     offset_of!(PoolOptions, raise_lock_limit),
+    offset_of!(PoolOptions, require_protections),
     size_of::<PoolOptions>(),
 ];
 
@@ -311,6 +327,7 @@ fn any_options(input: &mut Input<'_>) -> PoolOptions {
         arena_size: number(&[0, 0, page, 3 * page, 80 * page, page + 16]),
         max_size: number(&[0, 0, 3 * page, 160 * page, usize::MAX]),
         raise_lock_limit: number(&[0, 0, 1, 0xff]) as u8,
+        require_protections: number(&[0, 0, 1, 0xff]) as u8,
     }
 }
 
@@ -322,13 +339,14 @@ fn covered(options: &PoolOptions) -> Option<PoolOptions> {
         return None;
     }
     let mut seen = initial_options();
-    let members: [&dyn Fn(&mut PoolOptions); 6] = [
+    let members: [&dyn Fn(&mut PoolOptions); 7] = [
         &|seen| seen.fork_policy = options.fork_policy,
         &|seen| seen.secret_memory = options.secret_memory,
         &|seen| seen.page_size = options.page_size,
         &|seen| seen.arena_size = options.arena_size,
         &|seen| seen.max_size = options.max_size,
         &|seen| seen.raise_lock_limit = options.raise_lock_limit,
+        &|seen| seen.require_protections = options.require_protections,
     ];
     let ends = MEMBERS[1..].iter();
     members.iter().zip(ends).filter(|(_, end)| **end <= size).for_each(|(copy, _)| copy(&mut seen));
@@ -519,6 +537,7 @@ fn initial_options() -> PoolOptions {
         arena_size: 0x7f,
         max_size: 0x7f,
         raise_lock_limit: 0x7f,
+        require_protections: 0x7f,
     };
     // SAFETY: a place for options.
     unsafe { bitcoin_support_locked_pool_options_init(&mut options) };
@@ -530,6 +549,7 @@ fn initial_options() -> PoolOptions {
         arena_size: 0,
         max_size: 0,
         raise_lock_limit: 0,
+        require_protections: 0,
     };
     assert_eq!(options, expected);
     options
@@ -866,7 +886,14 @@ impl Run {
         for text in [remedy, unlimited] {
             assert!(!text.is_empty() && text.iter().all(|byte| (b' '..=b'~').contains(byte)));
         }
-        assert_eq!(remedy == unlimited, limit == usize::MAX, "whether the limit is to be raised");
+        // Only the error of who is at the limit is the limit's, and a limit of 0 has one more.
+        let of_limit = matches!(error, libc::ENOMEM | libc::EAGAIN);
+        let by_limit = of_limit && limit != usize::MAX || error == libc::EPERM && limit == 0;
+        assert_eq!(remedy != unlimited, by_limit, "whether the limit is to be raised");
+        // SAFETY: as above.
+        let remedy =
+            unsafe { CStr::from_ptr(bitcoin_support_protection_remedy(limit as u32, error)) };
+        assert!(!remedy.is_empty() && remedy.to_bytes().is_ascii());
     }
 
     fn keep(&mut self, owner: Owner) {

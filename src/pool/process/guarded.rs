@@ -17,7 +17,8 @@ use super::countdown::random;
 use super::thread_number;
 use crate::arena::FreeError;
 use crate::pages::{
-    self, AddressRange, ForkPolicy, LockError, LockedPages, MapError, SecretMemory,
+    self, AddressRange, ForkPolicy, LockError, LockedPages, MapError, MissingProtections,
+    SecretMemory,
 };
 use crate::pool::{LockedPool, PoolStats, State, answer_of};
 use core::fmt;
@@ -211,6 +212,7 @@ impl Slots {
             // SAFETY: as above.
             None => unsafe { self.range.place(offset, len, state.fork, true) }.ok()?.ok()?,
         };
+        let pages = state.accept(pages)?;
         self.free.pop_front();
         Some((number, pages))
     }
@@ -432,6 +434,7 @@ const NOTHING: PoolStats = PoolStats {
     last_lock_failure: None,
     secret_memory: 0,
     secret_memory_error: None,
+    missing_protections: MissingProtections::NONE,
 };
 
 /// Adds or takes away what a chunk and its pages make of the figures.
@@ -442,6 +445,7 @@ fn count(placed: &Placed<'_>, stats: &mut PoolStats, change: fn(usize, usize) ->
     stats.total = change(stats.total, len);
     stats.locked = change(stats.locked, part(pages.lock_state().is_ok()));
     stats.secret_memory = change(stats.secret_memory, part(pages.is_secret_memory()));
+    stats.missing_protections.count(pages.refusals(), len, change);
     stats.used = change(stats.used, len - rest);
     stats.free = change(stats.free, rest);
     stats.chunks_used = change(stats.chunks_used, 1);
