@@ -76,6 +76,7 @@ fn with_each_refused(mut body: impl FnMut(Option<(Protection, i32)>)) {
 #[test]
 fn what_is_refused_is_counted() {
     alone("what_is_refused_is_counted", || {
+        // The control comes first: nothing is refused.
         with_each_refused(|refused| {
             let pool = LockedPool::with_options(&options()).unwrap();
             for _ in 0..3 {
@@ -104,6 +105,7 @@ fn what_is_refused_is_counted() {
 #[test]
 fn in_the_process_wide_pool_too() {
     alone("in_the_process_wide_pool_too", || {
+        // The control comes first, as above.
         with_each_refused(|refused| {
             let manager = LockedPoolManager::instance();
             manager.configure(&options()).unwrap();
@@ -134,6 +136,7 @@ fn what_is_gone_is_not_counted() {
         let absent = PoolOptions::new().fork_policy(ForkPolicy::Absent);
         let pool = LockedPool::with_options(&absent).unwrap();
         assert!(pool.alloc(32, 16).is_some());
+        // The control: the parent has it.
         assert_eq!(missing(&pool.stats())[0].bytes, LockedPool::ARENA_SIZE);
         in_child(|| {
             assert_eq!((pool.stats().total, missing(&pool.stats())[0].bytes), (0, 0));
@@ -155,6 +158,7 @@ fn an_unknown_advice_is_told_from_a_refused_one() {
             assert!(pool.alloc(32, 16).is_some());
             assert_eq!(missing(&pool.stats()), [Missing::default(); 4]);
         });
+        // The control: the same answer to all of them.
         in_child(|| {
             refuse(libc::SYS_madvise, None, libc::EINVAL);
             let pool = LockedPool::with_options(&options()).unwrap();
@@ -200,6 +204,8 @@ fn what_is_required_is_required_of_later_memory_too() {
         manager.configure(&required).unwrap();
         assert!(pool.alloc(32, 16).is_some() && manager.alloc(32, 16).is_some());
         manager.sample_one_in(NonZeroU32::new(1), 1 << 20).unwrap();
+        // The control: what is refused later is to be had now.
+        assert!(pool.alloc(LockedPool::ARENA_SIZE, 16).is_some());
         let before = [pool.stats().total, manager.stats().total];
         refuse(libc::SYS_madvise, Some(libc::MADV_DONTDUMP as u32), libc::EPERM);
         assert!(pool.alloc(LockedPool::ARENA_SIZE, 16).is_none());
