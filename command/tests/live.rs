@@ -6,6 +6,9 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
 use bitcoin_support::SecureVec;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -30,9 +33,12 @@ fn role() {
     let Ok(role) = std::env::var("ROLE") else { return };
     let mut secrets = Vec::new();
     match role.as_str() {
-        "library" | "library-forked" | "library-limited" => {
+        "library" | "library-forked" | "library-limited" | "library-refused" => {
             if role == "library-limited" {
                 limit_locking();
+            }
+            if role == "library-refused" {
+                common::refuse(libc::SYS_madvise, Some(libc::MADV_DONTDUMP as u32), libc::EPERM);
             }
             // More than two arenas have room for.
             for byte in 1..=3 {
@@ -417,6 +423,20 @@ fn refused_locks_are_seen() {
     ]);
     assert_eq!(report.json["process"]["lock_limit"], 0);
     assert!(report.json["totals"]["unlocked_size"].as_u64().unwrap() >= 600 * 1024);
+}
+
+/// The library where a sandbox does not let it leave its memory out of core dumps; the control is the library
+/// where nothing is refused.
+#[test]
+fn refused_protections_are_seen() {
+    let process = Process::new("library-refused");
+    let report = process.inspect();
+    report.expect(&[("dumpable-regions", "warning"), ("unlocked-regions", "ok")]);
+    let regions = report.regions("locked");
+    let sizes: u64 = regions.iter().map(|region| region["size"].as_u64().unwrap()).sum();
+    assert!(sizes >= 600 * 1024, "three secrets: {:#}", report.json);
+    assert!(regions.iter().all(|region| region["dont_dump"] == false));
+    Process::new("library").inspect().expect(&[("dumpable-regions", "ok")]);
 }
 
 #[test]

@@ -613,7 +613,10 @@ impl Shared {
         stats.locked += guarded.locked;
         stats.secret_memory += guarded.secret_memory;
         stats.arenas += guarded.arenas;
-        stats.missing_protections = stats.missing_protections.plus(&guarded.missing_protections);
+        if guarded.arenas > 0 {
+            let missing = &mut stats.missing_protections;
+            *missing = missing.plus(&guarded.missing_protections);
+        }
         stats.used = stats.used - self.slab_bytes + small.bytes() + guarded.used;
         stats.free = stats.total - stats.used;
         stats.peak_used = stats.peak_used.max(stats.used);

@@ -212,6 +212,8 @@ impl Slots {
             // SAFETY: as above.
             None => unsafe { self.range.place(offset, len, state.fork, true) }.ok()?.ok()?,
         };
+        // Samples come and go; what was refused last is known afterwards too.
+        state.stats.missing_protections.note(pages.refusals());
         let pages = state.accept(pages)?;
         self.free.pop_front();
         Some((number, pages))
