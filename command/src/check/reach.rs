@@ -118,21 +118,31 @@ pub(super) fn kernel_memory(host: &Host) -> Finding {
 
 pub(super) fn transparent_huge_pages(host: &Host) -> Finding {
     const ID: &str = "transparent-huge-pages";
+    const DIRECTORY: &str = "/sys/kernel/mm/transparent_hugepage";
     let look = || {
-        let text = host.read("/sys/kernel/mm/transparent_hugepage/enabled")?.unwrap_or_default();
-        Ok(match parse::chosen(&text) {
-            Some("always") => {
-                let means = "Memory gets huge pages unasked. The library declines them for locked memory; a \
-                             program that does not may lock more than it thinks.";
-                Finding::new(ID, Severity::Note, "always", means).remedy(
-                    "For programs on other secure heaps: `echo madvise \
-                     >/sys/kernel/mm/transparent_hugepage/enabled`.",
-                )
+        let text = host.read(&format!("{DIRECTORY}/enabled"))?.unwrap_or_default();
+        let all = parse::chosen(&text).unwrap_or("not in this kernel").to_owned();
+        // Since Linux 6.8 each size has a choice of its own; `inherit` means the choice for all.
+        let mut seen = all.clone();
+        let mut unasked = all == "always";
+        for name in host.names(DIRECTORY) {
+            let Some(size) = name.strip_prefix("hugepages-") else { continue };
+            let text = host.read(&format!("{DIRECTORY}/{name}/enabled"))?.unwrap_or_default();
+            if parse::chosen(&text) == Some("always") {
+                seen += &format!(", always for {size}");
+                unasked = true;
             }
-            other => {
-                let means = "Memory gets huge pages only where a program asks for them.";
-                Finding::new(ID, Severity::Ok, other.unwrap_or("not in this kernel"), means)
-            }
+        }
+        Ok(if unasked {
+            let means = "Memory gets huge pages unasked. The library declines them for locked memory; a \
+                         program that does not may lock more than it thinks.";
+            Finding::new(ID, Severity::Note, seen, means).remedy(
+                "For programs on other secure heaps: `echo madvise \
+                 >/sys/kernel/mm/transparent_hugepage/enabled`, and the same for each size.",
+            )
+        } else {
+            let means = "Memory gets huge pages only where a program asks for them.";
+            Finding::new(ID, Severity::Ok, seen, means)
         })
     };
     or_unreadable(ID, look())

@@ -662,6 +662,12 @@ fn pages() {
         .expect("transparent-huge-pages", Note, "always")
         .write("sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n")
         .expect("transparent-huge-pages", Fine, "never");
+    // Since Linux 6.8 each size has a choice of its own.
+    const SIZE: &str = "sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled";
+    host.write(SIZE, "always [inherit] madvise never\n")
+        .expect("transparent-huge-pages", Fine, "never")
+        .write(SIZE, "[always] inherit madvise never\n")
+        .expect("transparent-huge-pages", Note, "never, always for 64kB");
     host.write("sys/kernel/mm/ksm/run", "1\n")
         .expect("page-merging", Note, "on (KSM)")
         .write("sys/kernel/mm/ksm/run", "2\n")
