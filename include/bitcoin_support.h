@@ -112,6 +112,8 @@ typedef enum bitcoin_support_status {
     // Bytes next to the chunk, which was a sampled one (see bitcoin_support_locked_pool_sample), have been
     // written to. The chunk has been wiped and freed all the same.
     BITCOIN_SUPPORT_OVERRUN = 13,
+    // A signal handler has interrupted the calling thread's work on this pool.
+    BITCOIN_SUPPORT_INTERRUPTED = 14,
 } bitcoin_support_status;
 
 // An arena: hands out chunks of a region of memory that it never touches. Not thread-safe: calls
@@ -140,12 +142,14 @@ typedef struct bitcoin_support_arena_stats {
 } bitcoin_support_arena_stats;
 
 // Called for each chunk by the functions that walk: its address, its size in bytes, and whether it
-// is used. Must not use the arena or pool being walked.
+// is used. Must not use the arena being walked; a pool it may use.
 typedef void (*bitcoin_support_visit_chunk)(void *context, void *chunk, size_t size, bool used);
 
-// Source of pages for a locked pool: functions over a `context` of the caller's. They are called
-// under the pool's lock, from whichever thread uses the pool, and must not use the pool. The
-// addresses may be no memory at all: the pool never touches them.
+// Source of pages for a locked pool: functions over a `context` of the caller's. One thread at a time calls
+// them, whichever uses the pool, which holds no lock meanwhile: they may use other pools, look at this one's
+// statistics, and fork; an allocation from this pool that needs more pages fails at once in there. In a child
+// of a fork that came while another thread was in one of them, none is called any more. The addresses may be no
+// memory at all: the pool never touches them.
 typedef struct bitcoin_support_page_allocator {
     // Passed to every function.
     void *context;
@@ -200,8 +204,11 @@ typedef uint32_t bitcoin_support_protection;
 
 // Decides, when no memory can be locked, whether the pool may use unlocked memory (true) or fails
 // the allocation (false). `error` is the operating system's error number (0: unknown), `limit` the
-// limit on locked bytes that was in force (SIZE_MAX: none or unknown). Called under the pool's
-// lock: it must neither use the pool nor wait for a thread that does or ends.
+// limit on locked bytes that was in force (SIZE_MAX: none or unknown). One thread at a time is in it, and holds
+// no lock: it may use the pool, also its statistics, set another callback, and fork. An allocation in there for
+// which it would be asked again fails at once. It must not wait for a thread that sets the callback or needs its
+// answer. In a child of a fork that came while another thread was in it, it is not called, which counts as false,
+// until one is set there.
 typedef bool (*bitcoin_support_locking_failed)(void *context, int error, size_t limit);
 
 // What an address means that lies in a sampled chunk, or what was one, or in the guard pages around it.
@@ -498,7 +505,8 @@ enum bitcoin_support_status bitcoin_support_describe_address(const void *address
 // What the pool holds. Constant time; the process-wide pool holds its other threads up meanwhile.
 struct bitcoin_support_locked_pool_stats bitcoin_support_locked_pool_get_stats(const struct bitcoin_support_locked_pool *pool);
 
-// Visits every chunk. For debugging: the pool is locked meanwhile.
+// Visits every chunk that there is at one moment, in a list that is made first (two words for each, in a
+// mapping; where there is no memory for it, nothing is visited). For debugging. `visit` may use the pool.
 void bitcoin_support_locked_pool_walk(const struct bitcoin_support_locked_pool *pool,
                                       bitcoin_support_visit_chunk visit,
                                       void *context);

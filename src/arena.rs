@@ -127,6 +127,8 @@ pub enum FreeError {
     /// The program has written to bytes next to the chunk, which was a sampled one (see
     /// `LockedPoolManager::sample_one_in`). The chunk **has been** wiped and freed.
     Overrun,
+    /// A signal handler has interrupted the calling thread's work on this pool.
+    Interrupted,
 }
 
 impl fmt::Display for FreeError {
@@ -138,6 +140,9 @@ impl fmt::Display for FreeError {
             Self::NotInPool => "LockedPool: invalid address not pointing to any arena",
             Self::Overrun => {
                 "LockedPool: bytes next to the chunk were written to; it has been freed"
+            }
+            Self::Interrupted => {
+                "LockedPool: a signal handler frees into a pool that the same thread is at work on"
             }
         })
     }

@@ -96,6 +96,8 @@ pub enum bitcoin_support_status {
     /// Bytes next to the chunk, which was a sampled one (see bitcoin_support_locked_pool_sample), have been
     /// written to. The chunk has been wiped and freed all the same.
     BITCOIN_SUPPORT_OVERRUN = 13,
+    /// A signal handler has interrupted the calling thread's work on this pool.
+    BITCOIN_SUPPORT_INTERRUPTED = 14,
 }
 
 use bitcoin_support_status::*;
@@ -118,6 +120,7 @@ impl From<Result<(), FreeError>> for bitcoin_support_status {
             Err(FreeError::NotInPool) => BITCOIN_SUPPORT_NOT_IN_POOL,
             Err(FreeError::SizeMismatch) => BITCOIN_SUPPORT_SIZE_MISMATCH,
             Err(FreeError::Overrun) => BITCOIN_SUPPORT_OVERRUN,
+            Err(FreeError::Interrupted) => BITCOIN_SUPPORT_INTERRUPTED,
         }
     }
 }
@@ -168,6 +171,10 @@ fn status_text(status: c_int) -> (&'static CStr, &'static CStr) {
         13 => (
             c"BITCOIN_SUPPORT_OVERRUN",
             c"LockedPool: bytes next to the chunk were written to; it has been freed",
+        ),
+        14 => (
+            c"BITCOIN_SUPPORT_INTERRUPTED",
+            c"LockedPool: a signal handler frees into a pool that the same thread is at work on",
         ),
         _ => (c"BITCOIN_SUPPORT_UNKNOWN", c"not a status of this library"),
     }
@@ -369,7 +376,7 @@ impl From<ArenaStats> for bitcoin_support_arena_stats {
 }
 
 /// Called for each chunk by the functions that walk: its address, its size in bytes, and whether it
-/// is used. Must not use the arena or pool being walked.
+/// is used. Must not use the arena being walked; a pool it may use.
 #[allow(non_camel_case_types)]
 pub type bitcoin_support_visit_chunk =
     Option<unsafe extern "C" fn(context: *mut c_void, chunk: *mut c_void, size: usize, used: bool)>;
@@ -492,9 +499,11 @@ pub unsafe extern "C" fn bitcoin_support_arena_walk(
     }
 }
 
-/// Source of pages for a locked pool: functions over a `context` of the caller's. They are called
-/// under the pool's lock, from whichever thread uses the pool, and must not use the pool. The
-/// addresses may be no memory at all: the pool never touches them.
+/// Source of pages for a locked pool: functions over a `context` of the caller's. One thread at a time calls
+/// them, whichever uses the pool, which holds no lock meanwhile: they may use other pools, look at this one's
+/// statistics, and fork; an allocation from this pool that needs more pages fails at once in there. In a child
+/// of a fork that came while another thread was in one of them, none is called any more. The addresses may be no
+/// memory at all: the pool never touches them.
 #[repr(C)]
 #[derive(Clone, Copy)]
 #[allow(non_camel_case_types)]
@@ -517,8 +526,11 @@ pub struct bitcoin_support_page_allocator {
 
 /// Decides, when no memory can be locked, whether the pool may use unlocked memory (true) or fails
 /// the allocation (false). `error` is the operating system's error number (0: unknown), `limit` the
-/// limit on locked bytes that was in force (SIZE_MAX: none or unknown). Called under the pool's
-/// lock: it must neither use the pool nor wait for a thread that does or ends.
+/// limit on locked bytes that was in force (SIZE_MAX: none or unknown). One thread at a time is in it, and holds
+/// no lock: it may use the pool, also its statistics, set another callback, and fork. An allocation in there for
+/// which it would be asked again fails at once. It must not wait for a thread that sets the callback or needs its
+/// answer. In a child of a fork that came while another thread was in it, it is not called, which counts as false,
+/// until one is set there.
 #[allow(non_camel_case_types)]
 pub type bitcoin_support_locking_failed =
     Option<unsafe extern "C" fn(context: *mut c_void, error: c_int, limit: usize) -> bool>;
@@ -1171,7 +1183,8 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_get_stats(
     unsafe { shared(pool) }.map(LockedPool::stats).unwrap_or_default().into()
 }
 
-/// Visits every chunk. For debugging: the pool is locked meanwhile.
+/// Visits every chunk that there is at one moment, in a list that is made first (two words for each, in a
+/// mapping; where there is no memory for it, nothing is visited). For debugging. `visit` may use the pool.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_walk(
     pool: *const bitcoin_support_locked_pool,

@@ -35,6 +35,8 @@
 //! | `arena` | [`Arena`]: chunks of a region that it never touches; no unsafe code |
 //! | `pages` | [`LockedPages`], [`LockedPageAllocator`]: the operating system's memory |
 //! | `cleanse` | [`memory_cleanse`]: the one wipe |
+//! | `fork` | what happens when the process forks, and the locks that a fork heeds |
+//! | `sync` | how threads wait for each other |
 //!
 //! `arena` and `pages` do not know each other; `zero_after_free` knows neither. Beside them, and on their
 //! own: [`get_unique_path`], and `events`, owners for libevent's objects.
@@ -62,9 +64,11 @@ mod edges;
 #[cfg(all(unix, feature = "events"))]
 pub mod events;
 mod ffi;
+mod fork;
 mod pages;
 mod pool;
 mod secure;
+mod sync;
 mod unique_path;
 mod zero_after_free;
 mod zeroizing;

@@ -1,6 +1,6 @@
 //! Locked pages: whole mappings that are kept out of swap and core dumps, between guard pages.
 //!
-//! Depends on `cleanse` and the operating system; knows nothing of arenas. This module alone calls
+//! Depends on `cleanse`, `fork` and the operating system; knows nothing of arenas. This module alone calls
 //! `mlock` and `munlock`, and on whole mappings of its own only: memory locks do not nest, so a page
 //! shared by two owners would be unlocked for both by the first that lets go.
 //!
@@ -22,7 +22,7 @@ use unix as os;
 pub use unix::PosixLockedPageAllocator;
 
 pub use live::wipe_everything;
-pub(crate) use live::{at_fork_of_process, forks, has_secret_memory, is_locked, wipes};
+pub(crate) use live::{at_fork_of_process, has_secret_memory, is_locked, wipes};
 
 pub(crate) use refusal::Refusals;
 pub use refusal::{LockError, Missing, MissingProtections, Protection, ProtectionError};
@@ -49,8 +49,10 @@ pub struct LockedAllocation {
 /// Source of locked pages for a [`LockedPool`](crate::LockedPool).
 ///
 /// Implementations may hand out addresses that are no memory, as Bitcoin Core's tests do: a pool
-/// over a foreign allocator never touches what it manages. A pool calls its allocator under its own
-/// lock, so an implementation must not call back into that pool.
+/// over a foreign allocator never touches what it manages. A pool has one thread at a time in its allocator, and
+/// holds no lock meanwhile: an implementation may use other pools, look at this one's statistics, and fork. An
+/// allocation from this pool that needs more pages fails at once in there. In a child of a fork that came while
+/// another thread was in the allocator, it is not called any more.
 pub trait LockedPageAllocator {
     /// Maps `len` bytes, rounded up to whole pages, and tries to lock them. `None` when they cannot
     /// be mapped; pages that could not be locked are returned all the same and say so.
@@ -577,7 +579,7 @@ pub(crate) unsafe fn grow_table<T>(
 ///
 /// # Safety
 /// It must come from [`zeroed_table`] and not be used again.
-unsafe fn release_table<T>(table: &'static [T]) {
+pub(crate) unsafe fn release_table<T>(table: &'static [T]) {
     let bytes = size_of_val(table).next_multiple_of(page_size());
     // SAFETY: the table's whole mapping; by this function's contract nobody uses it any more.
     unsafe { os::give_back(NonNull::from(table).cast(), bytes) };

@@ -1,8 +1,8 @@
 //! `LockedPool`: chunks of locked memory from as many arenas as it takes.
 //!
-//! Depends on `arena`, `pages`, `edges` and `cleanse`. Below it, `extents` finds the arena of an address and
+//! Depends on `arena`, `pages`, `fork`, `edges` and `cleanse`. Below it, `extents` finds the arena of an address and
 //! `room` the arena with room for a chunk. `own` keeps the pools that a program makes itself. `process` is
-//! the pool that all threads of a process share; `manager` is its face. `fork` holds all of them while the
+//! the pool that all threads of a process share; `manager` is its face. `fork` has what they do when the
 //! process forks; `options` is what can be chosen.
 
 mod extents;
@@ -22,12 +22,15 @@ pub use process::AddressReport;
 use crate::arena::{Arena, ArenaError, ArenaSizeToChunkSortedMap, ArenaStats, FreeError};
 use crate::cleanse::memory_cleanse;
 use crate::edges;
+use crate::fork::{Callee, NotCallable};
 use crate::pages::{
-    self, AddressRange, ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, LockedPages,
-    MapError, MissingProtections, PageOptions, ProtectionError, SecretMemory,
+    self, AddressRange, ForkPolicy, LockError, LockedPageAllocator, LockedPages, MapError,
+    MissingProtections, PageOptions, ProtectionError, SecretMemory,
 };
 use core::fmt;
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering::Relaxed;
 use extents::ExtentMap;
 use own::OwnPool;
 use room::RoomIndex;
@@ -169,9 +172,12 @@ impl From<PoolError> for String {
 }
 
 /// Decides, when no memory can be locked, whether the pool may use unlocked memory (`true`) or fails
-/// the allocation (`false`). Called under the pool's lock: it must neither use the pool nor wait for a
-/// thread that does or ends. It may fork; where children find memory absent, the allocation may fail in the
-/// child.
+/// the allocation (`false`).
+///
+/// One thread at a time is in it. It may use the pool, also its statistics, set another callback, and fork. An
+/// allocation in there for which it would be asked again fails at once. It must not wait for a thread that sets
+/// the callback, or allocates what it is asked for. In a child of a fork that came while another thread was in
+/// it, it is not called, which counts as `false`, until one is set there.
 pub type LockingFailed = Box<dyn FnMut(&LockError) -> bool + Send>;
 
 /// A pool of locked memory that any number of threads may share.
@@ -227,7 +233,14 @@ struct State {
     room: RoomIndex,
     /// Room in the arenas of `Class::Unlocked`.
     room_unlocked: RoomIndex,
-    locking_failed: Option<LockingFailed>,
+    /// Whether somebody decides about unlocked memory, see [`ask`].
+    asks: bool,
+    /// What there is to decide, when an allocation has failed for that.
+    question: Option<LockError>,
+    /// Whether unlocked memory is agreed to, for the allocation under way.
+    has_consent: bool,
+    /// The callback that has been set within the one that there is.
+    pending: Option<Option<LockingFailed>>,
     /// Bytes that could not be locked when last tried, and the limit then. Only less than that is worth
     /// another try, or a higher limit.
     refused: usize,
@@ -244,16 +257,15 @@ struct State {
 /// Where arenas come from.
 enum Source {
     /// The operating system, through `LockedPages`; with the size of a page if not the common one.
-    System {
-        huge_page: Option<usize>,
-    },
+    System { huge_page: Option<usize> },
     /// The same, one arena after the other within a range of addresses as long as that lasts.
     Range {
         range: AddressRange,
         /// Where the next arena goes, a guard page away from the last.
         next: usize,
     },
-    Foreign(Box<dyn LockedPageAllocator + Send>),
+    /// A foreign allocator, which is kept beside the state.
+    Foreign,
 }
 
 /// An arena and the memory that it manages.
@@ -295,8 +307,8 @@ impl LockedPool {
     pub const ARENA_ALIGN: usize = 16;
 
     /// A pool of its own, if there is memory for it.
-    fn of(state: State) -> Result<Self, PoolError> {
-        let own = OwnPool::take(state).ok_or(PoolError::Arena(ArenaError::OutOfMemory))?;
+    fn of(state: State, pages: Option<own::Pages>) -> Result<Self, PoolError> {
+        let own = OwnPool::take(state, pages).ok_or(PoolError::Arena(ArenaError::OutOfMemory))?;
         Ok(Self { kind: Kind::Own(own) })
     }
 
@@ -314,7 +326,7 @@ impl LockedPool {
         state.max_size = max_size;
         state.extents = ExtentMap::new(arena_size);
         state.apply(options);
-        Self::of(state)
+        Self::of(state, None)
     }
 
     /// A pool over the operating system's own pages, of `page_size` bytes each, with arenas of
@@ -343,16 +355,15 @@ impl LockedPool {
     pub(crate) fn try_with_page_allocator(
         allocator: Box<dyn LockedPageAllocator + Send>,
     ) -> Result<Self, PoolError> {
-        Self::of(State::new(Source::Foreign(allocator), Self::ARENA_ALIGN))
+        Self::of(State::new(Source::Foreign, Self::ARENA_ALIGN), Some(allocator))
     }
 
     /// Sets who decides about unlocked memory; `None` accepts it.
     pub fn set_locking_failed(&self, callback: Option<LockingFailed>) {
-        // The old callback is dropped after the lock is released: its destructor may be anything.
-        let _old = match &self.kind {
+        match &self.kind {
             Kind::Process => process::set_locking_failed(callback),
-            Kind::Own(own) => core::mem::replace(&mut own.lock().locking_failed, callback),
-        };
+            Kind::Own(own) => own.set_locking_failed(callback),
+        }
     }
 
     /// Allocates `size` bytes aligned to `alignment` bytes. What they hold is unspecified; over our
@@ -458,8 +469,9 @@ impl LockedPool {
         }
     }
 
-    /// Calls `visit` with address, size in bytes and whether it is used, for every chunk, arena by
-    /// arena. For debugging: the pool is locked meanwhile, so `visit` must not use it.
+    /// Calls `visit` with address, size in bytes and whether it is used, for every chunk that there was at one
+    /// moment, arena by arena. For debugging: a list of them is made first (in a mapping, two words for
+    /// each; where there is no memory for it, nothing is visited), so that `visit` may use the pool.
     pub fn walk(&self, mut visit: impl FnMut(usize, usize, bool)) {
         match &self.kind {
             Kind::Process => process::walk(&mut visit),
@@ -493,19 +505,20 @@ impl Drop for LockedPool {
 
 impl Drop for State {
     fn drop(&mut self) {
-        for entry in self.arenas.drain(..) {
+        for entry in &self.arenas {
             if let Memory::Own(pages) = &entry.memory {
                 edges::open(pages.as_ptr().as_ptr(), pages.len());
             }
-            if let (Memory::Foreign { addr, len }, Source::Foreign(allocator)) =
-                (entry.memory, &mut self.source)
-            {
-                // SAFETY: `addr` came from `allocate_locked(len)` of this allocator and is handed
-                // back once, here. The pool's chunks end with the pool.
-                unsafe { allocator.free_locked(addr, len) };
-            }
         }
     }
+}
+
+/// What to do with pages of a foreign allocator.
+enum Verdict {
+    Keep,
+    Refuse,
+    /// They are an arena already: the allocator gave them before.
+    Known,
 }
 
 impl State {
@@ -523,7 +536,10 @@ impl State {
             extents: ExtentMap::new(LockedPool::ARENA_SIZE),
             room: RoomIndex::new(),
             room_unlocked: RoomIndex::new(),
-            locking_failed: None,
+            asks: false,
+            question: None,
+            has_consent: false,
+            pending: None,
             refused: usize::MAX,
             refused_limit: 0,
             stats: PoolStats {
@@ -580,10 +596,7 @@ impl State {
         if let Some(chunk) = self.alloc_existing(size, alignment, Class::First) {
             return Some(chunk);
         }
-        let arena = match self.source {
-            Source::Foreign(_) => self.grow_foreign()?,
-            _ => self.grow_locked(self.room_for(size, alignment)?)?,
-        };
+        let arena = self.grow_locked(self.room_for(size, alignment)?)?;
         self.alloc_in(arena, size, alignment)
     }
 
@@ -595,9 +608,6 @@ impl State {
         alignment: usize,
         failures: usize,
     ) -> Option<NonNull<u8>> {
-        if matches!(self.source, Source::Foreign(_)) {
-            return None;
-        }
         self.room_for(size, alignment)?;
         if let Some(chunk) = self.alloc_existing(size, alignment, Class::Unlocked) {
             return Some(chunk);
@@ -812,7 +822,19 @@ impl State {
             && self.secret_memory != SecretMemory::Require
     }
 
-    /// A new arena, locked or not, when smaller ones have been refused already.
+    /// Runs `alloc`, for which unlocked memory is agreed to.
+    fn alloc_with_consent(
+        &mut self,
+        alloc: impl FnOnce(&mut Self) -> Option<NonNull<u8>>,
+    ) -> Option<NonNull<u8>> {
+        self.has_consent = true;
+        let chunk = alloc(self);
+        self.has_consent = false;
+        chunk
+    }
+
+    /// A new arena, locked or not, when smaller ones have been refused already. Where somebody decides about
+    /// that, and has not agreed yet, a [`question`](Self::question) is left.
     fn grow_unlocked(&mut self, counted: bool) -> Option<usize> {
         if !self.may_grow_unlocked() {
             return None;
@@ -821,13 +843,13 @@ impl State {
         match pages.lock_state() {
             // The limit has been raised, or memory unlocked elsewhere in the process.
             Ok(()) => self.refused = usize::MAX,
+            Err(_) if self.has_consent => {}
             Err(error) => {
                 if !counted {
                     self.count_lock_failure(error);
                 }
-                let agreed = self.locking_failed.as_mut().is_none_or(|callback| callback(&error));
-                self.catch_up();
-                if !agreed || pages.is_absent() {
+                if self.asks {
+                    self.question = Some(error);
                     pages.discard();
                     return None;
                 }
@@ -836,46 +858,44 @@ impl State {
         self.add_own(pages)
     }
 
-    /// A new arena from the foreign allocator, asked for as Bitcoin Core asks: the first is capped by
-    /// the limit (rounded down here to what can be locked under it), no other is.
-    fn grow_foreign(&mut self) -> Option<usize> {
-        let Source::Foreign(allocator) = &mut self.source else { return None };
-        let mut size = LockedPool::ARENA_SIZE;
-        if self.stats.arenas == 0 {
-            let limit = allocator.limit();
-            let unit = if limit < pages::page_size() {
-                LockedPool::ARENA_ALIGN
-            } else {
-                pages::page_size()
-            };
-            if limit >= unit {
-                size = size.min(round_down(limit, unit));
-            }
-        }
-        let LockedAllocation { addr, locked } = allocator.allocate_locked(size)?;
+    /// How many bytes to ask a foreign allocator for, as Bitcoin Core asks: the first arena is capped by the
+    /// limit (rounded down here to what can be locked under it), no other is.
+    fn foreign_arena_size(limit: Option<usize>) -> usize {
+        let size = LockedPool::ARENA_SIZE;
+        let Some(limit) = limit else { return size };
+        let page = pages::page_size();
+        let unit = if limit < page { LockedPool::ARENA_ALIGN } else { page };
+        if limit >= unit { size.min(round_down(limit, unit)) } else { size }
+    }
+
+    /// What to do with `len` bytes that a foreign allocator has given.
+    fn judge_foreign(&self, addr: NonNull<u8>, len: usize) -> Verdict {
         // Pages beyond the end of the address space are none.
-        let mut keep = addr.addr().get().checked_add(size).is_some();
-        if keep && self.extents.overlaps(addr.addr().get(), size) {
-            // The allocator gave memory that it gave before. To free it would take it from the
-            // arena that has it.
-            return None;
+        if addr.addr().get().checked_add(len).is_none() {
+            return Verdict::Refuse;
         }
-        if keep && !locked {
-            let error = LockError { errno: 0, limit: usize::MAX };
-            self.count_lock_failure(error);
-            keep = self.locking_failed.as_mut().is_none_or(|callback| callback(&error));
+        // To free what it gave before would take it from the arena that has it.
+        match self.extents.overlaps(addr.addr().get(), len) {
+            true => Verdict::Known,
+            false => Verdict::Keep,
         }
-        self.catch_up();
-        if keep {
-            if let Some(arena) = self.add(Memory::Foreign { addr, len: size }, locked) {
-                return Some(arena);
+    }
+
+    /// Makes an arena of what a foreign allocator has given; `None` when there is no memory for that.
+    fn add_foreign(&mut self, addr: NonNull<u8>, len: usize, locked: bool) -> Option<usize> {
+        self.add(Memory::Foreign { addr, len }, locked)
+    }
+
+    /// Gives all pages back to the foreign allocator that they came from. The last thing that happens to a
+    /// pool over it.
+    fn free_foreign(&mut self, allocator: &mut dyn LockedPageAllocator) {
+        for entry in self.arenas.drain(..) {
+            if let Memory::Foreign { addr, len } = entry.memory {
+                // SAFETY: `addr` came from `allocate_locked(len)` of this allocator and is handed
+                // back once, here. The pool's chunks end with the pool.
+                unsafe { allocator.free_locked(addr, len) };
             }
         }
-        if let Source::Foreign(allocator) = &mut self.source {
-            // SAFETY: it came from `allocate_locked(size)` above and has not been kept.
-            unsafe { allocator.free_locked(addr, size) };
-        }
-        None
     }
 
     fn add_own(&mut self, pages: LockedPages) -> Option<usize> {
@@ -948,7 +968,7 @@ impl State {
     /// Brings the figures up to date with what has become of the memory, if this is a child process that
     /// has not been here yet.
     fn catch_up(&mut self) {
-        let forks = pages::forks();
+        let forks = crate::fork::generation();
         if self.forks != forks {
             self.forks = forks;
             if !self.arenas.is_empty() {
@@ -1014,6 +1034,92 @@ impl State {
                 edges::open(pages.as_ptr().as_ptr(), pages.len());
                 pages.zeroize();
             }
+        }
+    }
+}
+
+/// Asks whether unlocked memory may be used: `false` also where the callback must not be called, because the
+/// calling thread is in it already, or a thread of this child's parent was. Nothing may be held. `pending` has
+/// the callback that was set within the one that there is.
+fn ask(
+    callback: &Callee<Option<LockingFailed>>,
+    error: &LockError,
+    pending: impl FnOnce() -> Option<Option<LockingFailed>>,
+) -> bool {
+    let Ok(mut place) = callback.enter() else { return false };
+    let agreed = place.as_mut().is_none_or(|callback| callback(error));
+    let old = pending().map(|new| core::mem::replace(&mut *place, new));
+    drop(place);
+    drop(old);
+    agreed
+}
+
+/// Sets a callback, and drops the old one. Returns it when the calling thread is in the old one.
+fn set_callee(
+    callback: &Callee<Option<LockingFailed>>,
+    new: Option<LockingFailed>,
+) -> Option<Option<LockingFailed>> {
+    match callback.enter() {
+        Ok(mut place) => {
+            let old = core::mem::replace(&mut *place, new);
+            drop(place);
+            drop(old);
+            None
+        }
+        Err(NotCallable::Within) => Some(new),
+        Err(NotCallable::Lost) => {
+            callback.replace_lost(new);
+            None
+        }
+    }
+}
+
+/// What a signal handler is told that has interrupted this library and wants what cannot be had then.
+#[cold]
+#[track_caller]
+fn refuse_interrupted() -> ! {
+    panic!("LockedPool: a signal handler uses a pool that the same thread is at work on")
+}
+
+/// Every chunk at one moment, to be visited later: in a mapping, as a pool may be looked at when the ordinary
+/// heap has no memory left.
+struct ChunkList {
+    entries: &'static [ListedChunk],
+    len: usize,
+}
+
+/// Address; twice the size in bytes, and 1 if it is used.
+#[derive(bytemuck::Zeroable)]
+struct ListedChunk(AtomicUsize, AtomicUsize);
+
+impl ChunkList {
+    /// Has room for the chunks of a pool, or for none.
+    fn with_room_for(stats: &PoolStats) -> Self {
+        let chunks = stats.chunks_used + stats.chunks_free;
+        Self { entries: pages::zeroed_table(chunks).unwrap_or_default(), len: 0 }
+    }
+
+    fn push(&mut self, addr: usize, size: usize, used: bool) {
+        if let Some(ListedChunk(at, what)) = self.entries.get(self.len) {
+            at.store(addr, Relaxed);
+            what.store(2 * size + usize::from(used), Relaxed);
+            self.len += 1;
+        }
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(usize, usize, bool)) {
+        for ListedChunk(addr, what) in &self.entries[..self.len] {
+            let what = what.load(Relaxed);
+            visit(addr.load(Relaxed), what / 2, what % 2 != 0);
+        }
+    }
+}
+
+impl Drop for ChunkList {
+    fn drop(&mut self) {
+        if !self.entries.is_empty() {
+            // SAFETY: made by `zeroed_table`; the list ends here, and nobody else knows it.
+            unsafe { pages::release_table(self.entries) };
         }
     }
 }

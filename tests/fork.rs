@@ -11,8 +11,8 @@ use bitcoin_support::{
     PosixLockedPageAllocator, SecureBox, SecureString, SecureVec, page_size,
 };
 use common::{
-    alone, flags_of, in_child, in_unnoticed_child, limit_locked_memory, locked_by_kernel,
-    plain_locked_page, read_memory, refuse,
+    alone, alone_with, flags_of, give_up_after, in_child, in_unnoticed_child, limit_locked_memory,
+    locked_by_kernel, plain_locked_page, read_memory, refuse,
 };
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -549,63 +549,379 @@ fn a_child_adds_pools() {
     });
 }
 
-/// A fork waits until no other thread is at work on a pool: here one that is in a callback, under the
-/// pool's lock, when the fork begins. Without that the child would find the pool locked for good.
+/// A fork does not wait for code that is not this library's: here another thread is in the callback, and stays
+/// there until the child has ended. The child uses the pool, but for what the callback would have to agree to, until
+/// it sets one of its own.
 #[test]
-fn a_fork_waits_for_a_pool_in_use() {
-    fn waits(own: Option<LockedPool>) {
+fn a_fork_does_not_wait_for_a_callback() {
+    fn does_not_wait(own: Option<LockedPool>) {
         let manager = LockedPoolManager::instance();
         let alloc = |size| match &own {
             Some(pool) => pool.alloc(size, 16),
             None => manager.alloc(size, 16),
         };
-        let begun = Arc::new(Barrier::new(2));
-        static AT_WORK: AtomicBool = AtomicBool::new(false);
-        let in_callback = begun.clone();
-        let callback: bitcoin_support::LockingFailed = Box::new(move |_| {
-            AT_WORK.store(true, Ordering::Relaxed);
-            in_callback.wait();
-            // Long enough for a fork that does not wait to be over.
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            AT_WORK.store(false, Ordering::Relaxed);
-            true
-        });
-        assert!(alloc(LockedPool::ARENA_SIZE).is_some());
-        match &own {
+        let stats = || own.as_ref().map_or_else(|| manager.stats(), LockedPool::stats);
+        let set = |callback| match &own {
             Some(pool) => pool.set_locking_failed(Some(callback)),
             None => manager.set_locking_failed(Some(callback)),
+        };
+        let (begun, ended) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let (begins, ends) = (begun.clone(), ended.clone());
+        let chunk = alloc(LockedPool::ARENA_SIZE).unwrap();
+        set(Box::new(move |_| {
+            begins.wait();
+            ends.wait();
+            true
+        }));
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| alloc(100).is_some());
+            begun.wait();
+            in_child(|| {
+                assert_eq!((stats().locked, stats().chunks_used), (LockedPool::ARENA_SIZE, 1));
+                assert_eq!(locked_by_kernel(), LockedPool::ARENA_SIZE);
+                assert_eq!(alloc(100), None, "nobody can be asked");
+                set(Box::new(|_| true));
+                assert!(alloc(100).is_some());
+                match &own {
+                    Some(pool) => free(pool, chunk),
+                    // SAFETY: not used afterwards.
+                    None => assert_eq!(unsafe { manager.free(chunk.as_ptr()) }, Ok(())),
+                }
+            });
+            ended.wait();
+            assert!(other.join().unwrap());
+        });
+    }
+    alone("a_fork_does_not_wait_for_a_callback", || {
+        give_up_after(60);
+        limit_locked_memory(LockedPool::ARENA_SIZE, LockedPool::ARENA_SIZE);
+        // Each in a process with nothing locked yet.
+        in_child(|| does_not_wait(Some(LockedPool::default())));
+        in_child(|| does_not_wait(None));
+    });
+}
+
+/// Nor for a page allocator; nor does one that forks wait for another thread that is in one, and waits for it.
+#[test]
+fn a_page_allocator_forks_while_another_waits_for_it() {
+    struct Forks {
+        turn: Option<(Arc<Barrier>, Arc<Barrier>)>,
+        forks: bool,
+        page: usize,
+    }
+    impl LockedPageAllocator for Forks {
+        fn allocate_locked(&mut self, _: usize) -> Option<LockedAllocation> {
+            if let Some((begun, ended)) = self.turn.take() {
+                begun.wait();
+                if self.forks {
+                    in_child(|| drop(SecureString::from("in the child of an allocator")));
+                }
+                ended.wait();
+            }
+            let addr = std::ptr::with_exposed_provenance_mut(self.page);
+            Some(LockedAllocation { addr: NonNull::new(addr)?, locked: true })
         }
-        let ordinary = Mutex::new(());
+        unsafe fn free_locked(&mut self, _: NonNull<u8>, _: usize) {}
+        fn limit(&self) -> usize {
+            page_size()
+        }
+    }
+    alone("a_page_allocator_forks_while_another_waits_for_it", || {
+        give_up_after(60);
+        let (begun, ended) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let pools = [false, true].map(|forks| {
+            let turn = Some((begun.clone(), ended.clone()));
+            let page = plain_locked_page(1);
+            LockedPool::with_page_allocator(Box::new(Forks { turn, forks, page }))
+        });
+        std::thread::scope(|scope| {
+            for pool in &pools {
+                scope.spawn(|| assert!(pool.alloc(64, 16).is_some()));
+            }
+        });
+        in_child(|| assert!(pools.iter().all(|pool| pool.alloc(64, 16).is_some())));
+    });
+}
+
+/// Forks come to their end however many threads use pools of their own and the process-wide one without pause.
+#[test]
+fn no_fork_starves() {
+    alone("no_fork_starves", || {
+        give_up_after(120);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let _done = Done(&done);
+            for number in 0..12 {
+                let done = &done;
+                scope.spawn(move || {
+                    let pool = LockedPool::default();
+                    while !done.load(Ordering::Relaxed) {
+                        free(&pool, pool.alloc(32, 16).unwrap());
+                        if number % 3 == 0 {
+                            drop(SecureVec::from(vec![1_u8; 5000]));
+                        }
+                    }
+                });
+            }
+            for _ in 0..20 {
+                in_child(|| drop(SecureString::from("in the child")));
+            }
+        });
+    });
+}
+
+/// Handlers of the program's own use pools, as do libraries that hook forks. Those that were registered before
+/// this library's run while it holds the other threads back.
+mod handlers {
+    use super::*;
+
+    type Work = Option<fn()>;
+
+    /// What the three handlers do next.
+    static WORK: Mutex<[Work; 3]> = Mutex::new([None; 3]);
+
+    fn run(handler: usize) {
+        let work = WORK.lock().unwrap()[handler].take();
+        if let Some(work) = work {
+            work();
+        }
+    }
+
+    extern "C" fn prepare() {
+        run(0);
+    }
+
+    extern "C" fn parent() {
+        run(1);
+    }
+
+    extern "C" fn child() {
+        run(2);
+    }
+
+    /// Before this library's own handlers, which are registered when it is loaded.
+    #[used]
+    #[unsafe(link_section = ".init_array.00200")]
+    static EARLY: extern "C" fn() = register;
+
+    extern "C" fn register() {
+        if std::env::var_os("EARLY_HANDLERS").is_some() {
+            register_now();
+        }
+    }
+
+    fn register_now() {
+        // SAFETY: functions without arguments in this program.
+        let registered = unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
+        assert_eq!(registered, 0);
+    }
+
+    /// Runs `body` in a process of its own twice: with handlers registered before this library's, and after.
+    fn early_and_late(test: &str, body: fn()) {
+        let run = || {
+            give_up_after(60);
+            if std::env::var_os("EARLY_HANDLERS").is_none() {
+                register_now();
+            }
+            body();
+        };
+        alone_with(test, &[], run);
+        if std::env::var_os("ALONE").is_none() {
+            alone_with(test, &[("EARLY_HANDLERS", "1")], run);
+        }
+    }
+
+    fn use_all() {
+        let text = SecureString::from("in a handler");
+        drop(SecureVec::from(vec![1_u8; 5000]));
+        drop(SecureVec::from(vec![1_u8; 300_000]));
+        let stats = LockedPoolManager::instance().stats();
+        assert_eq!(stats.used + stats.free, stats.total);
+        assert_eq!(stats.locked, locked_by_kernel());
+        let pool = LockedPool::default();
+        works(&pool);
+        drop((text, pool));
+    }
+
+    #[test]
+    fn use_pools() {
+        early_and_late("handlers::use_pools", || {
+            for used_before in [false, true] {
+                for handler in 0..3 {
+                    in_child(move || {
+                        let text = used_before.then(|| SecureString::from("before the fork"));
+                        let done = AtomicBool::new(false);
+                        std::thread::scope(|scope| {
+                            let _done = Done(&done);
+                            scope.spawn(|| {
+                                while used_before && !done.load(Ordering::Relaxed) {
+                                    drop(SecureVec::from(vec![1_u8; 5000]));
+                                    drop(SecureString::from("of another thread"));
+                                }
+                            });
+                            for _ in 0..5 {
+                                WORK.lock().unwrap()[handler] = Some(|| {
+                                    drop(SecureString::from("in a handler"));
+                                    drop(SecureVec::from(vec![1_u8; 5000]));
+                                    works(&LockedPool::default());
+                                });
+                                in_child(|| {
+                                    let stats = LockedPoolManager::instance().stats();
+                                    assert_eq!(stats.locked, locked_by_kernel());
+                                    drop(SecureString::from("in the child"));
+                                });
+                            }
+                        });
+                        drop(text);
+                    });
+                }
+            }
+        });
+    }
+
+    /// The first use of this library is in a handler. What it locks there is locked in the child too.
+    #[test]
+    fn are_the_first_to_use_a_pool() {
+        early_and_late("handlers::are_the_first_to_use_a_pool", || {
+            static KEPT: Mutex<Option<SecureString>> = Mutex::new(None);
+            WORK.lock().unwrap()[0] = Some(|| {
+                *KEPT.lock().unwrap() = Some(SecureString::from("since before the fork"));
+            });
+            // A page that nobody locks again is the control.
+            let plain = plain_locked_page(1);
+            in_child(|| {
+                let stats = LockedPoolManager::instance().stats();
+                assert_eq!(stats.locked, LockedPool::ARENA_SIZE);
+                assert_eq!(stats.locked, locked_by_kernel());
+                assert!(!flags_of(plain).iter().any(|flag| flag == "lo"));
+                let kept = KEPT.lock().unwrap().take().unwrap();
+                assert_eq!(kept.expose_secret(), "since before the fork");
+            });
+        });
+    }
+
+    /// In the child, a handler that comes before ours finds the child in order.
+    #[test]
+    fn find_the_child_in_order() {
+        early_and_late("handlers::find_the_child_in_order", || {
+            for policy in [ForkPolicy::Keep, ForkPolicy::Wipe, ForkPolicy::Absent] {
+                in_child(move || {
+                    configure(policy);
+                    let text = SecureString::from("before the fork");
+                    static OWN: Mutex<Option<LockedPool>> = Mutex::new(None);
+                    *OWN.lock().unwrap() = Some(pool_with(policy));
+                    WORK.lock().unwrap()[2] = Some(use_all);
+                    in_child(move || {
+                        if policy == ForkPolicy::Keep {
+                            assert_eq!(text.expose_secret(), "before the fork");
+                        }
+                        use_all();
+                        works(&OWN.lock().unwrap().take().unwrap());
+                        in_child(use_all);
+                    });
+                    // A fork from a handler.
+                    WORK.lock().unwrap()[0] = Some(|| in_child(use_all));
+                    in_child(use_all);
+                    use_all();
+                });
+            }
+        });
+    }
+}
+
+/// A fork while another thread uses the pool for the first time: no child is left without it.
+#[test]
+fn a_fork_during_the_first_use() {
+    alone("a_fork_during_the_first_use", || {
+        give_up_after(120);
+        for turn in 0..150 {
+            in_child(|| {
+                // SAFETY: takes a number. This child ends if its child waits for ever.
+                unsafe { libc::alarm(10) };
+                let go = Barrier::new(2);
+                std::thread::scope(|scope| {
+                    scope.spawn(|| {
+                        go.wait();
+                        drop(SecureString::from("the first"));
+                    });
+                    go.wait();
+                    (0..turn * 40).for_each(|_| std::hint::spin_loop());
+                    in_child(|| {
+                        // SAFETY: as above.
+                        unsafe { libc::alarm(5) };
+                        let text = SecureString::from("in the child");
+                        let stats = LockedPoolManager::instance().stats();
+                        assert_eq!(stats.locked, locked_by_kernel());
+                        drop(text);
+                    });
+                });
+            });
+        }
+    });
+}
+
+/// A pool that is dropped while another thread forks is whole in the child, or gone.
+#[test]
+fn a_pool_dropped_during_a_fork() {
+    alone("a_pool_dropped_during_a_fork", || {
+        give_up_after(120);
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let _done = Done(&done);
             scope.spawn(|| {
-                let _held = ordinary.lock().unwrap();
-                assert!(alloc(100).is_some());
                 while !done.load(Ordering::Relaxed) {
-                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    let pool = LockedPool::default();
+                    free(&pool, pool.alloc(32, 16).unwrap());
                 }
             });
-            begun.wait();
-            in_child(|| {
-                assert!(!AT_WORK.load(Ordering::Relaxed), "the fork came in between");
-                assert!(
-                    ordinary.try_lock().is_err(),
-                    "the control: nobody waits for a plain mutex"
-                );
-                assert!(alloc(100).is_some());
-            });
+            for _ in 0..60 {
+                in_child(|| {
+                    let locked = locked_by_kernel();
+                    assert!(locked == 0 || locked == LockedPool::ARENA_SIZE, "{locked}");
+                    works(&LockedPool::default());
+                });
+            }
         });
-    }
-    alone("a_fork_waits_for_a_pool_in_use", || {
-        limit_locked_memory(LockedPool::ARENA_SIZE, LockedPool::ARENA_SIZE);
-        // Each in a process with nothing locked yet.
-        in_child(|| waits(Some(LockedPool::default())));
-        in_child(|| waits(None));
     });
 }
 
-/// Pools that call each other under their locks, in a circle of orders, do not stop a fork, nor it them.
+/// Threads by the hundred come, use the pool, and end, while this one forks.
+#[test]
+fn threads_come_and_go_during_forks() {
+    alone("threads_come_and_go_during_forks", || {
+        give_up_after(240);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let _done = Done(&done);
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        let spawn = |i: usize| {
+                            std::thread::spawn(move || SecureVec::from(vec![i as u8; i * 40 + 1]))
+                        };
+                        let threads: Vec<_> = (0..50).map(spawn).collect();
+                        threads.into_iter().for_each(|thread| drop(thread.join().unwrap()));
+                    }
+                });
+            }
+            for _ in 0..40 {
+                in_child(|| {
+                    let stats = LockedPoolManager::instance().stats();
+                    assert_eq!(stats.used + stats.free, stats.total);
+                    let chunks: Vec<_> =
+                        (1..200_usize).map(|i| SecureVec::from(vec![i as u8; i * 21])).collect();
+                    let after = LockedPoolManager::instance().stats();
+                    assert_eq!(after.chunks_used, stats.chunks_used + chunks.len());
+                    assert_eq!(after.locked, after.total);
+                    in_child(|| drop(SecureString::from("a grandchild's")));
+                });
+            }
+        });
+        assert_eq!(LockedPoolManager::instance().stats().used, 0);
+    });
+}
+
+/// Pools whose page allocators use others do not stop a fork, nor it them.
 #[test]
 fn pools_that_use_each_other() {
     /// Takes its pages from another pool, and uses the process-wide one on the way.
@@ -681,9 +997,9 @@ fn a_callback_may_fork() {
             let verdict = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let stats = stats();
                 assert_eq!(stats.locked, locked_by_kernel());
-                assert_eq!(second.is_some(), policy != ForkPolicy::Absent);
+                assert!(second.is_some_and(|chunk| at(chunk).is_some()));
                 assert_eq!(at(first).is_some(), policy != ForkPolicy::Absent);
-                assert_eq!(stats.chunks_used, if policy == ForkPolicy::Absent { 0 } else { 2 });
+                assert_eq!(stats.chunks_used, if policy == ForkPolicy::Absent { 1 } else { 2 });
                 assert!(alloc(100).is_some());
             }));
             // SAFETY: ends the child.

@@ -1,9 +1,9 @@
-//! Models of what threads do to each other in the process-wide pool: loom runs them through the orders of
+//! Models of what threads do to each other in the process-wide pool and at a fork: loom runs them through the orders of
 //! events, and the values that the memory model lets a load return, that can make a difference.
 //!
-//! `pause.rs` and `returned.rs` are the library's own files, over loom's atomics and another `sync`. The
-//! rest of the protocol (who asks for the mutex when) is restated here, as `process.rs` and `heap.rs` do
-//! it. Loom's search is limited to a few preemptions in a run, which finds nearly all errors there are
+//! `pause.rs`, `returned.rs` and `guard.rs` are the library's own files, over loom's atomics and another
+//! `sync`. The rest of the protocol (who asks for the mutex when) is restated here, as `process.rs`, `heap.rs`
+//! and `fork.rs` do it. Loom's search is limited to a few preemptions in a run, which finds nearly all errors there are
 //! (Musuvathi and Qadeer, "Iterative Context Bounding", PLDI 2007); and it knows no loads that return
 //! what is stored later in the same run.
 //!
@@ -16,6 +16,9 @@ use loom::sync::{Arc, Mutex};
 use loom::thread;
 use std::panic::{self, AssertUnwindSafe};
 
+#[allow(dead_code, reason = "models have no children")]
+#[path = "../src/fork/guard.rs"]
+mod guard;
 #[allow(dead_code, reason = "models have no forks")]
 #[path = "../src/pool/process/pause.rs"]
 mod pause;
@@ -71,13 +74,26 @@ mod sync {
         barrier.fetch_add(1, AcqRel);
     }
 
+    pub(crate) fn is_short(_: u32) -> bool {
+        false
+    }
+
     pub(crate) fn wait_a_turn(_: u32) {
         loom::thread::yield_now();
     }
 
+    /// A thread whose word does not change waits for ever, which fails the model.
+    pub(crate) fn wait_while(word: &atomic::AtomicU32, value: u32) {
+        while word.load(atomic::Ordering::Relaxed) == value {
+            loom::thread::yield_now();
+        }
+    }
+
+    pub(crate) fn wake_one(_: &atomic::AtomicU32) {}
+
     /// Loom's atomics, that let an experiment weaken what is asked of them.
     pub(crate) mod atomic {
-        use super::super::experiment::ordering;
+        use super::super::experiment::{ordering, weakens_a_load};
         pub(crate) use loom::sync::atomic::Ordering;
 
         loom::lazy_static! {
@@ -90,6 +106,28 @@ mod sync {
         /// that lets no thread know of another.
         fn any_order() {
             ORDER.fetch_add(1, Ordering::Relaxed);
+        }
+
+        /// Runs an operation as strong as an experiment leaves it.
+        ///
+        /// Loom takes sequentially consistent operations for acquiring and releasing ones. A fence between each
+        /// that writes and the next that reads puts all of them in one order; as processors have it, either
+        /// behind every one that writes or in front of every one that reads. Which of the two makes no
+        /// difference, unless an experiment weakens one: then it is the one that the fence belongs to.
+        #[track_caller]
+        fn strong_as<T>(name: &'static str, order: Ordering, run: impl FnOnce(Ordering) -> T) -> T {
+            any_order();
+            let order = ordering(name, order);
+            let fence = |is_wanted: bool| {
+                if is_wanted && order == Ordering::SeqCst {
+                    loom::sync::atomic::fence(order);
+                }
+            };
+            let in_front = weakens_a_load();
+            fence(in_front && name != "store");
+            let result = run(order);
+            fence(!in_front && name != "load");
+            result
         }
 
         macro_rules! atomic {
@@ -105,26 +143,30 @@ mod sync {
 
                     #[track_caller]
                     pub(crate) fn load(&self, order: Ordering) -> $value {
-                        any_order();
-                        self.0.load(ordering("load", order))
+                        strong_as("load", order, |order| self.0.load(order))
                     }
 
                     #[track_caller]
                     pub(crate) fn store(&self, value: $value, order: Ordering) {
-                        any_order();
-                        self.0.store(value, ordering("store", order));
+                        strong_as("store", order, |order| self.0.store(value, order));
                     }
 
                     #[track_caller]
                     pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
-                        any_order();
-                        self.0.swap(value, ordering("swap", order))
+                        strong_as("swap", order, |order| self.0.swap(value, order))
                     }
 
                     #[track_caller]
-                    pub(crate) fn fetch_or(&self, value: $value, order: Ordering) -> $value {
-                        any_order();
-                        self.0.fetch_or(value, ordering("fetch_or", order))
+                    pub(crate) fn compare_exchange(
+                        &self,
+                        current: $value,
+                        new: $value,
+                        success: Ordering,
+                        failure: Ordering,
+                    ) -> Result<$value, $value> {
+                        strong_as("compare_exchange", success, |success| {
+                            self.0.compare_exchange(current, new, success, failure)
+                        })
                     }
 
                     #[track_caller]
@@ -135,20 +177,39 @@ mod sync {
                         success: Ordering,
                         failure: Ordering,
                     ) -> Result<$value, $value> {
-                        any_order();
-                        let success = ordering("compare_exchange_weak", success);
-                        self.0.compare_exchange_weak(current, new, success, failure)
+                        strong_as("compare_exchange_weak", success, |success| {
+                            self.0.compare_exchange_weak(current, new, success, failure)
+                        })
                     }
                 }
             )* };
         }
-        atomic!(AtomicBool: bool, AtomicU8: u8, AtomicU32: u32, AtomicU64: u64);
+        atomic!(AtomicBool: bool, AtomicU8: u8, AtomicU32: u32, AtomicU64: u64, AtomicUsize: usize);
+
+        impl AtomicU32 {
+            #[track_caller]
+            pub(crate) fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
+                strong_as("fetch_add", order, |order| self.0.fetch_add(value, order))
+            }
+
+            #[track_caller]
+            pub(crate) fn fetch_sub(&self, value: u32, order: Ordering) -> u32 {
+                strong_as("fetch_sub", order, |order| self.0.fetch_sub(value, order))
+            }
+        }
+
+        impl AtomicU64 {
+            #[track_caller]
+            pub(crate) fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
+                strong_as("fetch_or", order, |order| self.0.fetch_or(value, order))
+            }
+        }
     }
 }
 
 /// What is wrong in a run, on purpose.
 mod experiment {
-    use loom::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release};
+    use loom::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release, SeqCst};
     use std::cell::RefCell;
     use std::collections::BTreeSet;
     use std::panic::Location;
@@ -166,6 +227,10 @@ mod experiment {
         PlainClaim,
         /// A slab is put on the stack before its slots are noted.
         PushFirst,
+        /// A locker does not look for a fork.
+        NoLook,
+        /// The thread that forks does not wait for those that hold a lock.
+        NoWait,
     }
 
     /// Where a memory ordering is asked for that is not `Relaxed`: line and column, operation, ordering.
@@ -175,6 +240,8 @@ mod experiment {
     pub(crate) enum Half {
         Acquire,
         Release,
+        /// That all threads agree on an order.
+        Order,
     }
 
     // Loom's threads take turns on the thread that runs the model, so they share this.
@@ -189,6 +256,12 @@ mod experiment {
 
     pub(crate) fn set(experiment: Experiment) {
         CURRENT.set(experiment);
+    }
+
+    pub(crate) fn weakens_a_load() -> bool {
+        CURRENT.with_borrow(
+            |current| matches!(current, Experiment::Weaker(place, _) if place.3 == "load"),
+        )
     }
 
     /// The places that runs on this thread have come to.
@@ -210,6 +283,11 @@ mod experiment {
         });
         PLACES.with_borrow_mut(|places| places.insert(place));
         match (order, weaker) {
+            (SeqCst, Some(_)) => match operation {
+                "load" => Acquire,
+                "store" => Release,
+                _ => AcqRel,
+            },
             (AcqRel, Some(Half::Acquire)) => Release,
             (AcqRel, Some(Half::Release)) => Acquire,
             (_, Some(_)) => Relaxed,
@@ -219,9 +297,10 @@ mod experiment {
 }
 
 use experiment::{Experiment, Half};
+use guard::{ForkGuard, Lock};
 use pause::Gate;
 use returned::{ReturnedSlabs, Returns, claim};
-use sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 use sync::{barrier_everywhere, this_is_thread};
 
 /// Runs a model through what can happen, with up to so many preemptions.
@@ -623,6 +702,115 @@ fn a_slab_is_left_behind() {
     pool.free.with(|free| assert_eq!(unsafe { *free }, 1, "the slot is lost"));
 }
 
+// ---- Forks ---------------------------------------------------------------------------------------
+
+/// A value behind a lock, which threads and forks use. The cell fails the model if two uses are not in an order
+/// that both threads know of.
+struct Guarded {
+    guard: ForkGuard,
+    locks: [Lock; 2],
+    counts: [UnsafeCell<usize>; 2],
+}
+
+impl Guarded {
+    fn new() -> Self {
+        let zero = || AtomicUsize::new(0);
+        let lock = || Lock::of(zero(), AtomicU32::new(0), AtomicU32::new(0));
+        Self {
+            guard: ForkGuard::of(zero()),
+            locks: [lock(), lock()],
+            counts: [UnsafeCell::new(0), UnsafeCell::new(0)],
+        }
+    }
+
+    /// What a thread does with a value.
+    fn use_locked(&self, thread: usize, number: usize) {
+        let other = ForkGuard::of(AtomicUsize::new(0));
+        let guard = if experiment::is(Experiment::NoLook) { &other } else { &self.guard };
+        assert!(self.locks[number].acquire(guard, thread));
+        // SAFETY: the lock is held; the model fails if the cell is used at once elsewhere.
+        self.counts[number].with_mut(|count| unsafe { *count += 1 });
+        assert!(!self.locks[number].acquire(guard, thread), "it does not wait for itself");
+        self.locks[number].release();
+    }
+
+    /// What the thread that forks does: it uses all values, without their locks, and one with its lock.
+    fn fork(&self, thread: usize) {
+        self.guard.begin(thread);
+        if !experiment::is(Experiment::NoWait) {
+            self.locks.iter().for_each(|lock| lock.wait_until_free(thread));
+        }
+        for count in &self.counts {
+            // SAFETY: no other thread uses it; the model fails if that is not so.
+            count.with_mut(|count| unsafe { *count += 1 });
+        }
+        self.guard.end();
+    }
+
+    fn assert_uses(&self, uses: [usize; 2]) {
+        for (count, uses) in self.counts.iter().zip(uses) {
+            // SAFETY: the other threads are no more.
+            count.with(|count| assert_eq!(unsafe { *count }, uses));
+        }
+    }
+}
+
+/// Threads run their parts, numbered from 1 on.
+fn together(parts: Vec<fn(&Guarded, usize)>, uses: [usize; 2]) {
+    let shared = Arc::new(Guarded::new());
+    let mut parts = parts.into_iter().zip(1..);
+    let first = parts.next();
+    let others: Vec<_> = parts
+        .map(|(part, thread)| {
+            let shared = shared.clone();
+            thread::spawn(move || part(&shared, thread))
+        })
+        .collect();
+    if let Some((part, thread)) = first {
+        part(&shared, thread);
+    }
+    others.into_iter().for_each(|other| other.join().unwrap());
+    shared.assert_uses(uses);
+}
+
+fn one_forks_while_another_uses() {
+    together(
+        vec![|shared, thread| shared.fork(thread), |shared, thread| {
+            shared.use_locked(thread, 0);
+            shared.use_locked(thread, 1);
+        }],
+        [2, 2],
+    );
+}
+
+fn two_fork() {
+    together(
+        vec![|shared, thread| shared.fork(thread), |shared, thread| shared.fork(thread)],
+        [2, 2],
+    );
+}
+
+fn two_use_and_one_forks() {
+    together(
+        vec![
+            |shared, thread| shared.use_locked(thread, 0),
+            |shared, thread| shared.use_locked(thread, 0),
+            |shared, thread| shared.fork(thread),
+        ],
+        [3, 1],
+    );
+}
+
+fn two_use() {
+    together(
+        vec![
+            |shared, thread| (0..2).for_each(|_| shared.use_locked(thread, 0)),
+            |shared, thread| (0..2).for_each(|_| shared.use_locked(thread, 0)),
+        ],
+        [4, 0],
+    );
+}
+
 // ---- Tests ---------------------------------------------------------------------------------------
 
 /// A name, how many preemptions to try, and what happens.
@@ -649,6 +837,14 @@ const OWNERS: &[Model] = &[
     ("a_slab_becomes_shared", 2, a_slab_becomes_shared),
     ("a_slab_is_left_behind", 3, a_slab_is_left_behind),
 ];
+
+const FORKS: &[Model] = &[
+    ("one_forks_while_another_uses", 2, one_forks_while_another_uses),
+    ("two_fork", 2, two_fork),
+    ("two_use_and_one_forks", 1, two_use_and_one_forks),
+];
+
+const LOCKS: &[Model] = &[("two_use", 3, two_use)];
 
 fn passes(experiment: &Experiment, &(_, preemptions, model): &Model) -> bool {
     experiment::set(experiment.clone());
@@ -680,8 +876,11 @@ fn assert_orderings_needed(file: &str, models: &[Model], exceptions: &[(&str, Ha
     let places = places.iter().filter(|place| place.0.ends_with(file));
     let mut tried = 0;
     for place in places {
-        for half in [Half::Acquire, Half::Release] {
-            let asked_for = place.4 == "AcqRel" || place.4 == format!("{half:?}");
+        for half in [Half::Acquire, Half::Release, Half::Order] {
+            let asked_for = match half {
+                Half::Order => place.4 == "SeqCst",
+                _ => place.4 == "AcqRel" || place.4 == format!("{half:?}"),
+            };
             let name = format!("{} {}", place.3, place.4);
             if !asked_for || exceptions.contains(&(name.as_str(), half)) {
                 continue;
@@ -725,4 +924,17 @@ fn slabs_change_hands_in_pauses() {
     assert_holds(OWNERS);
     assert_all_notice(OWNERS, Experiment::NoPause);
     assert_all_notice(OWNERS, Experiment::NoBarrierHere);
+}
+
+#[test]
+fn forks_keep_lockers_out() {
+    assert_holds(FORKS);
+    assert_holds(LOCKS);
+    assert_all_notice(&FORKS[..1], Experiment::NoLook);
+    assert_all_notice(&FORKS[..1], Experiment::NoWait);
+    let models: Vec<_> = FORKS.iter().chain(LOCKS).copied().collect();
+    // These two are a pair: who sees that it is to try again sees that the lock was free. Here a fence behind the
+    // store that frees it, which stands for its being sequentially consistent, orders the two already.
+    let exceptions = [("fetch_add Release", Half::Release), ("load Acquire", Half::Acquire)];
+    assert_orderings_needed("guard.rs", &models, &exceptions);
 }

@@ -678,45 +678,37 @@ fn the_callback_is_asked_once() {
     });
 }
 
-/// Who looks at the pool's chunks may fork: other threads are held up all the same until that is over.
+/// A walk shows the chunks of one moment, whatever happens while it is looked at: other threads go on, and who looks
+/// may use the pool, and fork.
 #[test]
-fn a_fork_does_not_end_a_walk() {
-    alone("a_fork_does_not_end_a_walk", || {
-        let (forked, allocated) = (AtomicBool::new(false), AtomicBool::new(false));
-        let (ready, over) = (Barrier::new(2), AtomicBool::new(false));
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                drop(Chunk::new(32, 1));
-                ready.wait();
-                while !forked.load(Ordering::SeqCst) {
-                    std::thread::yield_now();
-                }
-                let chunk = Chunk::new(32, 2);
-                assert!(over.load(Ordering::SeqCst), "the walk was not over");
-                allocated.store(true, Ordering::SeqCst);
-                drop(chunk);
-            });
-            ready.wait();
-            pool().walk(|_, _, _| {
-                if forked.load(Ordering::SeqCst) {
-                    return;
-                }
-                // SAFETY: the child ends at once.
+fn a_walk_shows_one_moment() {
+    alone("a_walk_shows_one_moment", || {
+        let kept: Vec<_> = (1..100).map(|i| Chunk::new(i * 100, 1)).collect();
+        let (mut used, mut more) = ((0, 0), Vec::new());
+        let before = pool().stats();
+        pool().walk(|_, size, is_used| {
+            // Another thread is not held up.
+            std::thread::scope(|scope| scope.spawn(|| drop(Chunk::new(32, 3))).join().unwrap());
+            more.push(Chunk::new(5000, 2));
+            if is_used {
+                used = (used.0 + size, used.1 + 1);
+            }
+            if used.1 == 50 {
+                // SAFETY: the child uses the pool and ends.
                 let child = unsafe { libc::fork() };
                 if child == 0 {
+                    drop(Chunk::new(32, 4));
                     // SAFETY: ends the child.
-                    unsafe { libc::_exit(0) };
+                    unsafe { libc::_exit(42) };
                 }
                 let mut status = 0;
                 // SAFETY: `status` is a valid place for the answer.
                 assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-                forked.store(true, Ordering::SeqCst);
-                // Time for the other thread to go wrong.
-                std::thread::sleep(std::time::Duration::from_millis(20));
-                over.store(true, Ordering::SeqCst);
-            });
+                assert_eq!(status, 42 << 8);
+            }
         });
-        assert!(allocated.load(Ordering::SeqCst));
+        assert_eq!(used, (before.used, before.chunks_used));
+        drop((kept, more));
     });
 }
 

@@ -46,7 +46,7 @@ inline void check(bitcoin_support_status status)
 } // namespace bitcoin_support
 
 /** Source of locked pages for a LockedPool; subclasses may hand out addresses that are no memory.
- *  The pool calls it under its own lock. */
+ *  One thread at a time is in it; the pool holds no lock meanwhile. */
 class LockedPageAllocator
 {
 public:
@@ -142,7 +142,7 @@ public:
     /** Alignment of chunks in bytes. */
     static constexpr size_t ARENA_ALIGN = BITCOIN_SUPPORT_ARENA_ALIGN;
 
-    /** Called, under the pool's lock, when an arena could not be locked: true to use it all the same,
+    /** Called, one thread at a time, when an arena could not be locked: true to use it all the same,
      *  false to fail the allocation. */
     typedef bool (*LockingFailed_Callback)();
 

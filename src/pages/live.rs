@@ -1,13 +1,14 @@
 //! Every mapping for secrets that the process has, in a table that needs no lock: for whoever must find
 //! them all in a hurry, a signal handler that wipes or a child process right after its fork.
 //!
-//! Private to `pages`; depends on `cleanse`, `edges` and the operating system's file. A slot of the table is taken
+//! Private to `pages`; depends on `cleanse`, `edges`, `fork` and the operating system's file. A slot of the table is taken
 //! when a mapping is made and given up before it is unmapped. Nothing here waits for a lock, and nothing
 //! but taking a slot may ask the system for memory.
 
 use super::{ForkPolicy, LockError, MapError, Protection, Refusals, os, secret_memory};
 use crate::cleanse::memory_cleanse;
 use crate::edges;
+use crate::fork::{self, Participant};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU16, AtomicU32, AtomicUsize};
@@ -54,8 +55,6 @@ static FIRST: [Slot; FIRST_BLOCK] = [const { Slot::new() }; FIRST_BLOCK];
 static MORE: [AtomicPtr<Slot>; BLOCKS] = [const { AtomicPtr::new(ptr::null_mut()) }; BLOCKS];
 /// Where the search for a vacant slot begins.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
-/// How often this process, or those that it descends from, has been the child of a fork.
-static FORKS: AtomicU32 = AtomicU32::new(0);
 /// How often [`wipe_everything`] has begun or ended.
 static WIPES: AtomicU32 = AtomicU32::new(0);
 
@@ -310,26 +309,14 @@ pub(crate) fn wipes() -> u32 {
     WIPES.load(SeqCst)
 }
 
-/// How often this process has become another by forking. Whoever sees it change runs in a child.
-pub(crate) fn forks() -> u32 {
-    FORKS.load(Relaxed)
-}
-
-/// From the first call on, a child process sees to its mappings before `fork` returns in it. (Where the
-/// system has no room to note that, a child's memory is not locked; there is nobody to tell.)
+/// From the first call on, a child process sees to its mappings before it uses any, and before `fork` returns in
+/// it.
 pub(crate) fn at_fork_of_process() {
-    static REGISTERED: AtomicU32 = AtomicU32::new(0);
-    // Noted when it is done: whoever finds the note may count on it, as `pool` does, which registers what has
-    // to run after this. Of several threads that come first each does it; once more does no harm.
-    if REGISTERED.load(Acquire) == 0 {
-        // SAFETY: a function without arguments that stays loaded as long as this library.
-        let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-        REGISTERED.store(1, Release);
-    }
+    static RELOCK: Participant = Participant { prepare: || (), child: in_child, done: || () };
+    fork::register(&RELOCK);
 }
 
-extern "C" fn in_child() {
-    FORKS.fetch_add(1, Relaxed);
+fn in_child() {
     slots().for_each(Slot::after_fork);
 }
 

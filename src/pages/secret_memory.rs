@@ -28,16 +28,25 @@ pub(super) enum Refusal {
 mod linux {
     use super::super::os;
     use super::{NonNull, Refusal, io};
-    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
     /// A file of secret memory, which no child process inherits by `exec`.
-    fn file() -> io::Result<OwnedFd> {
+    fn file() -> io::Result<File> {
         // SAFETY: the call takes no pointers.
         let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
         match libc::c_int::try_from(fd) {
-            // SAFETY: a new descriptor, which nobody else has.
-            Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+            Ok(fd) if fd >= 0 => Ok(File(fd)),
             _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Owns a descriptor.
+    struct File(libc::c_int);
+
+    impl Drop for File {
+        fn drop(&mut self) {
+            // The C library's `close` is a cancellation point, and the caller may hold a lock.
+            // SAFETY: a descriptor of our own, which nobody uses after its owner; no pointers.
+            unsafe { libc::syscall(libc::SYS_close, self.0) };
         }
     }
 
@@ -54,7 +63,7 @@ mod linux {
         let size = libc::off_t::try_from(len)
             .map_err(|_| Refusal::Unavailable(io::ErrorKind::InvalidInput.into()))?;
         // SAFETY: the descriptor is open; no pointers.
-        if unsafe { libc::ftruncate(file.as_raw_fd(), size) } != 0 {
+        if unsafe { libc::ftruncate(file.0, size) } != 0 {
             return Err(Refusal::Unavailable(io::Error::last_os_error()));
         }
         let flags = libc::MAP_SHARED | libc::MAP_FIXED;
@@ -63,7 +72,7 @@ mod linux {
         // share what will be written here. (That it could not be kept from them is noticed in `live`, which
         // asks again.)
         // SAFETY: by this function's contract nobody uses what the new mapping replaces.
-        let mapped = unsafe { libc::mmap(at, len, libc::PROT_NONE, flags, file.as_raw_fd(), 0) };
+        let mapped = unsafe { libc::mmap(at, len, libc::PROT_NONE, flags, file.0, 0) };
         if mapped == libc::MAP_FAILED {
             let error = io::Error::last_os_error();
             // What `mmap` says of a mapping that would be locked beyond the limit.

@@ -1,47 +1,41 @@
 //! The pools that a program makes itself: each a mutex and what it guards, in places that are never freed,
-//! so that whoever forks can find and hold them all.
+//! so that a fork finds the mutexes, and managers' chains stay whole.
 //!
-//! Private to `pool`, whose `State` does the work; `fork` is what the places are known for. The mutexes are
-//! the standard library's, which are a word each: a table of waiting threads beside it, as parking_lot has
-//! it, would come into a child process with threads waiting that are not there.
+//! Private to `pool`, whose `State` does the work; depends on `fork`. A pool's callback and its page allocator
+//! are code of others: they are called while the mutex is free.
 
-use super::{PoolStats, Source, State};
+use super::{LockingFailed, PoolStats, Source, State, Verdict, ask, set_callee};
 use crate::arena::FreeError;
 use crate::edges;
-use core::cell::UnsafeCell;
+use crate::fork::{Callee, Interrupted, Mutex, MutexGuard};
+use crate::pages::{LockError, LockedAllocation, LockedPageAllocator};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use core::sync::atomic::{AtomicPtr, AtomicUsize};
+
+/// A foreign source of pages.
+pub(super) type Pages = Box<dyn LockedPageAllocator + Send>;
 
 /// A place for a pool.
 pub(super) struct OwnPool {
-    /// Whether it is somebody's.
-    taken: AtomicBool,
-    /// The thread that has the mutex and is in a callback, a page allocator or a visitor; 0 for none.
-    calling: AtomicUsize,
     state: Mutex<State>,
-    /// The mutex, held while the process forks.
-    held: UnsafeCell<Option<MutexGuard<'static, State>>>,
+    locking_failed: Callee<Option<LockingFailed>>,
+    /// Where arenas come from, if not from the system.
+    pages: Callee<Option<Pages>>,
     /// The place made before this one.
     older: AtomicPtr<OwnPool>,
-    /// The next pool in the chain that this one is in, if any.
+    /// The next pool in the chain that this one is in, if any; or the next vacant place.
     next: AtomicPtr<OwnPool>,
 }
 
-// SAFETY: `held` is used by the thread that holds the mutex alone, before and after a fork; the rest is
-// `Sync` by itself.
-unsafe impl Sync for OwnPool {}
-
-// As for a mutex: a callback that panics leaves the state as it should be.
-impl core::panic::RefUnwindSafe for OwnPool {}
-
 /// As many as most programs make; more are allocated.
 static FIRST: [OwnPool; 8] = [const { OwnPool::new() }; 8];
+/// How many of the first places have been taken; or more.
+static FIRST_TAKEN: AtomicUsize = AtomicUsize::new(0);
 /// The last place that was allocated.
 static MORE: AtomicPtr<OwnPool> = AtomicPtr::new(ptr::null_mut());
-/// Held while a place is taken, and while the process forks. Who holds it waits for no other.
-static TAKING: Mutex<()> = Mutex::new(());
+/// The first of the places that are no pool's.
+static VACANT: Mutex<Option<&'static OwnPool>> = Mutex::new(None);
 
 const fn nothing() -> State {
     State::new(Source::System { huge_page: None }, super::LockedPool::ARENA_ALIGN)
@@ -50,68 +44,172 @@ const fn nothing() -> State {
 impl OwnPool {
     const fn new() -> Self {
         Self {
-            taken: AtomicBool::new(false),
-            calling: AtomicUsize::new(0),
             state: Mutex::new(nothing()),
-            held: UnsafeCell::new(None),
+            locking_failed: Callee::new(None),
+            pages: Callee::new(None),
             older: AtomicPtr::new(ptr::null_mut()),
             next: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
-    /// A place for a pool; `None` when there is no memory for one.
-    pub(super) fn take(state: State) -> Option<&'static Self> {
-        super::fork::prepare();
-        let _taking = taking();
-        // Whoever forks may have been waiting for a pool that has ended meanwhile, and have its mutex.
-        let vacant = all()
-            .filter(|own| !own.taken.load(Acquire))
-            .find_map(|own| Some((own, own.state.try_lock().ok()?)));
-        let (own, mut place) = match vacant {
-            Some(vacant) => vacant,
-            None => {
-                let own = super::leak(Self::new())?;
-                let place = own.state.try_lock().ok()?; // nobody knows it yet
-                own.older.store(MORE.load(Relaxed), Relaxed);
-                MORE.store(ptr::from_ref(own).cast_mut(), Release);
-                (own, place)
-            }
-        };
-        own.taken.store(true, Relaxed);
-        *place = state;
+    /// A place for a pool; `None` when there is no memory for one. Constant time.
+    pub(super) fn take(state: State, pages: Option<Pages>) -> Option<&'static Self> {
+        super::fork::participate();
+        let own = Self::take_vacant().or_else(Self::make)?;
+        match own.pages.enter() {
+            Ok(mut place) => *place = pages,
+            Err(_) => own.pages.replace_lost(pages),
+        }
+        set_callee(&own.locking_failed, None);
+        *own.state.lock().ok()? = state;
         Some(own)
     }
 
+    fn take_vacant() -> Option<&'static Self> {
+        let mut vacant = VACANT.lock().ok()?;
+        let own = (*vacant)?;
+        // SAFETY: null, or a place, which is never freed.
+        *vacant = unsafe { own.next.swap(ptr::null_mut(), Relaxed).as_ref() };
+        Some(own)
+    }
+
+    /// One more place. A fork knows of it before anybody takes its mutex.
+    fn make() -> Option<&'static Self> {
+        if FIRST_TAKEN.load(Relaxed) < FIRST.len() {
+            if let Some(own) = FIRST.get(FIRST_TAKEN.fetch_add(1, Relaxed)) {
+                return Some(own);
+            }
+        }
+        let own = super::leak(Self::new())?;
+        let mut newest = MORE.load(Acquire);
+        loop {
+            own.older.store(newest, Relaxed);
+            let place = ptr::from_ref(own).cast_mut();
+            match MORE.compare_exchange_weak(newest, place, Release, Acquire) {
+                Ok(_) => return Some(own),
+                Err(newer) => newest = newer,
+            }
+        }
+    }
+
     /// Ends the pool; the place is for another.
-    pub(super) fn vacate(&self) {
-        let state = core::mem::replace(&mut *self.lock(), nothing());
-        drop(state);
-        self.taken.store(false, Release);
+    pub(super) fn vacate(&'static self) {
+        let mut state = self.lock();
+        if let Source::Foreign = state.source {
+            let mut ended = core::mem::replace(&mut *state, nothing());
+            drop(state);
+            // What is lost stays as it is: nobody knows how far it was.
+            if let Ok(mut pages) = self.pages.enter() {
+                if let Some(pages) = &mut *pages {
+                    ended.free_foreign(&mut **pages);
+                }
+                *pages = None;
+            }
+        } else {
+            let pending = state.pending.take();
+            // Under the mutex, so that no child has arenas that are nobody's.
+            *state = nothing();
+            drop(state);
+            drop(pending);
+        }
+        set_callee(&self.locking_failed, None);
+        let Ok(mut vacant) = VACANT.lock() else { return };
+        let next = vacant.map_or(ptr::null_mut(), |own| ptr::from_ref(own).cast_mut());
+        self.next.store(next, Relaxed);
+        *vacant = Some(self);
     }
 
     /// The state, brought up to date with forks.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // Poisoned or not: nothing in here panics half-way through a change.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    #[inline]
+    fn try_lock(&self) -> Result<MutexGuard<'_, State>, Interrupted> {
+        let mut state = self.state.lock()?;
         state.catch_up();
-        state
+        Ok(state)
+    }
+
+    /// The same for what cannot be refused otherwise.
+    #[track_caller]
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.try_lock().unwrap_or_else(|Interrupted| super::refuse_interrupted())
     }
 
     // Not inlined: the process-wide pool is the common one.
     #[inline(never)]
     pub(super) fn alloc(&self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
-        let mut state = self.lock();
+        let mut state = self.try_lock().ok()?;
         if size == 0 || size > state.arena_size {
             return None;
         }
-        let chunk = state.alloc_from_first(size, alignment).or_else(|| {
-            let _calling = self.calling();
-            state.alloc(size, alignment)
-        })?;
-        if !matches!(state.source, Source::Foreign(_)) {
+        let mut chunk = state.alloc_from_first(size, alignment);
+        if chunk.is_none() {
+            chunk = match state.source {
+                Source::Foreign => {
+                    drop(state);
+                    return self.alloc_foreign(size, alignment);
+                }
+                _ => self.grow(state, size, alignment),
+            };
+        }
+        if let Some(chunk) = chunk {
             edges::open(chunk.as_ptr(), size);
         }
-        Some(chunk)
+        chunk
+    }
+
+    /// Allocates when the arenas that come first have no room.
+    fn grow(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        size: usize,
+        alignment: usize,
+    ) -> Option<NonNull<u8>> {
+        let chunk = state.alloc(size, alignment);
+        let Some(error) = state.question.take().filter(|_| chunk.is_none()) else { return chunk };
+        drop(state);
+        if !ask(&self.locking_failed, &error, || self.take_pending()) {
+            return None;
+        }
+        let mut state = self.try_lock().ok()?;
+        state.alloc_with_consent(|state| state.alloc(size, alignment))
+    }
+
+    /// The same over a foreign allocator.
+    fn alloc_foreign(&self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        // One thread after the other; what one has mapped may be enough for the next.
+        let mut pages = self.pages.enter().ok()?;
+        let pages = pages.as_deref_mut()?;
+        let mut state = self.try_lock().ok()?;
+        if let Some(chunk) = state.alloc_from_first(size, alignment) {
+            return Some(chunk);
+        }
+        let is_first = state.stats.arenas == 0;
+        drop(state);
+        let len = State::foreign_arena_size(is_first.then(|| pages.limit()));
+        let LockedAllocation { addr, locked } = pages.allocate_locked(len)?;
+        let mut state = self.lock();
+        let mut keep = match state.judge_foreign(addr, len) {
+            Verdict::Known => return None,
+            Verdict::Keep => true,
+            Verdict::Refuse => false,
+        };
+        if keep && !locked {
+            let error = LockError { errno: 0, limit: usize::MAX };
+            state.count_lock_failure(error);
+            if state.asks {
+                drop(state);
+                keep = ask(&self.locking_failed, &error, || self.take_pending());
+                state = self.lock();
+            }
+        }
+        if keep {
+            if let Some(arena) = state.add_foreign(addr, len, locked) {
+                return state.alloc_in(arena, size, alignment);
+            }
+        }
+        drop(state);
+        // SAFETY: it came from `allocate_locked(len)` above and has not been kept.
+        unsafe { pages.free_locked(addr, len) };
+        None
     }
 
     #[inline(never)]
@@ -120,77 +218,66 @@ impl OwnPool {
         ptr: *mut u8,
         check: Option<(usize, usize)>,
     ) -> Result<(), FreeError> {
-        self.lock().free(ptr, check).map(drop)
+        let mut state = self.try_lock().map_err(|Interrupted| FreeError::Interrupted)?;
+        state.free(ptr, check).map(drop)
     }
 
+    #[track_caller]
     pub(super) fn stats(&self) -> PoolStats {
         self.lock().stats
     }
 
+    #[track_caller]
     pub(super) fn walk(&self, visit: &mut dyn FnMut(usize, usize, bool)) {
         let state = self.lock();
-        let _calling = self.calling();
-        state.walk(visit);
+        let mut chunks = super::ChunkList::with_room_for(&state.stats);
+        state.walk(&mut |addr, size, used| chunks.push(addr, size, used));
+        drop(state);
+        chunks.visit(visit);
     }
 
-    /// Notes that this thread, which has the mutex, runs other people's code, which may fork.
-    fn calling(&self) -> Calling<'_> {
-        self.calling.store(this_thread(), Relaxed);
-        Calling(self)
-    }
-
-    /// Holds the mutex for a fork, unless this thread has it already; `false` when another thread has it.
-    fn try_hold(&self) -> bool {
-        match self.state.try_lock() {
-            Ok(state) => self.keep(state),
-            Err(TryLockError::Poisoned(state)) => self.keep(state.into_inner()),
-            Err(TryLockError::WouldBlock) => return self.calling.load(Relaxed) == this_thread(),
-        }
-        true
-    }
-
-    /// Holds the mutex for a fork; waits for it.
-    pub(super) fn hold(&self) {
-        self.keep(self.state.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn keep(&self, state: MutexGuard<'_, State>) {
-        // SAFETY: the places are static or leaked: a guard is good for the life of the process.
-        let state: MutexGuard<'static, State> = unsafe { core::mem::transmute(state) };
-        // SAFETY: this thread holds the mutex.
-        unsafe { *self.held.get() = Some(state) };
-    }
-
-    /// Lets go of the mutex. Called by the thread that holds it, for a fork or otherwise.
-    pub(super) fn release(&self) {
-        // SAFETY: this thread holds the mutex.
-        drop(unsafe { (*self.held.get()).take() });
-    }
-}
-
-/// Every pool's mutex, held by the thread that forks; but those stay with it at the end that it had before.
-pub(super) struct Held {
-    _taking: MutexGuard<'static, ()>,
-}
-
-/// Holds every pool's mutex, of which this thread has `one` already if any; `Err` has one that another
-/// thread has, and nothing is held.
-pub(super) fn try_hold_all(one: Option<&'static OwnPool>) -> Result<Held, &'static OwnPool> {
-    let taking = taking();
-    let others = || all().filter(|own| one.is_none_or(|one| !ptr::eq(*own, one)));
-    for (number, own) in others().enumerate() {
-        if !own.try_hold() {
-            others().take(number).chain(one).for_each(OwnPool::release);
-            return Err(own);
+    /// Sets the callback; the old one is dropped while nothing is held.
+    #[track_caller]
+    pub(super) fn set_locking_failed(&self, callback: Option<LockingFailed>) {
+        let mut state = self.lock();
+        state.asks = callback.is_some();
+        drop(state);
+        if let Some(callback) = set_callee(&self.locking_failed, callback) {
+            let old = self.lock().pending.replace(callback);
+            drop(old);
         }
     }
-    Ok(Held { _taking: taking })
+
+    fn take_pending(&self) -> Option<Option<LockingFailed>> {
+        self.try_lock().ok()?.pending.take()
+    }
 }
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        all().for_each(OwnPool::release);
+/// For the thread that forks: waits until no other thread is at work on a pool.
+pub(super) fn wait_until_free() {
+    VACANT.wait_until_free();
+    all().for_each(|own| own.state.wait_until_free());
+}
+
+/// In a child: nobody holds anything.
+pub(super) fn after_fork() {
+    VACANT.after_fork();
+    for own in all() {
+        own.state.after_fork();
+        own.locking_failed.after_fork();
+        own.pages.after_fork();
     }
+}
+
+/// Every place there is.
+fn all() -> impl Iterator<Item = &'static OwnPool> {
+    let mut more = MORE.load(Acquire);
+    FIRST.iter().chain(core::iter::from_fn(move || {
+        // SAFETY: null, or a place, which is never freed.
+        let own: &'static OwnPool = unsafe { more.as_ref() }?;
+        more = own.older.load(Relaxed);
+        Some(own)
+    }))
 }
 
 /// Pools one after the other, each in one chain only. Nothing waits for anything here, so that a child of a
@@ -232,33 +319,4 @@ impl Chain {
         *self.0.get_mut() = own.next.swap(ptr::null_mut(), Relaxed);
         Some(own)
     }
-}
-
-/// See [`OwnPool::calling`].
-struct Calling<'a>(&'a OwnPool);
-
-impl Drop for Calling<'_> {
-    fn drop(&mut self) {
-        self.0.calling.store(0, Relaxed);
-    }
-}
-
-/// Every place there is.
-fn all() -> impl Iterator<Item = &'static OwnPool> {
-    let mut more = MORE.load(Acquire);
-    FIRST.iter().chain(core::iter::from_fn(move || {
-        // SAFETY: null, or a leaked place.
-        let own: &'static OwnPool = unsafe { more.as_ref() }?;
-        more = own.older.load(Relaxed);
-        Some(own)
-    }))
-}
-
-fn taking() -> MutexGuard<'static, ()> {
-    TAKING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(super) fn this_thread() -> usize {
-    // SAFETY: takes nothing; the answer is a number here, different for each thread.
-    unsafe { libc::pthread_self() as usize }
 }

@@ -1,6 +1,6 @@
 //! The process-wide pool: a heap of slabs for each thread, over arenas that all threads share.
 //!
-//! Depends on the other parts of `pool`, and on `pages` and `cleanse`. `manager` is its face.
+//! Depends on the other parts of `pool`, and on `pages`, `fork`, `sync` and `cleanse`. `manager` is its face.
 //!
 //! # Who may do what
 //! Chunks of up to [`slab::MAX_SIZE`] bytes come from slabs, and a slab belongs to one heap. Heaps 1
@@ -20,7 +20,11 @@
 //! slab, all threads are paused to mark it as shared, so that its owner claims with an atomic operation
 //! too from then on.
 //!
-//! Where the system has no `membarrier`, no thread gets a heap, and heap 0 serves all.
+//! Where the system has no `membarrier`, no thread gets a heap, and heap 0 serves all. Where it refuses that call
+//! later on (a sandbox that is set up late), all heaps are closed for good: from then on the mutex guards them.
+//!
+//! The callback that decides about unlocked memory runs while nothing is held: an allocation that needs it fails,
+//! leaves a question in `State`, and is tried again when it is answered.
 //!
 //! When one in N allocations is to be sampled, heaps count theirs, and the samples are made under the mutex.
 //!
@@ -37,25 +41,28 @@ mod pause;
 mod returned;
 mod slab;
 mod stay_loaded;
-mod sync;
 mod thread_slot;
 
 pub(super) use fork::keep_contents_at_exit;
 pub use guarded::AddressReport;
 
-use super::{Class, LockedPool, LockingFailed, PoolOptions, PoolStats, Source, State, with_edge};
+use super::{
+    Class, LockedPool, LockingFailed, PoolOptions, PoolStats, Source, State, ask, set_callee,
+    with_edge,
+};
 use crate::arena::FreeError;
 use crate::edges;
+use crate::fork::{Callee, Interrupted, Mutex, MutexGuard};
 use crate::pages::{self, AddressRange, LockedPages, MapError, PageOptions, SecretMemory};
+use crate::sync;
 use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16};
 use countdown::Countdown;
 use guarded::Guarded;
 use heap::{Freed, Heap, Tables, Tally};
 use slab::{CLASSES, SIZES, UNIT, Unit};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 /// Addresses set aside for arenas, in bytes, if the system lets us: more than any process locks. When
 /// they are used up, small chunks take whole units, from arenas elsewhere.
@@ -68,6 +75,7 @@ const READY_STEP: usize = 16 << 20;
 const MAX_HEAPS: usize = 4096;
 
 static SHARED: Mutex<Shared> = Mutex::new(Shared::new());
+static LOCKING_FAILED: Callee<Option<LockingFailed>> = Callee::new(None);
 /// By number. Heaps are never freed.
 static HEAPS: [AtomicPtr<Heap>; MAX_HEAPS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_HEAPS];
 /// Heaps made so far, heap 0 included. Changed under the mutex.
@@ -237,38 +245,14 @@ struct Shared {
     searched: u64,
     /// Bytes in small chunks then.
     searched_at: usize,
+    /// Whether what is to happen at exit has been registered.
+    is_registered: bool,
+    /// The number of forks that the rest knows of.
+    generation: u32,
 }
-
-/// The thread that holds the mutex; 0 for none.
-static HOLDER: AtomicUsize = AtomicUsize::new(0);
 
 /// Holds the mutex.
-struct Locked(MutexGuard<'static, Shared>);
-
-impl Drop for Locked {
-    fn drop(&mut self) {
-        HOLDER.store(0, Relaxed);
-    }
-}
-
-impl core::ops::Deref for Locked {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.0
-    }
-}
-
-impl core::ops::DerefMut for Locked {
-    fn deref_mut(&mut self) -> &mut Shared {
-        &mut self.0
-    }
-}
-
-fn this_thread() -> usize {
-    // SAFETY: takes nothing; the answer is a number here, different for each thread.
-    unsafe { libc::pthread_self() as usize }
-}
+type Locked = MutexGuard<'static, Shared>;
 
 /// The operating system's number of the calling thread; 0 where it has none.
 fn thread_number() -> u32 {
@@ -279,14 +263,47 @@ fn thread_number() -> u32 {
     0
 }
 
+/// Takes the mutex, for what cannot be refused otherwise.
+#[track_caller]
 fn lock() -> Locked {
-    static PREPARED: Once = Once::new();
-    // Before the mutex is taken for the first time, so that no fork can come between.
-    PREPARED.call_once(fork::at_exit_and_fork);
-    // Poisoned or not: nothing in here panics half-way through a change.
-    let guard = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    HOLDER.store(this_thread(), Relaxed);
-    Locked(guard)
+    try_lock().unwrap_or_else(|Interrupted| super::refuse_interrupted())
+}
+
+/// Takes the mutex. Waits for another thread that has it.
+fn try_lock() -> Result<Locked, Interrupted> {
+    super::fork::participate();
+    let mut shared = SHARED.lock()?;
+    if !core::mem::replace(&mut shared.is_registered, true) {
+        fork::at_exit();
+    }
+    fork::catch_up(&mut shared);
+    Ok(shared)
+}
+
+/// Runs `attempt` under the mutex, and again if it has failed for want of consent to unlocked memory and that
+/// is given.
+fn alloc_asking(
+    mut shared: Locked,
+    mut attempt: impl FnMut(&mut Shared) -> Option<NonNull<u8>>,
+) -> Option<NonNull<u8>> {
+    let chunk = attempt(&mut shared);
+    let Some(error) = shared.state.question.take().filter(|_| chunk.is_none()) else {
+        return chunk;
+    };
+    drop(shared);
+    if !ask(&LOCKING_FAILED, &error, take_pending) {
+        return None;
+    }
+    let mut shared = try_lock().ok()?;
+    shared.state.has_consent = true;
+    let chunk = attempt(&mut shared);
+    shared.state.has_consent = false;
+    chunk
+}
+
+/// The callback that has been set within the one that there is.
+fn take_pending() -> Option<Option<LockingFailed>> {
+    try_lock().ok()?.state.pending.take()
 }
 
 /// From which memory to allocate.
@@ -306,21 +323,60 @@ struct Pause {
     heaps: AllHeaps,
 }
 
+/// Whether all heaps are closed for good, because the system refuses the barrier that a pause needs.
+static HEAPS_ARE_CLOSED: AtomicBool = AtomicBool::new(false);
+
+fn heaps_are_closed() -> bool {
+    HEAPS_ARE_CLOSED.load(Relaxed)
+}
+
 impl Pause {
     /// Waits until no other thread works on its heap, and keeps it so.
     fn begin() -> Self {
         let own = own_heap().map_or(0, |heap| heap.number);
         let running =
             || all_heaps().filter(move |heap| heap.number != own && heap.taken.load(Relaxed));
-        // What is closed already, this thread has closed: it forks from within `walk`. Or there is nothing.
+        // Closed already: by this thread, which forks, or for good. Or there is nothing.
         if running().all(|heap| heap.gate.is_closed()) {
-            return Self { heaps: AllHeaps(0..0) };
+            return Self::nothing();
         }
         running().for_each(|heap| heap.gate.close());
-        sync::barrier_everywhere();
+        if !sync::barrier_everywhere() {
+            close_for_good();
+            return Self::nothing();
+        }
         running().for_each(|heap| heap.gate.wait());
         Self { heaps: all_heaps() }
     }
+
+    /// For whoever knows that no other thread works on its heap.
+    fn nothing() -> Self {
+        Self { heaps: AllHeaps(0..0) }
+    }
+
+    /// Closes all heaps, the own one too, until [`open_all`](Self::open_all). No other thread has the mutex, or
+    /// gets it before that.
+    fn close_all() {
+        core::mem::forget(Self::begin());
+        all_heaps().for_each(|heap| heap.gate.close());
+    }
+
+    fn open_all() {
+        if !heaps_are_closed() {
+            all_heaps().for_each(|heap| heap.gate.open());
+        }
+    }
+}
+
+/// Closes all heaps for good, the own one too. The barrier is not to be had; but this is done once, so that to
+/// wait for so long that each thread has seen its gate closed, or been seen in it, is no loss.
+#[cold]
+fn close_for_good() {
+    HEAPS_ARE_CLOSED.store(true, Relaxed);
+    all_heaps().for_each(|heap| heap.gate.close());
+    sync::wait_for_stores();
+    let own = own_heap().map_or(0, |heap| heap.number);
+    all_heaps().filter(|heap| heap.number != own).for_each(|heap| heap.gate.wait());
 }
 
 impl Drop for Pause {
@@ -347,6 +403,8 @@ impl Shared {
             returns: 1,
             searched: 0,
             searched_at: 0,
+            is_registered: false,
+            generation: 0,
         }
     }
 
@@ -434,8 +492,6 @@ impl Shared {
         };
         // `State` has counted slabs as used.
         self.state.stats.peak_used = peak;
-        // The callback may have forked, and this be the child.
-        fork::catch_up(self);
         chunk
     }
 
@@ -604,6 +660,29 @@ impl Shared {
         all_heaps().for_each(Heap::forget_peak);
     }
 
+    /// See [`walk`]. All other threads are paused.
+    fn list_chunks(&self, visit: &mut dyn FnMut(usize, usize, bool)) {
+        for heap in all_heaps() {
+            let mut first = heap.owned.load(Relaxed);
+            while first != 0 {
+                let unit = heap.tables.unit(first);
+                let size = SIZES[unit.class()].into();
+                for slot in 0..unit.slots() as u32 {
+                    let (addr, used) = heap.tables.slot(first, slot);
+                    visit(addr, size, used);
+                }
+                first = heap.tables.next_owned(first);
+            }
+        }
+        self.guarded.walk(visit);
+        let tables = self.tables;
+        self.state.walk(&mut |addr, size, used| {
+            if !tables.is_some_and(|tables| used && tables.find(addr).is_some()) {
+                visit(addr, size, used);
+            }
+        });
+    }
+
     fn stats(&mut self, _: &Pause) -> PoolStats {
         self.note_peak();
         let mut stats = self.state.stats;
@@ -654,7 +733,7 @@ fn alloc_uncommon(size: usize, alignment: usize) -> Option<NonNull<u8>> {
             if chunk.is_some() {
                 return chunk;
             }
-            return alloc_slow(lock(), class, alignment);
+            return alloc_asking(try_lock().ok()?, |shared| alloc_slow(shared, class, alignment));
         }
     }
     alloc_uncounted(size, alignment, class)
@@ -664,37 +743,35 @@ fn alloc_uncommon(size: usize, alignment: usize) -> Option<NonNull<u8>> {
 #[cold]
 #[inline(never)]
 fn alloc_sampled(size: usize, alignment: usize, class: usize) -> Option<NonNull<u8>> {
-    let mut shared = lock();
+    let mut shared = try_lock().ok()?;
     if let Some(chunk) = shared.alloc_guarded(size, alignment) {
         return Some(chunk);
     }
-    alloc_slow(shared, class, alignment)
+    alloc_asking(shared, |shared| alloc_slow(shared, class, alignment))
 }
 
 /// Allocates a small chunk that no heap has counted.
 #[cold]
 #[inline(never)]
 fn alloc_uncounted(size: usize, alignment: usize, class: usize) -> Option<NonNull<u8>> {
-    let mut shared = lock();
+    let mut shared = try_lock().ok()?;
     if shared.countdown.counts_down() {
         if let Some(chunk) = shared.alloc_guarded(size, alignment) {
             return Some(chunk);
         }
     }
-    alloc_slow(shared, class, alignment)
+    alloc_asking(shared, |shared| alloc_slow(shared, class, alignment))
 }
 
 /// Allocates a small chunk from wherever there is one.
 #[cold]
 #[inline(never)]
-fn alloc_slow(mut shared: Locked, class: usize, alignment: usize) -> Option<NonNull<u8>> {
+fn alloc_slow(shared: &mut Shared, class: usize, alignment: usize) -> Option<NonNull<u8>> {
     let Some(tables) = shared.tables() else {
         // No range: arenas of whole units, for small chunks too.
-        let chunk = shared.state.alloc(SIZES[class] as usize, UNIT);
-        fork::catch_up(&mut shared);
-        return chunk;
+        return shared.state.alloc(SIZES[class] as usize, UNIT);
     };
-    let heap = own_heap().or_else(|| attach(&mut shared, &tables)).or_else(|| heap(0))?;
+    let heap = own_heap().or_else(|| attach(shared, &tables)).or_else(|| heap(0))?;
     shared.note_peak();
     if let Some(chunk) = heap.take_or_refill(class) {
         return Some(chunk);
@@ -744,7 +821,7 @@ fn alloc_large(size: usize, alignment: usize) -> Option<NonNull<u8>> {
     if size == 0 || size > LockedPool::ARENA_SIZE {
         return None;
     }
-    let mut shared = lock();
+    let mut shared = try_lock().ok()?;
     shared.tables();
     if shared.countdown.counts_down() {
         if let Some(chunk) = shared.alloc_guarded(size, alignment) {
@@ -752,17 +829,20 @@ fn alloc_large(size: usize, alignment: usize) -> Option<NonNull<u8>> {
         }
     }
     let size = with_edge(size);
-    let failures = shared.state.stats.lock_failures;
-    let mut chunk = shared.alloc_chunk(size, alignment, From::Locked);
-    if chunk.is_none() {
-        let pause = Pause::begin();
-        shared.reclaim(&pause);
-        chunk = shared.alloc_chunk(size, alignment, From::Locked);
-        drop(pause);
-    }
-    let chunk = chunk.or_else(|| shared.alloc_chunk(size, alignment, From::Unlocked { failures }));
-    shared.note_peak();
-    chunk
+    alloc_asking(shared, |shared| {
+        let failures = shared.state.stats.lock_failures;
+        let mut chunk = shared.alloc_chunk(size, alignment, From::Locked);
+        if chunk.is_none() {
+            let pause = Pause::begin();
+            shared.reclaim(&pause);
+            chunk = shared.alloc_chunk(size, alignment, From::Locked);
+            drop(pause);
+        }
+        let unlocked = From::Unlocked { failures };
+        let chunk = chunk.or_else(|| shared.alloc_chunk(size, alignment, unlocked));
+        shared.note_peak();
+        chunk
+    })
 }
 
 /// Frees what the own heap did not.
@@ -776,7 +856,7 @@ unsafe fn free_slow(
     expected: Option<usize>,
     check: Option<(usize, usize)>,
 ) -> Result<(), FreeError> {
-    let mut shared = lock();
+    let mut shared = try_lock().map_err(|Interrupted| FreeError::Interrupted)?;
     let place = shared.tables.and_then(|tables| Some((tables, tables.find(ptr.addr())?)));
     let Some((tables, place)) = place else {
         shared.note_peak();
@@ -799,10 +879,23 @@ unsafe fn free_slow(
     if own_heap().is_none() {
         attach(&mut shared, &tables);
     }
+    // By way of the own heap, or without one of heap 0, to an owner whom others return slots to.
+    if let Some(heap) = own_heap().or_else(|| heap(0)) {
+        // SAFETY: by this function's contract.
+        match unsafe { heap.give_back(ptr.addr(), expected, owner) } {
+            Freed::Done => return Ok(()),
+            Freed::DoneTrim => {
+                let pause = Pause::begin();
+                shared.remove_empty_slabs(heap, false, &pause);
+                return Ok(());
+            }
+            Freed::Refused(error) => return Err(error),
+            Freed::Elsewhere => {}
+        }
+    }
     let heap = owner(place.owner & Unit::OWNER);
-    let own = own_heap().is_some_and(|own| own.number == heap.number);
     // Nobody but the holder of the mutex uses heap 0.
-    let pause = (heap.number != 0 && !own).then(Pause::begin);
+    let pause = (heap.number != 0).then(Pause::begin);
     // SAFETY: by this function's contract.
     let freed = unsafe { heap.give_back(ptr.addr(), expected, owner) };
     if pause.is_some() && !matches!(freed, Freed::Refused(_)) {
@@ -825,7 +918,8 @@ unsafe fn free_slow(
 #[cold]
 #[inline(never)]
 fn trim(heap: &Heap) {
-    let mut shared = lock();
+    // A signal handler leaves that to another time.
+    let Ok(mut shared) = try_lock() else { return };
     let pause = Pause::begin();
     shared.remove_empty_slabs(heap, false, &pause);
 }
@@ -852,7 +946,7 @@ impl Drop for Detach {
 
 /// Gives the calling thread a heap, if it may have one.
 fn attach(shared: &mut Shared, tables: &Tables) -> Option<&'static Heap> {
-    if !shared.concurrent || thread_slot::get() == GONE {
+    if !shared.concurrent || heaps_are_closed() || thread_slot::get() == GONE {
         return None;
     }
     shared.note_peak();
@@ -875,6 +969,10 @@ fn attach(shared: &mut Shared, tables: &Tables) -> Option<&'static Heap> {
         }
     };
     shared.sample(heap);
+    if crate::fork::is_under_way() {
+        // Until that is over, see `fork::prepare`.
+        heap.gate.close();
+    }
     heap.taken.store(true, Relaxed);
     thread_slot::set(ptr::from_ref(heap).expose_provenance());
     Some(heap)
@@ -887,29 +985,16 @@ pub(super) fn stats() -> PoolStats {
     shared.stats(&pause)
 }
 
-/// Visits every chunk: small ones slab by slab, then large ones. A slab's free slots are chunks.
+/// Visits every chunk that there is at one moment: small ones slab by slab, then large ones. A slab's free slots
+/// are chunks.
 pub(super) fn walk(visit: &mut dyn FnMut(usize, usize, bool)) {
-    let shared = lock();
-    let _pause = Pause::begin();
-    for heap in all_heaps() {
-        let mut first = heap.owned.load(Relaxed);
-        while first != 0 {
-            let unit = heap.tables.unit(first);
-            let size = SIZES[unit.class()].into();
-            for slot in 0..unit.slots() as u32 {
-                let (addr, used) = heap.tables.slot(first, slot);
-                visit(addr, size, used);
-            }
-            first = heap.tables.next_owned(first);
-        }
-    }
-    shared.guarded.walk(visit);
-    let tables = shared.tables;
-    shared.state.walk(&mut |addr, size, used| {
-        if !tables.is_some_and(|tables| used && tables.find(addr).is_some()) {
-            visit(addr, size, used);
-        }
-    });
+    let mut shared = lock();
+    let pause = Pause::begin();
+    let mut chunks = super::ChunkList::with_room_for(&shared.stats(&pause));
+    shared.list_chunks(&mut |addr, size, used| chunks.push(addr, size, used));
+    drop(pause);
+    drop(shared);
+    chunks.visit(visit);
 }
 
 /// Samples one in `one_in` allocations from now on, as far as `max_locked` bytes go.
@@ -953,7 +1038,7 @@ pub(super) fn configure(options: &PoolOptions) -> bool {
 
 /// Locked pages of their own, as the pool's are, for a secret that no arena can hold.
 pub(super) fn own_pages(len: usize) -> Option<LockedPages> {
-    let mut shared = lock();
+    let mut shared = try_lock().ok()?;
     let state = &mut shared.state;
     state.is_in_use = true;
     let options = PageOptions { fork: state.fork, ..PageOptions::default() };
@@ -975,8 +1060,15 @@ pub(super) fn own_pages(len: usize) -> Option<LockedPages> {
     shared.state.accept(pages)
 }
 
-pub(super) fn set_locking_failed(callback: Option<LockingFailed>) -> Option<LockingFailed> {
-    core::mem::replace(&mut lock().state.locking_failed, callback)
+/// Sets the callback; the old one is dropped while nothing is held.
+pub(super) fn set_locking_failed(callback: Option<LockingFailed>) {
+    let mut shared = lock();
+    shared.state.asks = callback.is_some();
+    drop(shared);
+    if let Some(callback) = set_callee(&LOCKING_FAILED, callback) {
+        let old = lock().state.pending.replace(callback);
+        drop(old);
+    }
 }
 
 #[cfg(test)]

@@ -8,12 +8,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Runs `body` in a process of its own: this program again, with this test alone. What it prints that
 /// begins with "skipped: " is passed on.
 pub(crate) fn alone(test: &str, body: impl FnOnce()) {
+    alone_with(test, &[], body);
+}
+
+/// The same with more variables in its environment.
+pub(crate) fn alone_with(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) {
     if std::env::var_os("ALONE").is_some() {
         return body();
     }
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env("ALONE", "1")
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
@@ -52,6 +58,12 @@ fn finish(child: libc::pid_t, body: impl FnOnce()) {
     // SAFETY: `status` is a valid place for the answer.
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
     assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 42, "{status:#x}");
+}
+
+/// Ends this process after so many seconds, many times as long as it takes: what waits for ever fails then.
+pub(crate) fn give_up_after(seconds: u32) {
+    // SAFETY: takes a number.
+    unsafe { libc::alarm(seconds) };
 }
 
 /// Bytes that this process has locked, as the kernel counts them.
@@ -130,7 +142,21 @@ pub(crate) fn forbid(call: libc::c_long) {
     filter(call, None, libc::SECCOMP_RET_KILL_PROCESS);
 }
 
+/// The same in every thread.
+pub(crate) fn refuse_everywhere(call: libc::c_long, errno: i32) {
+    install(call, None, libc::SECCOMP_RET_ERRNO | errno as u32, libc::SECCOMP_FILTER_FLAG_TSYNC);
+}
+
+/// From now on a system call sends SIGSYS to the thread that makes it.
+pub(crate) fn trap(call: libc::c_long) {
+    filter(call, None, libc::SECCOMP_RET_TRAP);
+}
+
 fn filter(call: libc::c_long, third: Option<u32>, action: u32) {
+    install(call, third, action, 0);
+}
+
+fn install(call: libc::c_long, third: Option<u32>, action: u32, flags: libc::c_ulong) {
     fn step(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
         libc::sock_filter { code: code as u16, jt, jf, k }
     }
@@ -151,8 +177,8 @@ fn filter(call: libc::c_long, third: Option<u32>, action: u32) {
     // SAFETY: the program is valid for the call; it makes system calls fail, no more.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let mode = libc::SECCOMP_MODE_FILTER;
-        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program), 0);
+        let mode = libc::SECCOMP_SET_MODE_FILTER;
+        assert_eq!(libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program), 0);
     }
 }
 

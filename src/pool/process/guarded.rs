@@ -395,7 +395,7 @@ impl Guarded {
     /// Brings the figures up to date with what has become of the memory, if this is a child process that has
     /// not been here yet: why something could not be locked again, if so.
     pub(super) fn catch_up(&mut self) -> Option<LockError> {
-        let forks = pages::forks();
+        let forks = crate::fork::generation();
         if self.forks == forks {
             return None;
         }
