@@ -587,7 +587,7 @@ void Rush(Cell& cell, const std::string& sizes_name, size_t percent)
 {
     const Sizes sizes{SizesOf(sizes_name)};
     const size_t target{cell.Budget() / 100 * percent / cell.Threads()};
-    const size_t operations{std::clamp<size_t>(20000 / cell.Threads(), 100, 5000)};
+    const size_t operations{std::clamp<size_t>(8000 / cell.Threads(), 40, 4000)};
     for (const char* const label : {"rushed", "rushed_on"}) {
         cell.BeginPhase();
         cell.OnAll([&](size_t thread) {
