@@ -643,7 +643,7 @@ int main(int argc, char** argv)
     }
     if (options.jobs == 0 || options.every == 0) Usage();
     const auto wants{[&](const char* part) { return options.part.empty() || options.part == part; }};
-    if (options.control) options.part = "grid";
+    if (options.control || !options.filter.empty() || options.every != 1) options.part = "grid";
     int result{wants("grid") ? Bench{options}.Compare() : EXIT_SUCCESS};
     bench::Csv csv{options.figures};
     csv.Header();
