@@ -15,10 +15,10 @@
 #                                     when this file stands in a source checkout
 #                                     or where `cmake --install` put it
 #
-# Static or shared? A process has one locked pool per copy of the library. The
-# static library is hidden inside what it is linked into, so a program that uses
-# libbitcoinkernel.so and bitcoin-support side by side has two pools; with the
-# shared library there is one.
+# Static or shared? The static library is hidden inside what it is linked into: a program
+# that uses libbitcoinkernel.so and bitcoin-support side by side has two copies. Their C++
+# code shares the pool of one; code in C or Rust uses the copy that it is linked with.
+# With the shared library there is one.
 #
 # Installing Core: nothing here adds to what Core installs.
 # - libbitcoinkernel.so holds the static library and needs nothing else. A static

@@ -27,6 +27,59 @@
 #include <unordered_map>
 
 namespace bitcoin_support {
+/** What these headers call in the library. */
+struct Functions {
+    decltype(&bitcoin_support_arena_create) arena_create;
+    decltype(&bitcoin_support_arena_destroy) arena_destroy;
+    decltype(&bitcoin_support_arena_alloc) arena_alloc;
+    decltype(&bitcoin_support_arena_alloc_aligned) arena_alloc_aligned;
+    decltype(&bitcoin_support_arena_free) arena_free;
+    decltype(&bitcoin_support_arena_get_stats) arena_get_stats;
+    decltype(&bitcoin_support_arena_walk) arena_walk;
+    decltype(&bitcoin_support_locked_pool_create) locked_pool_create;
+    decltype(&bitcoin_support_locked_pool_destroy) locked_pool_destroy;
+    decltype(&bitcoin_support_locked_pool_instance) locked_pool_instance;
+    decltype(&bitcoin_support_locked_pool_alloc) locked_pool_alloc;
+    decltype(&bitcoin_support_locked_pool_alloc_aligned) locked_pool_alloc_aligned;
+    decltype(&bitcoin_support_locked_pool_free) locked_pool_free;
+    decltype(&bitcoin_support_locked_pool_get_stats) locked_pool_get_stats;
+    decltype(&bitcoin_support_locked_pool_set_locking_failed) locked_pool_set_locking_failed;
+};
+
+/** Those of the one copy of the library that all C++ code of the process uses.
+ *
+ *  A program and a shared library that it uses may each hold a copy, hidden from the other. But the dynamic linker
+ *  takes one definition of each inline function and template for both, and compilers inline some of them: what
+ *  is allocated by code of one is freed by code of the other. So neither calls its own copy; both ask
+ *  this object, of which the dynamic linker takes one for both too. */
+inline const Functions& functions()
+{
+    static const Functions own{
+        &bitcoin_support_arena_create,
+        &bitcoin_support_arena_destroy,
+        &bitcoin_support_arena_alloc,
+        &bitcoin_support_arena_alloc_aligned,
+        &bitcoin_support_arena_free,
+        &bitcoin_support_arena_get_stats,
+        &bitcoin_support_arena_walk,
+        &bitcoin_support_locked_pool_create,
+        &bitcoin_support_locked_pool_destroy,
+        &bitcoin_support_locked_pool_instance,
+        &bitcoin_support_locked_pool_alloc,
+        &bitcoin_support_locked_pool_alloc_aligned,
+        &bitcoin_support_locked_pool_free,
+        &bitcoin_support_locked_pool_get_stats,
+        &bitcoin_support_locked_pool_set_locking_failed,
+    };
+    const Functions* one{&own};
+#ifdef __GNUC__
+    // The compiler knows what stands in `own`. It must read all the same, as the linker may choose another one.
+    __asm__(""
+            : "+r"(one));
+#endif
+    return *one;
+}
+
 /** Throws what Core throws for a bad free, and its like for the rest. */
 [[noreturn]] inline void throw_status(bitcoin_support_status status)
 {
@@ -74,10 +127,10 @@ public:
     Arena(void* base_in, size_t size_in, size_t alignment_in)
         : base(static_cast<char*>(base_in)), size(size_in)
     {
-        bitcoin_support::check(bitcoin_support_arena_create(base_in, size_in, alignment_in, &arena));
+        bitcoin_support::check(bitcoin_support::functions().arena_create(base_in, size_in, alignment_in, &arena));
     }
 
-    virtual ~Arena() { bitcoin_support_arena_destroy(arena); }
+    virtual ~Arena() { bitcoin_support::functions().arena_destroy(arena); }
 
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
@@ -91,20 +144,20 @@ public:
     };
 
     /** Allocates sz bytes; nullptr when there is no room or sz is 0. */
-    void* alloc(size_t sz) { return bitcoin_support_arena_alloc(arena, sz); }
+    void* alloc(size_t sz) { return bitcoin_support::functions().arena_alloc(arena, sz); }
 
     /** Allocates sz bytes aligned to alignment, a power of two. */
     void* alloc(size_t sz, size_t alignment)
     {
-        return bitcoin_support_arena_alloc_aligned(arena, sz, alignment);
+        return bitcoin_support::functions().arena_alloc_aligned(arena, sz, alignment);
     }
 
     /** Frees a chunk; nullptr does nothing. Throws std::runtime_error on anything but a chunk. */
-    void free(void* ptr) { bitcoin_support::check(bitcoin_support_arena_free(arena, ptr)); }
+    void free(void* ptr) { bitcoin_support::check(bitcoin_support::functions().arena_free(arena, ptr)); }
 
     Stats stats() const
     {
-        const bitcoin_support_arena_stats s{bitcoin_support_arena_get_stats(arena)};
+        const bitcoin_support_arena_stats s{bitcoin_support::functions().arena_get_stats(arena)};
         return {s.used, s.free, s.total, s.chunks_used, s.chunks_free};
     }
 
@@ -112,7 +165,7 @@ public:
     /** Prints every chunk: address, size, and whether it is used. */
     void walk() const
     {
-        bitcoin_support_arena_walk(
+        bitcoin_support::functions().arena_walk(
             arena,
             [](void*, void* chunk, size_t sz, bool used) {
                 std::printf("0x%016zx 0x%016zx 0x%x\n", reinterpret_cast<size_t>(chunk), sz, used ? 1U : 0U);
@@ -160,13 +213,13 @@ public:
     {
         // The library owns the allocator from here on, also if this fails.
         const bitcoin_support_page_allocator pages{allocator.release(), &AllocateLocked, &FreeLocked, &GetLimit, &Destroy};
-        bitcoin_support::check(bitcoin_support_locked_pool_create(&pages, &pool));
+        bitcoin_support::check(bitcoin_support::functions().locked_pool_create(&pages, &pool));
         if (lf_cb_in) {
             static_assert(sizeof(lf_cb_in) == sizeof(void*), "a function pointer fits a void pointer");
-            const auto status{bitcoin_support_locked_pool_set_locking_failed(
+            const auto status{bitcoin_support::functions().locked_pool_set_locking_failed(
                 pool, &LockingFailedThunk, reinterpret_cast<void*>(lf_cb_in))};
             if (status != BITCOIN_SUPPORT_OK) {
-                bitcoin_support_locked_pool_destroy(pool);
+                bitcoin_support::functions().locked_pool_destroy(pool);
                 bitcoin_support::throw_status(status);
             }
         }
@@ -174,7 +227,7 @@ public:
 
     ~LockedPool()
     {
-        if (owned) bitcoin_support_locked_pool_destroy(pool);
+        if (owned) bitcoin_support::functions().locked_pool_destroy(pool);
     }
 
     LockedPool(const LockedPool&) = delete;
@@ -183,17 +236,17 @@ public:
     /** Allocates size bytes; nullptr when size is 0 or above ARENA_SIZE, or there is no memory. */
     void* alloc(size_t size)
     {
-        return Carry([&] { return bitcoin_support_locked_pool_alloc(pool, size); });
+        return Carry([&] { return bitcoin_support::functions().locked_pool_alloc(pool, size); });
     }
 
     /** Allocates size bytes aligned to alignment, a power of two. */
     void* alloc(size_t size, size_t alignment)
     {
-        return Carry([&] { return bitcoin_support_locked_pool_alloc_aligned(pool, size, alignment); });
+        return Carry([&] { return bitcoin_support::functions().locked_pool_alloc_aligned(pool, size, alignment); });
     }
 
     /** Frees a chunk; nullptr does nothing. Throws std::runtime_error on anything but a chunk. */
-    void free(void* ptr) { bitcoin_support::check(bitcoin_support_locked_pool_free(pool, ptr)); }
+    void free(void* ptr) { bitcoin_support::check(bitcoin_support::functions().locked_pool_free(pool, ptr)); }
 
     Stats stats() const
     {
@@ -202,7 +255,7 @@ public:
     }
 
     /** Statistics with what Core's do not have: number of arenas, high-water mark, lock failures. */
-    bitcoin_support_locked_pool_stats details() const { return bitcoin_support_locked_pool_get_stats(pool); }
+    bitcoin_support_locked_pool_stats details() const { return bitcoin_support::functions().locked_pool_get_stats(pool); }
 
     /** The pool for the functions of bitcoin_support.h. */
     bitcoin_support_locked_pool* handle() const { return pool; }
@@ -301,7 +354,7 @@ public:
     }
 
 private:
-    LockedPoolManager() : LockedPool(bitcoin_support_locked_pool_instance()) {}
+    LockedPoolManager() : LockedPool(bitcoin_support::functions().locked_pool_instance()) {}
 };
 
 #endif // BITCOIN_SUPPORT_LOCKEDPOOL_H

@@ -30,10 +30,11 @@ struct secure_allocator {
     T* allocate(std::size_t n)
     {
         if (n > std::numeric_limits<std::size_t>::max() / sizeof(T)) throw std::bad_array_new_length();
-        bitcoin_support_locked_pool* const pool{bitcoin_support_locked_pool_instance()};
+        const bitcoin_support::Functions& library{bitcoin_support::functions()};
+        bitcoin_support_locked_pool* const pool{library.locked_pool_instance()};
         void* const chunk{alignof(T) <= LockedPool::ARENA_ALIGN ?
-                              bitcoin_support_locked_pool_alloc(pool, n * sizeof(T)) :
-                              bitcoin_support_locked_pool_alloc_aligned(pool, n * sizeof(T), alignof(T))};
+                              library.locked_pool_alloc(pool, n * sizeof(T)) :
+                              library.locked_pool_alloc_aligned(pool, n * sizeof(T), alignof(T))};
         if (!chunk) throw std::bad_alloc();
         return static_cast<T*>(chunk);
     }
@@ -42,7 +43,8 @@ struct secure_allocator {
      *  pool, without touching it. */
     void deallocate(T* p, std::size_t)
     {
-        bitcoin_support::check(bitcoin_support_locked_pool_free(bitcoin_support_locked_pool_instance(), p));
+        const bitcoin_support::Functions& library{bitcoin_support::functions()};
+        bitcoin_support::check(library.locked_pool_free(library.locked_pool_instance(), p));
     }
 
     template <typename U>
