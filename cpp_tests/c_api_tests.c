@@ -6,11 +6,12 @@
  */
 
 /* For processes; the language itself has none. */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE
 
 #include <bitcoin_support.h>
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -736,6 +737,57 @@ static void wipe_all(void)
     bitcoin_support_locked_pool_destroy(pool);
 }
 
+/* What a child of this process has left in locked memory, when it exits. */
+static unsigned char* left[2];
+static int ends[2];
+
+/* Ends the process with what is left: 0 for nothing, 1 for zeros, 2 for the secrets. */
+static void look(int status, void* argument)
+{
+    (void)status, (void)argument;
+    const bool there[2] = {write(ends[1], left[0], 100) == 100, write(ends[1], left[1], 100) == 100};
+    if (!there[0] && !there[1]) _exit(0);
+    if (all_bytes_are(left[0], 100, 0) && all_bytes_are(left[1], 100, 0)) _exit(1);
+    _exit(all_bytes_are(left[0], 100, 0xa5) && all_bytes_are(left[1], 100, 0xa5) ? 2 : 3);
+}
+
+/* Run when the exit handlers have, and before the library is finalized; what it registers runs after that. */
+__attribute__((destructor)) static void register_look(void)
+{
+    if (left[0] && on_exit(look, NULL) != 0) _exit(4);
+}
+
+static int left_at_exit(bitcoin_support_exit_policy policy)
+{
+    int status;
+    const pid_t child = fork();
+    if (child == 0) {
+        bitcoin_support_buffer* large = NULL;
+        left[0] = bitcoin_support_locked_pool_alloc(bitcoin_support_locked_pool_instance(), 100);
+        if (bitcoin_support_buffer_create(0, &large) != BITCOIN_SUPPORT_OK) _exit(5);
+        if (bitcoin_support_buffer_resize(large, 300 * 1024) != BITCOIN_SUPPORT_OK) _exit(5);
+        left[1] = bitcoin_support_buffer_data(large);
+        memset(left[0], 0xa5, 100);
+        memset(left[1], 0xa5, 100);
+        if (pipe(ends) != 0 || bitcoin_support_set_exit_policy(policy) != BITCOIN_SUPPORT_OK) _exit(6);
+        exit(0);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void exit_policies(void)
+{
+    CHECK(bitcoin_support_set_exit_policy(3) == BITCOIN_SUPPORT_BAD_OPTION);
+    CHECK(left_at_exit(BITCOIN_SUPPORT_EXIT_INACCESSIBLE) == 0);
+    if (unshare(CLONE_VM) == 0) {
+        CHECK(left_at_exit(BITCOIN_SUPPORT_EXIT_WIPE_WHEN_ALONE) == 1);
+    } else {
+        puts("skipped: nothing is wiped where unshare is forbidden");
+    }
+    CHECK(left_at_exit(BITCOIN_SUPPORT_EXIT_NEVER) == 2);
+}
+
 /* ---- The runner ---- */
 
 static const struct {
@@ -751,6 +803,7 @@ static const struct {
     {"pool_options", pool_options},
     {"remedies_and_limits", remedies_and_limits},
     {"wipe_all", wipe_all},
+    {"exit_policies", exit_policies},
     {"pool_over_a_table", pool_over_a_table},
     {"pool_destroyed_with_chunks_in_use", pool_destroyed_with_chunks_in_use},
     {"table_is_copied_and_destroy_may_be_null", table_is_copied_and_destroy_may_be_null},

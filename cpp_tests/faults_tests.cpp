@@ -45,10 +45,9 @@ enum Call { MMAP,
             GETRLIMIT,
             MEMBARRIER,
             ATFORK,
-            ATEXIT,
             HEAP,
             CALLS };
-const char* const NAMES[CALLS]{"mmap", "mprotect", "mlock", "madvise", "munmap", "munlock", "getrlimit", "membarrier", "pthread_atfork", "atexit", "the heap"};
+const char* const NAMES[CALLS]{"mmap", "mprotect", "mlock", "madvise", "munmap", "munlock", "getrlimit", "membarrier", "pthread_atfork", "the heap"};
 
 /** Which calls fail: of one kind, the nth since the last reset, or all from there on. */
 struct Faults {
@@ -111,7 +110,6 @@ int __real_munlock(const void*, size_t);
 int __real_getrlimit(int, rlimit*);
 long __real_syscall(long, ...);
 int __real_pthread_atfork(void (*)(), void (*)(), void (*)());
-int __real_atexit(void (*)());
 void* __real_malloc(size_t);
 void* __real_calloc(size_t, size_t);
 void* __real_realloc(void*, size_t);
@@ -189,11 +187,6 @@ int __wrap_pthread_atfork(void (*prepare)(), void (*parent)(), void (*child)())
 {
     if (!g_faults.Fails(ATFORK)) return __real_pthread_atfork(prepare, parent, child);
     return ENOMEM;
-}
-int __wrap_atexit(void (*handler)())
-{
-    if (!g_faults.Fails(ATEXIT)) return __real_atexit(handler);
-    return -1;
 }
 void* __wrap_malloc(size_t size)
 {
@@ -701,7 +694,6 @@ BOOST_AUTO_TEST_CASE(the_process_wide_pool_without_help)
     FailEachInPool(MEMBARRIER);
     // Under valgrind all cases run in one process, and those before this one have registered the handlers.
     BOOST_CHECK_GE(FailEachInPool(ATFORK), UnderValgrind() ? 0U : 1U);
-    BOOST_CHECK_GE(FailEachInPool(ATEXIT), 1U);
 }
 
 BOOST_AUTO_TEST_CASE(the_process_wide_pool_without_a_heap)

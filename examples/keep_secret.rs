@@ -8,9 +8,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{key:?}"); // SecureBox([redacted])
 
     let stats = LockedPoolManager::instance().stats();
-    match stats.last_lock_failure {
-        None => println!("locked: never in swap, never in a core dump"),
-        Some(why) => println!("not locked: {why}"), // usable all the same; it says what to do
+    if stats.is_fully_locked() {
+        println!("locked: never in swap, never in a core dump");
+    } else if let Some(why) = stats.last_lock_failure {
+        println!("not all is locked: {why}"); // usable all the same; it says what to do
     }
     Ok(())
 } // wiped here

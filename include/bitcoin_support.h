@@ -6,7 +6,8 @@
  * Conventions
  *   - Sizes, limits and alignments are in bytes.
  *   - Functions that can fail in more than one way return a bitcoin_support_status; 0 is success. On
- *     any other, nothing has changed, and outputs (always the last parameters) are not written.
+ *     any other but BITCOIN_SUPPORT_OVERRUN, nothing has changed, and outputs (always the last
+ *     parameters) are not written.
  *     Functions that allocate return NULL on failure.
  *   - The object that a function works on is its first parameter. A NULL object is refused: NULL,
  *     zeros or BITCOIN_SUPPORT_NULL_ARGUMENT come back. No other parameter may be NULL unless it is
@@ -63,11 +64,12 @@
 // The contents, locked again before fork returns. The default; what a daemon needs.
 #define BITCOIN_SUPPORT_FORK_KEEP 0
 
-// Zeros, locked. Chunks stay allocated.
+// Zeros, locked. Chunks stay allocated. A child must not use objects in them to which zeros are no value, such
+// as pointers.
 #define BITCOIN_SUPPORT_FORK_WIPE 1
 
 // Nothing: an access ends the process. The child's pool is empty; freeing one of its parent's chunks
-// succeeds and does nothing.
+// succeeds and does nothing. A child must not use objects in them.
 #define BITCOIN_SUPPORT_FORK_ABSENT 2
 
 // Ordinary memory. The default.
@@ -78,6 +80,18 @@
 
 // Nothing else.
 #define BITCOIN_SUPPORT_SECRET_MEMORY_REQUIRE 2
+
+// Wiped if the thread that exits is the only one that uses this memory, and else left to the kernel, so that no
+// thread ever finds zeros where its secret was. The default. Where it cannot be known (it is asked of Linux, by
+// unshare) nothing is wiped.
+#define BITCOIN_SUPPORT_EXIT_WIPE_WHEN_ALONE 0
+
+// Left to the kernel, always.
+#define BITCOIN_SUPPORT_EXIT_NEVER 1
+
+// Inaccessible at once, whoever uses it: the contents are given back to the kernel, and a thread that goes on and
+// touches a secret ends the process (SIGSEGV).
+#define BITCOIN_SUPPORT_EXIT_INACCESSIBLE 2
 
 // Outcome of a call. Anything but BITCOIN_SUPPORT_OK left everything as it was, with the one exception of
 // BITCOIN_SUPPORT_OVERRUN.
@@ -202,6 +216,12 @@ typedef struct bitcoin_support_locked_pool_options {
 // are not among them: memory is mapped with them, or not at all.)
 typedef uint32_t bitcoin_support_protection;
 
+// What becomes of the secrets that are left in locked memory when the process exits, by a return from main or by
+// exit: of everything in pools over the operating system's own pages and in buffers. It is the last thing that
+// happens, after exit handlers and destructors of objects with static storage. A process that ends otherwise is
+// not concerned: the kernel takes its memory as it is, and zeroes it before anybody else gets it.
+typedef uint32_t bitcoin_support_exit_policy;
+
 // Decides, when no memory can be locked, whether the pool may use unlocked memory (true) or fails
 // the allocation (false). `error` is the operating system's error number (0: unknown), `limit` the
 // limit on locked bytes that was in force (SIZE_MAX: none or unknown). One thread at a time is in it, and holds
@@ -257,7 +277,8 @@ typedef struct bitcoin_support_locked_pool_stats {
     // The most bytes that were ever in used chunks at once; for the process-wide pool with several
     // threads, the most that was seen.
     size_t peak_used;
-    // How often an arena was wanted and could not be locked whole.
+    // How often an arena was wanted and could not be locked whole. Not 0 also where the pool has made do with a
+    // smaller one, and is locked.
     size_t lock_failures;
     // Limit on locked bytes in force at the last of those (SIZE_MAX: none or unknown).
     size_t last_lock_limit;
@@ -435,12 +456,18 @@ enum bitcoin_support_status bitcoin_support_raise_lock_limit(size_t *limit);
 // they are otherwise. Objects in locked memory that are more than plain bytes must not be used any more.
 void bitcoin_support_wipe_all(void);
 
+// Chooses what becomes of the secrets that are left when the process exits: a BITCOIN_SUPPORT_EXIT_ value. The
+// last call counts; it may be made at any time, by any thread.
+//
+// Returns: BITCOIN_SUPPORT_OK or _BAD_OPTION.
+enum bitcoin_support_status bitcoin_support_set_exit_policy(bitcoin_support_exit_policy policy);
+
 // Destroys a pool and frees its pages, whatever is still in use; NULL does nothing. Must not be
 // called on the process-wide pool.
 void bitcoin_support_locked_pool_destroy(struct bitcoin_support_locked_pool *pool);
 
-// The pool that all code of the process shares. It needs no initialization and is never destroyed;
-// what it still holds at normal process exit is wiped. Never NULL.
+// The pool that all code of the process shares. It needs no initialization and is never destroyed: static
+// destructors and exit handlers can use it. Never NULL.
 struct bitcoin_support_locked_pool *bitcoin_support_locked_pool_instance(void);
 
 // Sets who decides about unlocked memory. With NULL, which is the default, it is used, and counted

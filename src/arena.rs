@@ -113,7 +113,8 @@ impl fmt::Display for IndexError {
 
 impl std::error::Error for IndexError {}
 
-/// Why memory could not be freed. Nothing has changed then, but for `Overrun`.
+/// Why memory could not be freed: nothing has changed then. `Overrun` is the exception, after which it has been
+/// freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FreeError {

@@ -15,7 +15,7 @@
 
 use crate::arena::{Arena, ArenaError, ArenaStats, FreeError};
 use crate::pages::{
-    ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, Missing, Protection,
+    ExitPolicy, ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, Missing, Protection,
     ProtectionError, SecretMemory,
 };
 use crate::pool::{
@@ -599,7 +599,8 @@ pub struct bitcoin_support_locked_pool_stats {
     /// The most bytes that were ever in used chunks at once; for the process-wide pool with several
     /// threads, the most that was seen.
     pub peak_used: usize,
-    /// How often an arena was wanted and could not be locked whole.
+    /// How often an arena was wanted and could not be locked whole. Not 0 also where the pool has made do with a
+    /// smaller one, and is locked.
     pub lock_failures: usize,
     /// Limit on locked bytes in force at the last of those (SIZE_MAX: none or unknown).
     pub last_lock_limit: usize,
@@ -677,10 +678,11 @@ pub type bitcoin_support_fork_policy = u32;
 
 /// The contents, locked again before fork returns. The default; what a daemon needs.
 pub const BITCOIN_SUPPORT_FORK_KEEP: u32 = 0;
-/// Zeros, locked. Chunks stay allocated.
+/// Zeros, locked. Chunks stay allocated. A child must not use objects in them to which zeros are no value, such
+/// as pointers.
 pub const BITCOIN_SUPPORT_FORK_WIPE: u32 = 1;
 /// Nothing: an access ends the process. The child's pool is empty; freeing one of its parent's chunks
-/// succeeds and does nothing.
+/// succeeds and does nothing. A child must not use objects in them.
 pub const BITCOIN_SUPPORT_FORK_ABSENT: u32 = 2;
 
 /// Whether a pool uses secret memory, which no other process can read however privileged (Linux's
@@ -813,7 +815,9 @@ impl From<ConfigureError> for bitcoin_support_status {
     fn from(error: ConfigureError) -> Self {
         match error {
             ConfigureError::InUse => BITCOIN_SUPPORT_IN_USE,
-            ConfigureError::Size | ConfigureError::NotProcessWide => BITCOIN_SUPPORT_BAD_OPTION,
+            ConfigureError::Size
+            | ConfigureError::NotProcessWide
+            | ConfigureError::ForkPolicy(_) => BITCOIN_SUPPORT_BAD_OPTION,
             ConfigureError::Pool(error) => error.into(),
         }
     }
@@ -877,7 +881,8 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_configure_instance(
     let Some(options) = (unsafe { read_options(options) }) else {
         return BITCOIN_SUPPORT_BAD_OPTION;
     };
-    match LockedPoolManager::instance().configure(&options) {
+    // SAFETY: the caller vouches for what child processes use.
+    match unsafe { LockedPoolManager::instance().configure_unchecked(&options) } {
         Ok(()) => BITCOIN_SUPPORT_OK,
         Err(error) => error.into(),
     }
@@ -931,6 +936,42 @@ pub unsafe extern "C" fn bitcoin_support_wipe_all() {
     unsafe { crate::pages::wipe_everything() };
 }
 
+/// What becomes of the secrets that are left in locked memory when the process exits, by a return from main or by
+/// exit: of everything in pools over the operating system's own pages and in buffers. It is the last thing that
+/// happens, after exit handlers and destructors of objects with static storage. A process that ends otherwise is
+/// not concerned: the kernel takes its memory as it is, and zeroes it before anybody else gets it.
+#[allow(non_camel_case_types)]
+pub type bitcoin_support_exit_policy = u32;
+
+/// Wiped if the thread that exits is the only one that uses this memory, and else left to the kernel, so that no
+/// thread ever finds zeros where its secret was. The default. Where it cannot be known (it is asked of Linux, by
+/// unshare) nothing is wiped.
+pub const BITCOIN_SUPPORT_EXIT_WIPE_WHEN_ALONE: u32 = 0;
+/// Left to the kernel, always.
+pub const BITCOIN_SUPPORT_EXIT_NEVER: u32 = 1;
+/// Inaccessible at once, whoever uses it: the contents are given back to the kernel, and a thread that goes on and
+/// touches a secret ends the process (SIGSEGV).
+pub const BITCOIN_SUPPORT_EXIT_INACCESSIBLE: u32 = 2;
+
+/// Chooses what becomes of the secrets that are left when the process exits: a BITCOIN_SUPPORT_EXIT_ value. The
+/// last call counts; it may be made at any time, by any thread.
+///
+/// Returns: BITCOIN_SUPPORT_OK or _BAD_OPTION.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_set_exit_policy(
+    policy: bitcoin_support_exit_policy,
+) -> bitcoin_support_status {
+    let policy = match policy {
+        BITCOIN_SUPPORT_EXIT_WIPE_WHEN_ALONE => ExitPolicy::WIPE_WHEN_ALONE,
+        BITCOIN_SUPPORT_EXIT_NEVER => ExitPolicy::NEVER,
+        // SAFETY: the caller vouches for the threads that go on.
+        BITCOIN_SUPPORT_EXIT_INACCESSIBLE => unsafe { ExitPolicy::inaccessible() },
+        _ => return BITCOIN_SUPPORT_BAD_OPTION,
+    };
+    crate::pages::set_exit_policy(policy);
+    BITCOIN_SUPPORT_OK
+}
+
 /// Destroys a pool and frees its pages, whatever is still in use; NULL does nothing. Must not be
 /// called on the process-wide pool.
 #[unsafe(no_mangle)]
@@ -941,8 +982,8 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_destroy(
     unsafe { take_back(pool) };
 }
 
-/// The pool that all code of the process shares. It needs no initialization and is never destroyed;
-/// what it still holds at normal process exit is wiped. Never NULL.
+/// The pool that all code of the process shares. It needs no initialization and is never destroyed: static
+/// destructors and exit handlers can use it. Never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_locked_pool_instance() -> *mut bitcoin_support_locked_pool {
     let pool = LockedPoolManager::shared_pool();

@@ -241,12 +241,6 @@ impl<T> Mutex<T> {
         }
     }
 
-    /// Takes the mutex, if that takes no waiting.
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        notice_child();
-        self.lock.try_acquire(&GUARD, this_thread()).then(|| MutexGuard { mutex: self })
-    }
-
     /// For a [`Participant`]'s `prepare`: waits until no other thread has the mutex.
     pub(crate) fn wait_until_free(&self) {
         self.lock.wait_until_free(this_thread());

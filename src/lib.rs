@@ -81,9 +81,9 @@ pub use cleanse::{cleanse, memory_cleanse};
 #[cfg(unix)]
 pub use pages::PosixLockedPageAllocator;
 pub use pages::{
-    ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, LockedPages, MapError, Missing,
-    MissingProtections, Protection, ProtectionError, SecretMemory, has_page_size, lock_limit,
-    page_size, raise_lock_limit, wipe_everything,
+    ExitPolicy, ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, LockedPages,
+    MapError, Missing, MissingProtections, Protection, ProtectionError, SecretMemory,
+    has_page_size, lock_limit, page_size, raise_lock_limit, set_exit_policy, wipe_everything,
 };
 pub use pool::{
     AddressReport, ConfigureError, LockedPageArena, LockedPool, LockedPoolManager, LockingFailed,

@@ -5,8 +5,10 @@
 //! shared by two owners would be unlocked for both by the first that lets go.
 //!
 //! One file per operating system mechanism: `unix`, and `secret_memory` for Linux's; Windows has its place
-//! beside them. `live` knows every mapping there is; `refusal` has what the system can refuse, and the words for it.
+//! beside them. `live` knows every mapping there is; `exit` sees to them when the
+//! process exits; `refusal` has what the system can refuse, and the words for it.
 
+mod exit;
 mod live;
 mod refusal;
 mod secret_memory;
@@ -21,6 +23,7 @@ use unix as os;
 #[cfg(unix)]
 pub use unix::PosixLockedPageAllocator;
 
+pub use exit::{ExitPolicy, set_exit_policy};
 pub use live::wipe_everything;
 pub(crate) use live::{at_fork_of_process, has_secret_memory, is_locked, wipes};
 
@@ -84,7 +87,10 @@ pub enum ForkPolicy {
     /// needs, which forks with its secrets at hand and leaves the parent to end.
     #[default]
     Keep,
-    /// Zeros, locked. Chunks stay allocated, so that the child can free them, and use them.
+    /// Zeros, locked. Chunks stay allocated, so that the child can free them, and use them. Objects in them
+    /// that the child goes on to use must be valid when all their bytes are zeros: plain data is, references and
+    /// containers in locked memory are not. (So for the secret types it takes
+    /// [`configure_unchecked`](crate::LockedPoolManager::configure_unchecked).)
     Wipe,
     /// Nothing: an access ends the process. The child's pool is empty; the chunks that its parent had are
     /// not counted in it, and to free one, which succeeds, does nothing. So objects of this library that

@@ -35,7 +35,6 @@ use extents::ExtentMap;
 use own::OwnPool;
 use room::RoomIndex;
 use std::io;
-use zeroize::Zeroize;
 
 /// What a pool holds. `used + free == total` always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,7 +60,8 @@ pub struct PoolStats {
     /// How often an arena was wanted and could not be locked whole: each time the pool made do with
     /// a smaller one, with unlocked memory, or failed.
     pub lock_failures: usize,
-    /// The last of those.
+    /// The last of those. It does not tell whether there is unlocked memory: see
+    /// [`is_fully_locked`](Self::is_fully_locked).
     pub last_lock_failure: Option<LockError>,
     /// Bytes of `total` that are secret memory, see [`SecretMemory`].
     pub secret_memory: usize,
@@ -71,6 +71,14 @@ pub struct PoolStats {
     /// Which protections besides the lock the pool's memory was to have and has not, and why: `bytes` are of
     /// `total`. (Of a pool over a foreign page allocator, nothing is known.)
     pub missing_protections: MissingProtections,
+}
+
+impl PoolStats {
+    /// Whether all memory of the pool is locked, so that no secret in it can be swapped out. A pool may have had
+    /// lock failures and be fully locked: it made do with smaller arenas, or it refused allocations.
+    pub const fn is_fully_locked(&self) -> bool {
+        self.locked == self.total
+    }
 }
 
 /// Why a pool cannot be made.
@@ -386,7 +394,7 @@ impl LockedPool {
     /// is wiped first. Constant time, apart from the wipe.
     ///
     /// # Errors
-    /// See [`FreeError`]; nothing changes then.
+    /// See [`FreeError`]; nothing changes then, unless it is [`FreeError::Overrun`].
     ///
     /// # Safety
     /// If `ptr` is a used chunk of this pool, nothing may use that chunk any more: it is wiped and
@@ -405,7 +413,7 @@ impl LockedPool {
     /// allocated with, as far as the chunk tells: its size is the one asked for, rounded up.
     ///
     /// # Errors
-    /// See [`FreeError`]; nothing changes then.
+    /// See [`FreeError`]; nothing changes then, unless it is [`FreeError::Overrun`].
     ///
     /// # Safety
     /// As for [`free`](Self::free).
@@ -1025,16 +1033,6 @@ impl State {
         stats.secret_memory -= if secret { total } else { 0 };
         stats.peak_used = stats.used;
         self.has_lost_arenas = true;
-    }
-
-    /// Wipes all memory of our own, used chunks included.
-    fn wipe(&mut self) {
-        for entry in &mut self.arenas {
-            if let (Memory::Own(pages), true) = (&mut entry.memory, entry.class != Class::Absent) {
-                edges::open(pages.as_ptr().as_ptr(), pages.len());
-                pages.zeroize();
-            }
-        }
     }
 }
 

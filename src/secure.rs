@@ -69,7 +69,7 @@ impl OutOfLockedMemory {
 
 impl From<NoRoom> for OutOfLockedMemory {
     fn from(NoRoom(requested): NoRoom) -> Self {
-        let locked = LockedPoolManager::instance().stats().locked;
+        let locked = LockedPoolManager::shared_pool().stats().locked;
         Self { requested, locked, limit: pages::lock_limit() }
     }
 }
@@ -175,8 +175,8 @@ impl From<OutOfLockedMemory> for ReadSecretError {
     }
 }
 
-/// What an infallible method has to say of a fallible one's failure. A panic, unlike the abort of the
-/// standard containers, runs the destructors that wipe what other secrets there are.
+/// What an infallible method has to say of a fallible one's failure: a panic, which where panics unwind runs
+/// the destructors that wipe what other secrets there are, unlike the abort of the standard containers.
 #[track_caller]
 fn expect<T>(result: Result<T, OutOfLockedMemory>) -> T {
     match result {

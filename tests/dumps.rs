@@ -39,7 +39,8 @@ fn victim() {
     if how == "secret memory" {
         let options =
             PoolOptions::new().fork_policy(ForkPolicy::Absent).secret_memory(SecretMemory::Require);
-        LockedPoolManager::instance().configure(&options).unwrap();
+        // SAFETY: there are no children.
+        unsafe { LockedPoolManager::instance().configure_unchecked(&options) }.unwrap();
     }
     let mut pooled = SecureVec::with_capacity(LEN);
     secret(IN_POOL).for_each(|byte| pooled.push(byte));

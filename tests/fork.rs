@@ -7,8 +7,9 @@
 mod common;
 
 use bitcoin_support::{
-    ForkPolicy, LockedAllocation, LockedPageAllocator, LockedPool, LockedPoolManager, PoolOptions,
-    PosixLockedPageAllocator, SecureBox, SecureString, SecureVec, page_size,
+    ConfigureError, ForkPolicy, LockedAllocation, LockedPageAllocator, LockedPool,
+    LockedPoolManager, PoolOptions, PosixLockedPageAllocator, SecureAllocator, SecureBox,
+    SecureString, SecureVec, page_size,
 };
 use common::{
     alone, alone_with, flags_of, give_up_after, in_child, in_unnoticed_child, limit_locked_memory,
@@ -26,7 +27,8 @@ fn pool_with(policy: ForkPolicy) -> LockedPool {
 
 fn configure(policy: ForkPolicy) {
     let options = PoolOptions::new().fork_policy(policy);
-    LockedPoolManager::instance().configure(&options).unwrap();
+    // SAFETY: what children use of their parent's secrets, these tests choose.
+    unsafe { LockedPoolManager::instance().configure_unchecked(&options) }.unwrap();
 }
 
 /// A chunk with the secret at its beginning.
@@ -257,6 +259,41 @@ fn wipe_in_the_process_wide_pool() {
         });
         assert_eq!(text.expose_secret(), "a passphrase");
         assert_eq!(at(chunks[0]).as_deref(), Some(&SECRET[..]));
+    });
+}
+
+/// What changes values that safe code may hold references to, is for unsafe code to choose: in a child with `Wipe`,
+/// a box that a container over `SecureAllocator` holds is a null pointer.
+#[test]
+fn safe_code_cannot_have_children_find_other_values() {
+    alone("safe_code_cannot_have_children_find_other_values", || {
+        let manager = LockedPoolManager::instance();
+        for policy in [ForkPolicy::Wipe, ForkPolicy::Absent] {
+            let refused = manager.configure(&PoolOptions::new().fork_policy(policy)).unwrap_err();
+            assert!(matches!(refused, ConfigureError::ForkPolicy(told) if told == policy));
+            assert!(refused.to_string().contains("configure_unchecked"), "{refused}");
+        }
+        manager.configure(&PoolOptions::new().fork_policy(ForkPolicy::Keep)).unwrap();
+        let contents = || {
+            let mut boxes = allocator_api2::vec::Vec::new_in(SecureAllocator::new());
+            boxes.push(Box::new(41_u32));
+            boxes
+        };
+        in_child(|| {
+            let kept = contents();
+            in_child(|| assert_eq!(*kept[0], 41));
+        });
+        // The control: what the policy that was refused comes to. The child does not touch the value.
+        in_child(|| {
+            configure(ForkPolicy::Wipe);
+            let boxes = std::mem::ManuallyDrop::new(contents());
+            let addr = boxes.as_ptr().expose_provenance();
+            assert_ne!(read_memory(addr, size_of::<usize>()).unwrap(), [0; size_of::<usize>()]);
+            in_child(|| {
+                assert_eq!(read_memory(addr, size_of::<usize>()).unwrap(), [0; size_of::<usize>()]);
+            });
+            assert_eq!(*boxes[0], 41);
+        });
     });
 }
 

@@ -339,68 +339,6 @@ fn in_child(test: &str) -> std::process::ExitStatus {
         .unwrap()
 }
 
-/// A secret that is still allocated when the process exits normally is wiped by then: an exit
-/// handler that was registered before the pool's own, and so runs after it, finds zeros. The control, a
-/// pool beside it which is not the process-wide one, shows that the handler would see the secret.
-#[cfg(target_os = "linux")]
-#[test]
-fn live_secrets_are_wiped_at_exit() {
-    static SECRET: AtomicUsize = AtomicUsize::new(0);
-    static CONTROL: AtomicUsize = AtomicUsize::new(0);
-    extern "C" fn look() {
-        let read = |place: &AtomicUsize| {
-            let addr = place.load(Ordering::Relaxed);
-            // SAFETY: chunks of pools that are never dropped: mapped and initialized.
-            unsafe { ptr::with_exposed_provenance::<u8>(addr).read_volatile() }
-        };
-        let code = match (read(&SECRET), read(&CONTROL)) {
-            (0, 0x77) => 42,
-            _ => 1,
-        };
-        // SAFETY: ends the process at once.
-        unsafe { libc::_exit(code) };
-    }
-    if std::env::var_os("CHILD").is_some() {
-        // SAFETY: a function without arguments that lives as long as the program.
-        assert_eq!(unsafe { libc::atexit(look) }, 0);
-        let control: &LockedPool = Box::leak(Box::new(LockedPool::default()));
-        let secret = LockedPoolManager::instance().alloc(32, 16).unwrap();
-        let unwiped = control.alloc(32, 16).unwrap();
-        for (chunk, place) in [(secret, &SECRET), (unwiped, &CONTROL)] {
-            fill(chunk, 0x77, 32);
-            place.store(chunk.as_ptr().expose_provenance(), Ordering::Relaxed);
-        }
-        std::process::exit(0);
-    }
-    assert_eq!(in_child("live_secrets_are_wiped_at_exit").code(), Some(42));
-}
-
-/// Containers of any element type must not see the wipe: zeros are no value of theirs.
-#[cfg(target_os = "linux")]
-#[test]
-fn what_containers_hold_is_left_at_exit() {
-    use allocator_api2::vec::Vec;
-    use bitcoin_support::SecureAllocator;
-    static SECRET: AtomicUsize = AtomicUsize::new(0);
-    extern "C" fn look() {
-        let addr = SECRET.load(Ordering::Relaxed);
-        // SAFETY: a chunk of the pool, which stays mapped.
-        let value = unsafe { ptr::with_exposed_provenance::<u8>(addr).read_volatile() };
-        // SAFETY: ends the process at once.
-        unsafe { libc::_exit(i32::from(value)) };
-    }
-    if std::env::var_os("CHILD").is_some() {
-        // SAFETY: a function without arguments that lives as long as the program.
-        assert_eq!(unsafe { libc::atexit(look) }, 0);
-        let mut bytes = Vec::new_in(SecureAllocator::new());
-        bytes.push(42_u8);
-        SECRET.store(bytes.as_ptr().expose_provenance(), Ordering::Relaxed);
-        std::mem::forget(bytes);
-        std::process::exit(0);
-    }
-    assert_eq!(in_child("what_containers_hold_is_left_at_exit").code(), Some(42));
-}
-
 /// An unprivileged process that may lock 100 000 bytes gets locked memory first, of as much as fits,
 /// and then unlocked memory, with the reason in the statistics.
 #[cfg(target_os = "linux")]

@@ -520,7 +520,8 @@ fn fork_keeps_samples_locked_and_usable() {
 }
 
 fn configure(options: &PoolOptions) {
-    pool().configure(options).unwrap();
+    // SAFETY: what children use of their parent's chunks, these tests choose.
+    unsafe { pool().configure_unchecked(options) }.unwrap();
 }
 
 /// Whether the first byte of a chunk is readable, and this.
@@ -759,35 +760,6 @@ fn the_peak_counts_samples() {
         let stats = check_statistics();
         assert_eq!((stats.used, stats.peak_used), (0, used));
         assert!(stats.total < stats.peak_used && stats.peak_used <= total);
-    });
-}
-
-/// What is in use at exit is wiped then. A handler registered before the pool's runs after it.
-#[test]
-fn samples_are_wiped_at_exit() {
-    static CHUNK: AtomicUsize = AtomicUsize::new(0);
-    extern "C" fn look() {
-        let chunk = std::ptr::with_exposed_provenance::<[u8; 32]>(CHUNK.load(Ordering::Relaxed));
-        // SAFETY: pages of a chunk in use stay as long as the process.
-        let wiped = unsafe { chunk.read_volatile() } == [0; 32];
-        // SAFETY: ends the process.
-        unsafe { libc::_exit(if wiped { 42 } else { 43 }) };
-    }
-    alone("samples_are_wiped_at_exit", || {
-        for (exit, code) in [(true, 42), (false, 43)] {
-            let end = in_child(|| {
-                // SAFETY: a function without arguments.
-                assert_eq!(unsafe { libc::atexit(look) }, 0);
-                sample(1, EVERYTHING);
-                let chunk = alloc(32);
-                // SAFETY: a chunk of 32 bytes.
-                unsafe { chunk.as_ptr().write_bytes(7, 32) };
-                CHUNK.store(chunk.as_ptr().expose_provenance(), Ordering::Relaxed);
-                // Without the pool's handler the bytes are there.
-                if exit { std::process::exit(0) } else { look() }
-            });
-            assert_eq!(end, End::Exited(code));
-        }
     });
 }
 

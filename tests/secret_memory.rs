@@ -142,13 +142,18 @@ fn it_is_locked_wiped_and_absent_in_children() {
     });
 }
 
+fn configure(options: &PoolOptions) -> Result<(), ConfigureError> {
+    // SAFETY: children use none of their parent's secrets.
+    unsafe { LockedPoolManager::instance().configure_unchecked(options) }
+}
+
 #[test]
 fn the_process_wide_pool() {
     alone("the_process_wide_pool", || {
         let Some(_) = secret_pool() else { return };
         let manager = LockedPoolManager::instance();
-        manager.configure(&options(SecretMemory::Off)).unwrap();
-        manager.configure(&options(SecretMemory::Require)).unwrap();
+        configure(&options(SecretMemory::Off)).unwrap();
+        configure(&options(SecretMemory::Require)).unwrap();
         let texts: Vec<_> = (1..300).map(|i| SecureVec::from(SECRET.repeat(i))).collect();
         let large = SecureVec::from(SECRET.repeat(10_000));
         let stats = manager.stats();
@@ -158,7 +163,7 @@ fn the_process_wide_pool() {
             let addr = secret.expose_secret().as_ptr().expose_provenance();
             assert_eq!(seen_by_others(addr), [false; 3]);
         }
-        let late = manager.configure(&options(SecretMemory::Off));
+        let late = configure(&options(SecretMemory::Off));
         assert!(matches!(late, Err(ConfigureError::InUse)), "{late:?}");
         in_child(|| drop(SecureString::from("in the child")));
         drop((texts, large));
@@ -192,7 +197,7 @@ fn where_the_system_has_none() {
         let error = LockedPool::with_options(&options(SecretMemory::Require)).unwrap_err();
         assert!(matches!(error, PoolError::SecretMemory(libc::ENOSYS)), "{error:?}");
         assert!(error.to_string().contains("Linux 5.14"), "{error}");
-        let required = LockedPoolManager::instance().configure(&options(SecretMemory::Require));
+        let required = configure(&options(SecretMemory::Require));
         assert!(matches!(
             required,
             Err(ConfigureError::Pool(PoolError::SecretMemory(libc::ENOSYS)))
@@ -206,7 +211,7 @@ fn where_the_system_has_none() {
         assert_eq!((stats.locked, stats.lock_failures), (stats.total, 0));
         assert_eq!(seen_by_others(chunk.as_ptr().expose_provenance()), [true; 3]);
         let manager = LockedPoolManager::instance();
-        manager.configure(&options(SecretMemory::Prefer)).unwrap();
+        configure(&options(SecretMemory::Prefer)).unwrap();
         drop(SecureString::from("ordinary"));
         assert_eq!(manager.stats().secret_memory_error, Some(libc::ENOSYS));
     });

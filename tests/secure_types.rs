@@ -7,8 +7,9 @@
 
 use allocator_api2::alloc::{Allocator, Layout};
 use bitcoin_support::{
-    LockedPages, LockedPool, LockedPoolManager, OutOfLockedMemory, ReadSecretError,
-    SecureAllocator, SecureBox, SecureString, SecureVec, ZeroizingAllocator, page_size,
+    LockedAllocation, LockedPageAllocator, LockedPages, LockedPool, LockedPoolManager,
+    OutOfLockedMemory, PosixLockedPageAllocator, ReadSecretError, SecureAllocator, SecureBox,
+    SecureString, SecureVec, ZeroizingAllocator, page_size,
 };
 use proptest::prelude::*;
 use std::cell::Cell;
@@ -18,6 +19,8 @@ use std::io::{self, Read, Write as _};
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -638,6 +641,119 @@ fn only_so_much_can_be_locked() {
     pool.set_locking_failed(None);
     assert!(SecureVec::<u8>::try_with_capacity(100_000).is_ok());
     assert!(SecureVec::<u8>::try_with_capacity(300_000).is_err());
+}
+
+/// Whatever a program adds to the process-wide manager, by safe calls alone, no secret lies there: a foreign page
+/// allocator need not hand out memory, nor wipe it. Chunks of the manager itself, which are raw, do come from it.
+#[test]
+fn added_pools_serve_no_secrets() {
+    in_a_process_of_its_own("added_pools_serve_no_secrets", || {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        /// Addresses that are no memory.
+        struct Nowhere;
+        impl LockedPageAllocator for Nowhere {
+            fn allocate_locked(&mut self, len: usize) -> Option<LockedAllocation> {
+                let number = ASKED.fetch_add(1, Ordering::Relaxed);
+                let addr = std::ptr::without_provenance_mut((1 << 30) + number * 2 * len);
+                Some(LockedAllocation { addr: NonNull::new(addr)?, locked: true })
+            }
+            unsafe fn free_locked(&mut self, _: NonNull<u8>, _: usize) {}
+            fn limit(&self) -> usize {
+                usize::MAX
+            }
+        }
+        #[derive(Clone, Copy, bytemuck::Zeroable)]
+        #[repr(C, align(262144))]
+        struct Aligned([u8; 262_144]);
+
+        let manager = LockedPoolManager::instance();
+        manager.add_pool(LockedPool::with_page_allocator(Box::new(Nowhere)));
+        manager.add_pool(LockedPool::with_page_allocator(Box::new(PosixLockedPageAllocator)));
+        // What the process-wide pool never has room for.
+        assert!(SecureBox::<Aligned>::try_zeroed().is_err());
+        // What it has no room for any more, because nothing can be locked.
+        let limit = libc::rlimit { rlim_cur: 65536, rlim_max: 65536 };
+        // SAFETY: plain system calls on this process, which has one purpose.
+        unsafe {
+            assert_eq!(libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit), 0);
+            assert!(libc::geteuid() != 0 || libc::setresuid(65534, 65534, 65534) == 0);
+        }
+        manager.set_locking_failed(Some(Box::new(|_| false)));
+        let mut secrets = Vec::new();
+        while let Ok(secret) = SecureVec::try_from_slice(&[0x5a_u8; 3000]) {
+            assert!(secret.expose_secret().as_ptr().addr() > 1 << 32);
+            secrets.push(secret);
+            assert!(secrets.len() < 100, "secrets in memory that was added");
+        }
+        let bytes = Layout::from_size_align(3000, 16).unwrap();
+        assert!(Allocator::allocate_zeroed(&SecureAllocator::new(), bytes).is_err());
+        assert_eq!(SecureAllocator::new().allocate(3000), None);
+        assert!(SecureString::try_with_capacity(3000).is_err());
+        assert_eq!(ASKED.load(Ordering::Relaxed), 0);
+        // The control: a raw chunk does come from there.
+        let chunk = manager.alloc(3000, 16).unwrap().addr().get();
+        assert!((1 << 30..(1 << 30) + LockedPool::ARENA_SIZE).contains(&chunk));
+        assert_eq!(ASKED.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// A panic that aborts runs no destructors: what was taken over has been wiped before it.
+#[test]
+fn what_is_taken_over_is_wiped_before_a_panic() {
+    in_a_process_of_its_own("what_is_taken_over_is_wiped_before_a_panic", || {
+        static PLACE: AtomicUsize = AtomicUsize::new(0);
+        static LEFT: AtomicUsize = AtomicUsize::new(0);
+        const LEN: usize = 100_000;
+        // Opened before privileges are given up.
+        let memory = File::open("/proc/self/mem").unwrap();
+        let left = move || {
+            let mut bytes = vec![0; LEN];
+            let place = PLACE.load(Ordering::Relaxed) as u64;
+            // What has been unmapped is not there. What has been freed may be others' by now.
+            let _ = memory.read_exact_at(&mut bytes, place);
+            bytes.chunks(100).filter(|chunk| **chunk == [b's'; 100]).count()
+        };
+        let limit = libc::rlimit { rlim_cur: 65536, rlim_max: 65536 };
+        // SAFETY: plain system calls on this process, which has one purpose.
+        unsafe {
+            assert_eq!(libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit), 0);
+            assert!(libc::geteuid() != 0 || libc::setresuid(65534, 65534, 65534) == 0);
+        }
+        LockedPoolManager::instance().set_locking_failed(Some(Box::new(|_| false)));
+        let text = "s".repeat(LEN);
+        PLACE.store(text.as_ptr().expose_provenance(), Ordering::Relaxed);
+        assert_eq!(left(), LEN / 100); // the control
+        std::panic::set_hook(Box::new(move |_| LEFT.store(left(), Ordering::Relaxed)));
+        LEFT.store(usize::MAX, Ordering::Relaxed);
+        let taken = catch_unwind(|| SecureString::from(text));
+        let _ = std::panic::take_hook();
+        assert!(taken.is_err());
+        assert_eq!(LEFT.load(Ordering::Relaxed), 0);
+    });
+}
+
+/// Lock failures do not say that there is unlocked memory: a pool that has made do with a smaller arena is locked.
+#[test]
+fn fully_locked_is_what_is_locked() {
+    in_a_process_of_its_own("fully_locked_is_what_is_locked", || {
+        let limit = libc::rlimit { rlim_cur: 65536, rlim_max: 65536 };
+        // SAFETY: plain system calls on this process, which has one purpose.
+        unsafe {
+            assert_eq!(libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit), 0);
+            assert!(libc::geteuid() != 0 || libc::setresuid(65534, 65534, 65534) == 0);
+        }
+        let pool = LockedPool::default();
+        assert!(pool.stats().is_fully_locked());
+        pool.set_locking_failed(Some(Box::new(|_| false)));
+        while pool.alloc(4000, 16).is_some() {}
+        let stats = pool.stats();
+        assert!(stats.last_lock_failure.is_some() && stats.locked == 65536);
+        assert!(stats.is_fully_locked());
+        // The control: unlocked memory.
+        pool.set_locking_failed(None);
+        assert!(pool.alloc(4000, 16).is_some());
+        assert!(!pool.stats().is_fully_locked());
+    });
 }
 
 #[test]

@@ -92,18 +92,6 @@ impl Lock {
         }
     }
 
-    /// Takes the lock if no thread holds it, and no other one forks.
-    pub(crate) fn try_acquire(&self, guard: &ForkGuard, thread: usize) -> bool {
-        if self.holder.compare_exchange(0, thread, SeqCst, Relaxed).is_err() {
-            return false;
-        }
-        let holds_back = guard.holds_back(thread);
-        if holds_back {
-            self.release();
-        }
-        !holds_back
-    }
-
     /// Lets go of the lock. For the thread that holds it.
     #[inline]
     pub(crate) fn release(&self) {

@@ -5,7 +5,7 @@
 //! when a mapping is made and given up before it is unmapped. Nothing here waits for a lock, and nothing
 //! but taking a slot may ask the system for memory.
 
-use super::{ForkPolicy, LockError, MapError, Protection, Refusals, os, secret_memory};
+use super::{ForkPolicy, LockError, MapError, Protection, Refusals, exit, os, secret_memory};
 use crate::cleanse::memory_cleanse;
 use crate::edges;
 use crate::fork::{self, Participant};
@@ -201,6 +201,20 @@ impl Slot {
         self.pins.fetch_sub(1, SeqCst);
     }
 
+    /// Takes the memory of the mapping away, if it has any. Its addresses stay set aside.
+    ///
+    /// # Safety
+    /// Whoever uses the mapping must be one that may end the process.
+    unsafe fn withdraw(&self) {
+        self.pins.fetch_add(1, SeqCst);
+        if let (Some(addr), false) = (self.mapping(), self.has(ABSENT)) {
+            // SAFETY: an entered mapping is not unmapped as long as the pin is set; for those who use it, by
+            // this function's contract.
+            unsafe { os::make_inaccessible(addr, self.len.load(Relaxed)) };
+        }
+        self.pins.fetch_sub(1, SeqCst);
+    }
+
     /// Sees to the mapping in a child process, in which it is the only thread.
     fn after_fork(&self) {
         // Whoever was writing has stayed with the parent.
@@ -303,6 +317,20 @@ pub unsafe fn wipe_everything() {
     WIPES.fetch_add(1, SeqCst);
 }
 
+/// Whether there is any mapping.
+pub(super) fn is_used() -> bool {
+    slots().any(|slot| slot.mapping().is_some())
+}
+
+/// Takes the memory of all mappings away, whoever uses it: for the exit of the process.
+///
+/// # Safety
+/// Whoever uses a mapping from then on must be one that may end the process.
+pub(super) unsafe fn withdraw_everything() {
+    // SAFETY: by this function's contract.
+    slots().for_each(|slot| unsafe { slot.withdraw() });
+}
+
 /// Changes with every [`wipe_everything`], when it begins and when it ends: whoever sees it change may find
 /// zeros where something else was.
 pub(crate) fn wipes() -> u32 {
@@ -313,10 +341,12 @@ pub(crate) fn wipes() -> u32 {
 /// it.
 pub(crate) fn at_fork_of_process() {
     static RELOCK: Participant = Participant { prepare: || (), child: in_child, done: || () };
+    exit::note_process();
     fork::register(&RELOCK);
 }
 
 fn in_child() {
+    exit::note_child();
     slots().for_each(Slot::after_fork);
 }
 

@@ -209,10 +209,10 @@ pub(super) unsafe fn make_accessible(addr: NonNull<u8>, len: usize) -> io::Resul
     }
 }
 
-/// Turns pages back into reserved addresses, which unlocks them and gives their memory up.
+/// Turns pages into reserved addresses, which unlocks them and gives their memory up.
 ///
 /// # Safety
-/// They must come from [`reserve`] and be used by nobody.
+/// They must be a mapping of this module's, and be used by nobody, or by those who may end the process.
 pub(super) unsafe fn make_inaccessible(addr: NonNull<u8>, len: usize) {
     let at = addr.as_ptr().cast();
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;

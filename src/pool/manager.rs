@@ -7,7 +7,7 @@ use super::{
     AddressReport, ConfigureError, Kind, LockedPool, LockingFailed, PoolOptions, PoolStats, process,
 };
 use crate::arena::FreeError;
-use crate::pages::{LockedPages, MapError};
+use crate::pages::{ForkPolicy, LockedPages, MapError};
 use core::fmt;
 use core::mem::{self, ManuallyDrop};
 use core::num::NonZeroU32;
@@ -19,8 +19,8 @@ use core::ptr::NonNull;
 /// [`instance`](Self::instance) is the process-wide one, shared by all Rust, C and C++ code that is
 /// linked to this library. Its first pool needs no initialization, so that it can be used before `main`,
 /// and is never destroyed: objects with static storage and thread-local ones may free into it however
-/// late. What that pool still holds at normal process exit is wiped, in the order in which exit handlers
-/// run: objects that were made before the pool's first allocation find zeros when they are destroyed.
+/// late. What it still holds when the process exits is wiped in the very end, if no other thread may be looking:
+/// see [`ExitPolicy`](crate::ExitPolicy).
 /// After a fork, the child's copy of it is locked again, unless [`configure`](Self::configure) has been told
 /// otherwise.
 ///
@@ -58,6 +58,9 @@ impl LockedPoolManager {
     /// Adds a pool, to be used when those before it have no room and cannot get any. It stays until the
     /// manager is dropped.
     ///
+    /// It serves [`alloc`](Self::alloc) of this manager only. The secret types take nothing from added pools,
+    /// whose memory may be a foreign page allocator's.
+    ///
     /// It takes no memory and waits for nobody, so that it can be called anywhere: in a child process
     /// whatever its parent's other threads were doing, and also where a pool calls back.
     pub fn add_pool(&self, pool: LockedPool) {
@@ -91,7 +94,7 @@ impl LockedPoolManager {
     /// Frees the chunk that begins at `ptr`, whichever pool it came from, as [`LockedPool::free`] does.
     ///
     /// # Errors
-    /// See [`FreeError`]; nothing changes then.
+    /// See [`FreeError`]; nothing changes then, unless it is [`FreeError::Overrun`].
     ///
     /// # Safety
     /// As for [`LockedPool::free`].
@@ -111,7 +114,7 @@ impl LockedPoolManager {
     /// [`free`](Self::free) that also checks the size in bytes and the alignment.
     ///
     /// # Errors
-    /// See [`FreeError`]; nothing changes then.
+    /// See [`FreeError`]; nothing changes then, unless it is [`FreeError::Overrun`].
     ///
     /// # Safety
     /// As for [`LockedPool::free`].
@@ -171,10 +174,43 @@ impl LockedPoolManager {
     /// (What static initializers elsewhere allocate comes first, in the order of linking.) The last of
     /// several calls counts.
     ///
+    /// Fork policies other than [`ForkPolicy::Keep`], and with them secret memory, are for
+    /// [`configure_unchecked`](Self::configure_unchecked).
+    ///
     /// # Errors
     /// When the pool is in use already, this is not [`instance`](Self::instance), or the options cannot be:
     /// see [`ConfigureError`]. Everything is as before then.
     pub fn configure(&self, options: &PoolOptions) -> Result<(), ConfigureError> {
+        if options.fork_policy != ForkPolicy::Keep && self.shared.is_some() {
+            return Err(ConfigureError::ForkPolicy(options.fork_policy));
+        }
+        // SAFETY: children find what their parent had.
+        unsafe { self.configure_unchecked(options) }
+    }
+
+    /// [`configure`](Self::configure), also with options that change secrets under those who hold them: with
+    /// [`ForkPolicy::Wipe`] values of the secret types, and in containers over
+    /// [`SecureAllocator`](crate::SecureAllocator), are all zeros in a child process, and with
+    /// [`ForkPolicy::Absent`] they are not there.
+    ///
+    /// # Errors
+    /// As for [`configure`](Self::configure).
+    ///
+    /// # Safety
+    /// A child process of this one, made by whatever code, must not use values that its parent had in locked
+    /// memory: with `Wipe` those to which zeros are no value, such as references and boxes in a container, and
+    /// with `Absent` any. To drop a value is to use it if it has a destructor. (The types of this crate can be
+    /// dropped there, with elements that have none.)
+    ///
+    /// ```
+    /// use bitcoin_support::{ForkPolicy, LockedPoolManager, PoolOptions};
+    ///
+    /// let options = PoolOptions::new().fork_policy(ForkPolicy::Wipe);
+    /// // SAFETY: this program keeps plain bytes in locked memory and nothing else.
+    /// unsafe { LockedPoolManager::instance().configure_unchecked(&options)? };
+    /// # Ok::<(), bitcoin_support::ConfigureError>(())
+    /// ```
+    pub unsafe fn configure_unchecked(&self, options: &PoolOptions) -> Result<(), ConfigureError> {
         if self.shared.is_none() {
             return Err(ConfigureError::NotProcessWide);
         }
@@ -268,13 +304,8 @@ impl LockedPoolManager {
         self.added().for_each(|pool| pool.walk(&mut visit));
     }
 
-    /// From now on, leaves what is in the process-wide pool at process exit as it is: somebody may look
-    /// at it to whom zeros are no value.
-    pub(crate) fn keep_contents_at_exit() {
-        process::keep_contents_at_exit();
-    }
-
-    /// The pool that C and C++ code calls the instance.
+    /// The process-wide pool itself, without those that were added: what C and C++ code calls the instance,
+    /// and what the secret types are kept in.
     pub(crate) fn shared_pool() -> &'static LockedPool {
         match &INSTANCE.shared {
             Some(pool) => pool,

@@ -162,6 +162,9 @@ pub enum ConfigureError {
     Size,
     /// The manager is not the process-wide one.
     NotProcessWide,
+    /// With this policy children of the process would find other values than their parent had, also where safe
+    /// code holds references to them.
+    ForkPolicy(ForkPolicy),
     /// The options contradict each other, or the system refuses.
     Pool(PoolError),
 }
@@ -179,6 +182,11 @@ impl fmt::Display for ConfigureError {
             Self::NotProcessWide => f.write_str(
                 "LockedPoolManager: only the process-wide manager has a pool to configure; give others \
                  pools made with options",
+            ),
+            Self::ForkPolicy(policy) => write!(
+                f,
+                "LockedPoolManager: fork policy {policy:?} changes secrets under those who hold them; to vouch \
+                 for what child processes do, use configure_unchecked"
             ),
             Self::Pool(error) => error.fmt(f),
         }

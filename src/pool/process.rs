@@ -31,7 +31,7 @@
 //! # Parts
 //! `heap` is a thread's heap, over `slab`s; `pause` its gate and `returned` the way back of what other
 //! threads free, both over `sync`; `thread_slot` finds a thread's heap; `countdown` says which allocations
-//! are sampled, and `guarded` has those; `fork` has the handlers for forks and for exit.
+//! are sampled, and `guarded` has those; `fork` has the handlers for forks.
 
 mod countdown;
 pub(super) mod fork;
@@ -43,7 +43,6 @@ mod slab;
 mod stay_loaded;
 mod thread_slot;
 
-pub(super) use fork::keep_contents_at_exit;
 pub use guarded::AddressReport;
 
 use super::{
@@ -245,8 +244,6 @@ struct Shared {
     searched: u64,
     /// Bytes in small chunks then.
     searched_at: usize,
-    /// Whether what is to happen at exit has been registered.
-    is_registered: bool,
     /// The number of forks that the rest knows of.
     generation: u32,
 }
@@ -271,11 +268,9 @@ fn lock() -> Locked {
 
 /// Takes the mutex. Waits for another thread that has it.
 fn try_lock() -> Result<Locked, Interrupted> {
+    stay_loaded::named();
     super::fork::participate();
     let mut shared = SHARED.lock()?;
-    if !core::mem::replace(&mut shared.is_registered, true) {
-        fork::at_exit();
-    }
     fork::catch_up(&mut shared);
     Ok(shared)
 }
@@ -403,7 +398,6 @@ impl Shared {
             returns: 1,
             searched: 0,
             searched_at: 0,
-            is_registered: false,
             generation: 0,
         }
     }
@@ -507,12 +501,6 @@ impl Shared {
         let chunk = self.guarded.alloc(size, alignment, &mut self.state);
         self.note_peak();
         chunk
-    }
-
-    /// See `State::wipe`.
-    fn wipe(&mut self) {
-        self.state.wipe();
-        self.guarded.wipe();
     }
 
     /// Takes a slab of a list over from the heap that all threads share, and allocates from it.
@@ -937,7 +925,8 @@ impl Drop for Detach {
         // Later destructors of this thread do without.
         thread_slot::set(GONE);
         if let Some(heap) = heap {
-            let mut shared = lock();
+            // The process exits in a signal handler that has interrupted the pool.
+            let Ok(mut shared) = try_lock() else { return };
             let pause = Pause::begin();
             shared.vacate(heap, &pause);
         }

@@ -8,8 +8,9 @@ use crate::zeroizing::ZeroizingAllocator;
 use allocator_api2::alloc::{AllocError, Allocator, Layout};
 use core::ptr::{self, NonNull};
 
-/// Allocates locked memory that is wiped when it is freed: a handle, without size, on
-/// [`LockedPoolManager::instance`].
+/// Allocates locked memory that is wiped when it is freed: a handle, without size, on the process-wide pool
+/// itself. Pools that a program adds to [`LockedPoolManager::instance`] serve no secret types: they may be over
+/// a foreign page allocator, which need not wipe, nor hand out memory at all.
 ///
 /// Blocks of up to [`LockedPool::ARENA_SIZE`] bytes (256 KiB) come from the pool. What happens when
 /// they cannot be locked is up to the pool, as for all its chunks: its
@@ -22,12 +23,6 @@ use core::ptr::{self, NonNull};
 /// [`allocator_api2`](allocator_api2) crate, `hashbrown`'s tables, and, on a nightly compiler with
 /// `RUSTFLAGS="--cfg bitcoin_support_nightly"`, those of the standard library. Such a container does not
 /// wipe an element that it drops before it frees its buffer; [`SecureVec`](crate::SecureVec) does.
-///
-/// At normal process exit the pool wipes what is still in it, which a container of any element type must
-/// not see: elements such as references have no value of zeros. So once a program allocates through this
-/// type as an [`Allocator`], its pool is left as it is at exit. (The system wipes a process's memory before
-/// another gets it.) The types of this crate, whose elements are plain data, and
-/// [`allocate`](Self::allocate) do not have that effect.
 ///
 /// Allocation and freeing take constant time apart from the wipe (a few system calls for large blocks)
 /// and may happen in any thread.
@@ -73,8 +68,9 @@ impl SecureAllocator {
     /// Wipes and frees what [`allocate`](Self::allocate) returned for `size`.
     ///
     /// # Panics
-    /// When the pool finds that the block is none of its own or has another size. Nothing has changed
-    /// then.
+    /// When the pool finds that the block is none of its own or has another size, and nothing has changed; or
+    /// that bytes next to the block, which was a [sampled](LockedPoolManager::sample_one_in) one, have been
+    /// written to, and it **has been** wiped and freed.
     ///
     /// # Safety
     /// `block` must come from [`allocate`](Self::allocate) with the same `size`, must not have been freed,
@@ -85,33 +81,13 @@ impl SecureAllocator {
     }
 }
 
-// SAFETY: as for `PlainDataAllocator`; and live blocks keep their contents also at process exit.
+// SAFETY: blocks are chunks of the process-wide pool, which is never destroyed and over the system's own pages
+// alone, or mappings of their own. They stay valid and hold what was written there until they are freed: what
+// changes them behind their owner's back (`wipe_everything`, `ExitPolicy::inaccessible`, fork policies other than
+// `Keep`) can be chosen by unsafe code only, and the wipe at exit comes when no code of the program is left to run. All
+// values of the type are one, so that clones may free for each other. The methods not written here are built on
+// these two by the trait.
 unsafe impl Allocator for SecureAllocator {
-    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        LockedPoolManager::keep_contents_at_exit();
-        PlainDataAllocator.allocate(layout)
-    }
-
-    fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        // The pool's chunks and fresh mappings are zeros.
-        Allocator::allocate(self, layout)
-    }
-
-    unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
-        // SAFETY: `allocate` took it from there.
-        unsafe { PlainDataAllocator.deallocate(block, layout) };
-    }
-}
-
-/// The same memory for containers whose elements may turn into zeros when the process exits.
-#[derive(Clone, Copy)]
-pub(super) struct PlainDataAllocator;
-
-// SAFETY: blocks are chunks of the pool, which is never destroyed, or mappings of their own, and stay
-// valid until they are freed; only `SecureVec` uses this type, for elements that may become zeros at
-// process exit. All values of it are one, so that clones may free for each other. The methods not written
-// here are built on these two by the trait.
-unsafe impl Allocator for PlainDataAllocator {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let block = if layout.size() == 0 {
             // Not null, and a multiple of the alignment, as pointers to nothing are.
@@ -124,7 +100,7 @@ unsafe impl Allocator for PlainDataAllocator {
 
     fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         // The pool's chunks and fresh mappings are zeros.
-        self.allocate(layout)
+        Allocator::allocate(self, layout)
     }
 
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
@@ -141,9 +117,6 @@ unsafe impl Allocator for PlainDataAllocator {
 // they copy to a new block and deallocate the old one.
 unsafe impl ZeroizingAllocator for SecureAllocator {}
 
-// SAFETY: as above.
-unsafe impl ZeroizingAllocator for PlainDataAllocator {}
-
 /// Whether a block of this size has a mapping of its own: alone from the size, so that `release` finds
 /// what `acquire` did.
 fn has_own_mapping(size: usize) -> bool {
@@ -152,7 +125,7 @@ fn has_own_mapping(size: usize) -> bool {
 
 fn acquire(layout: Layout) -> Option<NonNull<u8>> {
     if !has_own_mapping(layout.size()) {
-        return LockedPoolManager::instance().alloc(layout.size(), layout.align());
+        return LockedPoolManager::shared_pool().alloc(layout.size(), layout.align());
     }
     if layout.align() > page_size() {
         return None;
@@ -173,7 +146,7 @@ unsafe fn release(block: NonNull<u8>, size: usize, align: usize) {
         return;
     }
     // SAFETY: by this function's contract nobody uses the chunk any more.
-    let freed = unsafe { LockedPoolManager::instance().free_sized(block.as_ptr(), size, align) };
+    let freed = unsafe { LockedPoolManager::shared_pool().free_sized(block.as_ptr(), size, align) };
     if let Err(error) = freed {
         panic!("{error}");
     }

@@ -282,7 +282,7 @@ impl From<&str> for SecureString {
 }
 
 /// Takes the text over into locked memory and wipes the string that it was in. Panics when there is no
-/// locked memory, the string being wiped all the same.
+/// locked memory, after the string has been wiped.
 impl From<String> for SecureString {
     #[track_caller]
     fn from(text: String) -> Self {

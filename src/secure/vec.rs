@@ -2,8 +2,7 @@
 //!
 //! Depends on `zeroizing`, which holds all logic of growing and wiping, and on `allocator`.
 
-use super::allocator::PlainDataAllocator;
-use super::{OutOfLockedMemory, ReadSecretError, expect};
+use super::{OutOfLockedMemory, ReadSecretError, SecureAllocator, expect};
 use crate::zeroizing::{ZeroizingVec, ct_eq};
 use bytemuck::{NoUninit, Zeroable};
 use core::fmt;
@@ -19,9 +18,10 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// may need memory exists twice: with `try_`, which reports [`OutOfLockedMemory`], and without, which
 /// panics then. Costs are those of [`Vec`].
 ///
-/// The memory is that of [`SecureAllocator`](crate::SecureAllocator), which says what happens when it cannot be locked. When the
-/// process ends normally, the pool wipes what is still in it: a value in a static, or in a thread that
-/// goes on, reads as zeros then. Hence elements must be [`Zeroable`], which references and boxes are not.
+/// The memory is that of [`SecureAllocator`], which says what happens when it cannot be locked, and
+/// [`ExitPolicy`](crate::ExitPolicy) what becomes of it when the process exits. Elements must be [`Zeroable`], which
+/// references and boxes are not: so they are still values, if not the right ones, when a program decides to
+/// wipe live secrets ([`wipe_everything`](crate::wipe_everything), [`ForkPolicy::Wipe`](crate::ForkPolicy)).
 ///
 /// What it cannot wipe: what passes through the caller's hands. [`push`](Self::push) moves its argument
 /// from the caller's stack; [`pop`](Self::pop) moves an element there. To keep a secret off the stack,
@@ -90,15 +90,13 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// bitcoin_support::SecureVec::<&str>::new();
 /// ```
 pub struct SecureVec<T> {
-    elements: ZeroizingVec<T, PlainDataAllocator>,
+    elements: ZeroizingVec<T, SecureAllocator>,
 }
 
-/// Elements must have zeros for a value ([`Zeroable`]): when the process ends, the pool wipes what is still
-/// in it, under whoever may still look.
 impl<T: Zeroable> SecureVec<T> {
     /// An empty vector. Allocates nothing.
     pub const fn new() -> Self {
-        Self { elements: ZeroizingVec::new_in(PlainDataAllocator) }
+        Self { elements: ZeroizingVec::new_in(SecureAllocator) }
     }
 
     /// An empty vector with room for `capacity` elements.
@@ -365,11 +363,15 @@ impl<T: Zeroable> Default for SecureVec<T> {
 }
 
 /// Takes the contents over into locked memory and wipes the vector that they were in. Panics when there
-/// is no locked memory, the vector being wiped all the same.
+/// is no locked memory, after the vector has been wiped.
 impl<T: Copy + Zeroable> From<Vec<T>> for SecureVec<T> {
     #[track_caller]
     fn from(values: Vec<T>) -> Self {
-        expect(Self::try_from_slice(WipedOnDrop(values).0.as_slice()))
+        let values = WipedOnDrop(values);
+        let copy = Self::try_from_slice(&values.0);
+        // A panic that aborts drops nothing.
+        drop(values);
+        expect(copy)
     }
 }
 

@@ -183,6 +183,7 @@ declare! {
     fn bitcoin_support_lock_remedy(error: c_int, limit: usize) -> *const c_char;
     fn bitcoin_support_protection_remedy(protection: u32, error: c_int) -> *const c_char;
     fn bitcoin_support_raise_lock_limit(limit: *mut usize) -> c_int;
+    fn bitcoin_support_set_exit_policy(policy: u32) -> c_int;
     fn bitcoin_support_wipe_all();
     fn bitcoin_support_locked_pool_destroy(pool: Object);
     fn bitcoin_support_locked_pool_instance() -> Object;
@@ -585,6 +586,7 @@ impl Run {
             249..=251 => return self.wipe_all(),
             252..=253 => return self.raise_lock_limit(input),
             254..=255 => return self.remedy(input),
+            235 => return self.set_exit_policy(input),
             _ => {}
         }
         match number % 16 {
@@ -835,6 +837,16 @@ impl Run {
             assert!(is_wiped, "a buffer is not wiped");
         }
         (0..self.owners.len()).for_each(|index| self.check(index));
+    }
+
+    /// Any number; then as it was, so that this program ends as others do.
+    fn set_exit_policy(&self, input: &mut Input<'_>) {
+        let policy = u32::from(input.byte());
+        // SAFETY: the process does not exit between the two.
+        let (status, back) = unsafe {
+            (bitcoin_support_set_exit_policy(policy), bitcoin_support_set_exit_policy(0))
+        };
+        assert_eq!((self.status(status), back), (if policy <= 2 { OK } else { BAD_OPTION }, OK));
     }
 
     fn raise_lock_limit(&self, input: &mut Input<'_>) {

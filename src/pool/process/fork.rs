@@ -1,43 +1,11 @@
-//! What happens to the process-wide pool when the process forks, and when it exits.
+//! What happens to the process-wide pool when the process forks.
 //!
 //! Part of `process`, whose state it takes care of; `pool::fork` calls it.
 
 use super::{
-    LOCKING_FAILED, Pause, SHARED, Shared, all_heaps, heaps_are_closed, own_heap, stay_loaded,
-    sync, thread_slot,
+    LOCKING_FAILED, Pause, SHARED, Shared, all_heaps, heaps_are_closed, own_heap, sync, thread_slot,
 };
-use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
-use core::time::Duration;
-
-/// Registers what happens at process exit. Where the system has no room for that, secrets stay until the
-/// process's memory is gone; there is nobody to tell.
-pub(super) fn at_exit() {
-    stay_loaded::named();
-    // SAFETY: a function without arguments that stays loaded as long as this library.
-    let _ = unsafe { libc::atexit(wipe) };
-}
-
-static WIPES_AT_EXIT: AtomicBool = AtomicBool::new(true);
-
-/// See `LockedPoolManager::keep_contents_at_exit`.
-pub(in crate::pool) fn keep_contents_at_exit() {
-    WIPES_AT_EXIT.store(false, Relaxed);
-}
-
-/// Wipes all that is left.
-extern "C" fn wipe() {
-    if !WIPES_AT_EXIT.load(Relaxed) {
-        return;
-    }
-    // A thread that has been stopped for good may have the mutex.
-    for _ in 0..100 {
-        match SHARED.try_lock() {
-            Some(mut shared) => return shared.wipe(),
-            None => std::thread::sleep(Duration::from_millis(1)),
-        }
-    }
-}
 
 /// For the thread that forks: waits until no other thread is at work on the pool, and keeps them out of their
 /// heaps. Its own heap is closed too, so that what it does until the fork is over goes by the mutex.

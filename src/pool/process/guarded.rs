@@ -26,7 +26,6 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize};
 use std::collections::VecDeque;
-use zeroize::Zeroize;
 
 /// What bytes next to a chunk hold: not 0, which is what an overrun by a string's end would write.
 const PATTERN: u8 = 0xd5;
@@ -406,14 +405,6 @@ impl Guarded {
         }
         (self.stats, self.forks) = (stats, forks);
         refusal
-    }
-
-    /// Wipes all chunks, in use as they are.
-    pub(super) fn wipe(&mut self) {
-        let all =
-            self.slots.iter_mut().flatten().flat_map(|slots| slots.pages.iter_mut().flatten());
-        let here = all.filter(|mapped| !mapped.pages.is_absent());
-        here.for_each(|mapped| mapped.pages.zeroize());
     }
 }
 
