@@ -92,7 +92,11 @@ mod linux {
             // SAFETY: the kernel writes a number into memory of ours, or refuses.
             let touched = unsafe { libc::syscall(libc::SYS_getcpu, page, nothing, nothing) };
             if touched != 0 {
-                return Err(Refusal::Unavailable(io::Error::from_raw_os_error(libc::ENOMEM)));
+                let error = io::Error::last_os_error();
+                return Err(Refusal::Unavailable(match error.raw_os_error() {
+                    Some(libc::EFAULT) => io::Error::from_raw_os_error(libc::ENOMEM),
+                    _ => error,
+                }));
             }
             // SAFETY: as above; the page exists.
             unsafe { page.write_volatile(0) };

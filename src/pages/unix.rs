@@ -50,7 +50,7 @@ pub(super) fn map_guarded(len: usize) -> io::Result<NonNull<u8>> {
         let page = page_size();
         let whole = inner.as_ptr().wrapping_sub(page);
         // SAFETY: the mapping was made above and is not used by anyone.
-        unmap(unsafe { libc::munmap(whole.cast(), len + 2 * page) });
+        unsafe { unmap(whole, len + 2 * page) };
         return Err(error);
     }
     Ok(inner)
@@ -90,7 +90,7 @@ pub(super) fn map_guarded_huge(len: usize, huge: usize) -> io::Result<NonNull<u8
     if mapped == libc::MAP_FAILED {
         let error = io::Error::last_os_error();
         // SAFETY: set aside above and used by nobody.
-        unmap(unsafe { libc::munmap(whole.cast(), whole_len) });
+        unsafe { unmap(whole, whole_len) };
         return Err(error);
     }
     // Give up what lies outside the guard pages.
@@ -98,7 +98,7 @@ pub(super) fn map_guarded_huge(len: usize, huge: usize) -> io::Result<NonNull<u8
     for (from, to) in [(whole, first), (end, whole.wrapping_add(whole_len))] {
         if from < to {
             // SAFETY: set aside above and used by nobody.
-            unmap(unsafe { libc::munmap(from.cast(), to.addr() - from.addr()) });
+            unsafe { unmap(from, to.addr() - from.addr()) };
         }
     }
     NonNull::new(inner).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
@@ -160,7 +160,7 @@ fn reserve_by_a_page(len: usize, _: io::Error) -> io::Result<NonNull<u8>> {
     if addr == libc::MAP_FAILED {
         let error = io::Error::last_os_error();
         // SAFETY: mapped above and used by nobody.
-        unmap(unsafe { libc::munmap(first.as_ptr().cast(), page) });
+        unsafe { unmap(first.as_ptr(), page) };
         return Err(error);
     }
     NonNull::new(addr.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
@@ -223,11 +223,15 @@ pub(super) unsafe fn make_inaccessible(addr: NonNull<u8>, len: usize) {
     }
     // A process that has as many mappings as it may have gets no new one, also not in place of another.
     // SAFETY: by this function's contract nobody uses the pages; none of these calls makes a mapping.
-    unmap(unsafe {
+    let result = unsafe {
         libc::munlock(at, len)
             | libc::madvise(at, len, libc::MADV_DONTNEED)
             | libc::mprotect(at, len, libc::PROT_NONE)
-    });
+    };
+    // Nobody refuses this but a sandbox, or our own bookkeeping is broken.
+    if result != 0 && !is_of_a_sandbox(last_errno()) {
+        std::process::abort();
+    }
 }
 
 /// Gives reserved addresses back to the system.
@@ -236,7 +240,7 @@ pub(super) unsafe fn make_inaccessible(addr: NonNull<u8>, len: usize) {
 /// They must come from [`reserve`], [`map_zeroed`] or [`map_readable`], whole, and be used by nobody.
 pub(super) unsafe fn give_back(addr: NonNull<u8>, len: usize) {
     // SAFETY: by this function's contract.
-    unmap(unsafe { libc::munmap(addr.as_ptr().cast(), len) });
+    unsafe { unmap(addr.as_ptr(), len) };
 }
 
 /// Unlocks and unmaps what [`map_guarded`] or [`reserve_guarded`] mapped, guard pages included. Unmapping
@@ -255,14 +259,34 @@ pub(super) unsafe fn unmap_guarded(addr: NonNull<u8>, len: usize) {
     // one when the process has as many mappings as it may have. Without the guard pages nothing has
     // to be split. Should that fail too, something else has changed our mapping.
     // SAFETY: as above; the guard pages stay, which nobody can use.
-    unmap(unsafe { libc::munmap(addr.as_ptr().cast(), len) });
+    unsafe { unmap(addr.as_ptr(), len) };
 }
 
-/// Looks at what `munmap` returned: 0, or our own bookkeeping is broken.
-fn unmap(result: libc::c_int) {
-    if result != 0 {
+/// Unmaps pages. That can fail only if our own bookkeeping is broken, which ends the process; or if a sandbox forbids
+/// it: then the addresses stay, without memory as far as the sandbox allows that, and inaccessible.
+///
+/// # Safety
+/// They must be a mapping of this module's, or pages of one, and be used by nobody.
+unsafe fn unmap(addr: *mut u8, len: usize) {
+    let at = addr.cast();
+    // SAFETY: by this function's contract.
+    if unsafe { libc::munmap(at, len) } == 0 {
+        return;
+    }
+    if !is_of_a_sandbox(last_errno()) {
         std::process::abort();
     }
+    // SAFETY: by this function's contract nobody uses the pages; what is refused leaves them as they are.
+    unsafe {
+        libc::munlock(at, len);
+        libc::madvise(at, len, libc::MADV_DONTNEED);
+        libc::mprotect(at, len, libc::PROT_NONE);
+    }
+}
+
+/// Whether an error to a call that cannot fail with it is that of a sandbox which forbids the call.
+fn is_of_a_sandbox(errno: i32) -> bool {
+    matches!(errno, libc::EPERM | libc::EACCES | libc::ENOSYS)
 }
 
 /// Excludes the pages from core dumps, from merging with equal pages and from huge pages (which

@@ -251,11 +251,11 @@ struct Shared {
 /// Holds the mutex.
 type Locked = MutexGuard<'static, Shared>;
 
-/// The operating system's number of the calling thread; 0 where it has none.
+/// The operating system's number of the calling thread; 0 where it has none, or does not tell.
 fn thread_number() -> u32 {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     // SAFETY: takes nothing.
-    return unsafe { libc::gettid() } as u32;
+    return u32::try_from(unsafe { libc::gettid() }).unwrap_or(0);
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     0
 }

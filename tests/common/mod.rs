@@ -68,20 +68,35 @@ pub(crate) fn give_up_after(seconds: u32) {
 
 /// Bytes that this process has locked, as the kernel counts them.
 pub(crate) fn locked_by_kernel() -> usize {
-    status_field("VmLck:").trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    locked_by_kernel_of(std::process::id())
+}
+
+/// The same of another process.
+pub(crate) fn locked_by_kernel_of(process: u32) -> usize {
+    let field = field_of(process, "VmLck:");
+    field.trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
 /// What the kernel says of this process.
 pub(crate) fn status_field(name: &str) -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    field_of(std::process::id(), name)
+}
+
+fn field_of(process: u32, name: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line[name.len()..].trim().to_owned()
 }
 
 /// The kernel's flags of the mapping that an address lies in.
 pub(crate) fn flags_of(addr: usize) -> Vec<String> {
+    flags_of_process(std::process::id(), addr)
+}
+
+/// The same of another process.
+pub(crate) fn flags_of_process(process: u32, addr: usize) -> Vec<String> {
     let mut inside = false;
-    for line in std::fs::read_to_string("/proc/self/smaps").unwrap().lines() {
+    for line in std::fs::read_to_string(format!("/proc/{process}/smaps")).unwrap().lines() {
         let first = line.split_whitespace().next().unwrap();
         if let Some((start, end)) = first.split_once('-') {
             let parse = |digits| usize::from_str_radix(digits, 16);

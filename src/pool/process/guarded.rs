@@ -134,13 +134,19 @@ pub(super) fn describe(addr: usize) -> Option<AddressReport> {
     })
 }
 
+/// Different in a child process. (The system's number tells children apart that the C library does not know of, the
+/// number of forks those in a sandbox that does not tell the other.)
+fn this_process() -> (u32, u32) {
+    (std::process::id(), crate::fork::generation())
+}
+
 /// The pages of a chunk.
 struct Mapped {
     pages: LockedPages,
     /// Whether a child process finds zeros.
     wiped_in_child: bool,
-    /// The process that has made them, by its number, and what [`pages::wipes`] was then.
-    process: u32,
+    /// The process that has made them, see [`this_process`], and what [`pages::wipes`] was then.
+    process: (u32, u32),
     wipes: u32,
 }
 
@@ -249,7 +255,7 @@ impl Placed<'_> {
 
     fn may_have_been_wiped(&self) -> bool {
         let Mapped { wiped_in_child, process, wipes, .. } = *self.mapped;
-        pages::wipes() != wipes || wiped_in_child && process != std::process::id()
+        pages::wipes() != wipes || wiped_in_child && process != this_process()
     }
 }
 
@@ -324,7 +330,7 @@ impl Guarded {
         // SAFETY: within the pages.
         let chunk = unsafe { pages.as_ptr().add(start) };
         let wiped_in_child = pool.fork == ForkPolicy::Wipe;
-        let mapped = Mapped { pages, wiped_in_child, process: std::process::id(), wipes };
+        let mapped = Mapped { pages, wiped_in_child, process: this_process(), wipes };
         count(&Placed { mapped: &mapped, start, size }, &mut self.stats, usize::wrapping_add);
         let slot = &slots.row.slots[number];
         slot.chunk.store(chunk.as_ptr().expose_provenance(), Relaxed);

@@ -452,7 +452,7 @@ impl Heap {
             return None;
         }
         let number = chunk.load(Relaxed);
-        if expected.is_some_and(|expected| expected != number.into()) {
+        if expected.is_some_and(|expected| expected != usize::from(number)) {
             return None;
         }
         let cache = &self.caches[number as usize];
