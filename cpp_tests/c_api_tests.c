@@ -171,9 +171,11 @@ static void status_names_and_messages(void)
         {BITCOIN_SUPPORT_BAD_OPTION, "BITCOIN_SUPPORT_BAD_OPTION"},
         {BITCOIN_SUPPORT_NOT_AVAILABLE, "BITCOIN_SUPPORT_NOT_AVAILABLE"},
         {BITCOIN_SUPPORT_OVERRUN, "BITCOIN_SUPPORT_OVERRUN"},
+        {BITCOIN_SUPPORT_INTERRUPTED, "BITCOIN_SUPPORT_INTERRUPTED"},
+        {BITCOIN_SUPPORT_INVALID_HANDLE, "BITCOIN_SUPPORT_INVALID_HANDLE"},
     };
     const int count = (int)(sizeof(table) / sizeof(table[0]));
-    static const int strangers[] = {14, 15, -1, 1000, INT32_MAX, INT32_MIN};
+    static const int strangers[] = {16, 17, -1, 1000, INT32_MAX, INT32_MIN};
     int i, j;
     for (i = 0; i < count; ++i) {
         CHECK((int)table[i].status == i);
@@ -790,6 +792,48 @@ static void exit_policies(void)
 
 /* ---- The runner ---- */
 
+/* What is destroyed twice, is of another kind, or is never destroyed, is refused, and all stays as it is. */
+static void handles_are_destroyed_once(void)
+{
+    bitcoin_support_locked_pool* const instance = bitcoin_support_locked_pool_instance();
+    bitcoin_support_locked_pool* pool = NULL;
+    bitcoin_support_locked_pool* later[3] = {NULL, NULL, NULL};
+    bitcoin_support_buffer* buffer = NULL;
+    bitcoin_support_arena* arena = NULL;
+    void* const kept = bitcoin_support_locked_pool_alloc(instance, 32);
+    const size_t used = bitcoin_support_locked_pool_get_stats(instance).chunks_used;
+    size_t i;
+
+    CHECK(bitcoin_support_locked_pool_destroy(instance) == BITCOIN_SUPPORT_INVALID_HANDLE);
+    CHECK(bitcoin_support_buffer_destroy((bitcoin_support_buffer*)instance) == BITCOIN_SUPPORT_INVALID_HANDLE);
+    CHECK(bitcoin_support_locked_pool_get_stats(instance).chunks_used == used);
+    CHECK(bitcoin_support_locked_pool_free(instance, kept) == BITCOIN_SUPPORT_OK);
+
+    CHECK(bitcoin_support_locked_pool_create(NULL, &pool) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_buffer_create(100, &buffer) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_arena_create((void*)0x08000000, 4096, 16, &arena) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_arena_destroy((bitcoin_support_arena*)pool) == BITCOIN_SUPPORT_INVALID_HANDLE);
+    CHECK(bitcoin_support_locked_pool_destroy((bitcoin_support_locked_pool*)buffer) == BITCOIN_SUPPORT_INVALID_HANDLE);
+    CHECK(bitcoin_support_buffer_destroy((bitcoin_support_buffer*)arena) == BITCOIN_SUPPORT_INVALID_HANDLE);
+    CHECK(bitcoin_support_locked_pool_alloc(pool, 16) != NULL && bitcoin_support_arena_alloc(arena, 16) != NULL);
+    CHECK(bitcoin_support_buffer_resize(buffer, 50) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_locked_pool_destroy(pool) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_buffer_destroy(buffer) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_arena_destroy(arena) == BITCOIN_SUPPORT_OK);
+    /* Those that are made now are others. */
+    for (i = 0; i < 3; ++i) {
+        CHECK(bitcoin_support_locked_pool_create(NULL, &later[i]) == BITCOIN_SUPPORT_OK && later[i] != pool);
+    }
+    CHECK(bitcoin_support_locked_pool_destroy(pool) == BITCOIN_SUPPORT_INVALID_HANDLE);
+    CHECK(bitcoin_support_buffer_destroy(buffer) == BITCOIN_SUPPORT_INVALID_HANDLE);
+    CHECK(bitcoin_support_arena_destroy(arena) == BITCOIN_SUPPORT_INVALID_HANDLE);
+    for (i = 0; i < 3; ++i) {
+        CHECK(bitcoin_support_locked_pool_alloc(later[i], 16) != NULL);
+        CHECK(bitcoin_support_locked_pool_destroy(later[i]) == BITCOIN_SUPPORT_OK);
+    }
+    CHECK(bitcoin_support_locked_pool_destroy(NULL) == BITCOIN_SUPPORT_OK);
+}
+
 static const struct {
     const char* name;
     void (*run)(void);
@@ -815,6 +859,7 @@ static const struct {
     {"secure_buffer", secure_buffer},
     {"strings_and_names", strings_and_names},
     {"pool_null_arguments", pool_null_arguments},
+    {"handles_are_destroyed_once", handles_are_destroyed_once},
 };
 
 int main(int argc, char** argv)

@@ -128,6 +128,8 @@ typedef enum bitcoin_support_status {
     BITCOIN_SUPPORT_OVERRUN = 13,
     // A signal handler has interrupted the calling thread's work on this pool.
     BITCOIN_SUPPORT_INTERRUPTED = 14,
+    // The handle is not one of this kind, or no longer: it has been destroyed, or is never destroyed.
+    BITCOIN_SUPPORT_INVALID_HANDLE = 15,
 } bitcoin_support_status;
 
 // An arena: hands out chunks of a region of memory that it never touches. Not thread-safe: calls
@@ -333,7 +335,9 @@ enum bitcoin_support_status bitcoin_support_buffer_create(size_t capacity,
                                                           struct bitcoin_support_buffer **buffer);
 
 // Wipes and destroys a buffer; NULL does nothing.
-void bitcoin_support_buffer_destroy(struct bitcoin_support_buffer *buffer);
+//
+// Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (not a buffer, or no longer).
+enum bitcoin_support_status bitcoin_support_buffer_destroy(struct bitcoin_support_buffer *buffer);
 
 // The bytes, to be read and written, until the buffer is changed or destroyed; NULL for a NULL buffer.
 void *bitcoin_support_buffer_data(struct bitcoin_support_buffer *buffer);
@@ -366,7 +370,9 @@ enum bitcoin_support_status bitcoin_support_arena_create(void *base,
                                                          struct bitcoin_support_arena **arena);
 
 // Destroys an arena; NULL does nothing. The region stays as it is.
-void bitcoin_support_arena_destroy(struct bitcoin_support_arena *arena);
+//
+// Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (not an arena, or no longer).
+enum bitcoin_support_status bitcoin_support_arena_destroy(struct bitcoin_support_arena *arena);
 
 // Allocates `size` bytes, aligned as the arena is. NULL when there is no room, or `size` is 0.
 // Constant time.
@@ -462,9 +468,11 @@ void bitcoin_support_wipe_all(void);
 // Returns: BITCOIN_SUPPORT_OK or _BAD_OPTION.
 enum bitcoin_support_status bitcoin_support_set_exit_policy(bitcoin_support_exit_policy policy);
 
-// Destroys a pool and frees its pages, whatever is still in use; NULL does nothing. Must not be
-// called on the process-wide pool.
-void bitcoin_support_locked_pool_destroy(struct bitcoin_support_locked_pool *pool);
+// Destroys a pool and frees its pages, whatever is still in use; NULL does nothing.
+//
+// Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (the process-wide pool, which is never destroyed; not a pool, or
+// no longer).
+enum bitcoin_support_status bitcoin_support_locked_pool_destroy(struct bitcoin_support_locked_pool *pool);
 
 // The pool that all code of the process shares. It needs no initialization and is never destroyed: static
 // destructors and exit handlers can use it. Never NULL.

@@ -13,6 +13,8 @@
 // cbindgen reads `pub`; the linker reads `no_mangle`.
 #![allow(unreachable_pub)]
 
+mod handles;
+
 use crate::arena::{Arena, ArenaError, ArenaStats, FreeError};
 use crate::pages::{
     ExitPolicy, ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, Missing, Protection,
@@ -98,6 +100,8 @@ pub enum bitcoin_support_status {
     BITCOIN_SUPPORT_OVERRUN = 13,
     /// A signal handler has interrupted the calling thread's work on this pool.
     BITCOIN_SUPPORT_INTERRUPTED = 14,
+    /// The handle is not one of this kind, or no longer: it has been destroyed, or is never destroyed.
+    BITCOIN_SUPPORT_INVALID_HANDLE = 15,
 }
 
 use bitcoin_support_status::*;
@@ -176,6 +180,10 @@ fn status_text(status: c_int) -> (&'static CStr, &'static CStr) {
             c"BITCOIN_SUPPORT_INTERRUPTED",
             c"LockedPool: a signal handler frees into a pool that the same thread is at work on",
         ),
+        15 => (
+            c"BITCOIN_SUPPORT_INVALID_HANDLE",
+            c"not a handle of this kind, or no longer: it has been destroyed, or is never destroyed",
+        ),
         _ => (c"BITCOIN_SUPPORT_UNKNOWN", c"not a status of this library"),
     }
 }
@@ -245,6 +253,7 @@ pub struct bitcoin_support_buffer {
 
 impl Handle for bitcoin_support_buffer {
     type Target = SecureVec<u8>;
+    const KIND: handles::Kind = handles::Kind::Buffer;
 }
 
 /// Makes an empty buffer with room for `capacity` bytes.
@@ -267,10 +276,14 @@ pub unsafe extern "C" fn bitcoin_support_buffer_create(
 }
 
 /// Wipes and destroys a buffer; NULL does nothing.
+///
+/// Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (not a buffer, or no longer).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn bitcoin_support_buffer_destroy(buffer: *mut bitcoin_support_buffer) {
-    // SAFETY: the handle is null or came from `give`, and the caller gives it up.
-    unsafe { take_back(buffer) };
+pub unsafe extern "C" fn bitcoin_support_buffer_destroy(
+    buffer: *mut bitcoin_support_buffer,
+) -> bitcoin_support_status {
+    // SAFETY: the handle is null or came from `give`, or is refused; the caller gives it up.
+    unsafe { take_back(buffer) }
 }
 
 /// The bytes, to be read and written, until the buffer is changed or destroyed; NULL for a NULL buffer.
@@ -350,6 +363,7 @@ pub struct bitcoin_support_arena {
 
 impl Handle for bitcoin_support_arena {
     type Target = Arena;
+    const KIND: handles::Kind = handles::Kind::Arena;
 }
 
 /// What an arena holds. `used + free == total` always.
@@ -405,10 +419,14 @@ pub unsafe extern "C" fn bitcoin_support_arena_create(
 }
 
 /// Destroys an arena; NULL does nothing. The region stays as it is.
+///
+/// Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (not an arena, or no longer).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn bitcoin_support_arena_destroy(arena: *mut bitcoin_support_arena) {
-    // SAFETY: the handle is null or came from `give`, and the caller gives it up.
-    unsafe { take_back(arena) };
+pub unsafe extern "C" fn bitcoin_support_arena_destroy(
+    arena: *mut bitcoin_support_arena,
+) -> bitcoin_support_status {
+    // SAFETY: the handle is null or came from `give`, or is refused; the caller gives it up.
+    unsafe { take_back(arena) }
 }
 
 /// Allocates `size` bytes, aligned as the arena is. NULL when there is no room, or `size` is 0.
@@ -543,6 +561,7 @@ pub struct bitcoin_support_locked_pool {
 
 impl Handle for bitcoin_support_locked_pool {
     type Target = LockedPool;
+    const KIND: handles::Kind = handles::Kind::Pool;
 }
 
 /// A protection that memory for secrets is to have besides its lock, and that the system can refuse. (Guard pages
@@ -972,14 +991,16 @@ pub unsafe extern "C" fn bitcoin_support_set_exit_policy(
     BITCOIN_SUPPORT_OK
 }
 
-/// Destroys a pool and frees its pages, whatever is still in use; NULL does nothing. Must not be
-/// called on the process-wide pool.
+/// Destroys a pool and frees its pages, whatever is still in use; NULL does nothing.
+///
+/// Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (the process-wide pool, which is never destroyed; not a pool, or
+/// no longer).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_destroy(
     pool: *mut bitcoin_support_locked_pool,
-) {
-    // SAFETY: the handle is null or came from `give`, and the caller gives it up.
-    unsafe { take_back(pool) };
+) -> bitcoin_support_status {
+    // SAFETY: the handle is null or came from `give`, or is refused; the caller gives it up.
+    unsafe { take_back(pool) }
 }
 
 /// The pool that all code of the process shares. It needs no initialization and is never destroyed: static
@@ -1270,6 +1291,7 @@ fn try_box<T>(value: T) -> Option<Box<T>> {
 /// An opaque type of the header, and the Rust type that its handles point to.
 trait Handle: Sized {
     type Target;
+    const KIND: handles::Kind;
 }
 
 /// Gives a handle to the caller, who owns it then.
@@ -1278,19 +1300,30 @@ trait Handle: Sized {
 /// `out` must be valid for a write.
 unsafe fn give<H: Handle>(value: H::Target, out: *mut *mut H) -> bitcoin_support_status {
     let Some(boxed) = try_box(value) else { return BITCOIN_SUPPORT_OUT_OF_MEMORY };
-    // SAFETY: by this function's contract.
-    unsafe { out.write(Box::into_raw(boxed).cast()) };
-    BITCOIN_SUPPORT_OK
+    match handles::enter(boxed, H::KIND) {
+        Ok(handle) => {
+            // SAFETY: by this function's contract.
+            unsafe { out.write(handle.cast()) };
+            BITCOIN_SUPPORT_OK
+        }
+        Err(handles::NotEntered::OutOfMemory) => BITCOIN_SUPPORT_OUT_OF_MEMORY,
+        Err(handles::NotEntered::Interrupted) => BITCOIN_SUPPORT_INTERRUPTED,
+    }
 }
 
-/// Drops what a handle points to.
+/// Drops what a handle points to. Null does nothing; what is no handle of this kind, or no longer, is refused.
 ///
 /// # Safety
-/// `handle` must be null or come from [`give`], and not be used again.
-unsafe fn take_back<H: Handle>(handle: *mut H) {
-    if !handle.is_null() {
-        // SAFETY: `give` made the pointer from a `Box` of this type.
-        drop(unsafe { Box::from_raw(handle.cast::<H::Target>()) });
+/// A handle that [`give`] has made must not be used again.
+unsafe fn take_back<H: Handle>(handle: *mut H) -> bitcoin_support_status {
+    if handle.is_null() {
+        return BITCOIN_SUPPORT_OK;
+    }
+    // SAFETY: `give` enters handles of this kind with this type; by this function's contract nobody uses it.
+    match unsafe { handles::leave(handle.cast::<H::Target>(), H::KIND) } {
+        Ok(true) => BITCOIN_SUPPORT_OK,
+        Ok(false) => BITCOIN_SUPPORT_INVALID_HANDLE,
+        Err(_) => BITCOIN_SUPPORT_INTERRUPTED,
     }
 }
 

@@ -100,7 +100,7 @@ pub(crate) fn this_thread() -> usize {
 
 /// Whether the calling thread forks, and is between this library's handlers.
 pub(crate) fn is_under_way() -> bool {
-    GUARD.is_forking(this_thread())
+    !GUARD.is_idle() && GUARD.is_forking(this_thread())
 }
 
 // ---- Handlers ------------------------------------------------------------------------------------
@@ -186,14 +186,14 @@ fn put_in_order() {
 /// where a handler of somebody else's has come before ours, puts the child in order.
 #[inline]
 fn notice_child() {
-    if is_under_way() {
+    if !GUARD.is_idle() {
         notice_child_of_own();
     }
 }
 
 #[cold]
 fn notice_child_of_own() {
-    if PROCESS.load(Relaxed) != process() {
+    if is_under_way() && PROCESS.load(Relaxed) != process() {
         IS_EARLY.store(true, Relaxed);
         put_in_order();
     }

@@ -44,6 +44,11 @@ impl ForkGuard {
         self.forker.load(Relaxed) == thread
     }
 
+    /// Whether no thread forks, for one that would know if it did itself.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.forker.load(Relaxed) == 0
+    }
+
     /// Waits while another thread forks.
     fn wait(&self, thread: usize) {
         let mut turn = 0;

@@ -57,6 +57,7 @@ const BAD_ALIGNMENT: c_int = 4;
 const BAD_REGION: c_int = 5;
 const OUT_OF_MEMORY: c_int = 6;
 const NULL_ARGUMENT: c_int = 7;
+const INVALID_HANDLE: c_int = 15;
 const BUFFER_TOO_SMALL: c_int = 8;
 const IN_USE: c_int = 10;
 const BAD_OPTION: c_int = 11;
@@ -162,13 +163,13 @@ declare! {
     fn bitcoin_support_cleanse_string(string: *mut c_char);
     fn bitcoin_support_get_unique_name(name: *mut c_char, size: usize) -> c_int;
     fn bitcoin_support_buffer_create(capacity: usize, buffer: *mut Object) -> c_int;
-    fn bitcoin_support_buffer_destroy(buffer: Object);
+    fn bitcoin_support_buffer_destroy(buffer: Object) -> c_int;
     fn bitcoin_support_buffer_data(buffer: Object) -> *mut c_void;
     fn bitcoin_support_buffer_size(buffer: Object) -> usize;
     fn bitcoin_support_buffer_resize(buffer: Object, size: usize) -> c_int;
     fn bitcoin_support_buffer_append(buffer: Object, data: *const c_void, size: usize) -> c_int;
     fn bitcoin_support_arena_create(base: *mut c_void, size: usize, alignment: usize, arena: *mut Object) -> c_int;
-    fn bitcoin_support_arena_destroy(arena: Object);
+    fn bitcoin_support_arena_destroy(arena: Object) -> c_int;
     fn bitcoin_support_arena_alloc(arena: Object, size: usize) -> *mut c_void;
     fn bitcoin_support_arena_alloc_aligned(arena: Object, size: usize, alignment: usize) -> *mut c_void;
     fn bitcoin_support_arena_free(arena: Object, ptr: *mut c_void) -> c_int;
@@ -185,7 +186,7 @@ declare! {
     fn bitcoin_support_raise_lock_limit(limit: *mut usize) -> c_int;
     fn bitcoin_support_set_exit_policy(policy: u32) -> c_int;
     fn bitcoin_support_wipe_all();
-    fn bitcoin_support_locked_pool_destroy(pool: Object);
+    fn bitcoin_support_locked_pool_destroy(pool: Object) -> c_int;
     fn bitcoin_support_locked_pool_instance() -> Object;
     fn bitcoin_support_locked_pool_set_locking_failed(pool: Object, callback: Option<LockingFailed>, context: *mut c_void) -> c_int;
     fn bitcoin_support_locked_pool_alloc(pool: Object, size: usize) -> *mut c_void;
@@ -496,7 +497,7 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
     }
     while let Some((buffer, _)) = run.buffers.pop() {
         // SAFETY: live, and given up.
-        unsafe { bitcoin_support_buffer_destroy(buffer) };
+        unsafe { assert_eq!(bitcoin_support_buffer_destroy(buffer), OK) };
     }
     while run.owners.len() > 1 {
         let index = run.owners.len() - 1;
@@ -561,7 +562,7 @@ impl Drop for Run {
     fn drop(&mut self) {
         for (buffer, _) in self.buffers.drain(..) {
             // SAFETY: live, and given up.
-            unsafe { bitcoin_support_buffer_destroy(buffer) };
+            unsafe { assert_eq!(bitcoin_support_buffer_destroy(buffer), OK) };
         }
         set_lock_limit(self.limit);
         let Some(instance) = self.owners.first() else { return };
@@ -919,13 +920,19 @@ impl Run {
         let owner = self.owners.remove(index);
         match owner.kind {
             // SAFETY: live, and given up.
-            Kind::Arena { .. } => unsafe { bitcoin_support_arena_destroy(owner.object) },
+            Kind::Arena { .. } => unsafe {
+                assert_eq!(bitcoin_support_arena_destroy(owner.object), OK);
+                assert_eq!(bitcoin_support_arena_destroy(owner.object), INVALID_HANDLE);
+            },
             // SAFETY: live, and given up.
-            Kind::Own(_) => unsafe { bitcoin_support_locked_pool_destroy(owner.object) },
+            Kind::Own(_) => unsafe {
+                assert_eq!(bitcoin_support_locked_pool_destroy(owner.object), OK);
+                assert_eq!(bitcoin_support_locked_pool_destroy(owner.object), INVALID_HANDLE);
+            },
             Kind::Pool(pages) => {
                 if self.fault != Fault::KeepsPages {
                     // SAFETY: live, and given up.
-                    unsafe { bitcoin_support_locked_pool_destroy(owner.object) };
+                    unsafe { assert_eq!(bitcoin_support_locked_pool_destroy(owner.object), OK) };
                 }
                 let kept = pages.live;
                 if self.fault == Fault::KeepsPages {
@@ -1109,9 +1116,9 @@ impl Run {
             assert_eq!(bitcoin_support_describe_address(ptr, &mut report), NOT_IN_POOL);
             assert!(report.0.iter().all(|&byte| byte == 0xa5));
             bitcoin_support_locked_pool_options_init(null_mut());
-            bitcoin_support_buffer_destroy(null_mut());
-            bitcoin_support_arena_destroy(null_mut());
-            bitcoin_support_locked_pool_destroy(null_mut());
+            assert_eq!(bitcoin_support_buffer_destroy(null_mut()), OK);
+            assert_eq!(bitcoin_support_arena_destroy(null_mut()), OK);
+            assert_eq!(bitcoin_support_locked_pool_destroy(null_mut()), OK);
             assert!(bitcoin_support_buffer_data(null_mut()).is_null());
             assert_eq!(bitcoin_support_buffer_size(null_mut()), 0);
             assert!(bitcoin_support_arena_alloc(null_mut(), size).is_null());
@@ -1238,7 +1245,7 @@ impl Run {
             if self.buffers.len() > 4 {
                 let (buffer, _) = self.buffers.remove(0);
                 // SAFETY: live, and given up.
-                unsafe { bitcoin_support_buffer_destroy(buffer) };
+                unsafe { assert_eq!(bitcoin_support_buffer_destroy(buffer), OK) };
             }
             return;
         };
