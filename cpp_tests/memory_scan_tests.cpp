@@ -9,6 +9,7 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdio>
@@ -123,9 +124,77 @@ int LeftBehindByVector()
     return needle.Count();
 }
 
+/** The most characters of a secret in a row that a string object has in itself: while it grows to LENGTH
+ *  characters; in the end; and when it has been destroyed. */
+struct InObject {
+    size_t while_growing{0}, in_the_end{0}, afterwards{0};
+};
+
+template <typename Make>
+InObject LeftInObject(Make make)
+{
+    const Needle needle;
+    alignas(SecureString) unsigned char place[sizeof(SecureString)]{};
+    const auto longest{[&] {
+        __asm__ volatile(""
+                         :
+                         : "r"(place)
+                         : "memory");
+        size_t most{0};
+        for (size_t at{0}; at < sizeof(place); ++at) {
+            for (size_t first{0}; first < LENGTH; ++first) {
+                size_t n{0};
+                while (at + n < sizeof(place) && first + n < LENGTH && place[at + n] == needle.At(first + n)) ++n;
+                most = std::max(most, n);
+            }
+        }
+        return most;
+    }};
+    InObject found;
+    SecureString* const secret{new (place) SecureString(make())};
+    for (size_t i{0}; i < LENGTH; ++i) {
+        secret->push_back(static_cast<char>(needle.At(i)));
+        found.while_growing = std::max(found.while_growing, longest());
+    }
+    found.in_the_end = longest();
+    std::destroy_at(secret);
+    found.afterwards = longest();
+    return found;
+}
+
+/** As many bytes in a row may be those of the object's own pointer and sizes by chance. */
+constexpr size_t BY_CHANCE{2};
+
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(memory_scan)
+
+BOOST_AUTO_TEST_CASE(secure_string_made_to_grow)
+{
+    const auto found{LeftInObject([] { return make_secure_string(); })};
+    BOOST_CHECK_LE(found.while_growing, BY_CHANCE);
+    BOOST_CHECK_LE(found.afterwards, BY_CHANCE);
+    BOOST_CHECK_GE(make_secure_string(1000).capacity(), 1000U);
+    SecureString cleared{make_secure_string()};
+    const char* const buffer{cleared.data()};
+    cleared = "short";
+    cleared.clear();
+    const SecureString moved{std::move(cleared)};
+    BOOST_CHECK_EQUAL(static_cast<const void*>(moved.data()), static_cast<const void*>(buffer));
+}
+
+BOOST_AUTO_TEST_CASE(control_secure_string_that_was_short)
+{
+    // What docs/threat-model.md says is left.
+    const auto found{LeftInObject([] { return SecureString{}; })};
+    BOOST_CHECK_GE(found.while_growing, 7U);
+#if defined(_GLIBCXX_USE_CXX11_ABI) && _GLIBCXX_USE_CXX11_ABI
+    BOOST_CHECK_EQUAL(found.in_the_end, 7U);
+    BOOST_CHECK_EQUAL(found.afterwards, 7U);
+#elif defined(_LIBCPP_VERSION)
+    BOOST_CHECK_LE(found.in_the_end, BY_CHANCE);
+#endif
+}
 
 BOOST_AUTO_TEST_CASE(secure_string)
 {

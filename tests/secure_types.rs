@@ -756,6 +756,40 @@ fn fully_locked_is_what_is_locked() {
     });
 }
 
+/// A string has no room for text in itself, as `std::basic_string` has: at every length, its own bytes are a
+/// pointer and two sizes.
+#[test]
+fn a_string_keeps_no_character_in_itself() {
+    fn bytes_of<T>(value: &T) -> &[u8] {
+        // SAFETY: strings of both kinds are made of words, all of them initialized.
+        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+    }
+    fn in_a_row(bytes: &[u8], text: &[u8]) -> usize {
+        let run = |(at, first): (usize, usize)| {
+            bytes[at..]
+                .iter()
+                .zip(&text[first..])
+                .take_while(|(byte, wanted)| byte == wanted)
+                .count()
+        };
+        let places = (0..bytes.len()).flat_map(|at| (0..text.len()).map(move |first| (at, first)));
+        places.map(run).max().unwrap_or(0)
+    }
+    const TEXT: &[u8; 64] = b"Tr0ub4dor&3 correct horse battery staple, said the Walrus, twice";
+    let mut text = SecureString::new();
+    for &byte in TEXT {
+        text.push(byte.into());
+        assert!(in_a_row(bytes_of(&text), TEXT) < 3, "{} characters", text.len());
+    }
+    let mut short = text.duplicate();
+    short.truncate(5);
+    short.shrink_to_fit();
+    assert!(in_a_row(bytes_of(&short), TEXT) < 3);
+    // The control: text in an object of that size is found.
+    let object: [u8; size_of::<SecureString>()] = std::array::from_fn(|i| TEXT[i]);
+    assert_eq!(in_a_row(bytes_of(&object), TEXT), object.len());
+}
+
 #[test]
 fn everything_goes_back_to_the_pool() {
     in_a_process_of_its_own("everything_goes_back_to_the_pool", use_secrets_of_all_kinds);

@@ -60,8 +60,23 @@ struct secure_allocator {
 };
 
 /** std::string in locked memory. A short string that the string object holds in itself is not in
- *  locked memory; std::basic_string decides which those are. */
+ *  locked memory; std::basic_string decides which those are. One that was short and has grown leaves a part of
+ *  its first characters in the object (libstdc++: the 9th to the 15th), which nobody wipes. See
+ *  make_secure_string. */
 typedef std::basic_string<char, std::char_traits<char>, secure_allocator<char>> SecureString;
+
+/** An empty SecureString with room for capacity characters and more, none of which will lie in the string
+ *  object, not even the first: it has a buffer in locked memory from the start. So it stays when it grows, is
+ *  cleared, or is moved into a new string; it does not when it is assigned another string, is swapped with one,
+ *  or shrinks to fit. */
+inline SecureString make_secure_string(std::size_t capacity = 0)
+{
+    SecureString string;
+    // What an empty string has room for, it holds in itself.
+    const std::size_t inside{string.capacity()};
+    string.reserve(capacity > inside ? capacity : inside + 1);
+    return string;
+}
 
 /** Frees what make_secure_unique made. Wipes, but runs no destructor, as Core's does not. */
 template <typename T>
