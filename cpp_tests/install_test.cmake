@@ -166,7 +166,9 @@ if(NOT targets STREQUAL "bitcoin_support_cargo" OR subdirectories)
 endif()
 add_subdirectory("${BITCOIN_SUPPORT_SOURCE_DIR}/examples" examples)
 ]])
-  configure_and_build("${project}" "${project}/build" "-DBITCOIN_SUPPORT_SOURCE_DIR=${SOURCE_DIR}")
+  # What has been built for this tree need not be built again.
+  configure_and_build("${project}" "${project}/build" "-DBITCOIN_SUPPORT_SOURCE_DIR=${SOURCE_DIR}"
+    "-DBITCOIN_SUPPORT_CARGO_TARGET_DIR=${BUILD_DIR}/cargo")
   foreach(program keep_secret_c keep_secret_cpp keep_secret_c_static keep_secret_cpp_static)
     run_example("${project}/build/examples/${program}")
   endforeach()

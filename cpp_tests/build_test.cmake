@@ -1,0 +1,162 @@
+# The library built by CMake as others build it: from a packaged crate, in a folder that nothing writes to, with
+# cargo's own settings against it, in one build tree after another build type, with a generator for several
+# configurations, and for another system.
+#
+# Run by cmake -P. Variables: SOURCE_DIR, WORK_DIR, CARGO, C_COMPILER, CXX_COMPILER, CLANG (may be empty), NINJA (may be
+# empty).
+
+function(run)
+  execute_process(COMMAND ${ARGV} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT result EQUAL 0)
+    list(JOIN ARGV " " command)
+    message(FATAL_ERROR "${command}\n${output}\nresult: ${result}")
+  endif()
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+# Names and contents of all files in a folder.
+function(fingerprint folder out_var)
+  file(GLOB_RECURSE files LIST_DIRECTORIES true RELATIVE "${folder}" "${folder}/*")
+  set(text "")
+  foreach(file IN LISTS files)
+    set(hash folder)
+    if(NOT IS_DIRECTORY "${folder}/${file}")
+      file(SHA256 "${folder}/${file}" hash)
+    endif()
+    string(APPEND text "${file} ${hash}\n")
+  endforeach()
+  set(${out_var} "${text}" PARENT_SCOPE)
+endfunction()
+
+function(expect_same a b)
+  file(SHA256 "${a}" hash_a)
+  file(SHA256 "${b}" hash_b)
+  if(NOT hash_a STREQUAL hash_b)
+    message(FATAL_ERROR "${a} is not ${b}")
+  endif()
+endfunction()
+
+# Release builds as fast as debug builds: it is looked at which is taken.
+set(ENV{CARGO_PROFILE_RELEASE_LTO} off)
+set(ENV{CARGO_PROFILE_RELEASE_OPT_LEVEL} 0)
+set(ENV{CARGO_PROFILE_RELEASE_CODEGEN_UNITS} 16)
+unset(ENV{CARGO_BUILD_TARGET})
+unset(ENV{CARGO_TARGET_DIR})
+
+if(EXISTS "${WORK_DIR}/home")
+  run(chmod -R u+w "${WORK_DIR}/home")
+endif()
+file(REMOVE_RECURSE "${WORK_DIR}")
+file(MAKE_DIRECTORY "${WORK_DIR}/home/.cargo")
+
+# ---- The packaged crate, which has no cpp_tests ----
+
+# The network is asked only where something has not been fetched yet.
+foreach(offline true false)
+  set(ENV{CARGO_NET_OFFLINE} ${offline})
+  execute_process(COMMAND "${CARGO}" package -p bitcoin-support --no-verify --allow-dirty --quiet --target-dir "${WORK_DIR}/package"
+    WORKING_DIRECTORY "${SOURCE_DIR}" RESULT_VARIABLE result ERROR_VARIABLE error)
+  if(result EQUAL 0)
+    break()
+  endif()
+endforeach()
+if(NOT result EQUAL 0)
+  message(FATAL_ERROR "cargo package: ${error}")
+endif()
+file(GLOB crate "${WORK_DIR}/package/package/bitcoin-support-*.crate")
+run("${CMAKE_COMMAND}" -E chdir "${WORK_DIR}/home" "${CMAKE_COMMAND}" -E tar xf "${crate}")
+file(GLOB source "${WORK_DIR}/home/bitcoin-support-*")
+if(EXISTS "${source}/cpp_tests" OR NOT EXISTS "${source}/CMakeLists.txt")
+  message(FATAL_ERROR "${source} is not what was to be packaged")
+endif()
+
+# Cargo, left to itself, would build elsewhere, and under another name.
+execute_process(COMMAND "${CARGO}" -vV OUTPUT_VARIABLE version COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCH "host: ([^\n]+)" matched "${version}")
+set(host "${CMAKE_MATCH_1}")
+file(WRITE "${WORK_DIR}/home/.cargo/config.toml"
+  "[build]\ntarget = \"${host}\"\ntarget-dir = \"${WORK_DIR}/elsewhere\"\n")
+
+# A folder that cannot be written to, where that keeps anybody from it; and compared, as nothing keeps root.
+fingerprint("${source}" before)
+run(chmod -R a-w "${source}")
+
+# ---- The install preset, without Boost ----
+
+set(build "${WORK_DIR}/build")
+run("${CMAKE_COMMAND}" -E chdir "${source}" "${CMAKE_COMMAND}" --preset install -B "${build}" -DCMAKE_BUILD_TYPE=Debug
+  "-DCMAKE_C_COMPILER=${C_COMPILER}" "-DCMAKE_CXX_COMPILER=${CXX_COMPILER}" -DCMAKE_DISABLE_FIND_PACKAGE_Boost=ON)
+run("${CMAKE_COMMAND}" --build "${build}")
+expect_same("${build}/lib/libbitcoin_support.a" "${build}/cargo/${host}/debug/libbitcoin_support.a")
+run("${CMAKE_COMMAND}" --install "${build}" --prefix "${WORK_DIR}/prefix")
+message(STATUS "a packaged crate builds and installs")
+
+# ---- The same tree with another build type ----
+
+run("${CMAKE_COMMAND}" "${build}" -DCMAKE_BUILD_TYPE=Release)
+run("${CMAKE_COMMAND}" --build "${build}")
+expect_same("${build}/lib/libbitcoin_support.a" "${build}/cargo/${host}/release/libbitcoin_support.a")
+expect_same("${build}/lib/libbitcoin_support.so" "${build}/cargo/${host}/release/libbitcoin_support.so")
+message(STATUS "a tree that was Debug is Release")
+
+# ---- Several configurations in one tree ----
+
+if(NINJA)
+  set(several "${WORK_DIR}/several")
+  run("${CMAKE_COMMAND}" -S "${source}" -B "${several}" -G "Ninja Multi-Config" "-DCMAKE_MAKE_PROGRAM=${NINJA}"
+    "-DCMAKE_C_COMPILER=${C_COMPILER}" "-DCMAKE_CXX_COMPILER=${CXX_COMPILER}" "-DBITCOIN_SUPPORT_CARGO_TARGET_DIR=${build}/cargo")
+  foreach(pair "Debug debug" "Release release")
+    string(REPLACE " " ";" pair "${pair}")
+    list(GET pair 0 configuration)
+    list(GET pair 1 folder)
+    run("${CMAKE_COMMAND}" --build "${several}" --config ${configuration})
+    expect_same("${several}/lib/${configuration}/libbitcoin_support.a" "${build}/cargo/${host}/${folder}/libbitcoin_support.a")
+    run("${several}/examples/${configuration}/keep_secret_c_static")
+    run("${CMAKE_COMMAND}" --install "${several}" --config ${configuration} --prefix "${WORK_DIR}/prefix_${configuration}")
+    file(GLOB installed "${WORK_DIR}/prefix_${configuration}/lib*/libbitcoin_support.a"
+      "${WORK_DIR}/prefix_${configuration}/lib/*/libbitcoin_support.a")
+    expect_same("${installed}" "${build}/cargo/${host}/${folder}/libbitcoin_support.a")
+  endforeach()
+  message(STATUS "Debug and Release are kept apart in one tree")
+endif()
+
+# ---- A toolchain file ----
+
+if(CLANG)
+  set(other aarch64)
+  if(host MATCHES "^aarch64")
+    set(other x86_64)
+  endif()
+  file(WRITE "${WORK_DIR}/toolchain.cmake" "set(CMAKE_SYSTEM_NAME Linux)\nset(CMAKE_SYSTEM_PROCESSOR ${other})\n"
+    "set(CMAKE_C_COMPILER [[${CLANG}]])\nset(CMAKE_C_COMPILER_TARGET ${other}-linux-gnu)\n"
+    "set(CMAKE_CXX_COMPILER [[${CLANG}++]])\nset(CMAKE_CXX_COMPILER_TARGET ${other}-linux-gnu)\n"
+    "set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)\n")
+  execute_process(COMMAND "${CMAKE_COMMAND}" -S "${source}" -B "${WORK_DIR}/cross" -DBITCOIN_SUPPORT_BUILD_EXAMPLES=OFF
+      "-DCMAKE_TOOLCHAIN_FILE=${WORK_DIR}/toolchain.cmake"
+    RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  # Either this Rust has the other system's standard library, and builds for it; or it is told which one it lacks.
+  if(result EQUAL 0)
+    file(GLOB_RECURSE rules "${WORK_DIR}/cross/*.make" "${WORK_DIR}/cross/*.ninja")
+    set(output "")
+    foreach(file IN LISTS rules)
+      file(READ "${file}" text)
+      string(APPEND output "${text}")
+    endforeach()
+    set(wanted "--target ${other}-unknown-linux-gnu")
+  else()
+    set(wanted "rustup target add ${other}-unknown-linux-gnu")
+  endif()
+  string(REGEX REPLACE "[ \n]+" " " output "${output}")
+  string(FIND "${output}" "${wanted}" at)
+  if(at EQUAL -1)
+    message(FATAL_ERROR "\"${wanted}\" is not in:\n${output}")
+  endif()
+  message(STATUS "a toolchain file's system is the one that is built for: ${wanted}")
+endif()
+
+fingerprint("${source}" after)
+if(NOT before STREQUAL after OR EXISTS "${WORK_DIR}/elsewhere")
+  message(FATAL_ERROR "something was written outside of the build tree\n${before}\n${after}")
+endif()
+run(chmod -R u+w "${source}")
+message(STATUS "nothing was written to the source")
