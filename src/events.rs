@@ -346,7 +346,8 @@ pub struct Event {
 /// Makes an event, which does not wait yet. `callback` is told what has happened.
 ///
 /// # Errors
-/// [`EventsError::NotMade`], also for a signal that does not exist or is to be read or written.
+/// [`EventsError::NotMade`], also for a signal that does not exist or is to be read or written, and for a flag
+/// [`EventFlags::SIGNAL`] without a signal.
 pub fn obtain_event(
     base: &EventBase,
     source: EventSource,
@@ -354,6 +355,10 @@ pub fn obtain_event(
     callback: impl FnMut(EventFlags) + 'static,
 ) -> Result<Event, EventsError> {
     let base = base.base.clone();
+    if flags.contains(EventFlags::SIGNAL) && !matches!(source, EventSource::Signal(_)) {
+        // libevent would take -1, or the descriptor, for the number of a signal.
+        return Err(EventsError::NotMade("event"));
+    }
     let (number, flags, file) = match source {
         EventSource::Timer => (-1, flags, None),
         EventSource::File(file) => (file.as_raw_fd(), flags, Some(file)),

@@ -509,6 +509,12 @@ fn files_and_signals_and_timeouts() {
     }
     let both = obtain_event(&base, EventSource::Signal(libc::SIGUSR2), flags, |_| {});
     assert_eq!(both.map(drop), Err(EventsError::NotMade("event")));
+    // What is no signal is not waited for as one, by the number -1 or that of a descriptor.
+    for source in [EventSource::Timer, EventSource::File(std::fs::File::open("/").unwrap().into())]
+    {
+        let none = obtain_event(&base, source, EventFlags::SIGNAL, |_| {});
+        assert_eq!(none.map(drop), Err(EventsError::NotMade("event")));
+    }
 }
 
 #[test]
