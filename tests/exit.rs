@@ -75,30 +75,8 @@ const CASES: &[(&str, fn())] = &[
         wait_for(&RUNS);
         exit_with_all_kinds(usize::from(thread.is_finished()));
     }),
-    ("a_thread_follows_references", || {
-        static NUMBER: u64 = 7;
-        let value = &*Box::leak(Box::new(SecureBox::new(Some(&NUMBER))));
-        let boxes = &*Box::leak(Box::new({
-            let mut boxes = SecureVec::new();
-            boxes.push(Some(Box::new(7_u64)));
-            boxes
-        }));
-        let mut container = allocator_api2::vec::Vec::new_in(bitcoin_support::SecureAllocator);
-        container.push(Box::new(7_u64));
-        let _other = many_others();
-        thread::spawn(move || {
-            let Some(number) = value.expose_secret() else { return };
-            let Some(boxed) = &boxes.expose_secret()[0] else { return };
-            loop {
-                assert_eq!(black_box(**number), 7);
-                assert_eq!(black_box(**boxed), 7);
-                assert_eq!(black_box(*container[0]), 7);
-                RUNS.store(true, Ordering::Relaxed);
-            }
-        });
-        wait_for(&RUNS);
-        exit(0);
-    }),
+    ("a_thread_follows_references", || follow_references(false)),
+    ("a_thread_follows_references_in_a_container", || follow_references(true)),
     ("a_thread_exits", || {
         let key = key();
         thread::spawn(|| {
@@ -276,6 +254,34 @@ fn all_kinds() -> impl Sized {
 fn exit_with_all_kinds(code: usize) {
     let _kept = all_kinds();
     exit(code as i32);
+}
+
+/// A thread follows references and boxes that lie in locked memory, also in a container of another crate's.
+fn follow_references(in_container: bool) {
+    static NUMBER: u64 = 7;
+    let value = &*Box::leak(Box::new(SecureBox::new(Some(&NUMBER))));
+    let boxes = &*Box::leak(Box::new({
+        let mut boxes = SecureVec::new();
+        boxes.push(Some(Box::new(7_u64)));
+        boxes
+    }));
+    let mut container = allocator_api2::vec::Vec::new_in(bitcoin_support::SecureAllocator);
+    if in_container {
+        container.push(Box::new(7_u64));
+    }
+    let _other = many_others();
+    thread::spawn(move || {
+        let Some(number) = value.expose_secret() else { return };
+        let Some(boxed) = &boxes.expose_secret()[0] else { return };
+        loop {
+            assert_eq!(black_box(**number), 7);
+            assert_eq!(black_box(**boxed), 7);
+            assert!(container.iter().all(|boxed| *black_box(boxed).as_ref() == 7));
+            RUNS.store(true, Ordering::Relaxed);
+        }
+    });
+    wait_for(&RUNS);
+    exit(0);
 }
 
 /// So many that a wipe of all takes its time.
@@ -488,9 +494,11 @@ fn nothing_is_wiped_under_a_thread_that_goes_on() {
 
 #[test]
 fn references_in_locked_memory_stay_valid() {
-    for _ in 0..3 {
-        let output = command("a_thread_follows_references").output().unwrap();
-        assert!(output.status.success(), "{output:?}");
+    for case in ["a_thread_follows_references", "a_thread_follows_references_in_a_container"] {
+        for _ in 0..3 {
+            let output = command(case).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+        }
     }
 }
 

@@ -100,7 +100,9 @@ fn process() -> libc::pid_t {
 }
 
 extern "C" fn at_exit() {
-    if PROCESS.load(Relaxed) != process() || !live::is_used() {
+    let process = process();
+    // Where a sandbox refuses the number it is below 0.
+    if process <= 0 || PROCESS.load(Relaxed) != process || !live::is_used() {
         return;
     }
     match ExitPolicy(POLICY.load(Relaxed)) {
@@ -133,8 +135,9 @@ fn is_alone() -> bool {
         if unsafe { libc::unshare(libc::CLONE_VM) } == 0 {
             return true;
         }
+        let is_refused = super::errno_of(&std::io::Error::last_os_error()) != libc::EINVAL;
         // A thread that has been joined may not be quite gone.
-        if !tasks::others_are_ending() {
+        if is_refused || !tasks::others_are_ending() {
             return false;
         }
         std::thread::sleep(core::time::Duration::from_micros(100));
