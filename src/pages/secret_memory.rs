@@ -29,10 +29,25 @@ mod linux {
     use super::super::os;
     use super::{NonNull, Refusal, io};
 
+    /// The number of the system call, which the `libc` crate does not have for every processor. All of them have
+    /// the same since Linux 5.1, but where one kernel serves several interfaces.
+    const MEMFD_SECRET: libc::c_long = 447
+        + if cfg!(all(target_arch = "x86_64", target_pointer_width = "32")) {
+            0x4000_0000
+        } else if cfg!(any(target_arch = "mips", target_arch = "mips32r6")) {
+            4000
+        } else if cfg!(any(target_arch = "mips64", target_arch = "mips64r6")) {
+            5000
+        } else {
+            0
+        };
+    #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+    const _: () = assert!(MEMFD_SECRET == libc::SYS_memfd_secret);
+
     /// A file of secret memory, which no child process inherits by `exec`.
     fn file() -> io::Result<File> {
         // SAFETY: the call takes no pointers.
-        let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
+        let fd = unsafe { libc::syscall(MEMFD_SECRET, libc::O_CLOEXEC) };
         match libc::c_int::try_from(fd) {
             Ok(fd) if fd >= 0 => Ok(File(fd)),
             _ => Err(io::Error::last_os_error()),

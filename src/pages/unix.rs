@@ -149,7 +149,7 @@ unsafe fn unlock_inaccessible(addr: NonNull<u8>, len: usize) {
 }
 
 /// [`reserve`], when the limit on locked memory has no room for the whole: a page, without its lock, grows to it.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 fn reserve_by_a_page(len: usize, _: io::Error) -> io::Result<NonNull<u8>> {
     let page = page_size();
     let first = map_inaccessible(page)?;
@@ -166,7 +166,7 @@ fn reserve_by_a_page(len: usize, _: io::Error) -> io::Result<NonNull<u8>> {
     NonNull::new(addr.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 fn reserve_by_a_page(_: usize, refused: io::Error) -> io::Result<NonNull<u8>> {
     Err(refused)
 }
@@ -439,9 +439,8 @@ pub(super) unsafe fn withdraw(addr: NonNull<u8>, len: usize, gone: bool) -> bool
     let at = addr.as_ptr().cast();
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let flags = flags
-        | libc::MAP_NORESERVE
-        | if gone { libc::MAP_FIXED_NOREPLACE } else { libc::MAP_FIXED };
+    let flags =
+        flags | libc::MAP_NORESERVE | if gone { MAP_FIXED_NOREPLACE } else { libc::MAP_FIXED };
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let flags = flags | libc::MAP_FIXED;
     // SAFETY: replaces nothing, or by this function's contract something that nobody uses.
@@ -458,21 +457,40 @@ pub(super) unsafe fn withdraw(addr: NonNull<u8>, len: usize, gone: bool) -> bool
     mapped == at
 }
 
+/// Linux's, which the `libc` crate does not have for Android.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MAP_FIXED_NOREPLACE: libc::c_int = 0x10_0000;
+#[cfg(target_os = "linux")]
+const _: () = assert!(MAP_FIXED_NOREPLACE == libc::MAP_FIXED_NOREPLACE);
+
 pub(super) fn limit() -> usize {
-    soft_limit(libc::RLIMIT_MEMLOCK)
+    LOCKED_MEMORY.map_or(usize::MAX, soft_limit)
 }
+
+/// The limit on locked memory; illumos and Solaris have none of a process's own.
+#[cfg(not(any(target_os = "illumos", target_os = "solaris")))]
+const LOCKED_MEMORY: Option<Resource> = Some(libc::RLIMIT_MEMLOCK);
+#[cfg(any(target_os = "illumos", target_os = "solaris"))]
+const LOCKED_MEMORY: Option<Resource> = None;
+
+/// The limit on addresses; on OpenBSD that on data, which has the place of it for memory without a file.
+#[cfg(not(target_os = "openbsd"))]
+const ADDRESSES: Resource = libc::RLIMIT_AS;
+#[cfg(target_os = "openbsd")]
+const ADDRESSES: Resource = libc::RLIMIT_DATA;
 
 /// Raises the soft limit on locked bytes to the hard one; what it is then.
 pub(super) fn raise_limit() -> io::Result<usize> {
+    let Some(resource) = LOCKED_MEMORY else { return Ok(usize::MAX) };
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place for the answer.
-    if unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) } != 0 {
+    if unsafe { libc::getrlimit(resource, &mut limit) } != 0 {
         return Err(io::Error::last_os_error());
     }
     if limit.rlim_cur != limit.rlim_max {
         limit.rlim_cur = limit.rlim_max;
         // SAFETY: `limit` is valid for the call.
-        if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) } != 0 {
+        if unsafe { libc::setrlimit(resource, &limit) } != 0 {
             return Err(io::Error::last_os_error());
         }
     }
@@ -480,7 +498,7 @@ pub(super) fn raise_limit() -> io::Result<usize> {
 }
 
 pub(super) fn address_limit() -> usize {
-    soft_limit(libc::RLIMIT_AS)
+    soft_limit(ADDRESSES)
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
