@@ -108,7 +108,8 @@ fn in_the_process_wide_pool_too() {
         // The control comes first, as above.
         with_each_refused(|refused| {
             let manager = LockedPoolManager::instance();
-            manager.configure(&options()).unwrap();
+            // SAFETY: no object lies in the pool that must not be zeros.
+            unsafe { manager.configure_unchecked(&options()) }.unwrap();
             let chunk = manager.alloc(32, 16).unwrap();
             check(&manager.stats(), chunk.addr().get(), refused);
             // Samples have mappings of their own, which come and go.
@@ -177,7 +178,8 @@ fn what_is_required_is_there_or_nothing_is() {
         with_each_refused(|refused| {
             let made = LockedPool::with_options(&required);
             let manager = LockedPoolManager::instance();
-            let configured = manager.configure(&required);
+            // SAFETY: no object lies in the pool that must not be zeros.
+            let configured = unsafe { manager.configure_unchecked(&required) };
             let Some((protection, errno)) = refused else {
                 // The control.
                 assert!(made.unwrap().alloc(32, 16).is_some() && configured.is_ok());
@@ -201,7 +203,8 @@ fn what_is_required_is_required_of_later_memory_too() {
         let required = options().require_protections(true);
         let pool = LockedPool::with_options(&required).unwrap();
         let manager = LockedPoolManager::instance();
-        manager.configure(&required).unwrap();
+        // SAFETY: no object lies in the pool that must not be zeros.
+        unsafe { manager.configure_unchecked(&required) }.unwrap();
         assert!(pool.alloc(32, 16).is_some() && manager.alloc(32, 16).is_some());
         manager.sample_one_in(NonZeroU32::new(1), 1 << 20).unwrap();
         // The control: what is refused later is to be had now.
