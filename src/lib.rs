@@ -17,7 +17,7 @@
 //! Secrets in a [`LockedPool`] are never written to swap (`mlock`) or to core dumps
 //! (`MADV_DONTDUMP`), lie between guard pages, and are wiped the moment they are freed, with a wipe
 //! that no optimizer removes ([`memory_cleanse`]). When memory cannot be locked, the pool's
-//! statistics and a callback say so, and why. It does not protect from code in the same process that
+//! statistics ([`PoolStats::is_fully_locked`]) and a callback say so, and why. It does not protect from code in the same process that
 //! reads arbitrary memory, from a privileged user (`ptrace`, `/proc/PID/mem`), from copies that
 //! callers make in registers, on the stack or on the ordinary heap, or from hibernation, which writes
 //! all memory to disk.
