@@ -540,8 +540,8 @@ enum bitcoin_support_status bitcoin_support_describe_address(const void *address
 // What the pool holds. Constant time; the process-wide pool holds its other threads up meanwhile.
 struct bitcoin_support_locked_pool_stats bitcoin_support_locked_pool_get_stats(const struct bitcoin_support_locked_pool *pool);
 
-// Visits every chunk that there is at one moment, in a list that is made first (two words for each, in a
-// mapping; where there is no memory for it, nothing is visited). For debugging. `visit` may use the pool.
+// Visits every chunk that there is at one moment, in a list that is made first (two words for each; where
+// there is no memory for it, nothing is visited). For debugging. `visit` may use the pool.
 void bitcoin_support_locked_pool_walk(const struct bitcoin_support_locked_pool *pool,
                                       bitcoin_support_visit_chunk visit,
                                       void *context);

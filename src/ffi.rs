@@ -1245,8 +1245,8 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_get_stats(
     unsafe { shared(pool) }.map(LockedPool::stats).unwrap_or_default().into()
 }
 
-/// Visits every chunk that there is at one moment, in a list that is made first (two words for each, in a
-/// mapping; where there is no memory for it, nothing is visited). For debugging. `visit` may use the pool.
+/// Visits every chunk that there is at one moment, in a list that is made first (two words for each; where
+/// there is no memory for it, nothing is visited). For debugging. `visit` may use the pool.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_walk(
     pool: *const bitcoin_support_locked_pool,
@@ -1306,8 +1306,7 @@ unsafe fn give<H: Handle>(value: H::Target, out: *mut *mut H) -> bitcoin_support
             unsafe { out.write(handle.cast()) };
             BITCOIN_SUPPORT_OK
         }
-        Err(handles::NotEntered::OutOfMemory) => BITCOIN_SUPPORT_OUT_OF_MEMORY,
-        Err(handles::NotEntered::Interrupted) => BITCOIN_SUPPORT_INTERRUPTED,
+        Err(_) => BITCOIN_SUPPORT_INTERRUPTED,
     }
 }
 
@@ -1319,8 +1318,9 @@ unsafe fn take_back<H: Handle>(handle: *mut H) -> bitcoin_support_status {
     if handle.is_null() {
         return BITCOIN_SUPPORT_OK;
     }
+    let never = ptr::from_ref(LockedPoolManager::shared_pool()).cast();
     // SAFETY: `give` enters handles of this kind with this type; by this function's contract nobody uses it.
-    match unsafe { handles::leave(handle.cast::<H::Target>(), H::KIND) } {
+    match unsafe { handles::leave(handle.cast::<H::Target>(), H::KIND, never) } {
         Ok(true) => BITCOIN_SUPPORT_OK,
         Ok(false) => BITCOIN_SUPPORT_INVALID_HANDLE,
         Err(_) => BITCOIN_SUPPORT_INTERRUPTED,

@@ -478,8 +478,8 @@ impl LockedPool {
     }
 
     /// Calls `visit` with address, size in bytes and whether it is used, for every chunk that there was at one
-    /// moment, arena by arena. For debugging: a list of them is made first (in a mapping, two words for
-    /// each; where there is no memory for it, nothing is visited), so that `visit` may use the pool.
+    /// moment, arena by arena. For debugging: a list of them is made first (two words for each;
+    /// where there is no memory for it, nothing is visited), so that `visit` may use the pool.
     pub fn walk(&self, mut visit: impl FnMut(usize, usize, bool)) {
         match &self.kind {
             Kind::Process => process::walk(&mut visit),
@@ -1079,10 +1079,11 @@ fn refuse_interrupted() -> ! {
     panic!("LockedPool: a signal handler uses a pool that the same thread is at work on")
 }
 
-/// Every chunk at one moment, to be visited later: in a mapping, as a pool may be looked at when the ordinary
-/// heap has no memory left.
+/// Every chunk at one moment, to be visited later: on the ordinary heap, or in a mapping where that has no memory
+/// left.
 struct ChunkList {
-    entries: &'static [ListedChunk],
+    mapped: &'static [ListedChunk],
+    on_heap: Vec<ListedChunk>,
     len: usize,
 }
 
@@ -1094,11 +1095,21 @@ impl ChunkList {
     /// Has room for the chunks of a pool, or for none.
     fn with_room_for(stats: &PoolStats) -> Self {
         let chunks = stats.chunks_used + stats.chunks_free;
-        Self { entries: pages::zeroed_table(chunks).unwrap_or_default(), len: 0 }
+        let mut on_heap = Vec::new();
+        if on_heap.try_reserve_exact(chunks).is_ok() {
+            on_heap.resize_with(chunks, || ListedChunk(AtomicUsize::new(0), AtomicUsize::new(0)));
+            return Self { mapped: &[], on_heap, len: 0 };
+        }
+        let mapped = pages::zeroed_table(chunks).unwrap_or_default();
+        Self { mapped, on_heap, len: 0 }
+    }
+
+    fn entries(&self) -> &[ListedChunk] {
+        if self.mapped.is_empty() { &self.on_heap } else { self.mapped }
     }
 
     fn push(&mut self, addr: usize, size: usize, used: bool) {
-        if let Some(ListedChunk(at, what)) = self.entries.get(self.len) {
+        if let Some(ListedChunk(at, what)) = self.entries().get(self.len) {
             at.store(addr, Relaxed);
             what.store(2 * size + usize::from(used), Relaxed);
             self.len += 1;
@@ -1106,7 +1117,7 @@ impl ChunkList {
     }
 
     fn visit(&self, visit: &mut dyn FnMut(usize, usize, bool)) {
-        for ListedChunk(addr, what) in &self.entries[..self.len] {
+        for ListedChunk(addr, what) in &self.entries()[..self.len] {
             let what = what.load(Relaxed);
             visit(addr.load(Relaxed), what / 2, what % 2 != 0);
         }
@@ -1115,9 +1126,9 @@ impl ChunkList {
 
 impl Drop for ChunkList {
     fn drop(&mut self) {
-        if !self.entries.is_empty() {
+        if !self.mapped.is_empty() {
             // SAFETY: made by `zeroed_table`; the list ends here, and nobody else knows it.
-            unsafe { pages::release_table(self.entries) };
+            unsafe { pages::release_table(self.mapped) };
         }
     }
 }

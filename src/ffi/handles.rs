@@ -1,42 +1,33 @@
 //! Which handles C callers hold, so that one that is destroyed twice, or is none, is refused.
 //!
-//! Part of `ffi`; depends on `fork`. A handle is the address of what it stands for. When that has been destroyed,
-//! its memory is kept until many others have been, so that no new handle has the address soon.
+//! Part of `ffi`; depends on `fork`. A handle is the address of what it stands for, so that one that is destroyed
+//! again is refused until a later handle of its kind has the address.
 
-use crate::fork::{self, Interrupted, Mutex, Participant};
-use core::hash::BuildHasherDefault;
-use core::mem::MaybeUninit;
-use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
+use crate::fork::{self, Interrupted, Mutex, MutexGuard, Participant};
 
 /// What a handle stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    Buffer,
-    Arena,
-    Pool,
+    Buffer = 1,
+    Arena = 2,
+    Pool = 3,
 }
 
-/// How many destroyed handles of a kind keep their address from new ones.
-const RETIRED: usize = 256;
-
-/// Addresses of destroyed handles, the oldest at `oldest`; 0 for none.
-struct Retired {
-    addresses: [usize; RETIRED],
-    oldest: usize,
-}
+/// Handles are looked for in the bucket of their address; each has room for so many.
+const BUCKETS: usize = 1024;
+const PLACES: usize = 8;
 
 struct Handles {
-    live: HashMap<usize, Kind, BuildHasherDefault<DefaultHasher>>,
-    retired: [Retired; 3],
+    /// Addresses, with the kind in the lowest bits, which are 0 in addresses; 0 for none.
+    buckets: [[usize; PLACES]; BUCKETS],
+    /// How many live handles have found no room. As long as there are some, what is not found is believed to be one.
+    unknown: usize,
 }
 
-static HANDLES: Mutex<Handles> = Mutex::new(Handles {
-    live: HashMap::with_hasher(BuildHasherDefault::new()),
-    retired: [const { Retired { addresses: [0; RETIRED], oldest: 0 } }; 3],
-});
+static HANDLES: Mutex<Handles> =
+    Mutex::new(Handles { buckets: [[0; PLACES]; BUCKETS], unknown: 0 });
 
-fn handles() -> Result<fork::MutexGuard<'static, Handles>, Interrupted> {
+fn handles() -> Result<MutexGuard<'static, Handles>, Interrupted> {
     static WHILE_FORKING: Participant = Participant {
         prepare: || HANDLES.wait_until_free(),
         child: || HANDLES.after_fork(),
@@ -46,50 +37,47 @@ fn handles() -> Result<fork::MutexGuard<'static, Handles>, Interrupted> {
     HANDLES.lock()
 }
 
-/// Why a handle cannot be entered.
-pub(super) enum NotEntered {
-    OutOfMemory,
-    Interrupted,
+impl Handles {
+    /// The place of an entry in the bucket of an address.
+    fn find(&mut self, address: usize, entry: usize) -> Option<&mut usize> {
+        // Fibonacci hashing (Knuth, TAOCP 3, 6.4): the golden ratio times 2^64, high bits.
+        let hash = (address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
+        self.buckets[hash as usize % BUCKETS].iter_mut().find(|place| **place == entry)
+    }
 }
 
 /// Makes a handle of a value.
-pub(super) fn enter<T>(value: Box<T>, kind: Kind) -> Result<*mut T, NotEntered> {
-    let Ok(mut handles) = handles() else { return Err(NotEntered::Interrupted) };
-    if handles.live.try_reserve(1).is_err() {
-        // The value is dropped while nothing is held.
-        drop(handles);
-        return Err(NotEntered::OutOfMemory);
-    }
+pub(super) fn enter<T>(value: Box<T>, kind: Kind) -> Result<*mut T, Interrupted> {
+    const { assert!(align_of::<T>() >= 4) };
+    let mut handles = handles()?;
     let handle = Box::into_raw(value);
-    handles.live.insert(handle.addr(), kind);
+    match handles.find(handle.addr(), 0) {
+        Some(place) => *place = handle.addr() | kind as usize,
+        None => handles.unknown += 1,
+    }
     Ok(handle)
 }
 
 /// Takes a handle from its caller and destroys what it stands for; `false` if it is no handle of this kind, or no
-/// longer.
+/// longer, or is the one that is never destroyed.
 ///
 /// # Safety
 /// If [`enter`] has made the handle, it was of a `T`; and nothing may use what it stands for any more.
-pub(super) unsafe fn leave<T>(handle: *mut T, kind: Kind) -> Result<bool, Interrupted> {
-    let mut all = handles()?;
-    if all.live.get(&handle.addr()) != Some(&kind) {
-        return Ok(false);
+pub(super) unsafe fn leave<T>(
+    handle: *mut T,
+    kind: Kind,
+    never: *const T,
+) -> Result<bool, Interrupted> {
+    let mut handles = handles()?;
+    let is_believed = handles.unknown > 0 && !core::ptr::eq(handle, never);
+    match handles.find(handle.addr(), handle.addr() | kind as usize) {
+        Some(place) => *place = 0,
+        None if is_believed => handles.unknown -= 1,
+        None => return Ok(false),
     }
-    all.live.remove(&handle.addr());
-    drop(all);
+    drop(handles);
     // What is destroyed may be code of others.
     // SAFETY: made by `enter` from a `Box` of a `T`, and taken out of the list by this thread alone.
-    unsafe { handle.drop_in_place() };
-    let Ok(mut all) = handles() else { return Ok(true) };
-    let Retired { addresses, oldest } = &mut all.retired[kind as usize];
-    let address = core::mem::replace(&mut addresses[*oldest], handle.expose_provenance());
-    *oldest = (*oldest + 1) % RETIRED;
-    drop(all);
-    if address != 0 {
-        let place = core::ptr::with_exposed_provenance_mut::<MaybeUninit<T>>(address);
-        // SAFETY: the address of a handle of this kind, which `enter` had from a `Box`; its value has been
-        // destroyed, and nobody else has taken it from the list.
-        drop(unsafe { Box::from_raw(place) });
-    }
+    drop(unsafe { Box::from_raw(handle) });
     Ok(true)
 }
