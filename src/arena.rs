@@ -246,6 +246,60 @@ impl Arena {
         NonNull::new(ptr::with_exposed_provenance_mut(self.base + (start << self.granule_shift)))
     }
 
+    /// [`alloc`](Self::alloc) above the arena's own alignment, in constant time: looks at the free chunk that
+    /// fits best, and else takes one that is larger by the alignment. The place is the lowest in the free chunk,
+    /// so that it meets what `alloc` takes from the other end only when nothing is left between.
+    pub(crate) fn alloc_aligned(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        let wanted = self.granules_for(size)?;
+        let slack = (alignment >> self.granule_shift).saturating_sub(1);
+        let place = |fit: Chunk| {
+            let lowest = self.base + (fit.start << self.granule_shift);
+            let highest = lowest + ((fit.size - wanted) << self.granule_shift);
+            let aligned = lowest.checked_next_multiple_of(alignment)?;
+            (aligned <= highest).then(|| (fit, (aligned - self.base) >> self.granule_shift))
+        };
+        let best = self.free.best_fit(wanted)?;
+        let (fit, start) =
+            place(best).or_else(|| self.free.best_fit(wanted + slack).and_then(place))?;
+        self.cut(fit, Chunk { start, size: wanted });
+        self.used.insert_disjoint(Chunk { start, size: wanted });
+        self.granules_used += wanted;
+        NonNull::new(ptr::with_exposed_provenance_mut(self.base + (start << self.granule_shift)))
+    }
+
+    /// Divides the used chunk that begins at `ptr` into used chunks of `size` bytes, a multiple of the
+    /// arena's alignment, at `offsets` from its beginning in bytes, which ascend and leave each of them
+    /// room; what lies between is free.
+    ///
+    /// # Errors
+    /// [`FreeError::InvalidFree`] where no used chunk begins; nothing changes then.
+    pub(crate) fn divide(
+        &mut self,
+        ptr: *mut u8,
+        size: usize,
+        offsets: impl Iterator<Item = usize>,
+    ) -> Result<(), FreeError> {
+        let whole = self.used_chunk_at(ptr.addr()).ok_or(FreeError::InvalidFree)?;
+        let (mut free_from, end) = (whole.start, whole.start + whole.size);
+        let size = size >> self.granule_shift;
+        self.used.remove(whole.start);
+        self.granules_used -= whole.size;
+        for offset in offsets {
+            let start = whole.start + (offset >> self.granule_shift);
+            debug_assert!(free_from <= start && start + size <= end);
+            if free_from < start {
+                self.insert_free(Chunk { start: free_from, size: start - free_from });
+            }
+            self.used.insert_disjoint(Chunk { start, size });
+            self.granules_used += size;
+            free_from = start + size;
+        }
+        if free_from < end {
+            self.insert_free(Chunk { start: free_from, size: end - free_from });
+        }
+        Ok(())
+    }
+
     /// Frees the used chunk of `size` bytes that begins at `ptr`, given the size and alignment it
     /// was allocated with. Null is accepted and does nothing.
     ///
@@ -311,24 +365,32 @@ impl Arena {
     /// ones from the lowest address up, then the free ones likewise. For debugging: the time it
     /// takes grows with the number of chunks.
     pub fn walk(&self, mut visit: impl FnMut(usize, usize, bool)) {
-        let mut visit = |Chunk { start, size }, used| {
-            visit(self.base + (start << self.granule_shift), size << self.granule_shift, used);
-        };
-        self.used.iter().for_each(|chunk| visit(chunk, true));
-        // Free is what lies between.
-        let mut end = 0;
-        let used = self.used.iter().map(|chunk| (chunk.start, chunk.start + chunk.size));
-        for (start, next_end) in used.chain([(self.granules, self.granules)]) {
-            if start > end {
-                visit(Chunk { start: end, size: start - end }, false);
+        for wanted in [true, false] {
+            let mut start = 0;
+            while start < self.granules {
+                // Every granule is in a chunk, and each chunk's first granule tells which.
+                let (size, used) = match self.used.size_of(start) {
+                    Some(size) => (size, true),
+                    None => (self.free.chunk(self.used.free_at(start)).size, false),
+                };
+                if used == wanted {
+                    let addr = self.base + (start << self.granule_shift);
+                    visit(addr, size << self.granule_shift, used);
+                }
+                start += size;
             }
-            end = next_end;
         }
     }
 
     /// Size of a granule in bytes.
     pub fn alignment(&self) -> usize {
         1 << self.granule_shift
+    }
+
+    /// The bookkeeping as it lies in memory, nearly all of it.
+    pub(crate) fn bookkeeping(&self) -> [&[u8]; 3] {
+        let [records, left] = self.free.bookkeeping();
+        [self.used.bookkeeping(), records, left]
     }
 
     /// Bytes of bookkeeping reserved on the ordinary heap; what is never touched is not resident.
@@ -382,16 +444,21 @@ impl Arena {
                 let aligned = highest & !(alignment - 1);
                 (aligned >= lowest).then(|| (fit, (aligned - self.base) >> self.granule_shift))
             })?;
+        self.cut(fit, Chunk { start, size });
+        Some(start)
+    }
+
+    /// Takes part of a free chunk; what is left of it on either side stays free.
+    fn cut(&mut self, fit: Chunk, part: Chunk) {
         self.free.remove_number(self.used.take_free(fit.start + fit.size - 1) as usize);
         self.used.set_free(fit.start, 0);
-        if start > fit.start {
-            self.insert_free(Chunk { start: fit.start, size: start - fit.start });
+        if part.start > fit.start {
+            self.insert_free(Chunk { start: fit.start, size: part.start - fit.start });
         }
-        let (end, fit_end) = (start + size, fit.start + fit.size);
+        let (end, fit_end) = (part.start + part.size, fit.start + fit.size);
         if fit_end > end {
             self.insert_free(Chunk { start: end, size: fit_end - end });
         }
-        Some(start)
     }
 
     #[inline]

@@ -591,6 +591,21 @@ pub(crate) unsafe fn release_table<T>(table: &'static [T]) {
     unsafe { os::give_back(NonNull::from(table).cast(), bytes) };
 }
 
+/// Takes the lock off that the process's `mlockall` has put on memory in which there is no secret: a pool's
+/// bookkeeping would take more of the limit on locked memory than its chunks. Pages that reach beyond the
+/// bytes stay as they are.
+pub(crate) fn keep_unlocked(bytes: &[u8]) {
+    let start = bytes.as_ptr().addr().next_multiple_of(page_size());
+    let end = round_down(bytes.as_ptr().addr() + bytes.len(), page_size());
+    if start < end {
+        os::unlock(&bytes[start - bytes.as_ptr().addr()..end - bytes.as_ptr().addr()]);
+    }
+}
+
+fn round_down(x: usize, unit: usize) -> usize {
+    x - x % unit
+}
+
 /// Size of a page of memory in bytes.
 #[inline]
 pub fn page_size() -> usize {
@@ -607,6 +622,12 @@ pub fn has_page_size(size: usize) -> bool {
 /// the limit all the same, as Bitcoin Core tells it.
 pub fn lock_limit() -> usize {
     os::limit()
+}
+
+/// How many bytes this process may lock in all: [`lock_limit`], or `usize::MAX` where the process may exceed it.
+/// Takes up to three system calls.
+pub(crate) fn effective_lock_limit() -> usize {
+    if os::may_exceed_limit() { usize::MAX } else { os::limit() }
 }
 
 /// Raises the limit on locked bytes ([`lock_limit`]) as far as the process may on its own, to the hard

@@ -235,7 +235,11 @@ struct State {
     secret_memory: SecretMemory,
     /// Whether memory without one of its protections is not used.
     require_protections: bool,
-    arenas: Vec<PooledArena>,
+    /// By number; `None` where one has been given back.
+    arenas: Vec<Option<PooledArena>>,
+    /// How many have been given back; and bytes of those that are empty and can be.
+    vacant: usize,
+    empty: usize,
     extents: ExtentMap,
     /// Room in the arenas of `Class::First`.
     room: RoomIndex,
@@ -253,6 +257,8 @@ struct State {
     /// another try, or a higher limit.
     refused: usize,
     refused_limit: usize,
+    /// How often that has been believed since the limit was last looked at.
+    believed: u32,
     stats: PoolStats,
     /// The number of forks that the rest knows of.
     forks: u32,
@@ -271,6 +277,8 @@ enum Source {
         range: AddressRange,
         /// Where the next arena goes, a guard page away from the last.
         next: usize,
+        /// Where arenas have been given back: offsets and lengths in bytes, a guard page behind each.
+        holes: Vec<(usize, usize)>,
     },
     /// A foreign allocator, which is kept beside the state.
     Foreign,
@@ -513,7 +521,7 @@ impl Drop for LockedPool {
 
 impl Drop for State {
     fn drop(&mut self) {
-        for entry in &self.arenas {
+        for entry in self.arenas.iter().flatten() {
             if let Memory::Own(pages) = &entry.memory {
                 edges::open(pages.as_ptr().as_ptr(), pages.len());
             }
@@ -541,6 +549,8 @@ impl State {
             secret_memory: SecretMemory::Off,
             require_protections: false,
             arenas: Vec::new(),
+            vacant: 0,
+            empty: 0,
             extents: ExtentMap::new(LockedPool::ARENA_SIZE),
             room: RoomIndex::new(),
             room_unlocked: RoomIndex::new(),
@@ -550,6 +560,7 @@ impl State {
             pending: None,
             refused: usize::MAX,
             refused_limit: 0,
+            believed: 0,
             stats: PoolStats {
                 used: 0,
                 free: 0,
@@ -608,6 +619,48 @@ impl State {
         self.alloc_in(arena, size, alignment)
     }
 
+    /// Allocates `size` bytes aligned to more than a granule from the arenas that come first, as they are, in
+    /// constant time: some places that only a search would find are not seen.
+    fn alloc_aligned(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        for room in [size, size + alignment - self.granule] {
+            let arena = self.room.first(room)?;
+            let entry = self.arenas[arena].as_mut()?;
+            let before = entry.arena.stats();
+            if let Some(chunk) = entry.arena.alloc_aligned(size, alignment) {
+                self.account(arena, before);
+                return Some(chunk);
+            }
+        }
+        None
+    }
+
+    /// Allocates from a new arena of locked memory.
+    fn alloc_in_new(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        let arena = self.grow_locked(self.room_for(size, alignment)?)?;
+        self.alloc_in(arena, size, alignment)
+    }
+
+    /// Divides a used chunk, see [`Arena::divide`].
+    fn divide(
+        &mut self,
+        ptr: *mut u8,
+        size: usize,
+        offsets: impl Iterator<Item = usize>,
+    ) -> Result<(), FreeError> {
+        let arena = self.extents.find(ptr.addr()).ok_or(FreeError::NotInPool)?;
+        let Some(entry) = &mut self.arenas[arena] else { return Err(FreeError::NotInPool) };
+        let before = entry.arena.stats();
+        entry.arena.divide(ptr, size, offsets)?;
+        self.account(arena, before);
+        Ok(())
+    }
+
+    /// Size in bytes of the used chunk that begins at an address; `None` where that is not known.
+    fn chunk_size(&self, ptr: *const u8) -> Option<usize> {
+        let entry = self.arenas[self.extents.find(ptr.addr())?].as_ref()?;
+        if entry.class == Class::Absent { None } else { entry.arena.chunk_size(ptr) }
+    }
+
     /// Allocates from memory that is not locked, when `alloc_preferred` has failed. `failures` is
     /// what was counted before it.
     fn alloc_unlocked(
@@ -646,7 +699,7 @@ impl State {
         }
         // Over-aligned chunks are rare enough to ask every arena.
         for arena in 0..self.arenas.len() {
-            if self.arenas[arena].class == class {
+            if self.arenas[arena].as_ref().is_some_and(|entry| entry.class == class) {
                 if let Some(chunk) = self.alloc_in(arena, size, alignment) {
                     return Some(chunk);
                 }
@@ -657,7 +710,7 @@ impl State {
 
     #[inline]
     fn alloc_in(&mut self, arena: usize, size: usize, alignment: usize) -> Option<NonNull<u8>> {
-        let entry = &mut self.arenas[arena];
+        let entry = self.arenas[arena].as_mut()?;
         let before = entry.arena.stats();
         let chunk = entry.arena.alloc(size, alignment)?;
         self.account(arena, before);
@@ -686,7 +739,7 @@ impl State {
         check: Option<(usize, usize)>,
     ) -> Result<(usize, bool), FreeError> {
         let arena = self.extents.find(ptr.addr()).ok_or(FreeError::NotInPool)?;
-        let entry = &mut self.arenas[arena];
+        let Some(entry) = &mut self.arenas[arena] else { return Err(FreeError::NotInPool) };
         if entry.class == Class::Absent {
             // What it was is not known here, and nothing is there.
             return Ok((0, false));
@@ -702,13 +755,8 @@ impl State {
         Ok((size, own))
     }
 
-    /// Whether an address is in an arena that comes first: over our own pages, a locked one.
-    fn is_locked(&self, addr: usize) -> bool {
-        self.extents.find(addr).is_some_and(|arena| self.arenas[arena].class == Class::First)
-    }
-
     fn walk(&self, visit: &mut dyn FnMut(usize, usize, bool)) {
-        for entry in self.arenas.iter().filter(|entry| entry.class != Class::Absent) {
+        for entry in self.arenas.iter().flatten().filter(|entry| entry.class != Class::Absent) {
             entry.arena.walk(&mut *visit);
         }
     }
@@ -716,8 +764,14 @@ impl State {
     /// Brings the pool's figures up to date with a change of one arena.
     #[inline]
     fn account(&mut self, arena: usize, before: ArenaStats) {
-        let PooledArena { arena: changed, class, .. } = &self.arenas[arena];
+        let Some(PooledArena { arena: changed, memory, class }) = &self.arenas[arena] else {
+            return;
+        };
         let after = changed.stats();
+        if matches!(memory, Memory::Own(_)) {
+            let empty = |stats: ArenaStats| if stats.used == 0 { stats.total } else { 0 };
+            self.empty = self.empty - empty(before) + empty(after);
+        }
         let stats = &mut self.stats;
         stats.used = stats.used - before.used + after.used;
         stats.free = stats.free - before.free + after.free;
@@ -729,22 +783,42 @@ impl State {
 
     /// A new arena of locked memory, smaller than usual if it must be, but of at least `need` bytes.
     fn grow_locked(&mut self, need: usize) -> Option<usize> {
-        let page = self.page_size();
-        let need = need.next_multiple_of(page);
+        let need = need.next_multiple_of(self.page_size());
         let limit = pages::lock_limit();
         // (Where there is unlocked memory, asking for that tells whether memory can be locked again.)
         if need >= self.refused && limit <= self.refused_limit && self.may_grow_unlocked() {
             return None;
         }
+        self.try_grow_locked(need, limit)
+    }
+
+    /// Whether a new arena for a chunk has been refused under the limit that was in force then. Looks whether
+    /// there is another limit now and then, as that takes a system call.
+    fn is_refused(&mut self, size: usize) -> bool {
+        if size.next_multiple_of(self.page_size()) < self.refused || !self.may_grow_unlocked() {
+            return false;
+        }
+        self.believed += 1;
+        if self.believed < BELIEVED {
+            return true;
+        }
+        self.believed = 0;
+        pages::lock_limit() <= self.refused_limit
+    }
+
+    /// See [`grow_locked`](Self::grow_locked).
+    fn try_grow_locked(&mut self, need: usize, limit: usize) -> Option<usize> {
+        let page = self.page_size();
         let mut size = self.arena_size.min(round_down(self.max_size - self.stats.total, page));
         if self.stats.arenas == 0 && limit >= page {
             // The first arena is to be locked for certain, as far as the limit tells.
             size = size.min(round_down(limit, page));
         }
         let mut refusal = None;
-        if let (Source::Range { .. }, true) = (&self.source, self.stats.arenas > 0) {
-            // In step with what is used.
-            size = LATER_ARENA_SIZE.max(need);
+        if matches!(self.source, Source::Range { .. }) {
+            // In step with what there is, so that even a very large pool takes few mappings.
+            let share = round_down(self.stats.total / ARENAS_OF_A_POOL, LockedPool::ARENA_SIZE);
+            size = size.max(share.min(LARGEST_RANGE_ARENA));
         }
         while size >= need {
             match self.map(size, true)? {
@@ -777,17 +851,19 @@ impl State {
 
     /// The same, whatever protections they have.
     fn map_any(&mut self, len: usize, must_lock: bool) -> Option<Result<LockedPages, LockError>> {
-        let Source::Range { range, next } = &self.source else {
+        let Source::Range { range, next, holes } = &self.source else {
             return self.map_elsewhere(len, must_lock);
         };
-        if *next + len + pages::page_size() > range.len() {
+        let hole = holes.iter().find(|(_, room)| *room >= len);
+        if hole.is_none() && *next + len + pages::page_size() > range.len() {
             return self.map_elsewhere(len, must_lock);
         }
+        let offset = hole.map_or(*next, |&(offset, _)| offset);
         let fork = self.fork;
         if self.secret_memory != SecretMemory::Off {
-            // SAFETY: within the range, and every arena begins a page behind the last; `add` moves `next`
-            // on when the pages are kept.
-            let placed = unsafe { range.place_secret(*next, len, fork) };
+            // SAFETY: within the range, and no arena lies there: a hole, or behind the last arena. `add`
+            // takes note when the pages are kept.
+            let placed = unsafe { range.place_secret(offset, len, fork) };
             if let Some(answer) = answer_of(placed, must_lock, &mut self.stats.secret_memory_error)
             {
                 return Some(answer);
@@ -796,8 +872,8 @@ impl State {
                 return None;
             }
         }
-        // SAFETY: as above.
-        unsafe { range.place(*next, len, fork, must_lock) }.ok()
+        // SAFETY: within the range, and no arena lies there: a hole, or behind the last arena.
+        unsafe { range.place(offset, len, fork, must_lock) }.ok()
     }
 
     /// The same, wherever the system puts them.
@@ -897,7 +973,7 @@ impl State {
     /// Gives all pages back to the foreign allocator that they came from. The last thing that happens to a
     /// pool over it.
     fn free_foreign(&mut self, allocator: &mut dyn LockedPageAllocator) {
-        for entry in self.arenas.drain(..) {
+        for entry in self.arenas.drain(..).flatten() {
             if let Memory::Foreign { addr, len } = entry.memory {
                 // SAFETY: `addr` came from `allocate_locked(len)` of this allocator and is handed
                 // back once, here. The pool's chunks end with the pool.
@@ -919,16 +995,33 @@ impl State {
             Memory::Own(pages) => (pages.as_ptr(), pages.len(), Class::Unlocked),
             Memory::Foreign { addr, len } => (*addr, *len, Class::First),
         };
-        let number = self.arenas.len();
+        let vacant =
+            if self.vacant > 0 { self.arenas.iter().position(Option::is_none) } else { None };
+        let number = vacant.unwrap_or(self.arenas.len());
         let start = addr.addr().get();
         let arena = Arena::new(addr.as_ptr(), len, self.granule).ok()?;
+        arena.bookkeeping().into_iter().for_each(pages::keep_unlocked);
         self.arenas.try_reserve(1).ok()?;
+        if let Source::Range { holes, .. } = &mut self.source {
+            // For when it is given back.
+            holes.try_reserve(1).ok()?;
+        }
         self.room_mut(class).reserve(number + 1).ok()?;
         self.extents.reserve(start, len).ok()?;
         // Nothing fails from here on.
-        if let Source::Range { range, next } = &mut self.source {
-            if start == range.addr().addr().get() + *next {
-                *next += len + pages::page_size();
+        if let Source::Range { range, next, holes } = &mut self.source {
+            let (offset, step) =
+                (start.wrapping_sub(range.addr().addr().get()), len + pages::page_size());
+            if offset == *next {
+                *next += step;
+            } else if let Some(at) = holes.iter().position(|hole| hole.0 == offset) {
+                // What is left of the hole, behind a guard page.
+                let room = holes[at].1;
+                if room > step {
+                    holes[at] = (offset + step, room - step);
+                } else {
+                    holes.swap_remove(at);
+                }
             }
         }
         self.extents.insert(start, len, number);
@@ -937,7 +1030,18 @@ impl State {
         if let Memory::Own(pages) = &memory {
             edges::close(pages.as_ptr().as_ptr(), pages.len());
         }
-        self.arenas.push(PooledArena { arena, memory, class });
+        let own = matches!(memory, Memory::Own(_));
+        self.empty += if own { total } else { 0 };
+        let secret = matches!(&memory, Memory::Own(pages) if pages.is_secret_memory());
+        self.stats.secret_memory += if secret { total } else { 0 };
+        let entry = Some(PooledArena { arena, memory, class });
+        match vacant {
+            Some(number) => {
+                self.arenas[number] = entry;
+                self.vacant -= 1;
+            }
+            None => self.arenas.push(entry),
+        }
         self.room_mut(class).set(number, largest);
         self.stats.total += total;
         self.stats.free += free;
@@ -946,12 +1050,87 @@ impl State {
         if locked {
             self.stats.locked += total;
         }
-        if let Memory::Own(pages) = &self.arenas[number].memory {
-            self.stats.secret_memory += if pages.is_secret_memory() { total } else { 0 };
+        if let Some(PooledArena { memory: Memory::Own(pages), .. }) = &self.arenas[number] {
             let missing = &mut self.stats.missing_protections;
             missing.count(pages.refusals(), total, usize::wrapping_add);
         }
         Some(number)
+    }
+
+    /// Gives empty arenas of our own back to the system, as long as `excess` bytes or some of them are too
+    /// much; whether there were any.
+    fn give_back(&mut self, mut excess: usize) -> bool {
+        let mut any = false;
+        // The newest first: chunks come from the oldest.
+        let mut numbers = (0..self.arenas.len()).rev();
+        while excess > 0 && self.empty > 0 {
+            let Some(number) = numbers.next() else { break };
+            let Some(PooledArena { arena, memory: Memory::Own(pages), class }) =
+                &self.arenas[number]
+            else {
+                continue;
+            };
+            let ArenaStats { used, free, total, chunks_free, .. } = arena.stats();
+            if used > 0 || *class == Class::Absent {
+                continue;
+            }
+            let (start, len, class) = (pages.as_ptr().addr().get(), pages.len(), *class);
+            let (secret, locked) = (pages.is_secret_memory(), pages.lock_state().is_ok());
+            let missing = &mut self.stats.missing_protections;
+            missing.count(pages.refusals(), total, usize::wrapping_sub);
+            edges::open(pages.as_ptr().as_ptr(), len);
+            self.room_mut(class).set(number, 0);
+            self.extents.remove(start, len);
+            // Its chunks have been wiped one by one.
+            if let Some(PooledArena { memory: Memory::Own(pages), .. }) = self.arenas[number].take()
+            {
+                pages.discard();
+            }
+            self.vacant += 1;
+            self.empty -= total;
+            self.stats.total -= total;
+            self.stats.free -= free;
+            self.stats.chunks_free -= chunks_free;
+            self.stats.arenas -= 1;
+            self.stats.locked -= if locked { total } else { 0 };
+            self.stats.secret_memory -= if secret { total } else { 0 };
+            // As much may be locked again.
+            self.refused = self.refused.saturating_add(if locked { total } else { 0 });
+            self.add_hole(start, len);
+            excess = excess.saturating_sub(total);
+            any = true;
+        }
+        any
+    }
+
+    /// Notes where in a range there is room for an arena again.
+    fn add_hole(&mut self, start: usize, mut len: usize) {
+        let Source::Range { range, next, holes } = &mut self.source else { return };
+        let page = pages::page_size();
+        let mut offset = start.wrapping_sub(range.addr().addr().get());
+        if offset >= range.len() {
+            return;
+        }
+        // One with its neighbours, and the guard pages between them.
+        while let Some(at) = holes.iter().position(|&(other, room)| {
+            other + room + page == offset || offset + len + page == other
+        }) {
+            let (other, room) = holes.swap_remove(at);
+            (offset, len) = (offset.min(other), len + page + room);
+        }
+        if offset + len + page == *next {
+            *next = offset;
+        } else {
+            holes.push((offset, len));
+        }
+    }
+
+    /// Gives back what is free beyond twice what is used, and a MiB.
+    fn give_back_excess(&mut self) {
+        let keep = self.stats.used.saturating_mul(2).saturating_add(KEPT_FREE);
+        if self.empty > 0 && self.stats.free > keep {
+            self.give_back(self.stats.free - keep);
+        }
     }
 
     fn count_lock_failure(&mut self, error: LockError) {
@@ -990,7 +1169,7 @@ impl State {
         self.stats.locked = 0;
         let mut refusal = None;
         for number in 0..self.arenas.len() {
-            let PooledArena { memory, class, .. } = &self.arenas[number];
+            let Some(PooledArena { memory, class, .. }) = &self.arenas[number] else { continue };
             match memory {
                 Memory::Own(pages) if pages.is_absent() => self.lose(number),
                 Memory::Own(pages) => match pages.lock_state() {
@@ -1011,7 +1190,7 @@ impl State {
     /// Takes an arena whose memory has stayed with the parent process out of all figures. It stays known
     /// by its addresses.
     fn lose(&mut self, number: usize) {
-        let PooledArena { arena, memory, class } = &mut self.arenas[number];
+        let Some(PooledArena { arena, memory, class }) = &mut self.arenas[number] else { return };
         if *class == Class::Absent {
             return;
         }
@@ -1021,6 +1200,7 @@ impl State {
             let missing = &mut self.stats.missing_protections;
             missing.count(pages.refusals(), total, usize::wrapping_sub);
         }
+        self.empty -= if used == 0 { total } else { 0 };
         let class = core::mem::replace(class, Class::Absent);
         self.room_mut(class).set(number, 0);
         let stats = &mut self.stats;
@@ -1193,8 +1373,16 @@ fn with_edge(size: usize) -> usize {
     }
 }
 
-/// Size of the arenas after the first in a range, unless a chunk needs more.
-const LATER_ARENA_SIZE: usize = LockedPool::ARENA_SIZE / 4;
+/// Arenas in a range grow with the pool, each to this part of it, up to a size in bytes: so the mappings of
+/// a pool grow with the logarithm of its size, and little of it is locked ahead of its use.
+const ARENAS_OF_A_POOL: usize = 256;
+const LARGEST_RANGE_ARENA: usize = 16 << 20;
+
+/// How often a refusal to lock is believed before the limit is looked at again.
+const BELIEVED: u32 = 16;
+
+/// Bytes that stay free in a pool, besides twice what is used, before empty arenas are given back.
+const KEPT_FREE: usize = 1 << 20;
 
 /// `x` rounded down to a multiple of `unit`.
 fn round_down(x: usize, unit: usize) -> usize {

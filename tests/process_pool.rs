@@ -522,45 +522,73 @@ fn what_others_have_freed_comes_before_unlocked_memory() {
     });
 }
 
-/// Chunks that larger slots are lent for, when there is nothing else, are aligned and can be freed with
-/// the size that was asked for.
+/// What slabs have free serves any size as soon as no more memory can be locked, whoever has the slabs: a chunk
+/// of twice the size fits where two neighbours have been freed. All chunks keep their contents and their sizes.
 #[test]
-fn lent_slots_serve_as_well() {
-    alone("lent_slots_serve_as_well", || {
-        limit_locked_memory(64 * 1024);
+fn slots_serve_any_size_when_memory_is_scarce() {
+    const LIMIT: usize = 4 << 20;
+    alone("slots_serve_any_size_when_memory_is_scarce", || {
+        limit_locked_memory(LIMIT);
         pool().set_locking_failed(Some(Box::new(|_| false)));
-        let mut live = Vec::new();
-        // Slots of sizes that are multiples of little, half of them free; then nothing else.
-        for size in [48, 80, 112, 144, 208, 288, 352, 96, 160, 512] {
-            let made: Vec<_> = (0..8).map(|_| pool().alloc(size, 16).unwrap()).collect();
-            for pair in made.chunks(2) {
-                assert_eq!(free(pair[0].as_ptr()), Ok(()));
-                live.push((pair[1], size, 16));
+        // A quarter of the limit is in slabs of this thread and of another, which stays; the rest is not.
+        let fill = |bytes: usize| {
+            let mut made = Vec::new();
+            for i in 0..bytes / 2 / 48 {
+                made.push(Chunk::new(48, i as u8));
+                made.push(Chunk::new(40, i as u8));
+            }
+            made
+        };
+        let ((send, chunks), (end, wait)) =
+            (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+        let other = std::thread::spawn(move || {
+            send.send(fill(LIMIT / 10)).unwrap();
+            let _ = wait.recv();
+        });
+        let mut live = chunks.recv().unwrap();
+        live.extend(fill(LIMIT / 10));
+        while let Some(chunk) = pool().alloc(48, 16) {
+            live.push(Chunk { addr: chunk.as_ptr().expose_provenance(), size: 48, byte: 0 });
+        }
+        let full = check_statistics();
+        assert_eq!((full.locked, full.total), (LIMIT, LIMIT));
+        // Every fourth chunk and its neighbour.
+        live.sort_unstable_by_key(|chunk| chunk.addr);
+        let mut twice = 0;
+        let mut kept = Vec::new();
+        let mut rest = live.into_iter().peekable();
+        while let Some(chunk) = rest.next() {
+            let end = chunk.addr + 48;
+            if kept.len() % 4 == 3 && rest.peek().is_some_and(|next| next.addr == end) {
+                drop((chunk, rest.next()));
+                twice += 1;
+                kept.extend(rest.next());
+            } else {
+                kept.push(chunk);
             }
         }
-        while let Some(chunk) = pool().alloc(1024, 16) {
-            live.push((chunk, 1024, 16));
+        assert!(twice > 1000);
+        for _ in 0..twice {
+            kept.push(Chunk::new(96, 7));
         }
-        let (mut aligned, mut lent) = (0, 0);
-        for alignment in [128, 64, 32, 16] {
-            while let Some(chunk) = pool().alloc(24, alignment) {
-                assert_eq!(chunk.addr().get() % alignment, 0);
-                aligned += usize::from(alignment > 16);
-                lent += 1;
-                live.push((chunk, 24, alignment));
-            }
-        }
-        assert!(aligned > 0 && lent > aligned);
-        for (chunk, size, alignment) in live {
-            // No other size will do, smaller or larger, for what is lent either.
-            let wrong = if size > 512 { size / 2 } else { size + 40 };
+        assert_eq!(pool().alloc(96, 16), None, "none was free but those");
+        for chunk in &kept {
+            chunk.check();
             // SAFETY: refused.
-            let refused = unsafe { pool().free_sized(chunk.as_ptr(), wrong, 16) };
-            assert_eq!(refused, Err(FreeError::SizeMismatch), "{size} bytes as {wrong}");
-            // SAFETY: not used afterwards.
-            let freed = unsafe { pool().free_sized(chunk.as_ptr(), size, alignment) };
-            assert_eq!(freed, Ok(()), "{size} bytes aligned to {alignment}");
+            let refused = unsafe { pool().free_sized(chunk.ptr().as_ptr(), chunk.size + 16, 16) };
+            assert_eq!(refused, Err(FreeError::SizeMismatch));
         }
+        let stats = check_statistics();
+        assert_eq!((stats.locked, stats.chunks_used), (LIMIT, kept.len()));
+        for chunk in kept {
+            chunk.check();
+            let chunk = std::mem::ManuallyDrop::new(chunk);
+            // SAFETY: not used afterwards.
+            let freed = unsafe { pool().free_sized(chunk.ptr().as_ptr(), chunk.size, 16) };
+            assert_eq!(freed, Ok(()));
+        }
+        drop(end);
+        other.join().unwrap();
         assert_eq!(check_statistics().used, 0);
     });
 }

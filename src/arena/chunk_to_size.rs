@@ -115,6 +115,11 @@ impl ArenaChunkToSizeMap {
         })
     }
 
+    /// The bookkeeping as it lies in memory.
+    pub(super) fn bookkeeping(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.tags)
+    }
+
     /// Bytes of bookkeeping reserved; what is never touched is not resident.
     pub fn reserved_bytes(&self) -> usize {
         size_of_val(&*self.tags)
@@ -133,6 +138,12 @@ impl ArenaChunkToSizeMap {
     #[inline(always)]
     pub(super) fn set_free(&mut self, granule: usize, number: u32) {
         self.tags[granule] = number;
+    }
+
+    /// The number of the free chunk that has `granule` for its first or last, 0 for none.
+    pub(super) fn free_at(&self, granule: usize) -> usize {
+        let tag = self.tags[granule];
+        if tag & USED == 0 { tag as usize } else { 0 }
     }
 
     /// The number of the free chunk that has `granule` for its first or last, 0 for none, also beyond the

@@ -146,6 +146,11 @@ impl ArenaSizeToChunkSortedMap {
         self.len == 0
     }
 
+    /// The larger part of the bookkeeping as it lies in memory.
+    pub(super) fn bookkeeping(&self) -> [&[u8]; 2] {
+        [bytemuck::cast_slice(&self.records), bytemuck::cast_slice(&self.left)]
+    }
+
     /// Bytes of bookkeeping reserved; what is never touched is not resident.
     pub fn reserved_bytes(&self) -> usize {
         self.sizes.reserved_bytes() + size_of_val(&*self.records) + size_of_val(&*self.left)

@@ -148,6 +148,12 @@ unsafe fn unlock_inaccessible(addr: NonNull<u8>, len: usize) {
     unsafe { libc::munlock(addr.as_ptr().cast(), len) };
 }
 
+/// Unlocks whole pages.
+pub(super) fn unlock(pages: &[u8]) {
+    // SAFETY: the pages are mapped, and unlocking changes where they live, not what they hold.
+    unsafe { libc::munlock(pages.as_ptr().cast(), pages.len()) };
+}
+
 /// [`reserve`], when the limit on locked memory has no room for the whole: a page, without its lock, grows to it.
 #[cfg(target_os = "linux")]
 fn reserve_by_a_page(len: usize, _: io::Error) -> io::Result<NonNull<u8>> {
@@ -478,6 +484,37 @@ const LOCKED_MEMORY: Option<Resource> = None;
 const ADDRESSES: Resource = libc::RLIMIT_AS;
 #[cfg(target_os = "openbsd")]
 const ADDRESSES: Resource = libc::RLIMIT_DATA;
+
+/// Whether the process may lock more than the limit: it has `CAP_IPC_LOCK`, and has it outside of any user
+/// namespace, as the kernel wants it (`can_do_mlock`).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn may_exceed_limit() -> bool {
+    const VERSION_3: u32 = 0x2008_0522;
+    const CAP_IPC_LOCK: u32 = 14;
+    let header = [VERSION_3, 0];
+    // Effective, permitted and inheritable capabilities, the lower and the upper 32 of each.
+    let mut sets = [[0_u32; 3]; 2];
+    // SAFETY: the kernel reads 8 bytes of the header and writes 24 to the sets, as version 3 has it.
+    let got = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) } == 0;
+    got && sets[0][0] >> CAP_IPC_LOCK & 1 != 0 && is_in_first_user_namespace()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn may_exceed_limit() -> bool {
+    false
+}
+
+/// The kernel gives the first user namespace this number (`PROC_USER_INIT_INO`) in every boot.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_in_first_user_namespace() -> bool {
+    const NAME: &[u8] = b"user:[4026531837]";
+    let mut name = [0_u8; 32];
+    // SAFETY: the path is a string, and the buffer has the length that is given.
+    let len = unsafe {
+        libc::readlink(c"/proc/self/ns/user".as_ptr(), name.as_mut_ptr().cast(), name.len())
+    };
+    usize::try_from(len).is_ok_and(|len| &name[..len] == NAME)
+}
 
 /// Raises the soft limit on locked bytes to the hard one; what it is then.
 pub(super) fn raise_limit() -> io::Result<usize> {

@@ -5,7 +5,7 @@
 //! The address space is cut into blocks of the largest power of two that is no larger than an arena.
 //! A hash table by block number holds an entry for every block that an arena reaches into: at most
 //! three for an arena, and for a block at most two whole arenas, besides the few small ones that
-//! scarce locked memory leads to. Arenas are never taken out: a pool keeps them until it goes.
+//! scarce locked memory leads to.
 
 use crate::arena::OutOfMemory;
 
@@ -72,6 +72,35 @@ impl ExtentMap {
     pub(super) fn insert(&mut self, start: usize, len: usize, arena: usize) {
         for block in self.blocks(start, len) {
             self.fill(Entry { block, start, len, arena: arena as u32 });
+        }
+    }
+
+    /// Takes out an arena that [`insert`](Self::insert) has recorded. Allocates nothing.
+    pub(super) fn remove(&mut self, start: usize, len: usize) {
+        for block in self.blocks(start, len) {
+            let mask = self.slots.len() - 1;
+            let mut slot = self.home(block);
+            while self.slots[slot].block != block || self.slots[slot].start != start {
+                debug_assert!(self.slots[slot].len > 0, "recorded");
+                slot = (slot + 1) & mask;
+            }
+            // Entries behind it move up where that brings them no further than their home (Knuth, TAOCP 3,
+            // 6.4, algorithm R), so that every probe still reaches its entry without a gap.
+            let mut next = slot;
+            loop {
+                next = (next + 1) & mask;
+                let entry = self.slots[next];
+                if entry.len == 0 {
+                    break;
+                }
+                let distance = |from: usize, to: usize| to.wrapping_sub(from) & mask;
+                if distance(self.home(entry.block), next) >= distance(slot, next) {
+                    self.slots[slot] = entry;
+                    slot = next;
+                }
+            }
+            self.slots[slot] = EMPTY;
+            self.filled -= 1;
         }
     }
 
@@ -142,6 +171,21 @@ mod tests {
             }
             assert_eq!(map.find(0), None);
             assert_eq!(map.find(usize::MAX), None);
+            // Every other one goes, and the others are still found.
+            let gone = |i: usize| i % 2 == 0;
+            for (_, &(start, len)) in ranges.iter().enumerate().filter(|&(i, _)| gone(i)) {
+                map.remove(start, len);
+            }
+            for (i, &(start, len)) in ranges.iter().enumerate() {
+                let found = (!gone(i)).then_some(i);
+                assert_eq!((map.find(start), map.find(start + len - 1)), (found, found));
+            }
+            for (i, &(start, len)) in ranges.iter().enumerate().filter(|&(i, _)| !gone(i)) {
+                assert_eq!(map.find(start), Some(i));
+                map.remove(start, len);
+            }
+            assert_eq!(map.filled, 0);
+            assert!(map.slots.iter().all(|entry| entry.len == 0));
         }
     }
 }

@@ -157,13 +157,26 @@ impl OwnPool {
     }
 
     /// Allocates when the arenas that come first have no room.
-    fn grow(
-        &self,
-        mut state: MutexGuard<'_, State>,
+    fn grow<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
         size: usize,
         alignment: usize,
     ) -> Option<NonNull<u8>> {
-        let chunk = state.alloc(size, alignment);
+        let (failures, last) = (state.stats.lock_failures, state.stats.last_lock_failure);
+        let mut chunk = state.alloc_preferred(size, alignment);
+        if chunk.is_none() && state.stats.lock_failures != failures {
+            // The process-wide pool may have locked memory that it does not use.
+            drop(state);
+            let has_given = super::process::give_back();
+            state = self.try_lock().ok()?;
+            if has_given {
+                (state.stats.lock_failures, state.stats.last_lock_failure) = (failures, last);
+                state.refused = usize::MAX;
+                chunk = state.alloc_preferred(size, alignment);
+            }
+        }
+        let chunk = chunk.or_else(|| state.alloc_unlocked(size, alignment, failures));
         let Some(error) = state.question.take().filter(|_| chunk.is_none()) else { return chunk };
         drop(state);
         if !ask(&self.locking_failed, &error, || self.take_pending()) {
@@ -219,7 +232,9 @@ impl OwnPool {
         check: Option<(usize, usize)>,
     ) -> Result<(), FreeError> {
         let mut state = self.try_lock().map_err(|Interrupted| FreeError::Interrupted)?;
-        state.free(ptr, check).map(drop)
+        let freed = state.free(ptr, check).map(drop);
+        state.give_back_excess();
+        freed
     }
 
     #[track_caller]

@@ -46,18 +46,18 @@ mod thread_slot;
 pub use guarded::AddressReport;
 
 use super::{
-    Class, LockedPool, LockingFailed, PoolOptions, PoolStats, Source, State, ask, set_callee,
-    with_edge,
+    Class, KEPT_FREE, LockedPool, LockingFailed, PoolOptions, PoolStats, Source, State, ask,
+    set_callee, with_edge,
 };
 use crate::arena::FreeError;
 use crate::edges;
 use crate::fork::{Callee, Interrupted, Mutex, MutexGuard};
-use crate::pages::{self, AddressRange, LockedPages, MapError, PageOptions, SecretMemory};
+use crate::pages::{self, AddressRange, LockedPages, MapError, PageOptions};
 use crate::sync;
 use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
 use countdown::Countdown;
 use guarded::Guarded;
 use heap::{Freed, Heap, Tables, Tally};
@@ -70,46 +70,64 @@ const SMALLEST_RANGE: usize = 4 << 20;
 /// So many bytes of the range at a time have the tables for their slabs made ready, which take 9 % of that.
 const READY_STEP: usize = 16 << 20;
 
-/// Threads that can have a heap at once; the others share heap 0.
-const MAX_HEAPS: usize = 4096;
+/// With less to lock than so many bytes, memory is not divided among threads at all.
+const COMPACT_BELOW: usize = 1 << 20;
+
+/// Bytes that may be free in slabs, besides a sixteenth of what is used, before more memory is locked.
+const SLACK: usize = 64 * 1024;
+
+/// Calls that come to the mutex before somebody looks whether too much memory is free.
+const CALLS_BEFORE_LOOK: usize = 256;
+
+/// Heaps there can be, in blocks of so many.
+const BLOCKS: usize = 4096;
+const BLOCK: usize = 256;
 
 static SHARED: Mutex<Shared> = Mutex::new(Shared::new());
 static LOCKING_FAILED: Callee<Option<LockingFailed>> = Callee::new(None);
-/// By number. Heaps are never freed.
-static HEAPS: [AtomicPtr<Heap>; MAX_HEAPS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_HEAPS];
-/// Heaps made so far, heap 0 included. Changed under the mutex.
-static HEAPS_MADE: AtomicU16 = AtomicU16::new(0);
+/// By number, in blocks. Neither heaps nor blocks are ever freed.
+static HEAPS: [AtomicPtr<Block>; BLOCKS] = [const { AtomicPtr::new(ptr::null_mut()) }; BLOCKS];
+type Block = [AtomicPtr<Heap>; BLOCK];
 
-fn heap(number: u16) -> Option<&'static Heap> {
-    // SAFETY: the pointers are null or come from leaked boxes.
-    unsafe { HEAPS[number as usize].load(Acquire).as_ref() }
+fn heap(number: u32) -> Option<&'static Heap> {
+    let (block, place) = (number as usize / BLOCK, number as usize % BLOCK);
+    // SAFETY: null, or a leaked block.
+    let block = unsafe { HEAPS.get(block)?.load(Acquire).as_ref() }?;
+    // SAFETY: null, or a leaked heap.
+    unsafe { block[place].load(Acquire).as_ref() }
 }
 
-/// The heaps of some numbers.
-#[derive(Clone)]
-struct AllHeaps(core::ops::Range<u16>);
+/// The first of the heaps that threads have, in a list. Changed under the mutex.
+static LIVE: AtomicU32 = AtomicU32::new(0);
 
-impl Iterator for AllHeaps {
-    type Item = &'static Heap;
-
-    fn next(&mut self) -> Option<&'static Heap> {
-        self.0.find_map(heap)
-    }
+/// Heap 0, if there is one, and the heaps that threads have: all that have slabs. For whoever has the mutex.
+fn all_heaps() -> impl Iterator<Item = &'static Heap> {
+    heap(0).into_iter().chain(live_heaps())
 }
 
-/// Every heap there is, heap 0 first.
-fn all_heaps() -> AllHeaps {
-    AllHeaps(0..HEAPS_MADE.load(Relaxed))
+/// The heaps that threads have. For whoever has the mutex.
+fn live_heaps() -> impl Iterator<Item = &'static Heap> {
+    let mut next = LIVE.load(Relaxed);
+    core::iter::from_fn(move || {
+        let heap = if next == 0 { None } else { heap(next) }?;
+        next = heap.next_live.load(Relaxed);
+        Some(heap)
+    })
 }
 
 /// The calling thread's word says that its heap has been given up for good.
 const GONE: usize = 1;
 
+/// A thread gets a heap when it has come to the mutex so many times: few secrets are served from there. Until
+/// then its word is the number of times, counted from [`GONE`] on.
+const CALLS_BEFORE_HEAP: usize = 8;
+const LAST_CALL: usize = GONE + CALLS_BEFORE_HEAP;
+
 #[inline(always)]
 fn own_heap() -> Option<&'static Heap> {
     let word = thread_slot::get();
     // SAFETY: every other value was put there by `attach` and is the address of a leaked box.
-    (word > GONE).then(|| unsafe { &*ptr::with_exposed_provenance(word) })
+    (word > LAST_CALL).then(|| unsafe { &*ptr::with_exposed_provenance(word) })
 }
 
 /// Allocates from the process-wide pool. `alignment` is a power of two.
@@ -232,18 +250,25 @@ struct Shared {
     slabs: usize,
     slab_bytes: usize,
     slots: usize,
+    /// Heaps that threads have, heaps made so far, and the first of those that no thread has; 0 for none.
+    live: usize,
+    made: u32,
+    vacant: u32,
+    /// What ended threads have allocated in slabs, less what they have freed.
+    ended: Tally,
+    /// Calls since high-water marks were last taken in, and since excess was last looked for.
+    unmarked: usize,
+    unlooked: usize,
+    /// How much memory the process may lock, as far as it was known when an arena was last made.
+    lock_limit: usize,
+    /// Bytes that were free in slabs when they were last looked through.
+    slack: usize,
     /// Which allocations heaps are to sample, see [`sample`].
     one_in: Option<NonZeroU32>,
     seed: u64,
     /// For allocations that no heap counts.
     countdown: Countdown,
     guarded: Guarded,
-    /// How often memory has come back to the arenas; and what that was when locked memory was last looked
-    /// for in vain, everywhere.
-    returns: u64,
-    searched: u64,
-    /// Bytes in small chunks then.
-    searched_at: usize,
     /// The number of forks that the rest knows of.
     generation: u32,
 }
@@ -301,21 +326,10 @@ fn take_pending() -> Option<Option<LockingFailed>> {
     try_lock().ok()?.state.pending.take()
 }
 
-/// From which memory to allocate.
-#[derive(Clone, Copy)]
-enum From {
-    Locked,
-    /// When there is no more locked memory; with the number of lock failures before that was tried.
-    Unlocked {
-        failures: usize,
-    },
-    /// From what there is of that, without asking for more.
-    UnlockedAtHand,
-}
-
 /// Keeps all other threads out of their heaps as long as it lives. Made under the mutex.
 struct Pause {
-    heaps: AllHeaps,
+    /// Whether this is what closed the gates.
+    closed: bool,
 }
 
 /// Whether all heaps are closed for good, because the system refuses the barrier that a pause needs.
@@ -329,8 +343,7 @@ impl Pause {
     /// Waits until no other thread works on its heap, and keeps it so.
     fn begin() -> Self {
         let own = own_heap().map_or(0, |heap| heap.number);
-        let running =
-            || all_heaps().filter(move |heap| heap.number != own && heap.taken.load(Relaxed));
+        let running = || live_heaps().filter(move |heap| heap.number != own);
         // Closed already: by this thread, which forks, or for good. Or there is nothing.
         if running().all(|heap| heap.gate.is_closed()) {
             return Self::nothing();
@@ -341,12 +354,12 @@ impl Pause {
             return Self::nothing();
         }
         running().for_each(|heap| heap.gate.wait());
-        Self { heaps: all_heaps() }
+        Self { closed: true }
     }
 
     /// For whoever knows that no other thread works on its heap.
     fn nothing() -> Self {
-        Self { heaps: AllHeaps(0..0) }
+        Self { closed: false }
     }
 
     /// Closes all heaps, the own one too, until [`open_all`](Self::open_all). No other thread has the mutex, or
@@ -376,14 +389,16 @@ fn close_for_good() {
 
 impl Drop for Pause {
     fn drop(&mut self) {
-        self.heaps.clone().for_each(|heap| heap.gate.open());
+        if self.closed {
+            live_heaps().for_each(|heap| heap.gate.open());
+        }
     }
 }
 
 impl Shared {
     const fn new() -> Self {
         Self {
-            state: State::new(Source::System { huge_page: None }, UNIT),
+            state: State::new(Source::System { huge_page: None }, LockedPool::ARENA_ALIGN),
             tables: None,
             is_set_up: false,
             ready: 0,
@@ -391,13 +406,18 @@ impl Shared {
             slabs: 0,
             slab_bytes: 0,
             slots: 0,
+            live: 0,
+            made: 0,
+            vacant: 0,
+            ended: Tally::NOTHING,
+            unmarked: 0,
+            unlooked: 0,
+            lock_limit: 0,
+            slack: 0,
             one_in: None,
             seed: 0,
             countdown: Countdown::new(),
             guarded: Guarded::new(),
-            returns: 1,
-            searched: 0,
-            searched_at: 0,
             generation: 0,
         }
     }
@@ -428,12 +448,13 @@ impl Shared {
             }
             len = len / 2 / SMALLEST_RANGE * SMALLEST_RANGE;
         };
-        let Some(shared_heap) = Heap::make(0, &tables) else { return };
-        HEAPS[0].store(ptr::from_ref(shared_heap).cast_mut(), Release);
-        HEAPS_MADE.store(1, Relaxed);
+        self.lock_limit = pages::effective_lock_limit();
+        if self.new_heap(&tables).is_none() {
+            return;
+        }
         self.tables = Some(tables);
         // The first page stays as it is, in front of the first arena.
-        self.state.source = Source::Range { range, next: pages::page_size() };
+        self.state.source = Source::Range { range, next: pages::page_size(), holes: Vec::new() };
         self.concurrent = sync::register_barrier();
     }
 
@@ -451,42 +472,91 @@ impl Shared {
         units <= self.ready
     }
 
+    /// A heap that no thread has yet; `None` when there is no memory for it.
+    fn new_heap(&mut self, tables: &Tables) -> Option<&'static Heap> {
+        let number = self.made;
+        let block = &HEAPS.get(number as usize / BLOCK)?;
+        if block.load(Relaxed).is_null() {
+            let new = super::leak([const { AtomicPtr::new(ptr::null_mut()) }; BLOCK])?;
+            block.store(ptr::from_ref::<Block>(new).cast_mut(), Release);
+        }
+        let heap = Heap::make(number, tables)?;
+        // SAFETY: not null, hence a leaked block.
+        let block = unsafe { &*block.load(Relaxed) };
+        block[number as usize % BLOCK].store(ptr::from_ref(heap).cast_mut(), Release);
+        self.made += 1;
+        Some(heap)
+    }
+
+    /// Puts a heap into the list of those that threads have.
+    fn enlist(&mut self, heap: &'static Heap) {
+        let first = LIVE.load(Relaxed);
+        heap.previous_live.store(0, Relaxed);
+        heap.next_live.store(first, Relaxed);
+        if let Some(first) = self::heap(first).filter(|first| first.number != 0) {
+            first.previous_live.store(heap.number, Relaxed);
+        }
+        LIVE.store(heap.number, Relaxed);
+        self.live += 1;
+    }
+
+    /// Takes a heap out of that list, and notes that it is vacant.
+    fn delist(&mut self, heap: &'static Heap) {
+        let (previous, next) = (heap.previous_live.load(Relaxed), heap.next_live.load(Relaxed));
+        if next != 0 {
+            owner(next).previous_live.store(previous, Relaxed);
+        }
+        if previous != 0 {
+            owner(previous).next_live.store(next, Relaxed);
+        } else {
+            LIVE.store(next, Relaxed);
+        }
+        heap.next_live.store(self.vacant, Relaxed);
+        self.vacant = heap.number;
+        self.live -= 1;
+    }
+
+    /// Bytes and number of the chunks in slabs; while others allocate and free, about so many.
+    fn small(&self) -> Tally {
+        all_heaps().fold(self.ended, |sum, heap| sum.plus(heap.tally()))
+    }
+
     /// Takes in high-water marks, before and after anything else changes than what the own heap has.
     ///
     /// While one thread has a heap, its mark and what the others left make the figure exact. With several,
     /// marks of different times do not add up, so the figure is what was seen whenever one of them came
-    /// here.
+    /// here; with many, not every time, as each has to be asked.
     fn note_peak(&mut self) {
-        let several = all_heaps().filter(|heap| heap.taken.load(Relaxed)).count() > 1;
-        let small = all_heaps().fold(Tally::default(), |sum, heap| {
-            sum.plus(if several { heap.tally() } else { heap.peak() })
-        });
+        let several = self.live > 1 || self.live == 1 && own_heap().is_none();
+        self.unmarked += 1;
+        if several && self.unmarked < self.live {
+            return;
+        }
+        self.unmarked = 0;
+        let small = if several {
+            self.small()
+        } else {
+            all_heaps().fold(self.ended, |sum, heap| sum.plus(heap.peak()))
+        };
         let (state, guarded) = (&self.state.stats, self.guarded.stats());
         let sum = (state.used - self.slab_bytes + guarded.used).wrapping_add(small.bytes());
         // While others change their figures, the sum may be anything for a moment.
         if sum <= state.total + guarded.total {
             self.state.stats.peak_used = self.state.stats.peak_used.max(sum);
         }
-        let own = own_heap().map_or(0, |heap| heap.number);
-        for heap in all_heaps() {
-            if heap.number == own || !heap.taken.load(Relaxed) {
-                heap.forget_peak();
-            }
+        if !several {
+            all_heaps().for_each(Heap::forget_peak);
         }
     }
 
-    /// Allocates a large chunk, or what becomes a slab.
-    fn alloc_chunk(&mut self, size: usize, alignment: usize, from: From) -> Option<NonNull<u8>> {
+    /// Calls `change`, which allocates or frees in arenas, with the high-water mark kept: `State` counts slabs
+    /// as used.
+    fn in_arenas<T>(&mut self, change: impl FnOnce(&mut State) -> T) -> T {
         self.note_peak();
         let peak = self.state.stats.peak_used;
-        let chunk = match from {
-            From::Locked => self.state.alloc_preferred(size, alignment),
-            From::Unlocked { failures } => self.state.alloc_unlocked(size, alignment, failures),
-            From::UnlockedAtHand => self.state.alloc_existing(size, alignment, Class::Unlocked),
-        };
-        // `State` has counted slabs as used.
+        let result = change(&mut self.state);
         self.state.stats.peak_used = peak;
-        chunk
+        result
     }
 
     /// Has a heap count and sample its allocations, if that is wanted.
@@ -503,93 +573,188 @@ impl Shared {
         chunk
     }
 
-    /// Takes a slab of a list over from the heap that all threads share, and allocates from it.
-    fn take_left_behind(&self, heap: &Heap, list: usize) -> Option<NonNull<u8>> {
-        let left = self::heap(0).filter(|left| left.number != heap.number)?;
-        // What is cached there counts too.
-        left.flush_all();
+    /// Takes a slab over from an ended thread, and allocates from it.
+    fn take_left_behind(&self, heap: &Heap, class: usize) -> Option<NonNull<u8>> {
+        let left = self::heap(0)?;
+        // No slot of a slab may stay cached when it changes hands; and what is returned counts too.
+        left.flush(class, 0);
         left.collect();
-        let first = left.first_of(list);
+        let first = left.first_of(class);
         if first == 0 {
             return None;
         }
         left.disown(first);
-        heap.adopt(first, list < CLASSES, heap.frees_by_others(list % CLASSES));
-        if list < CLASSES { heap.take_or_refill(list) } else { heap.take_from(list) }
+        heap.adopt(first, true);
+        heap.take_or_refill(class)
     }
 
-    /// Allocates a slot of any heap that is at least of a class, among the lists from `first_list` on. The
-    /// other threads are paused. A larger slot is aligned as its own size is.
-    fn take_larger(
-        &self,
-        first_list: usize,
-        class: usize,
-        alignment: usize,
-    ) -> Option<NonNull<u8>> {
-        let mut classes =
-            (class..CLASSES).filter(|&larger| SIZES[larger] as usize % alignment == 0);
-        classes.find_map(|larger| {
-            all_heaps().find_map(|other| {
-                let chunk = other.take_from(first_list + larger)?;
-                if larger != class {
-                    other.lend(chunk, class);
-                }
-                Some(chunk)
-            })
-        })
+    /// Whether memory is scarce: then no more of it is divided into slabs, and chunks lie as close as Bitcoin
+    /// Core's do.
+    fn is_scarce(&self) -> bool {
+        self.lock_limit < COMPACT_BELOW || self.state.stats.locked >= self.lock_limit / 4
     }
 
-    /// Allocates a slot from a new slab of a heap.
-    fn take_new(&mut self, heap: &Heap, class: usize, from: From) -> Option<NonNull<u8>> {
-        match self.add_slab(heap, class, from)? {
-            Ok(true) => heap.take_or_refill(class),
-            Ok(false) => heap.take_from(CLASSES + class),
-            Err(chunk) => Some(chunk),
+    /// Allocates a slot from a new slab of a heap, if it should have one and there is locked memory for it.
+    fn take_new(&mut self, heap: &Heap, class: usize) -> Option<NonNull<u8>> {
+        if self.is_scarce() {
+            return None;
         }
-    }
-
-    /// A new slab for a heap, and whether it is locked; `Err` has a chunk that cannot be a slab, as it lies
-    /// outside the range, or there is no memory for what has to be known of a slab.
-    fn add_slab(
-        &mut self,
-        heap: &Heap,
-        class: usize,
-        from: From,
-    ) -> Option<Result<bool, NonNull<u8>>> {
-        let wanted = slab::slots_for(class, heap.slabs_of(class));
-        let at_hand = From::UnlockedAtHand;
-        let tries: &[(usize, From)] = match from {
-            From::Locked => &[(wanted, from), (1, from)],
-            // The callback is asked once. What comes of that may lie outside the range; then for one slot.
-            _ => {
-                &[(wanted, at_hand), (1, at_hand), (wanted, from), (1, From::Locked), (1, at_hand)]
-            }
-        };
-        let (slots, chunk, can_be) = tries.iter().find_map(|&(slots, from)| {
-            let units = slab::units_for(class, slots);
-            let chunk = self.alloc_chunk(units * UNIT, UNIT, from)?;
-            let unit = chunk.addr().get().wrapping_sub(heap.tables.base) / UNIT;
-            let can_be =
-                unit.checked_add(units).is_some_and(|end| self.make_ready(&heap.tables, end));
-            if slots > 1 && !can_be {
-                // It cannot be a slab: as few units as the one slot needs.
-                let _ = self.state.release(chunk.as_ptr(), None);
-                return None;
-            }
-            Some((slab::slots_in(class, units), chunk, can_be))
-        })?;
-        let base = chunk.addr().get();
-        let first = base.wrapping_sub(heap.tables.base) / UNIT;
-        if !can_be {
-            return Some(Err(chunk));
+        let slots = heap.next_slab(class, self.lock_limit != usize::MAX)?;
+        let bytes = slab::units_for(class, slots) * UNIT;
+        let mut chunk = self.in_arenas(|state| state.alloc_aligned(bytes, UNIT));
+        if chunk.is_none() && self.state.room.first(SIZES[class].into()).is_none() {
+            // (Where there is room for less than a slab, chunks without a slab take it first.)
+            self.prepare_growth();
+            chunk = self.in_arenas(|state| state.alloc_in_new(bytes, UNIT));
+        }
+        let chunk = chunk?;
+        let first = chunk.addr().get().wrapping_sub(heap.tables.base) / UNIT;
+        let end = first.checked_add(bytes / UNIT);
+        if !end.is_some_and(|end| self.make_ready(&heap.tables, end)) {
+            // It cannot be a slab: it lies outside the range, or there is no memory for what is known of slabs.
+            let _ = self.in_arenas(|state| state.release(chunk.as_ptr(), None));
+            return None;
         }
         heap.tables.make_slab(first as u32, class, slots);
-        let locked = self.state.is_locked(base);
-        heap.adopt(first as u32, locked, heap.frees_by_others(class));
+        heap.adopt(first as u32, heap.frees_by_others(class));
         self.slabs += 1;
-        self.slab_bytes += slab::units_for(class, slots) * UNIT;
+        self.slab_bytes += bytes;
         self.slots += slots;
-        Some(Ok(locked))
+        heap.take_or_refill(class)
+    }
+
+    /// Allocates a chunk of its exact size, from no slab.
+    fn alloc_exact(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        let chunk = self.try_alloc_exact(size, alignment);
+        self.note_peak();
+        chunk
+    }
+
+    /// See [`alloc_exact`](Self::alloc_exact).
+    fn try_alloc_exact(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        let existing = |state: &mut State| state.alloc_existing(size, alignment, Class::First);
+        if let Some(chunk) = self.in_arenas(existing) {
+            return Some(chunk);
+        }
+        let failures = self.state.stats.lock_failures;
+        if !self.state.is_refused(size) {
+            if self.prepare_growth() {
+                if let Some(chunk) = self.in_arenas(existing) {
+                    return Some(chunk);
+                }
+            }
+            if let Some(chunk) = self.in_arenas(|state| state.alloc_preferred(size, alignment)) {
+                return Some(chunk);
+            }
+            // Whatever it may be, it is reached.
+            self.lock_limit = pages::lock_limit();
+        }
+        // No more memory can be locked: use what is free in slabs.
+        if self.slabs > 0 {
+            let pause = Pause::begin();
+            self.reclaim(&pause);
+            self.dissolve_slabs(true, &pause);
+            self.slack = 0;
+            drop(pause);
+            if let Some(chunk) = self.in_arenas(existing) {
+                return Some(chunk);
+            }
+        }
+        self.in_arenas(|state| state.alloc_unlocked(size, alignment, failures))
+    }
+
+    /// Before more memory is locked: takes back what heaps have free, if that is much. Whether it has.
+    fn prepare_growth(&mut self) -> bool {
+        if self.lock_limit != usize::MAX {
+            self.lock_limit = pages::lock_limit();
+        }
+        let slack = self.slab_bytes.saturating_sub(self.small().bytes());
+        let bearable = if self.is_scarce() { 0 } else { SLACK + self.state.stats.used / 16 };
+        if slack <= self.slack + bearable {
+            return false;
+        }
+        let pause = Pause::begin();
+        self.reclaim(&pause);
+        if self.is_scarce() {
+            self.dissolve_slabs(false, &pause);
+        }
+        self.slack = self.slab_bytes.saturating_sub(self.small().bytes());
+        true
+    }
+
+    /// Turns slabs into chunks of their exact sizes, with what is free between them: all slabs, or those that
+    /// have free slots. Nothing is cached.
+    fn dissolve_slabs(&mut self, all: bool, _: &Pause) {
+        for heap in all_heaps() {
+            heap.for_each_slab(|first| {
+                if all || !heap.tables.is_full(first) {
+                    self.dissolve(heap, first);
+                }
+            });
+        }
+    }
+
+    fn dissolve(&mut self, heap: &Heap, first: u32) {
+        let unit = heap.tables.unit(first);
+        let (class, slots, bytes) = (unit.class(), unit.slots(), unit.units() * UNIT);
+        let mut used = heap.tables.used_slots(first);
+        let count = used.count_ones() as usize;
+        heap.disown(first);
+        heap.tables.dissolve(first);
+        heap.forget(Tally::of_many(SIZES[class], count));
+        self.slabs -= 1;
+        self.slab_bytes -= bytes;
+        self.slots -= slots;
+        let size = usize::from(SIZES[class]);
+        let offsets = core::iter::from_fn(|| {
+            let slot = (used != 0).then(|| used.trailing_zeros())?;
+            used &= used - 1;
+            Some(slot as usize * size)
+        });
+        let slab = ptr::with_exposed_provenance_mut(heap.tables.base + first as usize * UNIT);
+        if self.state.divide(slab, size, offsets).is_err() {
+            std::process::abort();
+        }
+    }
+
+    /// Gives back to the system what is free beyond twice what is used, and a MiB: first what heaps have
+    /// free, if it takes that.
+    fn give_back_excess(&mut self, pause: Option<&Pause>) {
+        let used = |shared: &Self| {
+            shared.state.stats.used - shared.slab_bytes.min(shared.state.stats.used)
+                + shared.small().bytes()
+        };
+        let keep = used(self).saturating_mul(2).saturating_add(KEPT_FREE);
+        let excess = |shared: &Self| (shared.state.stats.total - used(shared)).saturating_sub(keep);
+        if excess(self) == 0 {
+            return;
+        }
+        if self.state.empty < excess(self) {
+            match pause {
+                Some(pause) => self.reclaim(pause),
+                None => self.reclaim(&Pause::begin()),
+            }
+        }
+        let excess = excess(self);
+        self.state.give_back(excess);
+    }
+
+    /// Looks for excess now and then: each time that as many calls have come to the mutex as there are heaps to
+    /// ask.
+    fn look_for_excess(&mut self) {
+        self.unlooked += 1;
+        if self.unlooked > CALLS_BEFORE_LOOK + self.live {
+            self.unlooked = 0;
+            self.give_back_excess(None);
+        }
+    }
+
+    /// Gives back to the system all memory in which there is no chunk; whether there was any.
+    fn give_back_all(&mut self) -> bool {
+        if self.slabs > 0 {
+            self.reclaim(&Pause::begin());
+        }
+        self.state.give_back(usize::MAX)
     }
 
     /// Gives an empty slab back to its arena. The others are paused: a thread that frees what it does
@@ -601,7 +766,6 @@ impl Shared {
         self.slabs -= 1;
         self.slab_bytes -= unit.units() * UNIT;
         self.slots -= unit.slots();
-        self.returns += 1;
         let chunk = heap.tables.base + first as usize * UNIT;
         // Its slots have been wiped one by one.
         if self.state.release(ptr::with_exposed_provenance_mut(chunk), None).is_err() {
@@ -616,6 +780,7 @@ impl Shared {
 
     /// Gives back every empty slab of every heap, and leaves nothing in caches.
     fn reclaim(&mut self, pause: &Pause) {
+        self.note_peak();
         all_heaps().for_each(|heap| heap.return_held(owner));
         for heap in all_heaps() {
             heap.flush_all();
@@ -625,7 +790,7 @@ impl Shared {
     }
 
     /// Moves all slabs of a heap to heap 0. Its thread is the caller, or no more.
-    fn vacate(&mut self, heap: &Heap, pause: &Pause) {
+    fn vacate(&mut self, heap: &'static Heap, pause: &Pause) {
         self.note_peak();
         let Some(shared_heap) = self::heap(0) else { std::process::abort() };
         // Also what others hold of its slabs. They give to the owner that they find, with no pause; heap 0's
@@ -634,18 +799,15 @@ impl Shared {
         heap.flush_all();
         heap.collect();
         self.remove_empty_slabs(heap, true, pause);
-        loop {
-            let first = heap.owned.load(Relaxed);
-            if first == 0 {
-                break;
-            }
-            let locked = heap.tables.is_locked(first);
+        heap.for_each_slab(|first| {
             heap.disown(first);
-            shared_heap.adopt(first, locked, true);
-        }
-        heap.vacate();
+            shared_heap.adopt(first, true);
+        });
+        self.ended = self.ended.plus(heap.vacate());
+        self.delist(heap);
         // Should one thread with a heap be left, its mark is of a time when there were others.
         all_heaps().for_each(Heap::forget_peak);
+        self.give_back_excess(Some(pause));
     }
 
     /// See [`walk`]. All other threads are paused.
@@ -674,8 +836,7 @@ impl Shared {
     fn stats(&mut self, _: &Pause) -> PoolStats {
         self.note_peak();
         let mut stats = self.state.stats;
-        let small = all_heaps().fold(Tally::default(), |sum, heap| sum.plus(heap.tally()));
-        let guarded = self.guarded.stats();
+        let (small, guarded) = (self.small(), self.guarded.stats());
         stats.total += guarded.total;
         stats.locked += guarded.locked;
         stats.secret_memory += guarded.secret_memory;
@@ -694,13 +855,8 @@ impl Shared {
     }
 }
 
-/// Bytes in small chunks; while others allocate and free, about so many.
-fn small_bytes() -> usize {
-    all_heaps().fold(Tally::default(), |sum, heap| sum.plus(heap.tally())).bytes()
-}
-
 /// The heap that owns a slab.
-fn owner(number: u16) -> &'static Heap {
+fn owner(number: u32) -> &'static Heap {
     heap(number).unwrap_or_else(|| std::process::abort())
 }
 
@@ -721,7 +877,9 @@ fn alloc_uncommon(size: usize, alignment: usize) -> Option<NonNull<u8>> {
             if chunk.is_some() {
                 return chunk;
             }
-            return alloc_asking(try_lock().ok()?, |shared| alloc_slow(shared, class, alignment));
+            return alloc_asking(try_lock().ok()?, |shared| {
+                shared.alloc_slow(size, alignment, class)
+            });
         }
     }
     alloc_uncounted(size, alignment, class)
@@ -735,7 +893,7 @@ fn alloc_sampled(size: usize, alignment: usize, class: usize) -> Option<NonNull<
     if let Some(chunk) = shared.alloc_guarded(size, alignment) {
         return Some(chunk);
     }
-    alloc_asking(shared, |shared| alloc_slow(shared, class, alignment))
+    alloc_asking(shared, |shared| shared.alloc_slow(size, alignment, class))
 }
 
 /// Allocates a small chunk that no heap has counted.
@@ -748,59 +906,34 @@ fn alloc_uncounted(size: usize, alignment: usize, class: usize) -> Option<NonNul
             return Some(chunk);
         }
     }
-    alloc_asking(shared, |shared| alloc_slow(shared, class, alignment))
+    alloc_asking(shared, |shared| shared.alloc_slow(size, alignment, class))
 }
 
-/// Allocates a small chunk from wherever there is one.
-#[cold]
-#[inline(never)]
-fn alloc_slow(shared: &mut Shared, class: usize, alignment: usize) -> Option<NonNull<u8>> {
-    let Some(tables) = shared.tables() else {
-        // No range: arenas of whole units, for small chunks too.
-        return shared.state.alloc(SIZES[class] as usize, UNIT);
-    };
-    let heap = own_heap().or_else(|| attach(shared, &tables)).or_else(|| heap(0))?;
-    shared.note_peak();
-    if let Some(chunk) = heap.take_or_refill(class) {
-        return Some(chunk);
-    }
-    // What an exited thread left behind.
-    if let Some(chunk) = shared.take_left_behind(heap, class) {
-        return Some(chunk);
-    }
-    let failures = shared.state.stats.lock_failures;
-    let unlocked = CLASSES + class;
-    if shared.searched == shared.returns && small_bytes() >= shared.searched_at {
-        // There was no locked memory a moment ago, and as much is in use now.
-        if let Some(chunk) = heap.take_from(unlocked) {
-            return Some(chunk);
+impl Shared {
+    /// Allocates a small chunk from wherever there is one: see the order of attempts.
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow(&mut self, size: usize, alignment: usize, class: usize) -> Option<NonNull<u8>> {
+        if let Some(tables) = self.tables() {
+            self.look_for_excess();
+            let own = own_heap().or_else(|| attach(self, &tables));
+            let chunk = match own {
+                Some(heap) => {
+                    self.note_peak();
+                    // What was in use when the thread came here, an ended thread's slabs, a new slab.
+                    heap.take_or_refill(class)
+                        .or_else(|| self.take_left_behind(heap, class))
+                        .or_else(|| self.take_new(heap, class))
+                }
+                // Slots that ended threads have left.
+                None => heap(0).and_then(|left| left.take_or_refill(class)),
+            };
+            if chunk.is_some() {
+                return chunk;
+            }
         }
+        self.alloc_exact(with_edge(size), alignment)
     }
-    if let Some(chunk) = shared.take_new(heap, class, From::Locked) {
-        return Some(chunk);
-    }
-    // No more locked memory is to be had: look for room in what the heaps keep.
-    let pause = Pause::begin();
-    shared.reclaim(&pause);
-    if let Some(chunk) = shared.take_new(heap, class, From::Locked) {
-        return Some(chunk);
-    }
-    if let Some(chunk) = shared.take_larger(0, class, alignment) {
-        return Some(chunk);
-    }
-    shared.searched = shared.returns;
-    shared.searched_at = small_bytes();
-    drop(pause);
-    if let Some(chunk) =
-        heap.take_from(unlocked).or_else(|| shared.take_left_behind(heap, unlocked))
-    {
-        return Some(chunk);
-    }
-    if let Some(chunk) = shared.take_new(heap, class, From::Unlocked { failures }) {
-        return Some(chunk);
-    }
-    let _pause = Pause::begin();
-    shared.take_larger(CLASSES, class, alignment)
 }
 
 /// Allocates a chunk that no slab can hold, if it can be had at all.
@@ -816,21 +949,7 @@ fn alloc_large(size: usize, alignment: usize) -> Option<NonNull<u8>> {
             return Some(chunk);
         }
     }
-    let size = with_edge(size);
-    alloc_asking(shared, |shared| {
-        let failures = shared.state.stats.lock_failures;
-        let mut chunk = shared.alloc_chunk(size, alignment, From::Locked);
-        if chunk.is_none() {
-            let pause = Pause::begin();
-            shared.reclaim(&pause);
-            chunk = shared.alloc_chunk(size, alignment, From::Locked);
-            drop(pause);
-        }
-        let unlocked = From::Unlocked { failures };
-        let chunk = chunk.or_else(|| shared.alloc_chunk(size, alignment, unlocked));
-        shared.note_peak();
-        chunk
-    })
+    alloc_asking(shared, |shared| shared.alloc_exact(with_edge(size), alignment))
 }
 
 /// Frees what the own heap did not.
@@ -846,59 +965,80 @@ unsafe fn free_slow(
 ) -> Result<(), FreeError> {
     let mut shared = try_lock().map_err(|Interrupted| FreeError::Interrupted)?;
     let place = shared.tables.and_then(|tables| Some((tables, tables.find(ptr.addr())?)));
-    let Some((tables, place)) = place else {
-        shared.note_peak();
-        let before = shared.guarded.stats().total;
-        if let Some(freed) = shared.guarded.free(ptr.addr(), check) {
-            // Arenas may lock as much more.
-            let unlocked = before - shared.guarded.stats().total;
-            shared.returns += u64::from(unlocked > 0);
-            shared.state.refused = shared.state.refused.saturating_add(unlocked);
-            return freed;
-        }
-        let peak = shared.state.stats.peak_used;
-        let check = check.map(|(size, alignment)| (with_edge(size), alignment));
-        let freed = shared.state.free(ptr, check);
-        shared.returns += u64::from(freed.is_ok());
-        shared.state.stats.peak_used = peak;
-        return freed.map(drop);
-    };
+    let Some((tables, place)) = place else { return shared.free_exact(ptr, check) };
     // A thread that only frees needs a heap too: the next time, it will not have to come here.
-    if own_heap().is_none() {
-        attach(&mut shared, &tables);
-    }
-    // By way of the own heap, or without one of heap 0, to an owner whom others return slots to.
-    if let Some(heap) = own_heap().or_else(|| heap(0)) {
-        // SAFETY: by this function's contract.
-        match unsafe { heap.give_back(ptr.addr(), expected, owner) } {
-            Freed::Done => return Ok(()),
-            Freed::DoneTrim => {
-                let pause = Pause::begin();
-                shared.remove_empty_slabs(heap, false, &pause);
-                return Ok(());
-            }
-            Freed::Refused(error) => return Err(error),
-            Freed::Elsewhere => {}
-        }
-    }
+    let own = own_heap().or_else(|| attach(&mut shared, &tables));
     let heap = owner(place.owner & Unit::OWNER);
-    // Nobody but the holder of the mutex uses heap 0.
-    let pause = (heap.number != 0).then(Pause::begin);
+    let is_own = own.is_some_and(|own| own.number == heap.number);
+    let mut pause = None;
+    // The holder of the mutex uses heap 0, and with it frees what another thread's heap shares.
+    let frees_for = if is_own { Some(heap) } else { self::heap(0) };
     // SAFETY: by this function's contract.
-    let freed = unsafe { heap.give_back(ptr.addr(), expected, owner) };
-    if pause.is_some() && !matches!(freed, Freed::Refused(_)) {
-        // The next one will not need a pause.
-        heap.share(place.slab);
+    let mut freed = match frees_for {
+        Some(heap) => unsafe { heap.give_back(ptr.addr(), expected, owner) },
+        None => Freed::Elsewhere,
+    };
+    if matches!(freed, Freed::Elsewhere) {
+        pause = Some(Pause::begin());
+        // SAFETY: by this function's contract.
+        freed = unsafe { heap.give_back(ptr.addr(), expected, owner) };
+        if !matches!(freed, Freed::Refused(_)) {
+            // The next one will not need a pause.
+            heap.share(place.slab);
+        }
     }
     match freed {
         Freed::Done => Ok(()),
         Freed::DoneTrim => {
             let pause = pause.unwrap_or_else(Pause::begin);
             shared.remove_empty_slabs(heap, false, &pause);
+            shared.give_back_excess(Some(&pause));
             Ok(())
         }
         Freed::Refused(error) => Err(error),
         Freed::Elsewhere => std::process::abort(),
+    }
+}
+
+impl Shared {
+    /// Frees and wipes what lies in no slab, whatever it is. Whoever used the chunk must be done with it.
+    fn free_exact(&mut self, ptr: *mut u8, check: Option<(usize, usize)>) -> Result<(), FreeError> {
+        self.note_peak();
+        let before = self.guarded.stats().total;
+        if let Some(freed) = self.guarded.free(ptr.addr(), check) {
+            // Arenas may lock as much more.
+            let unlocked = before - self.guarded.stats().total;
+            self.state.refused = self.state.refused.saturating_add(unlocked);
+            return freed;
+        }
+        if let Some(check) = check {
+            self.check_exact(ptr, check)?;
+        }
+        self.look_for_excess();
+        let empty = self.state.empty;
+        let freed = self.in_arenas(|state| state.free(ptr, None));
+        if self.state.empty > empty {
+            self.give_back_excess(None);
+        }
+        freed.map(drop)
+    }
+
+    /// Whether a chunk may have been allocated with a size and an alignment. One that was a slot has its
+    /// class's size.
+    fn check_exact(
+        &self,
+        ptr: *mut u8,
+        (size, alignment): (usize, usize),
+    ) -> Result<(), FreeError> {
+        let Some(actual) = self.state.chunk_size(ptr) else { return Ok(()) };
+        let wanted = with_edge(size).checked_next_multiple_of(LockedPool::ARENA_ALIGN);
+        let aligned = alignment.is_power_of_two() && ptr.addr() % alignment == 0;
+        let was_slot =
+            || class_for(size, alignment).is_some_and(|class| SIZES[class] as usize == actual);
+        if aligned && size > 0 && (wanted == Some(actual) || was_slot()) {
+            return Ok(());
+        }
+        Err(FreeError::SizeMismatch)
     }
 }
 
@@ -910,6 +1050,7 @@ fn trim(heap: &Heap) {
     let Ok(mut shared) = try_lock() else { return };
     let pause = Pause::begin();
     shared.remove_empty_slabs(heap, false, &pause);
+    shared.give_back_excess(Some(&pause));
 }
 
 std::thread_local! {
@@ -933,9 +1074,15 @@ impl Drop for Detach {
     }
 }
 
-/// Gives the calling thread a heap, if it may have one.
+/// Gives the calling thread a heap, if it may have one and has come here often enough.
 fn attach(shared: &mut Shared, tables: &Tables) -> Option<&'static Heap> {
-    if !shared.concurrent || heaps_are_closed() || thread_slot::get() == GONE {
+    let word = thread_slot::get();
+    if !shared.concurrent || heaps_are_closed() || word == GONE || shared.lock_limit < COMPACT_BELOW
+    {
+        return None;
+    }
+    if word < LAST_CALL {
+        thread_slot::set(word.max(GONE) + 1);
         return None;
     }
     shared.note_peak();
@@ -943,19 +1090,12 @@ fn attach(shared: &mut Shared, tables: &Tables) -> Option<&'static Heap> {
         thread_slot::set(GONE);
         return None;
     }
-    let vacant = all_heaps().skip(1).find(|heap| !heap.taken.load(Relaxed));
-    let heap = match vacant {
-        Some(heap) => heap,
-        None => {
-            let number = HEAPS_MADE.load(Relaxed);
-            if number as usize == MAX_HEAPS {
-                return None;
-            }
-            let heap = Heap::make(number, tables)?;
-            HEAPS[number as usize].store(ptr::from_ref(heap).cast_mut(), Release);
-            HEAPS_MADE.store(number + 1, Relaxed);
+    let heap = match heap(shared.vacant).filter(|heap| heap.number != 0) {
+        Some(heap) => {
+            shared.vacant = heap.next_live.load(Relaxed);
             heap
         }
+        None => shared.new_heap(tables)?,
     };
     shared.sample(heap);
     if crate::fork::is_under_way() {
@@ -963,6 +1103,7 @@ fn attach(shared: &mut Shared, tables: &Tables) -> Option<&'static Heap> {
         heap.gate.close();
     }
     heap.taken.store(true, Relaxed);
+    shared.enlist(heap);
     thread_slot::set(ptr::from_ref(heap).expose_provenance());
     Some(heap)
 }
@@ -1000,7 +1141,7 @@ pub(super) fn sample(one_in: Option<NonZeroU32>, max_locked: usize) -> Result<()
     shared.seed = !seed;
     shared.countdown.set(one_in, seed.rotate_left(32));
     let _pause = Pause::begin();
-    all_heaps().filter(|heap| heap.taken.load(Relaxed)).for_each(|heap| shared.sample(heap));
+    live_heaps().for_each(|heap| shared.sample(heap));
     Ok(())
 }
 
@@ -1031,22 +1172,28 @@ pub(super) fn own_pages(len: usize) -> Option<LockedPages> {
     let state = &mut shared.state;
     state.is_in_use = true;
     let options = PageOptions { fork: state.fork, ..PageOptions::default() };
-    let pages = if state.secret_memory == SecretMemory::Off {
-        drop(shared);
-        LockedPages::locked_with(len, options).ok()?.ok()?
-    } else {
+    let secret_memory = state.secret_memory;
+    let map = |shared: &mut Shared| {
         // No fork comes between here: its child would have the file that secret memory is made of.
-        let errno = &mut state.stats.secret_memory_error;
-        let pages = super::map_anywhere(len, options, state.secret_memory, true, errno)?.ok()?;
-        drop(shared);
-        pages
+        let errno = &mut shared.state.stats.secret_memory_error;
+        super::map_anywhere(len, options, secret_memory, true, errno)?.ok()
     };
+    let mut pages = map(&mut shared);
+    if pages.is_none() && shared.give_back_all() {
+        pages = map(&mut shared);
+    }
+    let pages = pages?;
     if pages.refusals().first().is_none() {
         return Some(pages);
     }
-    let mut shared = lock();
     shared.state.stats.missing_protections.note(pages.refusals());
     shared.state.accept(pages)
+}
+
+/// Gives back all memory in which there is no chunk, for another pool that can lock no more; whether there was
+/// any.
+pub(super) fn give_back() -> bool {
+    try_lock().is_ok_and(|mut shared| shared.give_back_all())
 }
 
 /// Sets the callback; the old one is dropped while nothing is held.

@@ -3,9 +3,9 @@
 //! Part of `process`, whose state it takes care of; `pool::fork` calls it.
 
 use super::{
-    LOCKING_FAILED, Pause, SHARED, Shared, all_heaps, heaps_are_closed, own_heap, sync, thread_slot,
+    LOCKING_FAILED, Pause, SHARED, Shared, Tally, all_heaps, heaps_are_closed, live_heaps,
+    own_heap, sync, thread_slot,
 };
-use core::sync::atomic::Ordering::Relaxed;
 
 /// For the thread that forks: waits until no other thread is at work on the pool, and keeps them out of their
 /// heaps. Its own heap is closed too, so that what it does until the fork is over goes by the mutex.
@@ -54,7 +54,7 @@ pub(super) fn catch_up(shared: &mut Shared) {
     catch_up_slabs(shared);
     let own = own_heap().map_or(0, |heap| heap.number);
     let pause = Pause::nothing();
-    for heap in all_heaps().filter(|heap| heap.number != own && heap.taken.load(Relaxed)) {
+    for heap in live_heaps().filter(|heap| heap.number != own) {
         shared.vacate(heap, &pause);
     }
     shared.concurrent = shared.concurrent && !heaps_are_closed() && sync::register_barrier();
@@ -83,5 +83,6 @@ fn catch_up_slabs(shared: &mut Shared) {
     shared.slabs = 0;
     shared.slab_bytes = 0;
     shared.slots = 0;
-    shared.returns += 1;
+    shared.ended = Tally::NOTHING;
+    shared.slack = 0;
 }

@@ -31,14 +31,20 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, 
 
 /// Bytes of slabs that may become empty in a heap before it gives them back, unless an eighth of what it
 /// has is more.
-const TRIM_AFTER: usize = 64 * 1024;
+const TRIM_AFTER: usize = 16 * 1024;
+
+/// Bytes that a heap's slabs may have free, besides a sixteenth of the slabs' bytes, for the heap to get
+/// another slab: what a busy thread may cost in locked memory.
+const SPARE: usize = 16 * 1024;
+
+/// How many chunks of a class a heap has to ask for in vain before it gets a slab of them.
+const MISSES: u8 = 8;
+
+/// Bytes that a heap frees for others before somebody has to look whether they are all used.
+const FREED_FOR_OTHERS: usize = 256 * 1024;
 
 /// How many slots of a slab a heap holds for another before it returns them.
 const HELD: u32 = 16;
-
-/// In the table of chunks, added to the class that was asked for by whom a chunk of a larger class serves,
-/// because there was no other.
-const LENT: u8 = 1 << 7;
 
 /// What is known of the range of addresses that slabs lie in.
 #[derive(Clone, Copy)]
@@ -59,7 +65,7 @@ pub(super) struct Place {
     /// First unit of the slab.
     pub(super) slab: u32,
     /// See [`Unit::owner`].
-    pub(super) owner: u16,
+    pub(super) owner: u32,
     /// Offset in the slab in bytes.
     offset: usize,
 }
@@ -115,6 +121,28 @@ impl Tables {
         self.slab(first).free.load(Relaxed) == self.unit(first).all()
     }
 
+    /// Whether no slot of a slab is free, but for those that are cached.
+    pub(super) fn is_full(&self, first: u32) -> bool {
+        self.slab(first).free.load(Relaxed) == 0
+    }
+
+    /// The bits of the used slots of a slab, of which none is cached.
+    pub(super) fn used_slots(&self, first: u32) -> u64 {
+        self.unit(first).all() & !self.slab(first).free.load(Relaxed)
+    }
+
+    /// Takes a slab, whose slots are known no more, out of the tables.
+    pub(super) fn dissolve(&self, first: u32) {
+        let class = self.unit(first).class();
+        let mut used = self.used_slots(first);
+        while used != 0 {
+            let granule = Self::granule(first, class, used.trailing_zeros());
+            self.chunks[granule as usize].store(0, Relaxed);
+            used &= used - 1;
+        }
+        self.set_owner(first, 0);
+    }
+
     /// Makes an empty slab of units that are no slab's. Somebody has to [`adopt`](Heap::adopt) it.
     pub(super) fn make_slab(&self, first: u32, class: usize, slots: usize) {
         self.unit(first).set_slab(0, class, slots);
@@ -134,8 +162,11 @@ impl Tables {
         let offset = addr.wrapping_sub(self.base);
         let unit = self.units.get(offset / UNIT)?;
         let owner = unit.owner.load(Acquire);
+        if owner == 0 {
+            return None;
+        }
         let first = offset / UNIT - unit.offset();
-        (owner != 0).then_some(Place { slab: first as u32, owner, offset: offset - first * UNIT })
+        Some(Place { slab: first as u32, owner, offset: offset - first * UNIT })
     }
 
     /// The entry for a chunk that begins at a place.
@@ -149,19 +180,15 @@ impl Tables {
         &self.units[first as usize..first as usize + self.unit(first).units()]
     }
 
-    fn owner_of(&self, first: u32) -> u16 {
+    fn owner_of(&self, first: u32) -> u32 {
         self.unit(first).owner.load(Relaxed)
     }
 
     /// Says whose a slab is, see [`Unit::owner`].
-    pub(super) fn set_owner(&self, first: u32, owner: u16) {
+    pub(super) fn set_owner(&self, first: u32, owner: u32) {
         for unit in self.units_of(first) {
             unit.owner.store(owner, Release);
         }
-    }
-
-    pub(super) fn is_locked(&self, first: u32) -> bool {
-        self.owner_of(first) & Unit::UNLOCKED == 0
     }
 
     fn granule(first: u32, class: usize, slot: u32) -> u32 {
@@ -191,11 +218,11 @@ const fn capacity(class: usize) -> usize {
 }
 
 /// Room for all caches, each with a 0 in front; a power of two, so that an index needs no check.
-const CACHED: usize = 2048;
+const CACHED: usize = 4096;
 
 /// Number of caches: one for each class, and again one for each class that is in use while allocations are
-/// counted. From [`LENT`] on they have no room; with them there is one for every byte in the table of chunks.
-const CACHES: usize = 4 * CLASS_SPAN;
+/// counted. So there is one for every byte in the table of chunks.
+const CACHES: usize = 2 * CLASS_SPAN;
 
 /// The cache of a class: a stack of slots.
 #[derive(Zeroable)]
@@ -222,7 +249,7 @@ impl Cache {
             if class == 0 {
                 next = 0;
             }
-            let is_used = (1..CLASSES).contains(&class) && number < LENT as usize;
+            let is_used = (1..CLASSES).contains(&class);
             let slots = if is_used { capacity(class) as u16 } else { 0 };
             let start = next;
             if slots != 0 {
@@ -246,6 +273,8 @@ impl Cache {
 pub(super) struct Tally(u64);
 
 impl Tally {
+    pub(super) const NOTHING: Self = Self(0);
+
     /// Slabs have fewer chunks than 2 to the power of this.
     const BITS: u32 = 28;
 
@@ -261,6 +290,11 @@ impl Tally {
     #[inline(always)]
     const fn minus(self, other: Self) -> Self {
         Self(self.0.wrapping_sub(other.0))
+    }
+
+    /// `chunks` chunks of a size.
+    pub(super) const fn of_many(size: u16, chunks: usize) -> Self {
+        Self(Self::of(size).0.wrapping_mul(chunks as u64))
     }
 
     pub(super) const fn bytes(self) -> usize {
@@ -283,7 +317,7 @@ impl Tally {
 pub(super) struct Heap {
     // What the common path uses, in one cache line.
     pub(super) gate: Gate,
-    pub(super) number: u16,
+    pub(super) number: u32,
     /// What the owner has allocated, less what it has freed.
     tally: AtomicU64,
     /// The highest that it was since it was last looked at.
@@ -300,20 +334,28 @@ pub(super) struct Heap {
 
     /// Whether a thread has it.
     pub(super) taken: AtomicBool,
-    /// The first slab that has free slots, by first unit: by class, and behind those, for slabs in memory
-    /// that is not locked, by class again.
-    lists: [AtomicU32; 2 * CLASSES],
-    /// By class, the number of slabs.
-    slabs: [AtomicU32; CLASSES],
+    /// Neighbours in the list of heaps that threads have: numbers; 0 is none. Changed under the mutex.
+    pub(super) next_live: AtomicU32,
+    pub(super) previous_live: AtomicU32,
+    /// By class, the first slab that has free slots, by first unit.
+    lists: [AtomicU32; CLASSES],
+    /// By class, the number of slots of all slabs.
+    slots: [AtomicU32; CLASSES],
+    /// By class, how often there was no slot, up to [`MISSES`].
+    misses: [AtomicU8; CLASSES],
     /// The first of all slabs.
     pub(super) owned: AtomicU32,
-    /// Bytes of all slabs, of those that are empty, and of those that were left empty by the last trim.
+    /// Bytes of all slabs, of their free slots that are not cached, of the slabs that are empty, and of those
+    /// that were left empty by the last trim.
     owned_bytes: AtomicUsize,
+    free_bytes: AtomicUsize,
     empty: AtomicUsize,
     kept_empty: AtomicUsize,
-    /// Classes of which other threads free chunks.
-    shared_classes: AtomicU64,
+    /// Classes of which other threads free chunks, as bits.
+    shared_classes: [AtomicU64; CLASS_SPAN / 64],
     returned: ReturnedSlabs,
+    /// Bytes that the owner has freed of other heaps' slabs since the last trim.
+    freed_for_others: AtomicUsize,
     /// Slots of another heap's slab that the owner has freed and not yet returned: first unit, and bits.
     held_slab: AtomicU32,
     held: AtomicU64,
@@ -329,6 +371,11 @@ pub(super) enum Freed {
     Elsewhere,
 }
 
+/// Bytes of some slots, given by their bits.
+fn bytes_of(class: usize, slots: u64) -> usize {
+    slots.count_ones() as usize * SIZES[class] as usize
+}
+
 /// Changes a number that only its heap's user changes.
 fn add(number: &AtomicUsize, difference: usize) {
     number.store(number.load(Relaxed).wrapping_add(difference), Relaxed);
@@ -341,7 +388,7 @@ fn subtract(number: &AtomicUsize, difference: usize) {
 impl Heap {
     /// A heap without slabs, for the life of the process; `None` when there is no memory for it. It is made
     /// where it stays: on the stack it would be most of what the smallest stack of a thread has.
-    pub(super) fn make(number: u16, tables: &Tables) -> Option<&'static Self> {
+    pub(super) fn make(number: u32, tables: &Tables) -> Option<&'static Self> {
         let mut place = Vec::<Self>::new();
         place.try_reserve_exact(1).ok()?;
         let heap = place.as_mut_ptr();
@@ -381,24 +428,32 @@ impl Heap {
             cached,
             counted,
             taken,
+            next_live,
+            previous_live,
             lists,
-            slabs,
+            slots,
+            misses,
             owned,
             owned_bytes,
+            free_bytes,
             empty,
             kept_empty,
             shared_classes,
+            freed_for_others,
             held_slab,
             held,
         } = self;
-        [tally, peak, shared_classes, held].into_iter().for_each(zeros);
-        [counted, owned_bytes, empty, kept_empty].into_iter().for_each(zeros);
+        [tally, peak, held].into_iter().chain(shared_classes).for_each(zeros);
+        [counted, owned_bytes, free_bytes, empty, kept_empty, freed_for_others]
+            .into_iter()
+            .for_each(zeros);
         zeros(caches);
         zeros(cached);
         zeros(taken);
         zeros(lists);
-        zeros(slabs);
-        [owned, held_slab].into_iter().for_each(zeros);
+        zeros(slots);
+        zeros(misses);
+        [next_live, previous_live, owned, held_slab].into_iter().for_each(zeros);
     }
 
     // ---- The common path -------------------------------------------------------------------
@@ -558,22 +613,6 @@ impl Heap {
         })
     }
 
-    /// Allocates a slot of the first slab of a list.
-    pub(super) fn take_from(&self, list: usize) -> Option<NonNull<u8>> {
-        let first = self.lists[list].load(Relaxed);
-        let class = list % CLASSES;
-        let slot = self.take_slots(first, 1)?.trailing_zeros();
-        Some(self.hand_out(self.cache_of(class), Tables::granule(first, class, slot)))
-    }
-
-    /// Notes that a chunk, which has just been allocated, is for somebody who asked for one of a smaller class.
-    pub(super) fn lend(&self, chunk: NonNull<u8>, asked: usize) {
-        let entry = self.tables.find(chunk.addr().get()).and_then(|place| self.tables.chunk(place));
-        if let Some(entry) = entry {
-            entry.store(LENT | asked as u8, Relaxed);
-        }
-    }
-
     /// The bits of up to `most` free slots of the slab that is first in its list; they are free no more.
     /// `None` for slab 0, which is none.
     fn take_slots(&self, first: u32, most: usize) -> Option<u64> {
@@ -592,9 +631,11 @@ impl Heap {
             self.kept_empty.store(self.kept_empty.load(Relaxed).min(empty), Relaxed);
         }
         slab.free.store(rest, Relaxed);
+        let class = self.tables.unit(first).class();
         if rest == 0 {
-            self.lists[self.list_of(first)].store(slab.next.load(Relaxed), Relaxed);
+            self.lists[class].store(slab.next.load(Relaxed), Relaxed);
         }
+        subtract(&self.free_bytes, bytes_of(class, free ^ rest));
         Some(free ^ rest)
     }
 
@@ -615,7 +656,7 @@ impl Heap {
     }
 
     /// Gives the longest cached slots of a class back to their slabs, all but `keep`.
-    fn flush(&self, class: usize, keep: usize) {
+    pub(super) fn flush(&self, class: usize, keep: usize) {
         let cache = &self.caches[self.cache_of(class)];
         let gone = (cache.len() as usize).saturating_sub(keep);
         let (first, rest) = (cache.start as usize + 1, cache.len() as usize - gone);
@@ -662,7 +703,7 @@ impl Heap {
         &self,
         addr: usize,
         expected: Option<usize>,
-        heap: impl Fn(u16) -> &'static Self,
+        heap: impl Fn(u32) -> &'static Self,
     ) -> Freed {
         let Some(place) = self.tables.find(addr) else { return Freed::Elsewhere };
         let (owner, shared) = (place.owner & Unit::OWNER, place.owner & Unit::SHARED != 0);
@@ -701,25 +742,26 @@ impl Heap {
         let slot = slab::slot_at(class, place.offset);
         if !own {
             self.hold(place.slab, 1 << slot, heap);
-            return Freed::Done;
-        }
-        if place.owner & Unit::UNLOCKED != 0 {
-            self.put_slots(place.slab, 1 << slot);
-        } else {
-            if cache.top.load(Relaxed) == cache.end {
-                self.flush(class, capacity(class) / 2);
+            add(&self.freed_for_others, size);
+            if self.freed_for_others.load(Relaxed) < FREED_FOR_OTHERS {
+                return Freed::Done;
             }
-            let top = cache.top.load(Relaxed) + 1;
-            cache.top.store(top, Relaxed);
-            let granule = Tables::granule(place.slab, class, slot);
-            self.cached[top as usize].store(granule, Relaxed);
+            self.freed_for_others.store(0, Relaxed);
+            return Freed::DoneTrim;
         }
+        if cache.top.load(Relaxed) == cache.end {
+            self.flush(class, capacity(class) / 2);
+        }
+        let top = cache.top.load(Relaxed) + 1;
+        cache.top.store(top, Relaxed);
+        let granule = Tables::granule(place.slab, class, slot);
+        self.cached[top as usize].store(granule, Relaxed);
         if self.wants_trim() { Freed::DoneTrim } else { Freed::Done }
     }
 
     /// Keeps a slot of another heap's slab, to be returned together with others of that slab: each return
     /// takes an atomic operation on memory that the owner is busy with.
-    fn hold(&self, slab: u32, slot: u64, heap: impl Fn(u16) -> &'static Self) {
+    fn hold(&self, slab: u32, slot: u64, heap: impl Fn(u32) -> &'static Self) {
         if self.held_slab.load(Relaxed) != slab {
             self.return_held(heap);
             self.held_slab.store(slab, Relaxed);
@@ -734,7 +776,7 @@ impl Heap {
     }
 
     /// Returns what is held to its owner.
-    pub(super) fn return_held(&self, heap: impl Fn(u16) -> &'static Self) {
+    pub(super) fn return_held(&self, heap: impl Fn(u32) -> &'static Self) {
         let (slab, held) = (self.held_slab.load(Relaxed), self.held.load(Relaxed));
         if held != 0 {
             self.held.store(0, Relaxed);
@@ -756,6 +798,7 @@ impl Heap {
         let slab = self.tables.slab(first);
         let free = slab.free.load(Relaxed);
         slab.free.store(free | slots, Relaxed);
+        add(&self.free_bytes, bytes_of(self.tables.unit(first).class(), slots));
         if free == 0 {
             self.push(first);
         }
@@ -788,20 +831,14 @@ impl Heap {
         self.kept_empty.store(self.empty.load(Relaxed), Relaxed);
     }
 
-    /// Which list a slab is in when it has free slots.
-    fn list_of(&self, first: u32) -> usize {
-        let class = self.tables.unit(first).class();
-        if self.tables.is_locked(first) { class } else { CLASSES + class }
-    }
-
-    /// The first slab of a list; 0 for none.
-    pub(super) fn first_of(&self, list: usize) -> u32 {
-        self.lists[list].load(Relaxed)
+    /// The first slab of a class that has free slots; 0 for none.
+    pub(super) fn first_of(&self, class: usize) -> u32 {
+        self.lists[class].load(Relaxed)
     }
 
     /// Puts a slab that has free slots first in its list.
     fn push(&self, first: u32) {
-        let list = &self.lists[self.list_of(first)];
+        let list = &self.lists[self.tables.unit(first).class()];
         let head = list.load(Relaxed);
         self.tables.slab(first).next.store(head, Relaxed);
         if head != 0 {
@@ -812,7 +849,7 @@ impl Heap {
 
     /// Takes a slab that has free slots out of its list.
     fn unlink(&self, first: u32) {
-        let list = &self.lists[self.list_of(first)];
+        let list = &self.lists[self.tables.unit(first).class()];
         let slab = self.tables.slab(first);
         let next = slab.next.load(Relaxed);
         if list.load(Relaxed) == first {
@@ -828,30 +865,46 @@ impl Heap {
 
     /// Whether other threads have freed chunks of a class.
     pub(super) fn frees_by_others(&self, class: usize) -> bool {
-        self.number == 0 || self.shared_classes.load(Relaxed) >> class & 1 != 0
+        self.number == 0 || self.shared_classes[class / 64].load(Relaxed) >> (class % 64) & 1 != 0
     }
 
     /// Notes that other threads free chunks of a slab of this heap.
     pub(super) fn share(&self, first: u32) {
-        let classes = self.shared_classes.load(Relaxed) | 1 << self.tables.unit(first).class();
-        self.shared_classes.store(classes, Relaxed);
+        let class = self.tables.unit(first).class();
+        let classes = &self.shared_classes[class / 64];
+        classes.store(classes.load(Relaxed) | 1 << (class % 64), Relaxed);
         self.tables.set_owner(first, self.tables.owner_of(first) | Unit::SHARED);
     }
 
-    /// Number of slabs of a class.
-    pub(super) fn slabs_of(&self, class: usize) -> usize {
-        self.slabs[class].load(Relaxed) as usize
+    /// For a class of which there is no free slot: how many slots the heap's next slab of it should have, if
+    /// there should be one. What a slab has free is locked memory that no other thread and no other size can
+    /// use at once. So the first chunks of a class come from no slab; a slab is small beside the slots that
+    /// are in use already; and all of the heap's slabs together have little free. With `exact`, a slab
+    /// must waste nothing.
+    pub(super) fn next_slab(&self, class: usize, exact: bool) -> Option<usize> {
+        let misses = &self.misses[class];
+        if misses.load(Relaxed) < MISSES {
+            misses.store(misses.load(Relaxed) + 1, Relaxed);
+            return None;
+        }
+        let room = (SPARE + self.owned_bytes.load(Relaxed) / 16)
+            .saturating_sub(self.free_bytes.load(Relaxed));
+        let used = self.slots[class].load(Relaxed) as usize * SIZES[class] as usize;
+        let smallest =
+            slab::slots_for(class, 0, exact).or_else(|| slab::slots_for(class, SPARE, exact))?;
+        let slots = slab::slots_for(class, used / 8, exact).unwrap_or(smallest);
+        let bytes = slab::units_for(class, slots) * UNIT;
+        // Once there are several, a slab that wastes much would be one too many.
+        if used >= SPARE && (bytes - slots * SIZES[class] as usize) * 32 > bytes {
+            return None;
+        }
+        // Without free slots, a slab of one slot leaves none either.
+        (slots == 1 || bytes <= room).then_some(slots)
     }
 
     /// Makes a slab this heap's.
-    pub(super) fn adopt(&self, first: u32, locked: bool, shared: bool) {
-        let mut owner = self.number;
-        if shared {
-            owner |= Unit::SHARED;
-        }
-        if !locked {
-            owner |= Unit::UNLOCKED;
-        }
+    pub(super) fn adopt(&self, first: u32, shared: bool) {
+        let owner = self.number | if shared { Unit::SHARED } else { 0 };
         self.tables.set_owner(first, owner);
         let slab = self.tables.slab(first);
         let head = self.owned.load(Relaxed);
@@ -862,8 +915,10 @@ impl Heap {
         }
         self.owned.store(first, Relaxed);
         add(&self.owned_bytes, self.tables.bytes_of(first));
-        let count = &self.slabs[self.tables.unit(first).class()];
-        count.store(count.load(Relaxed) + 1, Relaxed);
+        let (unit, free) = (self.tables.unit(first), slab.free.load(Relaxed));
+        add(&self.free_bytes, bytes_of(unit.class(), free));
+        let count = &self.slots[unit.class()];
+        count.store(count.load(Relaxed) + unit.slots() as u32, Relaxed);
         if slab.free.load(Relaxed) != 0 {
             self.push(first);
         }
@@ -892,8 +947,10 @@ impl Heap {
             self.owned.store(next, Relaxed);
         }
         subtract(&self.owned_bytes, self.tables.bytes_of(first));
-        let count = &self.slabs[self.tables.unit(first).class()];
-        count.store(count.load(Relaxed) - 1, Relaxed);
+        let (unit, free) = (self.tables.unit(first), slab.free.load(Relaxed));
+        subtract(&self.free_bytes, bytes_of(unit.class(), free));
+        let count = &self.slots[unit.class()];
+        count.store(count.load(Relaxed) - unit.slots() as u32, Relaxed);
     }
 
     /// Lets go of all slabs without touching their memory, as if it had none ever. No other thread uses any
@@ -911,20 +968,40 @@ impl Heap {
         }
         self.empty_caches();
         self.lists.iter().for_each(|list| list.store(0, Relaxed));
-        self.slabs.iter().for_each(|count| count.store(0, Relaxed));
-        for number in [&self.tally, &self.peak, &self.shared_classes, &self.held] {
-            number.store(0, Relaxed);
-        }
-        for number in [&self.owned_bytes, &self.empty, &self.kept_empty] {
+        self.slots.iter().for_each(|count| count.store(0, Relaxed));
+        let words = [&self.tally, &self.peak, &self.held];
+        words.into_iter().chain(&self.shared_classes).for_each(|word| word.store(0, Relaxed));
+        for number in [&self.owned_bytes, &self.free_bytes, &self.empty, &self.kept_empty] {
             number.store(0, Relaxed);
         }
     }
 
-    /// Nobody has it any more; it has no slabs.
-    pub(super) fn vacate(&self) {
-        self.shared_classes.store(0, Relaxed);
+    /// No thread has it any more, and it has no slabs: what it has allocated less what it has freed, which is
+    /// taken out of it.
+    pub(super) fn vacate(&self) -> Tally {
+        self.shared_classes.iter().for_each(|word| word.store(0, Relaxed));
+        self.misses.iter().for_each(|misses| misses.store(0, Relaxed));
         self.gate.abandon();
+        self.gate.open();
         self.taken.store(false, Release);
+        self.peak.store(0, Relaxed);
+        Tally(self.tally.swap(0, Relaxed))
+    }
+
+    /// Takes chunks out of what the heap has allocated.
+    pub(super) fn forget(&self, chunks: Tally) {
+        self.tally.store(self.tally().minus(chunks).0, Relaxed);
+        self.forget_peak();
+    }
+
+    /// Calls `visit` with each slab of the heap; `visit` may take it out.
+    pub(super) fn for_each_slab(&self, mut visit: impl FnMut(u32)) {
+        let mut next = self.owned.load(Relaxed);
+        while next != 0 {
+            let first = next;
+            next = self.tables.next_owned(first);
+            visit(first);
+        }
     }
 }
 
@@ -944,9 +1021,7 @@ mod tests {
             assert_eq!((counted.start, counted.end, counted.size), (start, end - 1, size));
             assert_eq!(counted.top.load(Relaxed), counted.end, "not in use");
         }
-        for number in (0..CACHES).filter(|&number| {
-            number >= LENT as usize || !(1..CLASSES).contains(&(number % CLASS_SPAN))
-        }) {
+        for number in [0, CLASS_SPAN] {
             assert_eq!(caches[number].start, caches[number].end, "no class, no room");
         }
     }

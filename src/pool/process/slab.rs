@@ -6,38 +6,75 @@
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
-/// Slabs and large chunks take whole units of this many bytes.
-pub(super) const UNIT: usize = 2048;
+/// Slabs take whole units of this many bytes, and begin at multiples of it.
+pub(super) const UNIT: usize = 1024;
 /// Slots are multiples of this many bytes, and begin at multiples of it.
 pub(super) const GRANULE: usize = 16;
 /// Largest size in bytes that has a class.
 pub(super) const MAX_SIZE: usize = 4096;
 /// Classes are numbered from 1 on, so that 0 is no class; there are `CLASSES - 1`.
-pub(super) const CLASSES: usize = 49;
+pub(super) const CLASSES: usize = 128;
 /// Length of tables by class; a power of two, so that an index needs no check.
-pub(super) const CLASS_SPAN: usize = 64;
+pub(super) const CLASS_SPAN: usize = 128;
+/// Up to this size in bytes there is a class for each number of granules.
+const MAX_EXACT: usize = 1024;
 /// Most slots of a slab: the bits of a word.
 const MAX_SLOTS: usize = 64;
-/// Largest slab in bytes.
-const MAX_SLAB: usize = 16 * 1024;
-/// Size of a heap's first slab of a class in bytes, if slots are not larger.
-const FIRST_SLAB: usize = 2048;
+/// Most units of a slab.
+const MAX_UNITS: usize = 64;
 
-/// Slot sizes in bytes by class: steps of 16 up to 256 bytes, then eight steps to each doubling, so that
-/// at most an eighth of a slot is padding.
-pub(super) static SIZES: [u16; CLASS_SPAN] = {
-    let mut sizes = [0; CLASS_SPAN];
-    let (mut size, mut class) = (0, 1);
+// A unit's word has six bits each for slots and units, seven for the class; a byte in the table of
+// chunks has seven for the class.
+const _: () =
+    assert!(MAX_SLOTS <= 64 && MAX_UNITS <= 64 && CLASSES <= 128 && CLASS_SPAN >= CLASSES);
+
+/// Slot sizes in bytes by class: each multiple of a granule up to [`MAX_EXACT`]. Above, the sizes that make
+/// a chunk of any size cost at most [`TOLERANCE`] more than its bytes, the end of its slab included.
+pub(super) static SIZES: [u16; CLASS_SPAN] = SIZES_AND_SHAPES.0;
+
+/// By class, the number of slots of the slab that wastes least.
+static BEST_SLOTS: [u8; CLASS_SPAN] = SIZES_AND_SHAPES.1;
+
+/// In thousandths: Bitcoin Core's arenas, which fit exactly, are the measure.
+const TOLERANCE: usize = 19;
+
+const SIZES_AND_SHAPES: ([u16; CLASS_SPAN], [u8; CLASS_SPAN]) = {
+    let (mut sizes, mut slots) = ([0; CLASS_SPAN], [0; CLASS_SPAN]);
+    let mut class = 1;
     while class < CLASSES {
-        size += if size < 256 { 16 } else { 1 << (usize::ilog2(size) - 3) };
+        let smallest = sizes[class - 1] as usize + GRANULE;
+        let mut size = smallest;
+        let mut larger = smallest + GRANULE;
+        while smallest > MAX_EXACT && larger <= MAX_SIZE {
+            // Units that a slot takes, times 1000, against bytes asked for.
+            let (count, units) = best_shape(larger);
+            if units * UNIT * 1000 <= smallest * count * (1000 + TOLERANCE) {
+                size = larger;
+            }
+            larger += GRANULE;
+        }
         sizes[class] = size as u16;
+        slots[class] = best_shape(size).0 as u8;
         class += 1;
     }
-    assert!(size == MAX_SIZE);
-    sizes
+    assert!(sizes[CLASSES - 1] as usize == MAX_SIZE);
+    (sizes, slots)
 };
+
+/// The slots and units of the slab for a slot size that wastes least; of several, the smallest.
+const fn best_shape(size: usize) -> (usize, usize) {
+    let (mut best, mut best_units, mut slots) = (1, size.div_ceil(UNIT), 2);
+    while slots <= MAX_SLOTS && (size * slots).div_ceil(UNIT) <= MAX_UNITS {
+        let units = (size * slots).div_ceil(UNIT);
+        if units * best < best_units * slots {
+            (best, best_units) = (slots, units);
+        }
+        slots += 1;
+    }
+    (best, best_units)
+}
 
 /// The class of a size, by the size in granules, rounded up.
 static CLASS_OF: [u8; MAX_SIZE / GRANULE + 1] = {
@@ -68,14 +105,27 @@ static RECIPROCALS: [u32; CLASSES] = {
 #[inline(always)]
 pub(super) fn class_of(size: usize) -> usize {
     let granules = size.div_ceil(GRANULE);
-    (if size <= 256 { granules } else { CLASS_OF[granules] as usize }) % CLASS_SPAN
+    (if size <= MAX_EXACT { granules } else { CLASS_OF[granules] as usize }) % CLASS_SPAN
 }
 
-/// How many slots a heap's next slab of a class has when it has `slabs` of them already: few at first,
-/// as most programs keep a few secrets of many sizes.
-pub(super) fn slots_for(class: usize, slabs: usize) -> usize {
-    let size = SIZES[class] as usize;
-    (FIRST_SLAB << slabs.min(8)).clamp(size, MAX_SLAB).div_euclid(size).min(MAX_SLOTS)
+/// How many slots a slab of a class has that takes about `bytes` bytes, and not less than one slot. With
+/// `exact`, only if such a slab wastes nothing.
+pub(super) fn slots_for(class: usize, bytes: usize, exact: bool) -> Option<usize> {
+    let (size, best) = (SIZES[class] as usize, BEST_SLOTS[class] as usize);
+    let units = (bytes / UNIT).clamp(size.div_ceil(UNIT), MAX_UNITS);
+    let most = slots_in(class, units);
+    if !exact && most < best {
+        // As little waste as there can be, and then as many as possible.
+        let waste =
+            |slots: usize| (units_for(class, slots) * UNIT - slots * size) * MAX_SLOTS / slots;
+        return (1..=most).rev().min_by_key(|&slots| waste(slots));
+    }
+    // Several of the slabs that waste least make one that wastes no more.
+    let slots = best * (most.max(best) / best);
+    if exact && (most < best || slots * size % UNIT != 0) {
+        return None;
+    }
+    Some(slots)
 }
 
 /// How many slots of a class fit so many units, as far as a slab can have them.
@@ -101,40 +151,38 @@ pub(super) fn slot_at(class: usize, offset: usize) -> u32 {
 /// Changed under the pool's mutex, with the other threads paused if a slab has it already.
 #[derive(bytemuck::Zeroable)]
 pub(super) struct Unit {
-    /// 0 if it is no slab's. Else the number of the heap that allocates from its slab, and
-    /// [`SHARED`](Self::SHARED) or [`UNLOCKED`](Self::UNLOCKED) as they apply.
-    pub(super) owner: AtomicU16,
-    /// From the lowest bits on: how many units of its slab come before it, 4 bits; the slab's class, 6 bits;
-    /// the number of its slots less 1, 6 bits.
-    slab: AtomicU16,
+    /// 0 if the unit belongs to no slab. Else the number of the heap that allocates from its slab, and
+    /// [`SHARED`](Self::SHARED) if it applies.
+    pub(super) owner: AtomicU32,
+    /// From the lowest bits on: how many units of its slab come before it, 6 bits; the number of the slab's
+    /// slots less 1, 6 bits; the slab's class, 7 bits.
+    slab: AtomicU32,
 }
 
 impl Unit {
     /// Other threads than the owner free into the slab: then whoever frees claims the chunk with an
     /// atomic read-modify-write operation. Heap 0's slabs are always ready for that.
-    pub(super) const SHARED: u16 = 1 << 15;
-    /// The slab's memory is not locked.
-    pub(super) const UNLOCKED: u16 = 1 << 14;
-    /// The bits of the owner's number.
-    pub(super) const OWNER: u16 = Self::UNLOCKED - 1;
+    pub(super) const SHARED: u32 = 1 << 31;
+    /// The bits of the owner's number, which is one less than this at most.
+    pub(super) const OWNER: u32 = Self::SHARED - 1;
 
     pub(super) fn set_slab(&self, offset: usize, class: usize, slots: usize) {
-        debug_assert!(offset < 16 && class < CLASSES && (1..=MAX_SLOTS).contains(&slots));
-        self.slab.store((offset | class << 4 | (slots - 1) << 10) as u16, Relaxed);
+        debug_assert!(offset < MAX_UNITS && class < CLASSES && (1..=MAX_SLOTS).contains(&slots));
+        self.slab.store((offset | (slots - 1) << 6 | class << 12) as u32, Relaxed);
     }
 
     pub(super) fn offset(&self) -> usize {
-        (self.slab.load(Relaxed) & 15).into()
+        (self.slab.load(Relaxed) & 63) as usize
     }
 
     /// The slab's class.
     pub(super) fn class(&self) -> usize {
-        (self.slab.load(Relaxed) >> 4 & 63).into()
+        (self.slab.load(Relaxed) >> 12) as usize % CLASS_SPAN
     }
 
     /// Number of slots of the slab.
     pub(super) fn slots(&self) -> usize {
-        usize::from(self.slab.load(Relaxed) >> 10) + 1
+        (self.slab.load(Relaxed) >> 6 & 63) as usize + 1
     }
 
     /// The bits of all slots of the slab.
@@ -176,14 +224,25 @@ pub(super) struct Mailbox {
 mod tests {
     use super::*;
 
+    /// Bytes that a chunk takes in the slab that wastes least, times its number of slots, and that number.
+    fn cost(class: usize) -> (usize, usize) {
+        let slots = BEST_SLOTS[class] as usize;
+        (units_for(class, slots) * UNIT, slots)
+    }
+
     #[test]
-    fn classes_waste_an_eighth_at_most() {
+    fn slabs_pack_as_exactly_as_arenas() {
         for size in 1..=MAX_SIZE {
             let class = class_of(size);
             let slot = SIZES[class] as usize;
+            let rounded = size.next_multiple_of(GRANULE);
             assert!(slot >= size && slot % GRANULE == 0);
             assert!((SIZES[class - 1] as usize) < size, "the smallest that fits");
-            assert!(slot - size < 16 || (slot - size) * 8 <= slot);
+            let (bytes, slots) = cost(class);
+            assert!(bytes * 1000 <= rounded * slots * (1000 + TOLERANCE), "{size}");
+            if size <= MAX_EXACT {
+                assert_eq!((slot, bytes), (rounded, slots * rounded), "{size}");
+            }
         }
         assert_eq!((class_of(1), class_of(MAX_SIZE), SIZES[0]), (1, CLASSES - 1, 0));
     }
@@ -192,19 +251,29 @@ mod tests {
     fn offsets_are_divided_exactly() {
         for (class, size) in SIZES.into_iter().enumerate().take(CLASSES).skip(1) {
             let size = usize::from(size);
-            for slabs in 0..10 {
-                let slots = slots_in(class, units_for(class, slots_for(class, slabs)));
-                let bytes = units_for(class, slots) * UNIT;
-                assert!(slots >= 1 && slots * size <= bytes && bytes <= MAX_SLAB);
-                assert!(bytes - slots * size < UNIT);
-                let unit: Unit = bytemuck::Zeroable::zeroed();
-                unit.set_slab(15, class, slots);
-                assert_eq!((unit.offset(), unit.class(), unit.slots()), (15, class, slots));
-                assert_eq!(unit.units() * UNIT, bytes);
-                assert_eq!(unit.all().count_ones() as usize, slots);
-                assert_eq!(unit.all().trailing_ones() as usize, slots);
-                for offset in 0..bytes {
-                    assert_eq!(slot_at(class, offset) as usize, offset / size);
+            for wanted in [0, 1, 1024, 3 * 1024, 5000, 16 * 1024, 64 * 1024, 1 << 20] {
+                for exact in [false, true] {
+                    let Some(slots) = slots_for(class, wanted, exact) else {
+                        assert!(exact);
+                        continue;
+                    };
+                    let bytes = units_for(class, slots) * UNIT;
+                    assert!(slots >= 1 && slots <= MAX_SLOTS && slots * size <= bytes);
+                    assert!(bytes <= MAX_UNITS * UNIT && bytes - slots * size < UNIT);
+                    assert!(bytes <= wanted.max(size.next_multiple_of(UNIT)));
+                    assert!(!exact || bytes == slots * size);
+                    let unit: Unit = bytemuck::Zeroable::zeroed();
+                    unit.set_slab(MAX_UNITS - 1, class, slots);
+                    assert_eq!(
+                        (unit.offset(), unit.class(), unit.slots()),
+                        (MAX_UNITS - 1, class, slots)
+                    );
+                    assert_eq!(unit.units() * UNIT, bytes);
+                    assert_eq!(unit.all().count_ones() as usize, slots);
+                    assert_eq!(unit.all().trailing_ones() as usize, slots);
+                    for offset in 0..slots * size {
+                        assert_eq!(slot_at(class, offset) as usize, offset / size);
+                    }
                 }
             }
         }
