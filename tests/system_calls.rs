@@ -51,6 +51,8 @@ fn number_of(name: &str) -> libc::c_long {
         "munlock" => libc::SYS_munlock,
         "membarrier" => libc::SYS_membarrier,
         "prlimit64" => libc::SYS_prlimit64,
+        "capget" => libc::SYS_capget,
+        "readlinkat" => libc::SYS_readlinkat,
         "getrandom" => libc::SYS_getrandom,
         "gettid" => libc::SYS_gettid,
         "getpid" => libc::SYS_getpid,

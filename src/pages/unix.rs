@@ -511,7 +511,8 @@ fn is_in_first_user_namespace() -> bool {
     let mut name = [0_u8; 32];
     // SAFETY: the path is a string, and the buffer has the length that is given.
     let len = unsafe {
-        libc::readlink(c"/proc/self/ns/user".as_ptr(), name.as_mut_ptr().cast(), name.len())
+        let (path, place) = (c"/proc/self/ns/user".as_ptr(), name.as_mut_ptr());
+        libc::syscall(libc::SYS_readlinkat, libc::AT_FDCWD, path, place, name.len())
     };
     usize::try_from(len).is_ok_and(|len| &name[..len] == NAME)
 }
