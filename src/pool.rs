@@ -55,7 +55,7 @@ pub struct PoolStats {
     pub arenas: usize,
     /// The most bytes that were ever in used chunks at once. In the process-wide pool this is exact while
     /// one thread uses it; with several it is the most that was seen whenever one of them had to look. It may
-    /// be above `total` where sampled chunks were in use, whose pages are given back when they are freed.
+    /// be above `total`, as arenas and the pages of sampled chunks are given back.
     pub peak_used: usize,
     /// How often an arena was wanted and could not be locked whole: each time the pool made do with
     /// a smaller one, with unlocked memory, or failed.
@@ -190,8 +190,10 @@ pub type LockingFailed = Box<dyn FnMut(&LockError) -> bool + Send>;
 
 /// A pool of locked memory that any number of threads may share.
 ///
-/// It starts empty and maps an arena of [`ARENA_SIZE`](Self::ARENA_SIZE) bytes (the process-wide pool,
-/// after the first, of a quarter of that where it will do) whenever none that it has can hold a chunk. Arenas stay until the pool is dropped, which wipes and unmaps them.
+/// It starts empty and maps an arena of [`ARENA_SIZE`](Self::ARENA_SIZE) bytes (the
+/// process-wide pool, when it is large, of a 256th of what it has) whenever none that it has can hold a chunk. Over the
+/// operating system's own pages, an empty arena is given back when what is free is more than twice what is used, and
+/// 1 MiB. The others stay until the pool is dropped, which wipes and unmaps them.
 ///
 /// Over the operating system's own pages ([`LockedPool::default`]), every chunk is wiped as it is
 /// freed, an arena that cannot be locked whole is tried smaller, and unlocked memory is used only

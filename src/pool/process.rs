@@ -3,9 +3,19 @@
 //! Depends on the other parts of `pool`, and on `pages`, `fork`, `sync` and `cleanse`. `manager` is its face.
 //!
 //! # Who may do what
-//! Chunks of up to [`slab::MAX_SIZE`] bytes come from slabs, and a slab belongs to one heap. Heaps 1
-//! and up belong to threads; heap 0 holds what exited threads left and serves those that have no heap.
-//! All else, arenas and large chunks, is in `SHARED`, behind a mutex.
+//! Where a thread has many chunks of a size, up to [`slab::MAX_SIZE`] bytes, they are slots of slabs, and a slab
+//! belongs to one heap. Heaps 1 and up belong to threads; heap 0 holds the slabs that ended threads have left.
+//! All else, arenas and the chunks that are no slots, is in `SHARED`, behind a mutex.
+//!
+//! # The order of attempts
+//! An allocation takes the first of these that has room:
+//! 1. the stack of free slots of its size in the thread's heap, without the mutex; the heap's slabs;
+//! 2. under the mutex: a slab that an ended thread has left, a new slab, if the heap should have one;
+//! 3. an exact chunk from the arenas that are locked;
+//! 4. the same, when heaps have given back what they have free, if that is much;
+//! 5. a new locked arena, as large as can be had;
+//! 6. when that is refused: an exact chunk, when all slabs have been dissolved;
+//! 7. memory that is not locked, if the callback agrees.
 //!
 //! A heap may be used
 //! - by its thread once it has entered the heap's gate, without any lock and without atomic
@@ -20,7 +30,7 @@
 //! slab, all threads are paused to mark it as shared, so that its owner claims with an atomic operation
 //! too from then on.
 //!
-//! Where the system has no `membarrier`, no thread gets a heap, and heap 0 serves all. Where it refuses that call
+//! Where the system has no `membarrier`, no thread gets a heap, and all chunks are exact. Where it refuses that call
 //! later on (a sandbox that is set up late), all heaps are closed for good: from then on the mutex guards them.
 //!
 //! The callback that decides about unlocked memory runs while nothing is held: an allocation that needs it fails,
@@ -250,7 +260,8 @@ struct Shared {
     slabs: usize,
     slab_bytes: usize,
     slots: usize,
-    /// Heaps that threads have, heaps made so far, and the first of those that no thread has; 0 for none.
+    /// The number of heaps that threads have, that of heaps made so far, and the first heap that no thread has; 0
+    /// for none.
     live: usize,
     made: u32,
     vacant: u32,
@@ -623,7 +634,7 @@ impl Shared {
         heap.take_or_refill(class)
     }
 
-    /// Allocates a chunk of its exact size, from no slab.
+    /// Allocates a chunk of its exact size, from no slab: attempts 3 to 7.
     fn alloc_exact(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
         let chunk = self.try_alloc_exact(size, alignment);
         self.note_peak();
@@ -910,7 +921,7 @@ fn alloc_uncounted(size: usize, alignment: usize, class: usize) -> Option<NonNul
 }
 
 impl Shared {
-    /// Allocates a small chunk from wherever there is one: see the order of attempts.
+    /// Allocates a small chunk from wherever there is one: see the order of attempts, from 2 on.
     #[cold]
     #[inline(never)]
     fn alloc_slow(&mut self, size: usize, alignment: usize, class: usize) -> Option<NonNull<u8>> {
