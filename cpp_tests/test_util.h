@@ -72,19 +72,25 @@ inline size_t MappingCount()
 }
 
 /** The kernel reads them: AddressSanitizer and valgrind let nobody else look at what was freed. */
-inline bool AllBytesAre(const void* memory, size_t size, unsigned char value)
+inline bool AllBytesAre(const void* memory, size_t size, unsigned char value, bool or_gone = false)
 {
     unsigned char bytes[4096];
     for (size_t done{0}; done < size;) {
         const size_t part{std::min(size - done, sizeof(bytes))};
         const iovec local{bytes, part};
         const iovec remote{reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(memory) + done), part};
-        if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) != static_cast<ssize_t>(part)) std::abort();
+        if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) != static_cast<ssize_t>(part)) {
+            if (or_gone) return true;
+            std::abort();
+        }
         if (!std::all_of(bytes, bytes + part, [&](unsigned char byte) { return byte == value; })) return false;
         done += part;
     }
     return true;
 }
+
+/** The same for bytes of a chunk that has been freed: they are zero, or gone with an arena that was given back. */
+inline bool AreWiped(const void* memory, size_t size) { return AllBytesAre(memory, size, 0, true); }
 
 /** What a chunk of 100 bytes takes in the process-wide pool; more if somebody looks at its edges. */
 #ifdef BITCOIN_SUPPORT_SEES_EDGES

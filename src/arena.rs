@@ -123,7 +123,7 @@ pub enum FreeError {
     InvalidFree,
     /// A used chunk begins at the address, but not one of the size or alignment given.
     SizeMismatch,
-    /// The address is in no arena of the pool.
+    /// The address is in no arena of the pool. It may have been in one that was empty and has been given back.
     NotInPool,
     /// The program has written to bytes next to the chunk, which was a sampled one (see
     /// `LockedPoolManager::sample_one_in`). The chunk **has been** wiped and freed.
