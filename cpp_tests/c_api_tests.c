@@ -817,6 +817,7 @@ static void handles_are_destroyed_once(void)
     CHECK(bitcoin_support_buffer_destroy((bitcoin_support_buffer*)arena) == BITCOIN_SUPPORT_INVALID_HANDLE);
     CHECK(bitcoin_support_locked_pool_alloc(pool, 16) != NULL && bitcoin_support_arena_alloc(arena, 16) != NULL);
     CHECK(bitcoin_support_buffer_resize(buffer, 50) == BITCOIN_SUPPORT_OK);
+    /* Control: the same handles, alive and of their own kind. */
     CHECK(bitcoin_support_locked_pool_destroy(pool) == BITCOIN_SUPPORT_OK);
     CHECK(bitcoin_support_buffer_destroy(buffer) == BITCOIN_SUPPORT_OK);
     CHECK(bitcoin_support_arena_destroy(arena) == BITCOIN_SUPPORT_OK);

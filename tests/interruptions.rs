@@ -129,6 +129,30 @@ fn the_callback_may_use_the_pool() {
     });
 }
 
+/// Control: a callback that wants a lock which its caller holds waits for itself, and is noticed: the child does not
+/// end before the alarm.
+#[test]
+fn control_what_waits_for_itself_is_noticed() {
+    alone("control_what_waits_for_itself_is_noticed", || {
+        let held = std::sync::Mutex::new(());
+        // SAFETY: the child takes a lock, and is ended by its alarm.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            give_up_after(1);
+            let _guard = held.lock();
+            let callback = || drop(held.lock());
+            callback();
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(0) };
+        }
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for the answer.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGALRM, "{status}");
+    });
+}
+
 /// A panic in the callback comes to whoever allocates, and leaves the pool usable.
 #[test]
 fn the_callback_may_panic() {
@@ -563,8 +587,15 @@ fn membarrier_may_be_refused_later() {
                 });
             }
             let text = SecureString::from("of this thread");
+            // Control: until then the barrier was to be had, and is no more.
+            const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
+            // SAFETY: the call takes no pointers.
+            let has_barrier =
+                || unsafe { libc::syscall(libc::SYS_membarrier, PRIVATE_EXPEDITED, 0, 0) == 0 };
+            assert!(has_barrier());
             ready.wait();
             refused.wait();
+            assert!(!has_barrier());
             for _ in 0..30 {
                 let stats = pool().stats();
                 assert_eq!(stats.used + stats.free, stats.total);

@@ -984,8 +984,8 @@ unsafe fn free_slow(
     let mut pause = None;
     // The holder of the mutex uses heap 0, and with it frees what another thread's heap shares.
     let frees_for = if is_own { Some(heap) } else { self::heap(0) };
-    // SAFETY: by this function's contract.
     let mut freed = match frees_for {
+        // SAFETY: by this function's contract, nobody uses the chunk any more.
         Some(heap) => unsafe { heap.give_back(ptr.addr(), expected, owner) },
         None => Freed::Elsewhere,
     };

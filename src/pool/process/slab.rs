@@ -258,7 +258,7 @@ mod tests {
                         continue;
                     };
                     let bytes = units_for(class, slots) * UNIT;
-                    assert!(slots >= 1 && slots <= MAX_SLOTS && slots * size <= bytes);
+                    assert!((1..=MAX_SLOTS).contains(&slots) && slots * size <= bytes);
                     assert!(bytes <= MAX_UNITS * UNIT && bytes - slots * size < UNIT);
                     assert!(bytes <= wanted.max(size.next_multiple_of(UNIT)));
                     assert!(!exact || bytes == slots * size);
