@@ -116,6 +116,11 @@ long __wrap_syscall(long number, ...)
         errno = ENOMEM;
         return -1;
     }
+    if (number == SYS_capget) {
+        // The capability with which the program keeps the limit is none that the pool has.
+        errno = EPERM;
+        return -1;
+    }
     return __real_syscall(number, argument[0], argument[1], argument[2], argument[3], argument[4], argument[5]);
 }
 } // extern "C"
