@@ -46,21 +46,40 @@ pub(crate) fn open(start: *mut u8, len: usize) {
 mod asan {
     use core::ffi::{CStr, c_void};
     use core::mem::transmute;
-    use std::sync::OnceLock;
+    use core::ptr;
+    use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
     type Function = unsafe extern "C" fn(*const c_void, usize);
 
-    fn find(name: &CStr) -> Option<Function> {
-        // SAFETY: a name that ends with a zero; the default handle.
-        let function = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-        // SAFETY: the interface of AddressSanitizer declares both of its functions so
-        // (`sanitizer/asan_interface.h`).
-        (!function.is_null()).then(|| unsafe { transmute::<*mut c_void, Function>(function) })
+    /// A function of the runtime: null until it has been looked for, then its address, or [`ABSENT`]. Threads
+    /// that look at the same time find the same, so none waits for another, which a child of a fork might lack.
+    struct Found(AtomicPtr<c_void>);
+
+    /// No function is here.
+    const ABSENT: *mut c_void = ptr::without_provenance_mut(1);
+
+    impl Found {
+        const fn new() -> Self {
+            Self(AtomicPtr::new(ptr::null_mut()))
+        }
+
+        fn get(&self, name: &CStr) -> Option<Function> {
+            let mut function = self.0.load(Relaxed);
+            if function.is_null() {
+                // SAFETY: a name that ends with a zero; the default handle.
+                function = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+                function = if function.is_null() { ABSENT } else { function };
+                self.0.store(function, Relaxed);
+            }
+            // SAFETY: neither null nor `ABSENT`, hence what `dlsym` has found; the interface of
+            // AddressSanitizer declares both of its functions so (`sanitizer/asan_interface.h`).
+            (function != ABSENT).then(|| unsafe { transmute::<*mut c_void, Function>(function) })
+        }
     }
 
     fn poison() -> Option<Function> {
-        static POISON: OnceLock<Option<Function>> = OnceLock::new();
-        *POISON.get_or_init(|| find(c"__asan_poison_memory_region"))
+        static POISON: Found = Found::new();
+        POISON.get(c"__asan_poison_memory_region")
     }
 
     pub(super) fn is_there() -> bool {
@@ -75,8 +94,8 @@ mod asan {
     }
 
     pub(super) fn open(start: *mut u8, len: usize) {
-        static UNPOISON: OnceLock<Option<Function>> = OnceLock::new();
-        if let Some(unpoison) = UNPOISON.get_or_init(|| find(c"__asan_unpoison_memory_region")) {
+        static UNPOISON: Found = Found::new();
+        if let Some(unpoison) = UNPOISON.get(c"__asan_unpoison_memory_region") {
             // SAFETY: as above.
             unsafe { unpoison(start.cast(), len) };
         }
@@ -87,7 +106,7 @@ mod asan {
 /// manual; `valgrind/valgrind.h` and `memcheck.h` say how they are made and numbered).
 #[cfg(feature = "valgrind")]
 mod valgrind {
-    use std::sync::OnceLock;
+    use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
     const RUNNING_ON_VALGRIND: usize = 0x1001;
     const MAKE_MEM_NOACCESS: usize = REQUESTS_OF_MEMCHECK;
@@ -95,8 +114,13 @@ mod valgrind {
     const REQUESTS_OF_MEMCHECK: usize = (b'M' as usize) << 24 | (b'C' as usize) << 16;
 
     pub(super) fn is_there() -> bool {
-        static RUNNING: OnceLock<bool> = OnceLock::new();
-        *RUNNING.get_or_init(|| request(&[RUNNING_ON_VALGRIND, 0, 0, 0, 0, 0]) != 0)
+        /// 0 until that is known, then 1 for no and 2 for yes.
+        static RUNNING: AtomicU8 = AtomicU8::new(0);
+        if RUNNING.load(Relaxed) == 0 {
+            let is_running = request(&[RUNNING_ON_VALGRIND, 0, 0, 0, 0, 0]) != 0;
+            RUNNING.store(1 + u8::from(is_running), Relaxed);
+        }
+        RUNNING.load(Relaxed) == 2
     }
 
     pub(super) fn close(start: *mut u8, len: usize) {
