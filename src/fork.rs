@@ -145,8 +145,9 @@ extern "C" fn prepare() {
         NESTED.fetch_add(1, Relaxed);
         return;
     }
-    GUARD.begin(thread);
+    // Before a signal handler on this thread can ask: every thread of a process stores the same number.
     PROCESS.store(process(), Relaxed);
+    GUARD.begin(thread);
     participants().rev().for_each(|participant| (participant.prepare)());
 }
 
@@ -306,7 +307,7 @@ impl<T> core::panic::RefUnwindSafe for Callee<T> {}
 /// Why code of others cannot be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotCallable {
-    /// The calling thread is in there already.
+    /// The calling thread is in there already; or another is, and the calling thread forks.
     Within,
     /// This is a child, and another thread of its parent was in there when that forked.
     Lost,
@@ -324,7 +325,14 @@ impl<T> Callee<T> {
     /// [`Mutex`].
     pub(crate) fn enter(&self) -> Result<CalleeGuard<'_, T>, NotCallable> {
         notice_child();
-        if !self.lock.acquire(&NO_FORK, this_thread()) {
+        let thread = this_thread();
+        // Whoever is in there may wait for the fork that this thread is at, so that this thread must not wait.
+        let entered = if is_under_way() {
+            self.lock.try_acquire(thread)
+        } else {
+            self.lock.acquire(&NO_FORK, thread)
+        };
+        if !entered {
             return Err(NotCallable::Within);
         }
         let guard = CalleeGuard { callee: self };

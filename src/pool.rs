@@ -856,11 +856,13 @@ impl State {
         let Source::Range { range, next, holes } = &self.source else {
             return self.map_elsewhere(len, must_lock);
         };
-        let hole = holes.iter().find(|(_, room)| *room >= len);
+        // Whole, or with a rest that has room behind a guard page.
+        let fits = |room: usize| room == len || room > len + pages::page_size();
+        let hole = holes.iter().find(|(_, room)| fits(*room));
         if hole.is_none() && *next + len + pages::page_size() > range.len() {
             return self.map_elsewhere(len, must_lock);
         }
-        let offset = hole.map_or(*next, |&(offset, _)| offset);
+        let (offset, is_hole) = hole.map_or((*next, false), |&(offset, _)| (offset, true));
         let fork = self.fork;
         if self.secret_memory != SecretMemory::Off {
             // SAFETY: within the range, and no arena lies there: a hole, or behind the last arena. `add`
@@ -875,7 +877,12 @@ impl State {
             }
         }
         // SAFETY: within the range, and no arena lies there: a hole, or behind the last arena.
-        unsafe { range.place(offset, len, fork, must_lock) }.ok()
+        match unsafe { range.place(offset, len, fork, must_lock) } {
+            Ok(answer) => Some(answer),
+            // A child may lack the addresses that its parent has given back.
+            Err(_) if is_hole => self.map_elsewhere(len, must_lock),
+            Err(_) => None,
+        }
     }
 
     /// The same, wherever the system puts them.
@@ -1005,8 +1012,8 @@ impl State {
         arena.bookkeeping().into_iter().for_each(pages::keep_unlocked);
         self.arenas.try_reserve(1).ok()?;
         if let Source::Range { holes, .. } = &mut self.source {
-            // For when it is given back.
-            holes.try_reserve(1).ok()?;
+            // For when all arenas are given back.
+            holes.try_reserve((self.arenas.len() + 1).saturating_sub(holes.len())).ok()?;
         }
         self.room_mut(class).reserve(number + 1).ok()?;
         self.extents.reserve(start, len).ok()?;
@@ -1129,7 +1136,9 @@ impl State {
 
     /// Gives back what is free beyond twice what is used, and a MiB.
     fn give_back_excess(&mut self) {
-        let keep = self.stats.used.saturating_mul(2).saturating_add(KEPT_FREE);
+        // An arena at least, or a pool of large ones would make one anew for each chunk.
+        let spare = KEPT_FREE.max(self.arena_size);
+        let keep = self.stats.used.saturating_mul(2).saturating_add(spare);
         if self.empty > 0 && self.stats.free > keep {
             self.give_back(self.stats.free - keep);
         }

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <memory>
 #include <new>
@@ -27,8 +28,10 @@
 #include <unordered_map>
 
 namespace bitcoin_support {
-/** What these headers call in the library. */
+/** What these headers call in the library. Members are only ever added, at the end. */
 struct Functions {
+    /** Bytes of this structure in the version that it is from: code of another version must not read behind them. */
+    size_t size;
     decltype(&bitcoin_support_arena_create) arena_create;
     decltype(&bitcoin_support_arena_destroy) arena_destroy;
     decltype(&bitcoin_support_arena_alloc) arena_alloc;
@@ -55,6 +58,7 @@ struct Functions {
 inline const Functions& functions()
 {
     static const Functions own{
+        sizeof(Functions),
         &bitcoin_support_arena_create,
         &bitcoin_support_arena_destroy,
         &bitcoin_support_arena_alloc,
@@ -77,6 +81,8 @@ inline const Functions& functions()
     __asm__(""
             : "+r"(one));
 #endif
+    // Two versions of the library in one process, of which the linker has taken the older one's.
+    if (one->size < sizeof(Functions)) std::abort();
     return *one;
 }
 

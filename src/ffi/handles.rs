@@ -20,12 +20,13 @@ const PLACES: usize = 8;
 struct Handles {
     /// Addresses, with the kind in the lowest bits, which are 0 in addresses; 0 for none.
     buckets: [[usize; PLACES]; BUCKETS],
-    /// How many live handles have found no room. As long as there are some, what is not found is believed to be one.
-    unknown: usize,
+    /// By bucket, how many live handles have found no room in it. As long as there are some, an address of the bucket
+    /// that is not in it is taken for one of them.
+    unknown: [u32; BUCKETS],
 }
 
 static HANDLES: Mutex<Handles> =
-    Mutex::new(Handles { buckets: [[0; PLACES]; BUCKETS], unknown: 0 });
+    Mutex::new(Handles { buckets: [[0; PLACES]; BUCKETS], unknown: [0; BUCKETS] });
 
 fn handles() -> Result<MutexGuard<'static, Handles>, Interrupted> {
     static WHILE_FORKING: Participant = Participant {
@@ -37,13 +38,14 @@ fn handles() -> Result<MutexGuard<'static, Handles>, Interrupted> {
     HANDLES.lock()
 }
 
-impl Handles {
-    /// The place of an entry in the bucket of an address.
-    fn find(&mut self, address: usize, entry: usize) -> Option<&mut usize> {
-        // Fibonacci hashing (Knuth, TAOCP 3, 6.4): the golden ratio times 2^64, high bits.
-        let hash = (address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
-        self.buckets[hash as usize % BUCKETS].iter_mut().find(|place| **place == entry)
-    }
+/// The bits of an entry that have the kind.
+const KIND: usize = 3;
+
+/// The bucket of an address.
+fn bucket(address: usize) -> usize {
+    // Fibonacci hashing (Knuth, TAOCP 3, 6.4): the golden ratio times 2^64, high bits.
+    let hash = (address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
+    hash as usize % BUCKETS
 }
 
 /// Makes a handle of a value.
@@ -51,9 +53,10 @@ pub(super) fn enter<T>(value: Box<T>, kind: Kind) -> Result<*mut T, Interrupted>
     const { assert!(align_of::<T>() >= 4) };
     let mut handles = handles()?;
     let handle = Box::into_raw(value);
-    match handles.find(handle.addr(), 0) {
+    let bucket = bucket(handle.addr());
+    match handles.buckets[bucket].iter_mut().find(|place| **place == 0) {
         Some(place) => *place = handle.addr() | kind as usize,
-        None => handles.unknown += 1,
+        None => handles.unknown[bucket] += 1,
     }
     Ok(handle)
 }
@@ -69,11 +72,14 @@ pub(super) unsafe fn leave<T>(
     never: *const T,
 ) -> Result<bool, Interrupted> {
     let mut handles = handles()?;
-    let is_believed = handles.unknown > 0 && !core::ptr::eq(handle, never);
-    match handles.find(handle.addr(), handle.addr() | kind as usize) {
-        Some(place) => *place = 0,
-        None if is_believed => handles.unknown -= 1,
-        None => return Ok(false),
+    let bucket = bucket(handle.addr());
+    let is_believed = handles.unknown[bucket] > 0 && !core::ptr::eq(handle, never);
+    let entry = handle.addr() | kind as usize;
+    match handles.buckets[bucket].iter_mut().find(|place| **place & !KIND == handle.addr()) {
+        Some(place) if *place == entry => *place = 0,
+        None if is_believed => handles.unknown[bucket] -= 1,
+        // Of another kind, or no handle.
+        _ => return Ok(false),
     }
     drop(handles);
     // What is destroyed may be code of others.

@@ -126,6 +126,11 @@ impl Lock {
         self.sleepers.fetch_sub(1, Relaxed);
     }
 
+    /// [`acquire`](Self::acquire) that waits for nothing: `false` also when another thread has the lock.
+    pub(crate) fn try_acquire(&self, thread: usize) -> bool {
+        self.holder.compare_exchange(0, thread, SeqCst, Relaxed).is_ok()
+    }
+
     /// Whether this thread holds the lock.
     pub(crate) fn is_held_by(&self, thread: usize) -> bool {
         self.holder.load(Relaxed) == thread

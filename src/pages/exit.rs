@@ -110,8 +110,11 @@ extern "C" fn at_exit() {
             // What a stream has in a buffer in locked memory is still to be written.
             // SAFETY: flushes every stream of this process.
             unsafe { libc::fflush(core::ptr::null_mut()) };
-            // SAFETY: this thread alone uses the memory, and nothing of the program runs after this.
-            unsafe { live::wipe_everything() };
+            // A stream of the program's own may have run anything, and started a thread.
+            if is_alone() {
+                // SAFETY: this thread alone uses the memory, and nothing of the program runs after this.
+                unsafe { live::wipe_everything() };
+            }
         }
         // SAFETY: whoever made the policy vouches for what goes on now.
         ExitPolicy::INACCESSIBLE => unsafe { live::withdraw_everything() },

@@ -171,7 +171,10 @@ impl OwnPool {
             let has_given = super::process::give_back();
             state = self.try_lock().ok()?;
             if has_given {
-                (state.stats.lock_failures, state.stats.last_lock_failure) = (failures, last);
+                if state.stats.lock_failures == failures + 1 {
+                    // Only this one, which has come to nothing.
+                    (state.stats.lock_failures, state.stats.last_lock_failure) = (failures, last);
+                }
                 state.refused = usize::MAX;
                 chunk = state.alloc_preferred(size, alignment);
             }

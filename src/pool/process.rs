@@ -272,6 +272,8 @@ struct Shared {
     unlooked: usize,
     /// How much memory the process may lock, as far as it was known when an arena was last made.
     lock_limit: usize,
+    /// Whether more locked memory was refused when it was last asked for.
+    at_limit: bool,
     /// Bytes that were free in slabs when they were last looked through.
     slack: usize,
     /// Which allocations heaps are to sample, see [`sample`].
@@ -424,6 +426,7 @@ impl Shared {
             unmarked: 0,
             unlooked: 0,
             lock_limit: 0,
+            at_limit: false,
             slack: 0,
             one_in: None,
             seed: 0,
@@ -602,7 +605,10 @@ impl Shared {
     /// Whether memory is scarce: then no more of it is divided into slabs, and chunks lie as close as Bitcoin
     /// Core's do.
     fn is_scarce(&self) -> bool {
-        self.lock_limit < COMPACT_BELOW || self.state.stats.locked >= self.lock_limit / 4
+        let stats = &self.state.stats;
+        self.at_limit && stats.free < stats.total / 4
+            || self.lock_limit < COMPACT_BELOW
+            || stats.locked >= self.lock_limit / 4
     }
 
     /// Allocates a slot from a new slab of a heap, if it should have one and there is locked memory for it.
@@ -623,7 +629,7 @@ impl Shared {
         let end = first.checked_add(bytes / UNIT);
         if !end.is_some_and(|end| self.make_ready(&heap.tables, end)) {
             // It cannot be a slab: it lies outside the range, or there is no memory for what is known of slabs.
-            let _ = self.in_arenas(|state| state.release(chunk.as_ptr(), None));
+            let _ = self.state.release(chunk.as_ptr(), None);
             return None;
         }
         heap.tables.make_slab(first as u32, class, slots);
@@ -643,7 +649,11 @@ impl Shared {
 
     /// See [`alloc_exact`](Self::alloc_exact).
     fn try_alloc_exact(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
-        let existing = |state: &mut State| state.alloc_existing(size, alignment, Class::First);
+        let existing = |state: &mut State| {
+            let quick =
+                if alignment > state.granule { state.alloc_aligned(size, alignment) } else { None };
+            quick.or_else(|| state.alloc_existing(size, alignment, Class::First))
+        };
         if let Some(chunk) = self.in_arenas(existing) {
             return Some(chunk);
         }
@@ -655,10 +665,11 @@ impl Shared {
                 }
             }
             if let Some(chunk) = self.in_arenas(|state| state.alloc_preferred(size, alignment)) {
+                self.at_limit = false;
                 return Some(chunk);
             }
-            // Whatever it may be, it is reached.
-            self.lock_limit = pages::lock_limit();
+            // Whatever the limit is, it is reached: until memory comes back, all is scarce.
+            self.at_limit = true;
         }
         // No more memory can be locked: use what is free in slabs.
         if self.slabs > 0 {
@@ -729,25 +740,35 @@ impl Shared {
     }
 
     /// Gives back to the system what is free beyond twice what is used, and a MiB: first what heaps have
-    /// free, if it takes that.
+    /// free, if it takes that and it is more than was left the last time.
     fn give_back_excess(&mut self, pause: Option<&Pause>) {
-        let used = |shared: &Self| {
-            shared.state.stats.used - shared.slab_bytes.min(shared.state.stats.used)
-                + shared.small().bytes()
-        };
-        let keep = used(self).saturating_mul(2).saturating_add(KEPT_FREE);
-        let excess = |shared: &Self| (shared.state.stats.total - used(shared)).saturating_sub(keep);
-        if excess(self) == 0 {
+        if self.state.stats.total <= KEPT_FREE {
             return;
         }
-        if self.state.empty < excess(self) {
-            match pause {
-                Some(pause) => self.reclaim(pause),
-                None => self.reclaim(&Pause::begin()),
+        let mut excess = self.excess();
+        if excess > self.state.empty {
+            let slack = self.slab_bytes.saturating_sub(self.small().bytes());
+            if slack > self.slack.saturating_add(SLACK) {
+                let own = if pause.is_none() { Some(Pause::begin()) } else { None };
+                if let Some(pause) = pause.or(own.as_ref()) {
+                    self.reclaim(pause);
+                }
+                self.slack = self.slab_bytes.saturating_sub(self.small().bytes());
+                excess = self.excess();
             }
         }
-        let excess = excess(self);
-        self.state.give_back(excess);
+        if self.state.give_back(excess) {
+            self.at_limit = false;
+        }
+    }
+
+    /// Bytes that are free beyond twice what is used, and a MiB. While other threads change their figures, the sum of
+    /// them may be anything for a moment: then 0, as if there were none.
+    fn excess(&self) -> usize {
+        let stats = &self.state.stats;
+        let used = stats.used.wrapping_sub(self.slab_bytes).wrapping_add(self.small().bytes());
+        let free = stats.total.saturating_sub(used);
+        free.saturating_sub(used.saturating_mul(2).saturating_add(KEPT_FREE))
     }
 
     /// Looks for excess now and then: each time that as many calls have come to the mutex as there are heaps to
@@ -803,10 +824,18 @@ impl Shared {
     /// Moves all slabs of a heap to heap 0. Its thread is the caller, or no more.
     fn vacate(&mut self, heap: &'static Heap, pause: &Pause) {
         self.note_peak();
-        let Some(shared_heap) = self::heap(0) else { std::process::abort() };
         // Also what others hold of its slabs. They give to the owner that they find, with no pause; heap 0's
         // slabs find another owner with no pause too, and between the two would be on the wrong heap's stack.
         all_heaps().for_each(|heap| heap.return_held(owner));
+        self.vacate_one(heap, pause);
+        // Should one thread with a heap be left, its mark is of a time when there were others.
+        all_heaps().for_each(Heap::forget_peak);
+        self.give_back_excess(Some(pause));
+    }
+
+    /// The part of [`vacate`](Self::vacate) that is about one heap alone.
+    fn vacate_one(&mut self, heap: &'static Heap, pause: &Pause) {
+        let Some(shared_heap) = self::heap(0) else { std::process::abort() };
         heap.flush_all();
         heap.collect();
         self.remove_empty_slabs(heap, true, pause);
@@ -816,9 +845,17 @@ impl Shared {
         });
         self.ended = self.ended.plus(heap.vacate());
         self.delist(heap);
-        // Should one thread with a heap be left, its mark is of a time when there were others.
+    }
+
+    /// Moves all slabs of the heaps of all other threads, which are no more, to heap 0.
+    fn vacate_others(&mut self, pause: &Pause) {
+        let own = own_heap().map_or(0, |heap| heap.number);
+        self.note_peak();
+        all_heaps().for_each(|heap| heap.return_held(owner));
+        for heap in live_heaps().filter(|heap| heap.number != own) {
+            self.vacate_one(heap, pause);
+        }
         all_heaps().for_each(Heap::forget_peak);
-        self.give_back_excess(Some(pause));
     }
 
     /// See [`walk`]. All other threads are paused.
@@ -977,6 +1014,7 @@ unsafe fn free_slow(
     let mut shared = try_lock().map_err(|Interrupted| FreeError::Interrupted)?;
     let place = shared.tables.and_then(|tables| Some((tables, tables.find(ptr.addr())?)));
     let Some((tables, place)) = place else { return shared.free_exact(ptr, check) };
+    shared.note_peak();
     // A thread that only frees needs a heap too: the next time, it will not have to come here.
     let own = own_heap().or_else(|| attach(&mut shared, &tables));
     let heap = owner(place.owner & Unit::OWNER);

@@ -3,8 +3,8 @@
 //! Part of `process`, whose state it takes care of; `pool::fork` calls it.
 
 use super::{
-    LOCKING_FAILED, Pause, SHARED, Shared, Tally, all_heaps, heaps_are_closed, live_heaps,
-    own_heap, sync, thread_slot,
+    LOCKING_FAILED, Pause, SHARED, Shared, Tally, all_heaps, heaps_are_closed, own_heap, sync,
+    thread_slot,
 };
 
 /// For the thread that forks: waits until no other thread is at work on the pool, and keeps them out of their
@@ -52,11 +52,8 @@ pub(super) fn catch_up(shared: &mut Shared) {
     }
     shared.state.catch_up();
     catch_up_slabs(shared);
-    let own = own_heap().map_or(0, |heap| heap.number);
     let pause = Pause::nothing();
-    for heap in live_heaps().filter(|heap| heap.number != own) {
-        shared.vacate(heap, &pause);
-    }
+    shared.vacate_others(&pause);
     shared.concurrent = shared.concurrent && !heaps_are_closed() && sync::register_barrier();
     if let (false, Some(heap)) = (shared.concurrent, own_heap()) {
         shared.vacate(heap, &pause);
