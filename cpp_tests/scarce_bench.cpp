@@ -208,8 +208,8 @@ constexpr size_t CHANCE{32};
  */
 bool IsByChance(const Worse& worse, const Cell& cell)
 {
-    const bool random{cell.Kind() == "churn" || cell.Kind() == "wallet"};
-    return random && cell.limit >= 1024 * KIB && worse.reasons == "unlocked" && worse.excess <= cell.limit / CHANCE;
+    const bool random{cell.Kind() == "churn" || cell.Kind() == "wallet" || cell.Kind() == "rush"};
+    return random && worse.reasons == "unlocked" && worse.excess <= cell.limit / CHANCE;
 }
 
 /** Nothing in `reasons`: not worse. */
@@ -449,7 +449,7 @@ private:
         }
         const auto by_chance{static_cast<size_t>(std::count_if(worse.begin(), worse.end(), [&](const Worse& w) { return IsByChance(w, cells[w.cell]); }))};
         if (!worse.empty()) {
-            std::printf("%zu of %zu points are worse by chance: chunks are replaced at random there, and less than a %zuth of the limit is unlocked besides\n",
+            std::printf("%zu of %zu points are worse by chance: chunks are replaced at random there, and at most 1/%zu of the limit is unlocked besides\n",
                         by_chance, worse.size(), CHANCE);
         }
         const bool is_fair{by_chance == 0 || ours_unlocked <= core_unlocked};
