@@ -1,7 +1,7 @@
 //! Forks: the one place that the C library tells of them, the locks that no child finds held, and code of
 //! others that no fork waits for.
 //!
-//! Depends on `sync` and the operating system, and knows nobody: what has to happen at a fork elsewhere is
+//! Depends on `sync` and the operating system, and on no other module: what has to happen at a fork elsewhere is
 //! registered here as a [`Participant`].
 //!
 //! # What holds
@@ -66,7 +66,7 @@ fn participants() -> impl DoubleEndedIterator<Item = &'static Participant> {
 /// From now on `participant` takes part in every fork. Registering it again changes nothing. Those that are
 /// registered first are first in the child.
 ///
-/// It waits for nobody, so that a child finds it done or not begun, whatever its parent's other threads did.
+/// It waits for no lock, so that a child finds it done or not begun, whatever its parent's other threads did.
 pub(crate) fn register(participant: &'static Participant) {
     let own = ptr::from_ref(participant).cast_mut();
     for place in &PARTICIPANTS {
@@ -86,7 +86,7 @@ pub(crate) fn register(participant: &'static Participant) {
     unreachable!("there are as many places as participants");
 }
 
-/// How often this process has become another by forking. Whoever sees it change runs in a child.
+/// How often this process has become another by forking. A caller that sees it change runs in a child.
 pub(crate) fn generation() -> u32 {
     GENERATION.load(Relaxed)
 }
@@ -116,7 +116,7 @@ static AT_LOAD: extern "C" fn() = register_handlers;
 
 /// [`AT_LOAD`], for what runs before it: other static initializers.
 fn at_load() {
-    // Read in a way that the compiler cannot know the value of: so whoever uses this library refers to the
+    // Read in a way that the compiler cannot know the value of: so a program that uses this library refers to the
     // static, and a linker that takes from an archive what is referred to takes it too.
     // SAFETY: a static of this type.
     let register = unsafe { ptr::from_ref(&AT_LOAD).read_volatile() };
@@ -124,7 +124,7 @@ fn at_load() {
 }
 
 /// Has the C library call the handlers, once. (Where it has no room to note them, a child may find locks
-/// held and memory not locked; there is nobody to tell.)
+/// held and memory not locked; there is no caller to tell.)
 extern "C" fn register_handlers() {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if !REGISTERED.swap(true, AcqRel) {
@@ -141,7 +141,7 @@ fn process() -> i32 {
 extern "C" fn prepare() {
     let thread = this_thread();
     if GUARD.is_forking(thread) {
-        // A handler of somebody else's forks.
+        // A fork handler of another library forks.
         NESTED.fetch_add(1, Relaxed);
         return;
     }
@@ -152,7 +152,7 @@ extern "C" fn prepare() {
 }
 
 extern "C" fn parent() {
-    // Not so if the library was loaded by a handler of somebody else's.
+    // False if a fork handler of another library has loaded this one.
     if is_under_way() {
         finish();
     }
@@ -184,7 +184,7 @@ fn put_in_order() {
 }
 
 /// For a thread that is about to use something of this library: if it forks, and is in the child already,
-/// where a handler of somebody else's has come before ours, puts the child in order.
+/// where a handler of another library has come before ours, puts the child in order.
 #[inline]
 fn notice_child() {
     if !GUARD.is_idle() {
@@ -326,7 +326,7 @@ impl<T> Callee<T> {
     pub(crate) fn enter(&self) -> Result<CalleeGuard<'_, T>, NotCallable> {
         notice_child();
         let thread = this_thread();
-        // Whoever is in there may wait for the fork that this thread is at, so that this thread must not wait.
+        // Another thread in there may wait for the fork of this thread, so this thread must not wait for it.
         let entered = if is_under_way() {
             self.lock.try_acquire(thread)
         } else {

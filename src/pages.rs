@@ -548,13 +548,13 @@ fn table_bytes<T>(len: usize) -> Result<usize, MapError> {
 /// than it has (`vm.overcommit_memory=2`) counts what can be written, touched or not.
 ///
 /// # Safety
-/// Nobody may write to an entry that `grow_table` has not reached: that ends the process.
+/// A write to an entry that `grow_table` has not reached ends the process.
 pub(crate) unsafe fn growing_table<T: Zeroable + Sync>(
     len: usize,
 ) -> Result<&'static [T], MapError> {
     let addr = os::map_readable(table_bytes::<T>(len)?).map_err(MapError)?;
     // SAFETY: the mapping is large enough, aligned to a page, never unmapped, and filled with zeros, which are valid
-    // for `T`; by this function's contract nobody writes where it cannot be written.
+    // for `T`; by this function's contract no entry is written before `grow_table` has made it writable.
     Ok(unsafe { core::slice::from_raw_parts(addr.as_ptr().cast(), len) })
 }
 

@@ -247,7 +247,7 @@ struct State {
     room: RoomIndex,
     /// Room in the arenas of `Class::Unlocked`.
     room_unlocked: RoomIndex,
-    /// Whether somebody decides about unlocked memory, see [`ask`].
+    /// Whether a callback decides about unlocked memory, see [`ask`].
     asks: bool,
     /// What there is to decide, when an allocation has failed for that.
     question: Option<LockError>,
@@ -926,7 +926,7 @@ impl State {
         chunk
     }
 
-    /// A new arena, locked or not, when smaller ones have been refused already. Where somebody decides about
+    /// A new arena, locked or not, when smaller ones have been refused already. Where a callback decides about
     /// that, and has not agreed yet, a [`question`](Self::question) is left.
     fn grow_unlocked(&mut self, counted: bool) -> Option<usize> {
         if !self.may_grow_unlocked() {

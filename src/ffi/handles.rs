@@ -1,4 +1,4 @@
-//! Which handles C callers hold, so that one that is destroyed twice, or is none, is refused.
+//! Which handles C callers hold, so that an address that is no live handle is refused, such as one that is destroyed twice.
 //!
 //! Part of `ffi`; depends on `fork`. A handle is the address of what it stands for, so that one that is destroyed
 //! again is refused until a later handle of its kind has the address.

@@ -20,7 +20,7 @@ pub(crate) struct ForkGuard {
 }
 
 impl ForkGuard {
-    /// Nobody forks; the word is 0.
+    /// No thread forks; the word is 0.
     pub(crate) const fn of(forker: AtomicUsize) -> Self {
         Self { forker }
     }

@@ -116,7 +116,7 @@ extern "C" fn at_exit() {
                 unsafe { live::wipe_everything() };
             }
         }
-        // SAFETY: whoever made the policy vouches for what goes on now.
+        // SAFETY: the caller that made this policy has promised that no thread needs the memory any more.
         ExitPolicy::INACCESSIBLE => unsafe { live::withdraw_everything() },
         _ => {}
     }

@@ -1,6 +1,6 @@
 //! What the system has refused to memory for secrets, and what an administrator can do about it.
 //!
-//! Private to `pages`; depends on nothing. The error number comes first: it tells who has refused. Linux answers
+//! Private to `pages`; depends on nothing. The error number comes first: it tells what has refused. Linux answers
 //! ENOMEM or EAGAIN to who is at the limit on locked memory, and EPERM only where the limit is 0; any other answer
 //! is that of a sandbox, which no limit changes.
 
@@ -187,7 +187,7 @@ impl MissingProtections {
         }
     }
 
-    /// Notes what was refused to memory that is none of the count.
+    /// Notes what was refused to memory that the figures do not include.
     pub(crate) fn note(&mut self, refusals: Refusals) {
         self.count(refusals, 0, usize::wrapping_add);
     }

@@ -86,7 +86,7 @@ const COMPACT_BELOW: usize = 1 << 20;
 /// Bytes that may be free in slabs, besides a sixteenth of what is used, before more memory is locked.
 const SLACK: usize = 64 * 1024;
 
-/// Calls that come to the mutex before somebody looks whether too much memory is free.
+/// Calls that take the mutex until one of them looks for free memory to give back.
 const CALLS_BEFORE_LOOK: usize = 256;
 
 /// Heaps there can be, in blocks of so many.

@@ -40,7 +40,7 @@ const SPARE: usize = 16 * 1024;
 /// How many chunks of a class a heap has to ask for in vain before it gets a slab of them.
 const MISSES: u8 = 8;
 
-/// Bytes that a heap frees for others before somebody has to look whether they are all used.
+/// Bytes that a heap frees for others until the pool looks for free memory to give back.
 const FREED_FOR_OTHERS: usize = 256 * 1024;
 
 /// How many slots of a slab a heap holds for another before it returns them.
