@@ -783,7 +783,11 @@ static int left_at_exit(bitcoin_support_exit_policy policy)
 static void exit_policies(void)
 {
     CHECK(bitcoin_support_set_exit_policy(3) == BITCOIN_SUPPORT_BAD_OPTION);
-    CHECK(left_at_exit(BITCOIN_SUPPORT_EXIT_INACCESSIBLE) == 0);
+    if (sees_edges_of_chunks()) {
+        puts("skipped: inaccessible at exit: AddressSanitizer and valgrind report the look at it");
+    } else {
+        CHECK(left_at_exit(BITCOIN_SUPPORT_EXIT_INACCESSIBLE) == 0);
+    }
     if (unshare(CLONE_VM) == 0) {
         CHECK(left_at_exit(BITCOIN_SUPPORT_EXIT_WIPE_WHEN_ALONE) == 1);
     } else {
