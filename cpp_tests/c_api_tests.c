@@ -763,7 +763,7 @@ __attribute__((destructor)) static void register_look(void)
 
 static int left_at_exit(bitcoin_support_exit_policy policy)
 {
-    int status;
+    int status = 0;
     const pid_t child = fork();
     if (child == 0) {
         bitcoin_support_buffer* large = NULL;

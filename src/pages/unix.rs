@@ -215,6 +215,23 @@ pub(super) unsafe fn make_accessible(addr: NonNull<u8>, len: usize) -> io::Resul
     }
 }
 
+/// Has the kernel take the memory of pages, which are zeros from then on.
+///
+/// # Safety
+/// They must be a mapping of this module's, and be used by nobody, or by those who may end the process.
+unsafe fn give_memory_up(at: *mut libc::c_void, len: usize) -> libc::c_int {
+    // SAFETY: by this function's contract.
+    let result = unsafe { libc::madvise(at, len, libc::MADV_DONTNEED) };
+    // Under AddressSanitizer `munlock` does nothing, and pages that are locked are not taken so.
+    #[cfg(target_os = "linux")]
+    if result != 0 && last_errno() == libc::EINVAL {
+        const MADV_DONTNEED_LOCKED: libc::c_int = 24;
+        // SAFETY: by this function's contract.
+        return unsafe { libc::madvise(at, len, MADV_DONTNEED_LOCKED) };
+    }
+    result
+}
+
 /// Turns pages into reserved addresses, which unlocks them and gives their memory up.
 ///
 /// # Safety
@@ -230,9 +247,7 @@ pub(super) unsafe fn make_inaccessible(addr: NonNull<u8>, len: usize) {
     // A process that has as many mappings as it may have gets no new one, also not in place of another.
     // SAFETY: by this function's contract nobody uses the pages; none of these calls makes a mapping.
     let result = unsafe {
-        libc::munlock(at, len)
-            | libc::madvise(at, len, libc::MADV_DONTNEED)
-            | libc::mprotect(at, len, libc::PROT_NONE)
+        libc::munlock(at, len) | give_memory_up(at, len) | libc::mprotect(at, len, libc::PROT_NONE)
     };
     // Nobody refuses this but a sandbox, or our own bookkeeping is broken.
     if result != 0 && !is_of_a_sandbox(last_errno()) {

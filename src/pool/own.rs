@@ -140,6 +140,7 @@ impl OwnPool {
         if size == 0 || size > state.arena_size {
             return None;
         }
+        let is_foreign = matches!(state.source, Source::Foreign);
         let mut chunk = state.alloc_from_first(size, alignment);
         if chunk.is_none() {
             chunk = match state.source {
@@ -150,7 +151,8 @@ impl OwnPool {
                 _ => self.grow(state, size, alignment),
             };
         }
-        if let Some(chunk) = chunk {
+        // What a foreign allocator gives may be no memory, also for AddressSanitizer.
+        if let (Some(chunk), false) = (chunk, is_foreign) {
             edges::open(chunk.as_ptr(), size);
         }
         chunk
