@@ -618,7 +618,8 @@ private:
             Expect(Allocate(coordinator, 32, 0, record), "no memory");
             Free(record);
             record.address[7] = 1;
-            for (size_t i{0}; i < 10000; ++i) {
+            // At the latest when all that is free now has been handed out.
+            for (size_t i{bitcoin_support_locked_pool_get_stats(g_pool).free / 32 + 10000}; i > 0; --i) {
                 Expect(Allocate(coordinator, 32, 0, record), "no memory");
                 ballast.push_back(record);
             }

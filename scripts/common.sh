@@ -15,6 +15,9 @@ children=()
 cleanup() { if ((${#children[@]})); then kill "${children[@]}" 2>/dev/null || true; fi; }
 trap cleanup EXIT
 
+# What `step` runs after a failure, besides showing the end of the log.
+on_failure=(true)
+
 # step TITLE LOG COMMAND...: runs a long command into $logs/LOG.log, with a sign of
 # life every 15 seconds; a failure shows the end of the log and ends the run.
 step() {
@@ -30,6 +33,7 @@ step() {
     children=()
     if ((status)); then
         tail -n 60 "$log" >&2
+        "${on_failure[@]}" >&2
         die "failed with status $status: $title (all of it: $log)"
     fi
 }
@@ -60,6 +64,22 @@ install_missing() {
         fi
         ((${#missing[@]} == 0)) || die "missing packages (Debian's names): ${missing[*]}"
     fi
+}
+
+# failed_of_ctest LOG: of each failed test in a copy of CTest's LastTest.log, the end of
+# what it printed.
+failed_of_ctest() {
+    [[ -r $1 ]] || return 0
+    awk '
+        function finish(    i) {
+            if (failed) for (i = lines > 60 ? lines - 59 : 1; i <= lines; i++) print line[i]
+            failed = lines = 0
+        }
+        /^[0-9]+\/[0-9]+ Test: / { finish() }
+        /^Test (Failed|timeout)|^Test exceeded|^Unable to find executable/ { failed = 1 }
+        { line[++lines] = $0 }
+        END { finish() }
+    ' "$1"
 }
 
 # ---- Checks that could not be made --------------------------------------------
