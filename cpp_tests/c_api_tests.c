@@ -448,6 +448,32 @@ static void process_wide_pool(void)
     CHECK(bitcoin_support_locked_pool_free(pool, chunk) == BITCOIN_SUPPORT_INVALID_FREE);
 }
 
+/* The functions without a handle serve from the same pool as those with its handle. */
+static void process_wide_pool_without_a_handle(void)
+{
+    bitcoin_support_locked_pool* const pool = bitcoin_support_locked_pool_instance();
+    const size_t used = bitcoin_support_locked_pool_get_stats(pool).used;
+    unsigned char* chunk = bitcoin_support_alloc(100);
+    int on_the_stack = 0;
+    CHECK(chunk != NULL && (uintptr_t)chunk % BITCOIN_SUPPORT_ARENA_ALIGN == 0);
+    CHECK(bitcoin_support_locked_pool_get_stats(pool).used >= used + 100);
+    CHECK(bitcoin_support_free(chunk) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_locked_pool_get_stats(pool).used == used);
+    CHECK(bitcoin_support_free(chunk) == BITCOIN_SUPPORT_INVALID_FREE);
+    CHECK(bitcoin_support_free(&on_the_stack) == BITCOIN_SUPPORT_NOT_IN_POOL);
+    CHECK(bitcoin_support_free(NULL) == BITCOIN_SUPPORT_OK);
+
+    chunk = bitcoin_support_alloc_aligned(100, 256);
+    CHECK(chunk != NULL && (uintptr_t)chunk % 256 == 0);
+    CHECK(bitcoin_support_locked_pool_free(pool, chunk) == BITCOIN_SUPPORT_OK);
+    chunk = bitcoin_support_locked_pool_alloc(pool, 5000);
+    CHECK(chunk != NULL && bitcoin_support_free(chunk) == BITCOIN_SUPPORT_OK);
+
+    CHECK(bitcoin_support_alloc(0) == NULL);
+    CHECK(bitcoin_support_alloc(BITCOIN_SUPPORT_ARENA_SIZE + 1) == NULL);
+    CHECK(bitcoin_support_alloc_aligned(100, 24) == NULL);
+}
+
 /* Whether there is something else that ends the process: AddressSanitizer or valgrind. */
 static bool sees_edges_of_chunks(void)
 {
@@ -852,6 +878,7 @@ static const struct {
     {"locking_failed_callback", locking_failed_callback},
     {"pool_over_own_pages", pool_over_own_pages},
     {"process_wide_pool", process_wide_pool},
+    {"process_wide_pool_without_a_handle", process_wide_pool_without_a_handle},
     {"sampled_chunks", sampled_chunks},
     {"secure_buffer", secure_buffer},
     {"strings_and_names", strings_and_names},

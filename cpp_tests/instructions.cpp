@@ -7,6 +7,7 @@
 // done twice, which the check must notice.
 
 #include <bitcoin_support.h>
+#include <support/allocators/secure.h>
 
 #include <cstdint>
 #include <cstdio>
@@ -36,6 +37,13 @@ void Pair(size_t size)
 
 void Pair32() { Pair(32); }
 void Pair1024() { Pair(1024); }
+
+// What C++ users' objects do.
+void SecureAllocator32()
+{
+    secure_allocator<unsigned char> allocator;
+    allocator.deallocate(allocator.allocate(32), 32);
+}
 
 void FreeSized32()
 {
@@ -91,6 +99,7 @@ void Run(size_t turns)
 
 PATH(pair_32, Pair32)
 PATH(pair_1024, Pair1024)
+PATH(secure_allocator_pair_32, SecureAllocator32)
 PATH(free_sized_pair_32, FreeSized32)
 PATH(replace_32_of_1000, Replace32Of1000)
 PATH(arena_pair_32, ArenaPair32)
@@ -107,6 +116,7 @@ int main(int argc, char** argv)
     } paths[]{
         {Run<Pair32>, pair_32_short, pair_32_long},
         {Run<Pair1024>, pair_1024_short, pair_1024_long},
+        {Run<SecureAllocator32>, secure_allocator_pair_32_short, secure_allocator_pair_32_long},
         {Run<FreeSized32>, free_sized_pair_32_short, free_sized_pair_32_long},
         {Run<Replace32Of1000>, replace_32_of_1000_short, replace_32_of_1000_long},
         {Run<ArenaPair32>, arena_pair_32_short, arena_pair_32_long},

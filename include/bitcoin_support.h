@@ -478,6 +478,20 @@ enum bitcoin_support_status bitcoin_support_locked_pool_destroy(struct bitcoin_s
 // destructors and exit handlers can use it. Never NULL.
 struct bitcoin_support_locked_pool *bitcoin_support_locked_pool_instance(void);
 
+// Allocates `size` bytes from the pool that all code of the process shares, aligned to
+// BITCOIN_SUPPORT_ARENA_ALIGN: bitcoin_support_locked_pool_alloc of its instance, without the handle.
+void *bitcoin_support_alloc(size_t size);
+
+// Like bitcoin_support_alloc, but aligned to `alignment` bytes. NULL also when that is no power of two.
+void *bitcoin_support_alloc_aligned(size_t size,
+                                    size_t alignment);
+
+// Wipes and frees a chunk of the pool that all code of the process shares: bitcoin_support_locked_pool_free
+// of its instance, without the handle. NULL does nothing.
+//
+// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, or _OVERRUN if the chunk is a sampled one.
+enum bitcoin_support_status bitcoin_support_free(void *ptr);
+
 // Sets who decides about unlocked memory. With NULL, which is the default, it is used, and counted
 // in the statistics.
 enum bitcoin_support_status bitcoin_support_locked_pool_set_locking_failed(struct bitcoin_support_locked_pool *pool,

@@ -154,7 +154,7 @@ impl std::error::Error for FreeError {}
 /// Manages a contiguous region of memory by dividing it into chunks.
 ///
 /// It never reads or writes the region: all bookkeeping lies on the ordinary heap, made at
-/// construction (about 44 bytes for each `alignment` bytes of the region) and resident only as far
+/// construction (about 15 bytes for each `alignment` bytes of the region) and resident only as far
 /// as it is used. Allocation and freeing take constant time and allocate nothing.
 ///
 /// An arena is not shared between threads by itself; [`LockedPool`](crate::LockedPool) is.

@@ -1012,6 +1012,34 @@ pub extern "C" fn bitcoin_support_locked_pool_instance() -> *mut bitcoin_support
     ptr::from_ref(pool).cast_mut().cast()
 }
 
+/// Allocates `size` bytes from the pool that all code of the process shares, aligned to
+/// BITCOIN_SUPPORT_ARENA_ALIGN: bitcoin_support_locked_pool_alloc of its instance, without the handle.
+#[unsafe(no_mangle)]
+pub extern "C" fn bitcoin_support_alloc(size: usize) -> *mut c_void {
+    address(LockedPoolManager::shared_pool().alloc(size, 1))
+}
+
+/// Like bitcoin_support_alloc, but aligned to `alignment` bytes. NULL also when that is no power of two.
+#[unsafe(no_mangle)]
+pub extern "C" fn bitcoin_support_alloc_aligned(size: usize, alignment: usize) -> *mut c_void {
+    address(LockedPoolManager::shared_pool().alloc(size, alignment))
+}
+
+/// Wipes and frees a chunk of the pool that all code of the process shares: bitcoin_support_locked_pool_free
+/// of its instance, without the handle. NULL does nothing.
+///
+/// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, or _OVERRUN if the chunk is a sampled one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_free(ptr: *mut c_void) -> bitcoin_support_status {
+    let pool = LockedPoolManager::shared_pool();
+    // SAFETY: the caller uses the chunk no more.
+    match unsafe { pool.free_common(ptr.cast(), None) } {
+        Some(()) => BITCOIN_SUPPORT_OK,
+        // SAFETY: the caller uses the chunk no more, and it has not been freed.
+        None => unsafe { free_uncommon(pool, ptr) },
+    }
+}
+
 /// Sets who decides about unlocked memory. With NULL, which is the default, it is used, and counted
 /// in the statistics.
 #[unsafe(no_mangle)]

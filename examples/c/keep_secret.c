@@ -8,13 +8,13 @@
 
 int main(void)
 {
-    bitcoin_support_locked_pool* pool = bitcoin_support_locked_pool_instance();
-    unsigned char* key = bitcoin_support_locked_pool_alloc(pool, 32);
+    unsigned char* key = bitcoin_support_alloc(32);
     if (key == NULL || getentropy(key, 32) != 0) {
         perror("cannot make a key");
         return 1;
     }
 
+    bitcoin_support_locked_pool* pool = bitcoin_support_locked_pool_instance();
     bitcoin_support_locked_pool_stats stats = bitcoin_support_locked_pool_get_stats(pool);
     if (stats.locked == stats.total) {
         printf("the key is locked into memory, like all %zu bytes of the pool\n", stats.locked);
@@ -23,9 +23,9 @@ int main(void)
                stats.locked, stats.total, stats.last_lock_limit, strerror(stats.last_lock_error));
     }
 
-    bitcoin_support_status status = bitcoin_support_locked_pool_free(pool, key);
+    bitcoin_support_status status = bitcoin_support_free(key);
     printf("freeing it: %s\n", bitcoin_support_status_message(status));
-    status = bitcoin_support_locked_pool_free(pool, key);
+    status = bitcoin_support_free(key);
     printf("freeing it again: %s\n", bitcoin_support_status_message(status));
     return 0;
 }

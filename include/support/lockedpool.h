@@ -47,6 +47,9 @@ struct Functions {
     decltype(&bitcoin_support_locked_pool_free) locked_pool_free;
     decltype(&bitcoin_support_locked_pool_get_stats) locked_pool_get_stats;
     decltype(&bitcoin_support_locked_pool_set_locking_failed) locked_pool_set_locking_failed;
+    decltype(&bitcoin_support_alloc) alloc;
+    decltype(&bitcoin_support_alloc_aligned) alloc_aligned;
+    decltype(&bitcoin_support_free) free;
 };
 
 /** Those of the one copy of the library that all C++ code of the process uses.
@@ -74,6 +77,9 @@ inline const Functions& functions()
         &bitcoin_support_locked_pool_free,
         &bitcoin_support_locked_pool_get_stats,
         &bitcoin_support_locked_pool_set_locking_failed,
+        &bitcoin_support_alloc,
+        &bitcoin_support_alloc_aligned,
+        &bitcoin_support_free,
     };
     const Functions* one{&own};
 #ifdef __GNUC__

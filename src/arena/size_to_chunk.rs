@@ -7,10 +7,14 @@ use bytemuck::allocation::try_zeroed_slice_box;
 
 /// Free chunks sorted by size, and among equals by age.
 ///
-/// One bin per exact size, each a ring of links, and a tree of bits over the bins: the smallest bin that
-/// is large enough and not empty is a handful of count-trailing-zeros away. Nothing is allocated after
-/// construction, and untouched bookkeeping is never resident. Operations take constant time except where
-/// they say otherwise.
+/// Each size up to a 16th of the map has a bin, which is a ring of links. A tree of bits over the bins finds
+/// the smallest bin that is large enough and has chunks. All larger chunks share the last bin, whose ring is
+/// sorted by size, then by age: fewer than 16 of them have room in the map at once, so that a walk along
+/// this ring is short. (With a bin for every size, the one free chunk of an arena that is being filled would
+/// pass through all of them, and make them all resident.)
+///
+/// Nothing is allocated after construction, and untouched bookkeeping is never resident. Operations take
+/// constant time except where they say otherwise.
 ///
 /// Places and sizes are counted in granules.
 ///
@@ -29,11 +33,14 @@ use bytemuck::allocation::try_zeroed_slice_box;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct ArenaSizeToChunkSortedMap {
-    /// The sizes of which there are chunks.
-    sizes: BitTree,
-    /// First the bins, one for each size from 0 up, then the chunks; a chunk's number is where its record
-    /// stands. A bin's ring runs from the bin to its oldest chunk, on to the newest, and back to the bin.
-    /// The bin for the size 0 has no chunks, and stands for no chunk where a number is wanted.
+    /// The bins that have chunks.
+    bins: BitTree,
+    /// The last bin: that of all chunks of this size and above. Each bin before has the chunks of the size
+    /// that is its number.
+    large: usize,
+    /// First the bins, from 0 up, then the chunks; a chunk's number is where its record stands. A bin's ring
+    /// runs from the bin to its smallest chunk, the oldest of equals first, on to the largest and newest, and
+    /// back to the bin. The bin 0 has no chunks, and stands for no chunk where a number is wanted.
     records: Box<[Record]>,
     /// Numbers that chunks had, the first `numbers_left` of these: a stack.
     left: Box<[u32]>,
@@ -56,6 +63,9 @@ const OLDER: usize = 1;
 const PLACE: usize = 2;
 const SIZE: usize = 3;
 
+/// Fewer chunks of the last bin than this have room in a map at once.
+const LARGE_MOST: usize = 16;
+
 impl ArenaSizeToChunkSortedMap {
     /// The most granules a map can span.
     pub const MAX_GRANULES: usize = (1 << 30) - 1;
@@ -74,10 +84,12 @@ impl ArenaSizeToChunkSortedMap {
         if granules > Self::MAX_GRANULES {
             return Err(OutOfMemory);
         }
-        let bins = granules + 1;
+        let large = granules / LARGE_MOST + 1;
+        let bins = large + 1;
         // `new_number` may look one number ahead.
         Ok(Self {
-            sizes: BitTree::new(bins)?,
+            bins: BitTree::new(bins)?,
+            large,
             records: try_zeroed_slice_box(bins + most + 1).map_err(|()| OutOfMemory)?,
             left: try_zeroed_slice_box(most + 1).map_err(|()| OutOfMemory)?,
             numbers_left: 0,
@@ -105,7 +117,7 @@ impl ArenaSizeToChunkSortedMap {
     }
 
     /// Removes the chunk of `size` granules that begins at `chunk`. The search for it takes a step for
-    /// every older chunk of its size.
+    /// every chunk of its bin before it.
     ///
     /// # Errors
     /// When there is no such chunk of that size in the map; then nothing changes.
@@ -113,9 +125,10 @@ impl ArenaSizeToChunkSortedMap {
         if size == 0 || size > self.granules {
             return Err(IndexError::Absent);
         }
-        let mut number = self.follow(size, NEWER);
-        while number != size {
-            if self.chunk(number).start == chunk {
+        let bin = self.bin_of(size);
+        let mut number = self.follow(bin, NEWER);
+        while number != bin {
+            if self.chunk(number) == (Chunk { start: chunk, size }) {
                 self.remove_number(number);
                 return Ok(());
             }
@@ -132,7 +145,9 @@ impl ArenaSizeToChunkSortedMap {
     /// The size of the largest chunk, 0 when there is none.
     #[inline]
     pub fn largest(&self) -> usize {
-        self.sizes.last().unwrap_or(0)
+        // The ring of an empty map's bin 0 leads to bin 0, which has no size.
+        let bin = self.bins.last().unwrap_or(0);
+        self.chunk(self.follow(bin, OLDER)).size
     }
 
     /// Number of chunks.
@@ -153,14 +168,15 @@ impl ArenaSizeToChunkSortedMap {
 
     /// Bytes of bookkeeping reserved; what is never touched is not resident.
     pub fn reserved_bytes(&self) -> usize {
-        self.sizes.reserved_bytes() + size_of_val(&*self.records) + size_of_val(&*self.left)
+        self.bins.reserved_bytes() + size_of_val(&*self.records) + size_of_val(&*self.left)
     }
 
     /// The number of the best fit, as in [`best_fit`](Self::best_fit).
     #[inline(always)]
     pub(super) fn best_number(&self, size: usize) -> Option<usize> {
-        let bin = self.sizes.next_from(size)?;
-        Some(self.follow(bin, NEWER))
+        let bin = self.bins.next_from(self.bin_of(size))?;
+        let number = self.follow(bin, NEWER);
+        if bin == self.large { self.first_of(size, number) } else { Some(number) }
     }
 
     /// The chunk of a number. Number 0 has no size.
@@ -234,20 +250,42 @@ impl ArenaSizeToChunkSortedMap {
         if some_before != 0 { before } else { other }
     }
 
-    /// Puts a number, which is in no bin, last in the bin of its chunk.
+    /// The bin for chunks of `size` granules.
     #[inline(always)]
-    fn link(&mut self, number: usize, chunk: Chunk) {
-        let bin = chunk.size;
-        let newest = self.follow(bin, OLDER);
-        let (from_newest, to_bin) = (distance(newest, number), distance(number, bin));
-        self.records[number] =
-            [to_bin, from_newest.wrapping_neg(), chunk.start as u32, chunk.size as u32];
-        self.records[newest][NEWER] = from_newest;
-        self.records[bin][OLDER] = to_bin.wrapping_neg();
-        self.sizes.insert(bin);
+    fn bin_of(&self, size: usize) -> usize {
+        size.min(self.large)
     }
 
-    /// Takes a number out of the bin for `size`.
+    /// The first chunk of at least `size` granules in the ring of the last bin, from `number` on.
+    fn first_of(&self, size: usize, mut number: usize) -> Option<usize> {
+        while number != self.large {
+            if self.chunk(number).size >= size {
+                return Some(number);
+            }
+            number = self.follow(number, NEWER);
+        }
+        None
+    }
+
+    /// Puts a number, which is in no bin, into the bin of its chunk: behind all that are not larger.
+    #[inline(always)]
+    fn link(&mut self, number: usize, chunk: Chunk) {
+        let bin = self.bin_of(chunk.size);
+        let mut next = bin;
+        if bin == self.large {
+            // Only here can a bin have larger ones.
+            next = self.first_of(chunk.size + 1, self.follow(bin, NEWER)).unwrap_or(bin);
+        }
+        let previous = self.follow(next, OLDER);
+        let (from_previous, to_next) = (distance(previous, number), distance(number, next));
+        self.records[number] =
+            [to_next, from_previous.wrapping_neg(), chunk.start as u32, chunk.size as u32];
+        self.records[previous][NEWER] = from_previous;
+        self.records[next][OLDER] = to_next.wrapping_neg();
+        self.bins.insert(bin);
+    }
+
+    /// Takes a number out of the bin of its chunk, which has `size` granules.
     #[inline(always)]
     fn unlink(&mut self, number: usize, size: usize) {
         let record = &self.records[number];
@@ -257,7 +295,7 @@ impl ArenaSizeToChunkSortedMap {
         self.records[older][NEWER] = distance;
         self.records[newer][OLDER] = distance.wrapping_neg();
         // It was the only one if the bin was on both sides of it.
-        self.sizes.remove_if(size, newer == older);
+        self.bins.remove_if(self.bin_of(size), newer == older);
     }
 
     /// The record next to one.
@@ -295,7 +333,7 @@ impl Iterator for ArenaSizeToChunkSortedMapIterator<'_> {
         let number = self.next?;
         let chunk = self.map.chunk(number);
         let newer = self.map.follow(number, NEWER);
-        self.next = if newer == chunk.size {
+        self.next = if newer == self.map.bin_of(chunk.size) {
             self.map.best_number(chunk.size + 1) // the ring is back at its bin
         } else {
             Some(newer)

@@ -35,13 +35,14 @@ use core::ptr::NonNull;
 /// ```
 pub struct LockedPoolManager {
     /// The process-wide pool, in the instance.
-    shared: Option<LockedPool>,
+    shared: Option<&'static LockedPool>,
     /// The manager's own.
     added: Chain,
 }
 
+static PROCESS_WIDE: LockedPool = LockedPool { kind: Kind::Process };
 static INSTANCE: LockedPoolManager =
-    LockedPoolManager { shared: Some(LockedPool { kind: Kind::Process }), added: Chain::new() };
+    LockedPoolManager { shared: Some(&PROCESS_WIDE), added: Chain::new() };
 
 impl LockedPoolManager {
     /// A manager without pools.
@@ -78,7 +79,7 @@ impl LockedPoolManager {
     /// Allocates `size` bytes aligned to `alignment` bytes, as [`LockedPool::alloc`] does.
     #[inline(always)]
     pub fn alloc(&self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
-        if let Some(pool) = &self.shared {
+        if let Some(pool) = self.shared {
             if let Some(chunk) = pool.alloc(size, alignment) {
                 return Some(chunk);
             }
@@ -100,7 +101,7 @@ impl LockedPoolManager {
     /// As for [`LockedPool::free`].
     #[inline(always)]
     pub unsafe fn free(&self, ptr: *mut u8) -> Result<(), FreeError> {
-        if let Some(pool) = &self.shared {
+        if let Some(pool) = self.shared {
             // SAFETY: by this function's contract.
             let freed = unsafe { pool.free(ptr) };
             if freed != Err(FreeError::NotInPool) {
@@ -124,7 +125,7 @@ impl LockedPoolManager {
         size: usize,
         alignment: usize,
     ) -> Result<(), FreeError> {
-        if let Some(pool) = &self.shared {
+        if let Some(pool) = self.shared {
             // SAFETY: by this function's contract.
             let freed = unsafe { pool.free_sized(ptr, size, alignment) };
             if freed != Err(FreeError::NotInPool) {
@@ -150,7 +151,7 @@ impl LockedPoolManager {
     /// What all pools hold together: the sum of their figures, and the last lock failure of the last
     /// pool that had one. (So `peak_used` is at least what was ever used at once.)
     pub fn stats(&self) -> PoolStats {
-        let shared = self.shared.iter().map(LockedPool::stats);
+        let shared = self.shared.iter().map(|pool| pool.stats());
         let pools = shared.chain(self.added().map(|pool| pool.stats()));
         pools.fold(PoolStats::default(), |sum, stats| PoolStats {
             used: sum.used + stats.used,
@@ -234,7 +235,7 @@ impl LockedPoolManager {
     /// Sets who decides about unlocked memory in the process-wide pool, as
     /// [`LockedPool::set_locking_failed`] does; pools that were added decide for themselves.
     pub fn set_locking_failed(&self, callback: Option<LockingFailed>) {
-        if let Some(pool) = &self.shared {
+        if let Some(pool) = self.shared {
             pool.set_locking_failed(callback);
         }
     }
@@ -298,19 +299,17 @@ impl LockedPoolManager {
 
     /// Visits every chunk of every pool, as [`LockedPool::walk`] does.
     pub fn walk(&self, mut visit: impl FnMut(usize, usize, bool)) {
-        if let Some(pool) = &self.shared {
+        if let Some(pool) = self.shared {
             pool.walk(&mut visit);
         }
         self.added().for_each(|pool| pool.walk(&mut visit));
     }
 
     /// The process-wide pool itself, without those that were added: what C and C++ code calls the instance,
-    /// and what the secret types are kept in.
+    /// and what the secret types are kept in. The compiler knows which one it is, so that nothing is looked up.
+    #[inline(always)]
     pub(crate) fn shared_pool() -> &'static LockedPool {
-        match &INSTANCE.shared {
-            Some(pool) => pool,
-            None => unreachable!("the instance is made with it"),
-        }
+        &PROCESS_WIDE
     }
 }
 
@@ -330,7 +329,7 @@ impl Drop for LockedPoolManager {
 
 impl fmt::Debug for LockedPoolManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shared = self.shared.iter().map(LockedPool::stats);
+        let shared = self.shared.iter().map(|pool| pool.stats());
         let pools = shared.chain(self.added().map(|pool| pool.stats()));
         f.debug_list().entries(pools).finish()
     }

@@ -31,10 +31,8 @@ struct secure_allocator {
     {
         if (n > std::numeric_limits<std::size_t>::max() / sizeof(T)) throw std::bad_array_new_length();
         const bitcoin_support::Functions& library{bitcoin_support::functions()};
-        bitcoin_support_locked_pool* const pool{library.locked_pool_instance()};
-        void* const chunk{alignof(T) <= LockedPool::ARENA_ALIGN ?
-                              library.locked_pool_alloc(pool, n * sizeof(T)) :
-                              library.locked_pool_alloc_aligned(pool, n * sizeof(T), alignof(T))};
+        void* const chunk{alignof(T) <= LockedPool::ARENA_ALIGN ? library.alloc(n * sizeof(T)) :
+                                                                  library.alloc_aligned(n * sizeof(T), alignof(T))};
         if (!chunk) throw std::bad_alloc();
         return static_cast<T*>(chunk);
     }
@@ -43,8 +41,7 @@ struct secure_allocator {
      *  pool, without touching it. */
     void deallocate(T* p, std::size_t)
     {
-        const bitcoin_support::Functions& library{bitcoin_support::functions()};
-        bitcoin_support::check(library.locked_pool_free(library.locked_pool_instance(), p));
+        bitcoin_support::check(bitcoin_support::functions().free(p));
     }
 
     template <typename U>
