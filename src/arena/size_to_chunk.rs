@@ -33,10 +33,9 @@ use bytemuck::allocation::try_zeroed_slice_box;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct ArenaSizeToChunkSortedMap {
-    /// The bins that have chunks.
+    /// The bins before the last that have chunks. Each has those of the size that is its number.
     bins: BitTree,
-    /// The last bin: that of all chunks of this size and above. Each bin before has the chunks of the size
-    /// that is its number.
+    /// The last bin, which has all chunks of this size and above.
     large: usize,
     /// First the bins, from 0 up, then the chunks; a chunk's number is where its record stands. A bin's ring
     /// runs from the bin to its smallest chunk, the oldest of equals first, on to the largest and newest, and
@@ -85,10 +84,14 @@ impl ArenaSizeToChunkSortedMap {
             return Err(OutOfMemory);
         }
         let large = granules / LARGE_MOST + 1;
-        let bins = large + 1;
+        let bins = large + 1; // with bin 0
+        let mut non_empty = BitTree::new(large)?;
+        // Bin 0 always counts as one with chunks. No search begins there, and so the first word of the tree is
+        // never empty, which spares the way up through the tree when the chunk that stands for none is unlinked.
+        non_empty.insert(0);
         // `new_number` may look one number ahead.
         Ok(Self {
-            bins: BitTree::new(bins)?,
+            bins: non_empty,
             large,
             records: try_zeroed_slice_box(bins + most + 1).map_err(|()| OutOfMemory)?,
             left: try_zeroed_slice_box(most + 1).map_err(|()| OutOfMemory)?,
@@ -139,15 +142,15 @@ impl ArenaSizeToChunkSortedMap {
 
     /// The smallest chunk of at least `size` granules; of several, the oldest.
     pub fn best_fit(&self, size: usize) -> Option<Chunk> {
-        self.best_number(size).map(|number| self.chunk(number))
+        self.best_number(size.max(1)).map(|number| self.chunk(number))
     }
 
     /// The size of the largest chunk, 0 when there is none.
     #[inline]
     pub fn largest(&self) -> usize {
-        // The ring of an empty map's bin 0 leads to bin 0, which has no size.
-        let bin = self.bins.last().unwrap_or(0);
-        self.chunk(self.follow(bin, OLDER)).size
+        let largest = self.chunk(self.follow(self.large, OLDER)).size;
+        // The last bin, if it is empty, leads to itself, which has no size.
+        if largest > 0 { largest } else { self.bins.last().unwrap_or(0) }
     }
 
     /// Number of chunks.
@@ -171,12 +174,13 @@ impl ArenaSizeToChunkSortedMap {
         self.bins.reserved_bytes() + size_of_val(&*self.records) + size_of_val(&*self.left)
     }
 
-    /// The number of the best fit, as in [`best_fit`](Self::best_fit).
+    /// The number of the best fit, as in [`best_fit`](Self::best_fit), for at least 1 granule.
     #[inline(always)]
     pub(super) fn best_number(&self, size: usize) -> Option<usize> {
-        let bin = self.bins.next_from(self.bin_of(size))?;
-        let number = self.follow(bin, NEWER);
-        if bin == self.large { self.first_of(size, number) } else { Some(number) }
+        match self.bins.next_from(size) {
+            Some(bin) => Some(self.follow(bin, NEWER)),
+            None => self.first_large(size),
+        }
     }
 
     /// The chunk of a number. Number 0 has no size.
@@ -256,8 +260,10 @@ impl ArenaSizeToChunkSortedMap {
         size.min(self.large)
     }
 
-    /// The first chunk of at least `size` granules in the ring of the last bin, from `number` on.
-    fn first_of(&self, size: usize, mut number: usize) -> Option<usize> {
+    /// The number of the first chunk of the last bin that has at least `size` granules.
+    #[inline]
+    fn first_large(&self, size: usize) -> Option<usize> {
+        let mut number = self.follow(self.large, NEWER);
         while number != self.large {
             if self.chunk(number).size >= size {
                 return Some(number);
@@ -270,19 +276,18 @@ impl ArenaSizeToChunkSortedMap {
     /// Puts a number, which is in no bin, into the bin of its chunk: behind all that are not larger.
     #[inline(always)]
     fn link(&mut self, number: usize, chunk: Chunk) {
-        let bin = self.bin_of(chunk.size);
-        let mut next = bin;
-        if bin == self.large {
-            // Only here can a bin have larger ones.
-            next = self.first_of(chunk.size + 1, self.follow(bin, NEWER)).unwrap_or(bin);
-        }
+        let next = if chunk.size < self.large {
+            self.bins.insert(chunk.size);
+            chunk.size
+        } else {
+            self.first_large(chunk.size + 1).unwrap_or(self.large)
+        };
         let previous = self.follow(next, OLDER);
         let (from_previous, to_next) = (distance(previous, number), distance(number, next));
         self.records[number] =
             [to_next, from_previous.wrapping_neg(), chunk.start as u32, chunk.size as u32];
         self.records[previous][NEWER] = from_previous;
         self.records[next][OLDER] = to_next.wrapping_neg();
-        self.bins.insert(bin);
     }
 
     /// Takes a number out of the bin of its chunk, which has `size` granules.
@@ -294,8 +299,10 @@ impl ArenaSizeToChunkSortedMap {
         let distance = distance(older, newer);
         self.records[older][NEWER] = distance;
         self.records[newer][OLDER] = distance.wrapping_neg();
-        // It was the only one if the bin was on both sides of it.
-        self.bins.remove_if(self.bin_of(size), newer == older);
+        if size < self.large {
+            // It was the only one if the bin was on both sides of it.
+            self.bins.remove_if(size, (newer == older) & (size != 0));
+        }
     }
 
     /// The record next to one.
@@ -322,7 +329,7 @@ pub struct ArenaSizeToChunkSortedMapIterator<'a> {
 impl<'a> ArenaSizeToChunkSortedMapIterator<'a> {
     /// Starts at the best fit for `size` granules.
     pub fn new(map: &'a ArenaSizeToChunkSortedMap, size: usize) -> Self {
-        Self { map, next: map.best_number(size) }
+        Self { map, next: map.best_number(size.max(1)) }
     }
 }
 
