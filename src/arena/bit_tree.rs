@@ -1,7 +1,5 @@
 //! A set of small integers with constant-time successor.
 //!
-//! Private to `arena`; depends on nothing.
-//!
 //! Level 0 has one bit per integer. Each level above has one bit per 64-bit word of the level
 //! below, set while that word is not zero, up to a level of a single word. A search looks at one
 //! word per level on the way up and one on the way down: at most eleven words for 2^32 integers,
@@ -9,7 +7,7 @@
 //! size classes, carried on until every size has a class of its own; Masmano et al., "TLSF: a new
 //! dynamic memory allocator for real-time systems", ECRTS 2004.)
 
-use super::OutOfMemory;
+use super::error::OutOfMemory;
 use bytemuck::allocation::try_zeroed_slice_box;
 
 const BITS: usize = u64::BITS as usize;

@@ -1,8 +1,7 @@
 //! Chunks of an arena by their place: where each begins and ends, and how long it is.
-//!
-//! Used by `arena` alone; depends on nothing.
 
-use super::{Chunk, IndexError, OutOfMemory};
+use super::chunk::Chunk;
+use super::error::{IndexError, OutOfMemory};
 use bytemuck::allocation::try_zeroed_slice_box;
 
 /// Used chunks, and the size of each, found by where a chunk begins.

@@ -1,8 +1,8 @@
 //! Free chunks of an arena by their size: the best fit, in constant time.
-//!
-//! Used by `arena` alone; depends on `bit_tree`.
 
-use super::{Chunk, IndexError, OutOfMemory, bit_tree::BitTree};
+use super::bit_tree::BitTree;
+use super::chunk::Chunk;
+use super::error::{IndexError, OutOfMemory};
 use bytemuck::allocation::try_zeroed_slice_box;
 
 /// Free chunks sorted by size, and among equals by age.
