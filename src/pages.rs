@@ -543,26 +543,50 @@ fn table_bytes<T>(len: usize) -> Result<usize, MapError> {
     bytes.ok_or_else(|| MapError(io::ErrorKind::InvalidInput.into()))
 }
 
-/// A table of `len` zeroed entries, for the life of the process, all of which can be read, and none written before
-/// [`grow_table`] has reached it. Until then they take no memory, nor a promise of it: a system that promises no more
-/// than it has (`vm.overcommit_memory=2`) counts what can be written, touched or not.
-///
-/// # Safety
-/// A write to an entry that `grow_table` has not reached ends the process.
-pub(crate) unsafe fn growing_table<T: Zeroable + Sync>(
-    len: usize,
-) -> Result<&'static [T], MapError> {
-    let addr = os::map_readable(table_bytes::<T>(len)?).map_err(MapError)?;
-    // SAFETY: the mapping is large enough, aligned to a page, never unmapped, and filled with zeros, which are valid
-    // for `T`; by this function's contract no entry is written before `grow_table` has made it writable.
-    Ok(unsafe { core::slice::from_raw_parts(addr.as_ptr().cast(), len) })
+/// Memory for tables that live as long as the process, in one mapping. All entries can be read from the start, where
+/// they are zeros, and none can be written before [`grow_table`] has reached it. Until then they take no memory, nor
+/// a promise of it: a system that promises no more than it has (`vm.overcommit_memory=2`) counts what can be
+/// written, touched or not.
+pub(crate) struct GrowingTables {
+    next: NonNull<u8>,
+    /// Bytes from `next` on that are no table's yet.
+    left: usize,
+}
+
+impl GrowingTables {
+    /// Room for tables of `bytes` bytes each.
+    pub(crate) fn new(bytes: &[usize]) -> Result<Self, MapError> {
+        let too_large = || MapError(io::ErrorKind::InvalidInput.into());
+        let mut left = 0_usize;
+        for len in bytes {
+            let len = len.checked_next_multiple_of(page_size()).ok_or_else(too_large)?;
+            left = left.checked_add(len).ok_or_else(too_large)?;
+        }
+        Ok(Self { next: os::map_readable(left).map_err(MapError)?, left })
+    }
+
+    /// The next table, of `len` entries. `None` where there is no room for it.
+    ///
+    /// # Safety
+    /// A write to an entry that `grow_table` has not reached ends the process.
+    pub(crate) unsafe fn table<T: Zeroable + Sync>(&mut self, len: usize) -> Option<&'static [T]> {
+        let bytes = table_bytes::<T>(len).ok().filter(|&bytes| bytes <= self.left)?;
+        let addr = self.next;
+        // SAFETY: `bytes` bytes are left of the mapping.
+        self.next = unsafe { addr.add(bytes) };
+        self.left -= bytes;
+        // SAFETY: this part of the mapping is large enough and no other table's, begins with a page, and is never
+        // unmapped. It is full of zeros, which are valid for `T`. The caller writes to no entry before
+        // `grow_table` has made it writable.
+        Some(unsafe { core::slice::from_raw_parts(addr.as_ptr().cast(), len) })
+    }
 }
 
 /// Lets the entries of a table from `from` up to `to` be written, and perhaps some around them. What they hold
 /// stays.
 ///
 /// # Safety
-/// The table must come from [`growing_table`].
+/// The table must come from [`GrowingTables`].
 pub(crate) unsafe fn grow_table<T>(
     table: &'static [T],
     from: usize,

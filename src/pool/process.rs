@@ -454,8 +454,7 @@ impl Shared {
                 return;
             }
             if let Ok(range) = AddressRange::reserve(len) {
-                let tables = Tables::new(&range);
-                if let Some(tables) = tables.filter(|tables| self.make_ready(tables, 1)) {
+                if let Some(tables) = Tables::new(&range) {
                     break (range, tables);
                 }
                 range.release();

@@ -22,7 +22,7 @@ use super::slab::{self, CLASS_SPAN, CLASSES, GRANULE, Mailbox, SIZES, Slab, UNIT
 use crate::arena::FreeError;
 use crate::cleanse::{self, memory_cleanse};
 use crate::edges;
-use crate::pages::{self, AddressRange};
+use crate::pages::{self, AddressRange, GrowingTables};
 use bytemuck::Zeroable;
 use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
@@ -74,15 +74,22 @@ impl Tables {
     /// For a range; `None` when there is no memory for them. They take memory as slabs are made, up to where
     /// [`grow`](Self::grow) has let them.
     pub(super) fn new(range: &AddressRange) -> Option<Self> {
-        let units = range.len() / UNIT;
+        let (granules, units) = (range.len() / GRANULE, range.len() / UNIT);
+        let bytes = [
+            granules,
+            units * size_of::<Unit>(),
+            units * size_of::<Slab>(),
+            units * size_of::<Mailbox>(),
+        ];
+        let mut tables = GrowingTables::new(&bytes).ok()?;
         // SAFETY: of these tables only the entries of slabs are written to, and of their granules; and a slab is
         // made only where `grow` has been.
         let (chunks, units, slabs, mailboxes) = unsafe {
             (
-                pages::growing_table(range.len() / GRANULE).ok()?,
-                pages::growing_table(units).ok()?,
-                pages::growing_table(units).ok()?,
-                pages::growing_table(units).ok()?,
+                tables.table(granules)?,
+                tables.table(units)?,
+                tables.table(units)?,
+                tables.table(units)?,
             )
         };
         let base = range.addr().as_ptr().expose_provenance();
@@ -93,7 +100,7 @@ impl Tables {
     /// for it.
     pub(super) fn grow(&self, from: usize, to: usize) -> bool {
         let granules = UNIT / GRANULE;
-        // SAFETY: `new` has them from `growing_table`.
+        // SAFETY: `new` has them from `GrowingTables`.
         let grown = unsafe {
             pages::grow_table(self.chunks, from * granules, to * granules)
                 .and_then(|()| pages::grow_table(self.units, from, to))
