@@ -702,6 +702,95 @@ fn a_slab_is_left_behind() {
     pool.free.with(|free| assert_eq!(unsafe { *free }, 1, "the slot is lost"));
 }
 
+/// Near the limit a slab is dissolved into exact chunks, while its owner frees one chunk of it and another thread
+/// frees the second. Wherever the two frees come, both chunks end up free in the arena.
+fn a_slab_is_dissolved() {
+    const BOTH: u64 = 0b11;
+    struct Pool {
+        mutex: Mutex<()>,
+        /// Of the owner and of the other thread.
+        gates: [Gate; 2],
+        /// Whether there is a slab.
+        is_slab: AtomicU32,
+        slabs: Slabs,
+        chunks: [AtomicU8; 2],
+        /// Slots that the owner keeps for its next allocations.
+        cached: UnsafeCell<u64>,
+        /// What the arena knows: chunks of an exact size that are used, and those that are free. The mutex guards it.
+        arena: UnsafeCell<(u64, u64)>,
+    }
+    impl Pool {
+        /// What a thread does to free a chunk; chunk 0 is freed by the owner.
+        fn free(&self, chunk: usize) {
+            this_is_thread(chunk + 1);
+            let bit = 1 << chunk;
+            if self.gates[chunk].enter() {
+                let is_slab = self.is_slab.load(Acquire) != 0;
+                if is_slab {
+                    assert!(claim(&self.chunks[chunk], true).is_some());
+                    if chunk == 0 {
+                        // SAFETY: the cell belongs to the owner; the model fails if it is used at once elsewhere.
+                        self.cached.with_mut(|cached| unsafe { *cached |= bit });
+                    } else {
+                        self.slabs.give(1, chunk);
+                    }
+                }
+                self.gates[chunk].leave();
+                if is_slab {
+                    return;
+                }
+            }
+            let _guard = self.mutex.lock().unwrap();
+            assert_eq!(
+                self.is_slab.load(Acquire),
+                0,
+                "a gate was closed, and the slab is there yet"
+            );
+            // SAFETY: the mutex is held; the model fails if the cell is used at once elsewhere.
+            self.arena.with_mut(|arena| unsafe {
+                assert!((*arena).0 & bit != 0, "no used chunk begins there");
+                (*arena).0 &= !bit;
+                (*arena).1 |= bit;
+            });
+        }
+
+        /// As `reclaim` and `dissolve`.
+        fn dissolve(&self) {
+            let mut seen = Vec::new();
+            self.slabs.collect(&mut seen);
+            let mut free = seen.iter().fold(0, |free, (_, slot)| free | 1 << slot);
+            // SAFETY: the owner is paused; the model fails if the cell is used at once elsewhere.
+            self.cached.with_mut(|cached| unsafe { free |= std::mem::take(&mut *cached) });
+            for chunk in &self.chunks {
+                chunk.store(0, Relaxed);
+            }
+            self.is_slab.store(0, Release);
+            // SAFETY: the mutex is held.
+            self.arena.with_mut(|arena| unsafe { *arena = (BOTH & !free, free) });
+        }
+    }
+    let pool = Arc::new(Pool {
+        mutex: Mutex::new(()),
+        gates: [Gate::new(), Gate::new()],
+        is_slab: AtomicU32::new(1),
+        slabs: Slabs::new(1),
+        chunks: [AtomicU8::new(CLASS), AtomicU8::new(CLASS)],
+        cached: UnsafeCell::new(0),
+        arena: UnsafeCell::new((0, 0)),
+    });
+    let threads = [0, 1].map(|chunk| {
+        let pool = pool.clone();
+        thread::spawn(move || pool.free(chunk))
+    });
+    {
+        let _guard = pool.mutex.lock().unwrap();
+        paused(&pool.gates[0], || paused(&pool.gates[1], || pool.dissolve()));
+    }
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    // SAFETY: the other threads are no more.
+    pool.arena.with(|arena| assert_eq!(unsafe { *arena }, (0, BOTH), "a chunk is lost"));
+}
+
 // ---- Forks ---------------------------------------------------------------------------------------
 
 /// A value behind a lock, which threads and forks use. The cell fails the model if two uses are not in an order
@@ -836,6 +925,7 @@ const CLAIMS: &[Model] = &[
 const OWNERS: &[Model] = &[
     ("a_slab_becomes_shared", 2, a_slab_becomes_shared),
     ("a_slab_is_left_behind", 3, a_slab_is_left_behind),
+    ("a_slab_is_dissolved", 2, a_slab_is_dissolved),
 ];
 
 const FORKS: &[Model] = &[
