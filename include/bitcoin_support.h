@@ -1,23 +1,25 @@
 /*
  * bitcoin_support.h - locked memory for secrets: the C interface of libbitcoin_support.
  *
- * Made by cbindgen from src/ffi.rs; to change it, change that.
+ * cbindgen makes this file from src/ffi. Change it there.
  *
  * Conventions
  *   - Sizes, limits and alignments are in bytes.
- *   - Functions that can fail in more than one way return a bitcoin_support_status; 0 is success. On
- *     any other but BITCOIN_SUPPORT_OVERRUN, nothing has changed, and outputs (always the last
- *     parameters) are not written.
- *     Functions that allocate return NULL on failure.
- *   - The object that a function works on is its first parameter. A NULL object is refused: NULL,
- *     zeros or BITCOIN_SUPPORT_NULL_ARGUMENT come back. No other parameter may be NULL unless it is
- *     said to be.
- *   - What a _create function made is given back to the matching _destroy function.
- *   - Callbacks get the context they were registered with. They may be called from any thread that
- *     uses the object, but never from two at once for one object. They must return normally: no
- *     longjmp, no C++ exception.
- *   - Pools may be used from any number of threads at once, arenas from one at a time.
- *   - A broken invariant of the library's own ends the process (abort).
+ *   - A function that can fail in more than one way returns a bitcoin_support_status; 0 is success.
+ *     After a failure, everything is as it was before the call, and the outputs (always the last
+ *     parameters) have not been written. The one exception is BITCOIN_SUPPORT_OVERRUN: the chunk has
+ *     been wiped and freed.
+ *   - A function that allocates returns NULL on failure.
+ *   - The first parameter is the object that the function works on. If it is NULL, the function does
+ *     nothing and returns NULL, zeros or BITCOIN_SUPPORT_NULL_ARGUMENT. No other parameter may be NULL
+ *     unless its function says so.
+ *   - The caller owns what a _create function makes, and gives it to the matching _destroy function.
+ *   - A callback gets the context that it was registered with. Any thread that uses the object may call
+ *     it, but never two threads at once for one object. It must return normally: it must not leave by
+ *     longjmp or a C++ exception.
+ *   - Any number of threads may use a pool at once. Only one thread at a time may use an arena or a
+ *     buffer.
+ *   - If the library finds one of its own invariants broken, it ends the process (abort).
  */
 
 #ifndef BITCOIN_SUPPORT_C_API_H
@@ -27,10 +29,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Version of the exported interface; the shared library's SONAME ends in it.
+// Version of the exported interface. The shared library's SONAME ends in it.
 #define BITCOIN_SUPPORT_ABI 0
 
-// Version of the library these declarations belong to.
+// Version of the library that these declarations belong to.
 #define BITCOIN_SUPPORT_VERSION_MAJOR 0
 
 // See BITCOIN_SUPPORT_VERSION_MAJOR.
@@ -39,20 +41,14 @@
 // See BITCOIN_SUPPORT_VERSION_MAJOR.
 #define BITCOIN_SUPPORT_VERSION_PATCH 0
 
-// Largest chunk of a locked pool, and size of its arenas, in bytes.
-#define BITCOIN_SUPPORT_ARENA_SIZE 262144
-
-// Alignment of the chunks of a locked pool in bytes; sizes are rounded up to it.
-#define BITCOIN_SUPPORT_ARENA_ALIGN 16
-
 // Size of a unique name in bytes, the terminating zero included.
 #define BITCOIN_SUPPORT_UNIQUE_NAME_SIZE 33
 
 // The memory is left out of core dumps.
 #define BITCOIN_SUPPORT_PROTECTION_DUMP_EXCLUSION 0
 
-// Children find what the fork policy says, by the kernel's doing. Where that is refused, children that the C
-// library makes find it all the same; those made by the bare system call have the contents.
+// The kernel carries out the fork policy. Where it refuses, the library carries the policy out in
+// children that the C library makes; a child made by the bare system call has the contents.
 #define BITCOIN_SUPPORT_PROTECTION_FORK_POLICY 1
 
 // The memory is not merged with equal pages.
@@ -61,95 +57,104 @@
 // The memory is not backed by huge pages.
 #define BITCOIN_SUPPORT_PROTECTION_NO_HUGE_PAGES 3
 
-// The contents, locked again before fork returns. The default; what a daemon needs.
+// The contents, locked again before fork returns. This is the default, and what a daemon needs.
 #define BITCOIN_SUPPORT_FORK_KEEP 0
 
-// Zeros, locked. Chunks stay allocated. A child must not use objects in them to which zeros are no value, such
-// as pointers.
+// Zeros, locked. Chunks stay allocated. A child must not use objects in them that cannot be all zeros,
+// such as pointers.
 #define BITCOIN_SUPPORT_FORK_WIPE 1
 
-// Nothing: an access ends the process. The child's pool is empty; freeing one of its parent's chunks
-// succeeds and does nothing. A child must not use objects in them.
+// No memory: an access ends the process. The child's pool is empty. In the child, freeing a chunk of the
+// parent's succeeds and does nothing. A child must not use objects in them.
 #define BITCOIN_SUPPORT_FORK_ABSENT 2
 
-// Ordinary memory. The default.
+// The pool uses ordinary memory. The default.
 #define BITCOIN_SUPPORT_SECRET_MEMORY_OFF 0
 
-// Where the system has it; else ordinary locked memory, and the statistics say why.
+// The pool uses secret memory where the system has it, and ordinary locked memory elsewhere. The
+// statistics give the reason.
 #define BITCOIN_SUPPORT_SECRET_MEMORY_PREFER 1
 
-// Nothing else.
+// The pool uses only secret memory.
 #define BITCOIN_SUPPORT_SECRET_MEMORY_REQUIRE 2
 
-// Wiped if the thread that exits is the only one that uses this memory, and else left to the kernel, so that no
-// thread ever finds zeros where its secret was. The default. Where it cannot be known (it is asked of Linux, by
-// unshare) nothing is wiped.
+// Largest chunk of a locked pool, and size of its arenas, in bytes.
+#define BITCOIN_SUPPORT_ARENA_SIZE 262144
+
+// Alignment of the chunks of a locked pool in bytes. Sizes are rounded up to a multiple of it.
+#define BITCOIN_SUPPORT_ARENA_ALIGN 16
+
+// The default. Secrets are wiped if the exiting thread is the only one that uses this memory. Otherwise
+// they are left to the kernel, so that no thread finds zeros in place of its secret. Where the system
+// cannot tell (Linux does, by unshare), nothing is wiped.
 #define BITCOIN_SUPPORT_EXIT_WIPE_WHEN_ALONE 0
 
-// Left to the kernel, always.
+// Secrets are always left to the kernel.
 #define BITCOIN_SUPPORT_EXIT_NEVER 1
 
-// Inaccessible at once, whoever uses it: the contents are given back to the kernel, and a thread that goes on and
-// touches a secret ends the process (SIGSEGV).
+// Secrets become inaccessible at once, even while another thread uses them: the kernel takes the
+// contents back, and a thread that touches a secret afterwards ends the process (SIGSEGV).
 #define BITCOIN_SUPPORT_EXIT_INACCESSIBLE 2
 
-// Outcome of a call. Anything but BITCOIN_SUPPORT_OK left everything as it was, with the one exception of
-// BITCOIN_SUPPORT_OVERRUN.
+// Outcome of a call. After any status but BITCOIN_SUPPORT_OK and BITCOIN_SUPPORT_OVERRUN, everything is
+// as it was before the call.
 typedef enum bitcoin_support_status {
     // Success.
     BITCOIN_SUPPORT_OK = 0,
-    // No used chunk begins at the address: it was freed before, lies inside a chunk, or was never
-    // handed out.
+    // No used chunk begins at the address: the chunk was freed before, or the address lies inside a
+    // chunk, or it was never allocated.
     BITCOIN_SUPPORT_INVALID_FREE = 1,
     // The address is in no arena of the pool.
     BITCOIN_SUPPORT_NOT_IN_POOL = 2,
-    // A used chunk begins at the address, but not one of that size or alignment.
+    // A used chunk begins at the address, but it has another size or alignment.
     BITCOIN_SUPPORT_SIZE_MISMATCH = 3,
     // The alignment is not a power of two.
     BITCOIN_SUPPORT_BAD_ALIGNMENT = 4,
     // The region begins at the null address or wraps around the address space.
     BITCOIN_SUPPORT_BAD_REGION = 5,
-    // No memory: for bookkeeping, or none that is locked for a buffer.
+    // There is no memory for the bookkeeping, or no locked memory for a buffer.
     BITCOIN_SUPPORT_OUT_OF_MEMORY = 6,
-    // A pointer that must not be null is null.
+    // A pointer that must not be NULL is NULL.
     BITCOIN_SUPPORT_NULL_ARGUMENT = 7,
-    // The caller's buffer has no room for the answer.
+    // The caller's buffer is too small for the answer.
     BITCOIN_SUPPORT_BUFFER_TOO_SMALL = 8,
-    // The system has no random bytes to give.
+    // The system cannot supply random bytes.
     BITCOIN_SUPPORT_NO_RANDOMNESS = 9,
-    // The pool is in use already, and what was asked for has to come before.
+    // The pool is in use already, and the call must come before its first use.
     BITCOIN_SUPPORT_IN_USE = 10,
-    // An option has no such value, contradicts another, or is not for this pool.
+    // An option has an unknown value, contradicts another option, or cannot be chosen for this pool.
     BITCOIN_SUPPORT_BAD_OPTION = 11,
-    // The system does not have, or does not allow, what was asked for.
+    // The system does not have the feature, or does not allow its use.
     BITCOIN_SUPPORT_NOT_AVAILABLE = 12,
-    // Bytes next to the chunk, which was a sampled one (see bitcoin_support_locked_pool_sample), have been
-    // written to. The chunk has been wiped and freed all the same.
+    // The chunk was a sampled one (see bitcoin_support_locked_pool_sample), and bytes next to it have
+    // been overwritten. The chunk has been wiped and freed nevertheless.
     BITCOIN_SUPPORT_OVERRUN = 13,
-    // A signal handler has interrupted the calling thread's work on this pool.
+    // The call was made in a signal handler that interrupted the same thread inside this pool.
     BITCOIN_SUPPORT_INTERRUPTED = 14,
-    // The handle is not one of this kind, or no longer: it has been destroyed, or is never destroyed.
+    // The handle is not a live handle of this type: it has been destroyed, or it is the handle of the
+    // process-wide pool, which cannot be destroyed.
     BITCOIN_SUPPORT_INVALID_HANDLE = 15,
 } bitcoin_support_status;
 
-// An arena: hands out chunks of a region of memory that it never touches. Not thread-safe: calls
-// on one arena must not overlap in time.
+// An arena: allocates chunks of a region of memory that it never touches. Not thread-safe: calls on one
+// arena must not overlap in time.
 typedef struct bitcoin_support_arena bitcoin_support_arena;
 
-// A growable buffer for a secret, in the process-wide pool (above BITCOIN_SUPPORT_ARENA_SIZE bytes in
-// locked pages of its own). Growing wipes the place that the bytes leave. Not thread-safe.
+// A growable buffer for a secret. It lies in the process-wide pool, or in locked pages of its own if it
+// is larger than BITCOIN_SUPPORT_ARENA_SIZE bytes. When it grows, the old place of the bytes is wiped.
+// Not thread-safe.
 typedef struct bitcoin_support_buffer bitcoin_support_buffer;
 
 // A pool of locked memory. Thread-safe.
 typedef struct bitcoin_support_locked_pool bitcoin_support_locked_pool;
 
-// What an arena holds. `used + free == total` always.
+// Statistics of an arena. `used + free == total` always.
 typedef struct bitcoin_support_arena_stats {
     // Bytes in used chunks, padding included.
     size_t used;
     // Bytes in free chunks.
     size_t free;
-    // Bytes managed.
+    // Bytes that the arena manages.
     size_t total;
     // Number of used chunks.
     size_t chunks_used;
@@ -157,41 +162,28 @@ typedef struct bitcoin_support_arena_stats {
     size_t chunks_free;
 } bitcoin_support_arena_stats;
 
-// Called for each chunk by the functions that walk: its address, its size in bytes, and whether it
-// is used. Must not use the arena being walked; a pool it may use.
+// Called once for each chunk by the functions that walk over chunks: with its address, its size in
+// bytes, and whether it is used. It must not use the arena that is walked over. It may use the pool.
 typedef void (*bitcoin_support_visit_chunk)(void *context, void *chunk, size_t size, bool used);
 
-// Source of pages for a locked pool: functions over a `context` of the caller's. One thread at a time calls
-// them, whichever uses the pool, which holds no lock meanwhile: they may use other pools, look at this one's
-// statistics, and fork; an allocation from this pool that needs more pages fails at once in there. In a child
-// of a fork that came while another thread was in one of them, none is called any more. The addresses may be no
-// memory at all: the pool never touches them.
-typedef struct bitcoin_support_page_allocator {
-    // Passed to every function.
-    void *context;
-    // Maps and locks `len` bytes. Sets `*locked`, which is false before, to whether they are
-    // locked. NULL when they cannot be mapped.
-    void *(*allocate_locked)(void *context, size_t len, bool *locked);
-    // Wipes, unlocks and unmaps what allocate_locked returned for `len`.
-    void (*free_locked)(void *context, void *addr, size_t len);
-    // How many bytes may be locked in all: SIZE_MAX for no limit, 0 for none at all.
-    size_t (*get_limit)(void *context);
-    // Called once, when the pool is destroyed and has freed all pages. May be NULL.
-    void (*destroy)(void *context);
-} bitcoin_support_page_allocator;
+// A protection of memory for secrets besides the lock, which the system can refuse. (Guard pages are not
+// among them: if they cannot be had, the memory is not mapped.)
+typedef uint32_t bitcoin_support_protection;
 
-// What a child process finds, after fork, in memory that its parent had. The parent's stays as it is.
+// What a child process finds after fork in memory that its parent had. The parent's memory stays as it
+// is.
 typedef uint32_t bitcoin_support_fork_policy;
 
-// Whether a pool uses secret memory, which no other process can read however privileged (Linux's
-// memfd_secret). It goes with BITCOIN_SUPPORT_FORK_ABSENT only. While it is in use the machine refuses
-// to hibernate.
+// Whether a pool uses secret memory (Linux's memfd_secret), which no other process can read, whatever
+// its privileges. It can only be combined with BITCOIN_SUPPORT_FORK_ABSENT. The machine refuses to
+// hibernate while secret memory is in use.
 typedef uint32_t bitcoin_support_secret_memory;
 
-// Choices for a pool. Set them all to zero, which stands for the defaults, then `size`, then what you
-// choose; bitcoin_support_locked_pool_options_init does the first two. Later versions append members:
-// those that `size` does not cover are defaults. A `size` that ends within a member, or the padding behind
-// the last, or is larger than that of this version, is BITCOIN_SUPPORT_BAD_OPTION.
+// Choices for a pool. Set all members to zero, which stands for the defaults, then set `size`, then the
+// members of your choice. bitcoin_support_locked_pool_options_init does the first two steps. Later
+// versions append members; a member that `size` does not cover has its default. A `size` is
+// BITCOIN_SUPPORT_BAD_OPTION if it ends within a member, or in the padding behind the last one, or is
+// larger than that of this version.
 typedef struct bitcoin_support_locked_pool_options {
     // sizeof(bitcoin_support_locked_pool_options).
     size_t size;
@@ -199,68 +191,62 @@ typedef struct bitcoin_support_locked_pool_options {
     bitcoin_support_fork_policy fork_policy;
     // A BITCOIN_SUPPORT_SECRET_MEMORY_ value.
     bitcoin_support_secret_memory secret_memory;
-    // Size of a page in bytes, a common or a huge one; 0 for the common ones.
+    // Size of a page in bytes: the common size or that of a huge page. 0 for the common size.
     size_t page_size;
-    // Size of an arena, and of the largest chunk, in bytes, a multiple of the page size; 0 for
+    // Size of an arena in bytes, and of the largest chunk: a multiple of the page size. 0 for
     // BITCOIN_SUPPORT_ARENA_SIZE.
     size_t arena_size;
-    // The most that all arenas may have in bytes; 0 for no such limit.
+    // The most bytes that all arenas together may have. 0 for no such limit.
     size_t max_size;
     // Whether to raise the process's limit on locked memory first: see
     // bitcoin_support_raise_lock_limit.
     bool raise_lock_limit;
-    // Whether the pool has every protection of its memory besides the lock or fails: see
-    // bitcoin_support_protection.
+    // Whether the pool must have every protection of its memory besides the lock: see
+    // bitcoin_support_protection. If so, the pool cannot be made where the system refuses one, and an
+    // allocation fails that would need memory without it.
     bool require_protections;
 } bitcoin_support_locked_pool_options;
 
-// A protection that memory for secrets is to have besides its lock, and that the system can refuse. (Guard pages
-// are not among them: memory is mapped with them, or not at all.)
-typedef uint32_t bitcoin_support_protection;
+// Source of pages for a locked pool: a table of functions over a `context` of the caller's. One thread
+// at a time calls them: the thread that happens to use the pool. The pool holds no lock meanwhile. The
+// functions may use other pools, read this pool's statistics, and fork. An allocation from this pool
+// that needs more pages fails at once if it is made in one of the functions. If the process forks while
+// another thread is in one of the functions, the child process calls none of them any more. The
+// addresses need not be mapped: the pool never touches them.
+typedef struct bitcoin_support_page_allocator {
+    // Passed to every function.
+    void *context;
+    // Maps and locks `len` bytes. Sets `*locked`, which is false before the call, to whether they are
+    // locked. NULL when they cannot be mapped.
+    void *(*allocate_locked)(void *context, size_t len, bool *locked);
+    // Wipes, unlocks and unmaps the `len` bytes at `addr`, as allocate_locked returned them.
+    void (*free_locked)(void *context, void *addr, size_t len);
+    // Number of bytes that may be locked in total: SIZE_MAX for no limit, 0 if none may be locked.
+    size_t (*get_limit)(void *context);
+    // Called once, when the pool is destroyed and has freed all pages. May be NULL.
+    void (*destroy)(void *context);
+} bitcoin_support_page_allocator;
 
-// What becomes of the secrets that are left in locked memory when the process exits, by a return from main or by
-// exit: of everything in pools over the operating system's own pages and in buffers. It is the last thing that
-// happens, after exit handlers and destructors of objects with static storage. A process that ends otherwise is
-// not concerned: the kernel takes its memory as it is, and zeroes it before anybody else gets it.
-typedef uint32_t bitcoin_support_exit_policy;
-
-// Decides, when no memory can be locked, whether the pool may use unlocked memory (true) or fails
-// the allocation (false). `error` is the operating system's error number (0: unknown), `limit` the
-// limit on locked bytes that was in force (SIZE_MAX: none or unknown). One thread at a time is in it, and holds
-// no lock: it may use the pool, also its statistics, set another callback, and fork. An allocation in there for
-// which it would be asked again fails at once. It must not wait for a thread that sets the callback or needs its
-// answer. In a child of a fork that came while another thread was in it, it is not called, which counts as false,
-// until one is set there.
+// Decides, when no memory can be locked, whether the pool uses unlocked memory (true) or fails the
+// allocation (false). `error` is the operating system's error number (0: unknown). `limit` is the limit
+// on locked bytes that was in force (SIZE_MAX: none or unknown).
+//
+// One thread at a time is in the callback. No lock is held meanwhile: it may use the pool, read its
+// statistics, set another callback, and fork. An allocation made in the callback fails at once if the
+// pool would have to call it again. The callback must not wait for a thread that sets the callback or
+// needs its answer. If the process forks while another thread is in the callback, the child process does
+// not call it, and allocates as if it had returned false, until a callback is set there.
 typedef bool (*bitcoin_support_locking_failed)(void *context, int error, size_t limit);
 
-// What an address means that lies in a sampled chunk, or what was one, or in the guard pages around it.
-typedef struct bitcoin_support_address_report {
-    // The chunk.
-    void *chunk;
-    // Number of bytes that were asked for.
-    size_t size;
-    // The address less that of the chunk: below 0 in front of it, from `size` on behind it.
-    ptrdiff_t offset;
-    // The operating system's number of the thread that has allocated it; 0: unknown.
-    uint32_t allocated_by;
-    // The same of the one that has freed it; 0 also while it is in use.
-    uint32_t freed_by;
-    // Whether it has been freed.
-    bool freed;
-    // All of this in a sentence, such as "0 bytes after a chunk of 32 bytes, allocated by thread 4711,
-    // freed by thread 4712".
-    char text[160];
-} bitcoin_support_address_report;
-
-// What the system has refused of one protection.
+// The refusals of one protection.
 typedef struct bitcoin_support_missing_protection {
-    // Bytes that were to have it and have not.
+    // Bytes that lack the protection although they were to have it.
     size_t bytes;
     // Error number of the last refusal (0: none).
     int error;
 } bitcoin_support_missing_protection;
 
-// What a locked pool holds. `used + free == total` always.
+// Statistics of a locked pool. `used + free == total` always.
 typedef struct bitcoin_support_locked_pool_stats {
     // Bytes in used chunks, padding included.
     size_t used;
@@ -276,51 +262,87 @@ typedef struct bitcoin_support_locked_pool_stats {
     size_t chunks_free;
     // Number of arenas.
     size_t arenas;
-    // The most bytes that were ever in used chunks at once; for the process-wide pool with several
+    // The most bytes that were in used chunks at any time. For the process-wide pool with several
     // threads, the most that was seen.
     size_t peak_used;
-    // How often an arena was wanted and could not be locked whole. Not 0 also where the pool has made do with a
-    // smaller one, and is locked.
+    // Number of arenas that could not be locked whole when the pool asked for them. It counts too when
+    // the pool got a smaller arena, which is locked.
     size_t lock_failures;
-    // Limit on locked bytes in force at the last of those (SIZE_MAX: none or unknown).
+    // Limit on locked bytes that was in force at the last of these failures (SIZE_MAX: none or unknown).
     size_t last_lock_limit;
-    // Error number of the last of those (0: none, or unknown).
+    // Error number of the last of these failures (0: none, or unknown).
     int last_lock_error;
-    // Why a pool that was to use secret memory last had to do without: an error number (0: it did not).
+    // Error number of the last refusal of secret memory, in a pool that was to use it (0: none).
     int secret_memory_error;
     // Bytes of `total` that are secret memory.
     size_t secret_memory;
-    // By BITCOIN_SUPPORT_PROTECTION_ value, what of `total` was to have that protection and has not. (Of a pool
-    // over a foreign page allocator, nothing is known.)
+    // For each BITCOIN_SUPPORT_PROTECTION_ value, the bytes of `total` that lack the protection although
+    // they were to have it. (Nothing is known of a pool over a foreign page allocator.)
     struct bitcoin_support_missing_protection missing_protections[4];
 } bitcoin_support_locked_pool_stats;
+
+// An address in a sampled chunk, used or freed, or in the guard pages around it.
+typedef struct bitcoin_support_address_report {
+    // The chunk.
+    void *chunk;
+    // Number of bytes that the program asked for.
+    size_t size;
+    // The address minus the chunk's: below 0 in front of the chunk, `size` or more behind it.
+    ptrdiff_t offset;
+    // The operating system's number of the thread that allocated the chunk (0: unknown).
+    uint32_t allocated_by;
+    // The same for the thread that freed it (0: unknown, or not freed).
+    uint32_t freed_by;
+    // Whether the chunk has been freed.
+    bool freed;
+    // All of this in a sentence, such as "0 bytes after a chunk of 32 bytes, allocated by thread 4711,
+    // freed by thread 4712".
+    char text[160];
+} bitcoin_support_address_report;
+
+// What happens to the secrets that are left in locked memory when the process exits, by a return from
+// main or by exit. It concerns all pools over the operating system's own pages, and all buffers. It is
+// the last thing that happens, after exit handlers and destructors of objects with static storage. A
+// process that ends in another way is not concerned: the kernel takes its memory back and zeroes it
+// before another process gets it.
+typedef uint32_t bitcoin_support_exit_policy;
 
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
 
-// The name of a status, such as "BITCOIN_SUPPORT_OK"; never NULL, not to be freed.
-const char *bitcoin_support_status_name(int status);
-
-// What a status means, in a sentence; never NULL, not to be freed.
-const char *bitcoin_support_status_message(int status);
-
-// Version of the library in use, such as "0.1.0"; not to be freed.
+// Version of the library in use, such as "0.1.0". The text must not be freed.
 const char *bitcoin_support_version(void);
 
 // BITCOIN_SUPPORT_ABI of the library in use.
 uint32_t bitcoin_support_abi(void);
 
-// Overwrites `len` bytes at `ptr` with zeros, as fast as memset and never optimized away. `ptr`
-// may be NULL when `len` is 0.
+// The name of a status, such as "BITCOIN_SUPPORT_OK", or "BITCOIN_SUPPORT_UNKNOWN" for any other
+// number. Never NULL. The text must not be freed.
+const char *bitcoin_support_status_name(int status);
+
+// The meaning of a status, in a sentence. Never NULL. The text must not be freed.
+const char *bitcoin_support_status_message(int status);
+
+// Overwrites `len` bytes at `ptr` with zeros. As fast as memset, but no compiler optimizes it away.
+// `ptr` may be NULL when `len` is 0.
 void memory_cleanse(void *ptr, size_t len);
 
-// Overwrites a string with zeros, up to its terminating zero; NULL does nothing. What may lie behind
-// that, such as the rest of a buffer that held a longer string before, stays: see memory_cleanse.
+// Overwrites a string with zeros, up to its terminating zero. NULL does nothing. Bytes behind the
+// terminating zero stay, such as the rest of a buffer that held a longer string before: see
+// memory_cleanse.
 void bitcoin_support_cleanse_string(char *string);
 
-// Writes a name for a temporary file to `name`: 32 hexadecimal digits of the system's random source and
-// a terminating zero. Creates nothing: create the file so that this fails if it exists.
+// Overwrites all locked memory with zeros, at once: all memory of every pool over the operating
+// system's own pages, and all buffers, used or not. This is a panic button. It takes no lock, allocates
+// nothing and makes no system call, so it may be called anywhere, even in a signal handler. Pools and
+// chunks stay valid, with zeros in them. Objects in locked memory that are more than plain bytes must
+// not be used any more.
+void bitcoin_support_wipe_all(void);
+
+// Writes a name for a temporary file to `name`: 32 hexadecimal digits from the system's random source
+// and a terminating zero. It does not create the file. The caller should create it in a way that fails
+// if the file exists.
 //
 // Returns: BITCOIN_SUPPORT_OK, _NULL_ARGUMENT, _BUFFER_TOO_SMALL (`size` is below
 // BITCOIN_SUPPORT_UNIQUE_NAME_SIZE), or _NO_RANDOMNESS.
@@ -334,33 +356,35 @@ enum bitcoin_support_status bitcoin_support_get_unique_name(char *name,
 enum bitcoin_support_status bitcoin_support_buffer_create(size_t capacity,
                                                           struct bitcoin_support_buffer **buffer);
 
-// Wipes and destroys a buffer; NULL does nothing.
+// Wipes and destroys a buffer. NULL does nothing.
 //
-// Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (not a buffer, or no longer).
+// Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (not a live buffer).
 enum bitcoin_support_status bitcoin_support_buffer_destroy(struct bitcoin_support_buffer *buffer);
 
-// The bytes, to be read and written, until the buffer is changed or destroyed; NULL for a NULL buffer.
+// The bytes. They may be read and written until the buffer is resized, appended to or destroyed. NULL
+// for a NULL buffer.
 void *bitcoin_support_buffer_data(struct bitcoin_support_buffer *buffer);
 
-// Number of bytes; 0 for a NULL buffer.
+// Number of bytes. 0 for a NULL buffer.
 size_t bitcoin_support_buffer_size(const struct bitcoin_support_buffer *buffer);
 
-// Changes the number of bytes: wipes those behind, or appends zeros.
+// Changes the number of bytes to `size`. Bytes beyond the new end are wiped; new bytes are zeros.
 //
 // Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY or _NULL_ARGUMENT.
 enum bitcoin_support_status bitcoin_support_buffer_resize(struct bitcoin_support_buffer *buffer,
                                                           size_t size);
 
-// Appends `size` bytes from `data`, which are not in the buffer; `data` may be NULL when `size` is 0.
+// Appends `size` bytes from `data`, which must not be bytes of this buffer. `data` may be NULL when
+// `size` is 0.
 //
 // Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY or _NULL_ARGUMENT.
 enum bitcoin_support_status bitcoin_support_buffer_append(struct bitcoin_support_buffer *buffer,
                                                           const void *data,
                                                           size_t size);
 
-// Makes an arena over the `size` bytes at `base`, which it never reads or writes: they need not be
-// mapped. Its chunks are aligned to `alignment` bytes, a power of two, and take a multiple of it;
-// bytes of the region before the first multiple and after the last are left alone.
+// Makes an arena over the `size` bytes at `base`. The arena never reads or writes them, so they need not
+// be mapped. Chunks are aligned to `alignment` bytes, a power of two, and their sizes are multiples of
+// it. Bytes of the region before its first multiple of `alignment` and after its last one stay unused.
 //
 // Out: `*arena`, to be destroyed with bitcoin_support_arena_destroy.
 // Returns: BITCOIN_SUPPORT_OK, _BAD_ALIGNMENT, _BAD_REGION, _OUT_OF_MEMORY or _NULL_ARGUMENT.
@@ -369,29 +393,31 @@ enum bitcoin_support_status bitcoin_support_arena_create(void *base,
                                                          size_t alignment,
                                                          struct bitcoin_support_arena **arena);
 
-// Destroys an arena; NULL does nothing. The region stays as it is.
+// Destroys an arena. The region stays as it is. NULL does nothing.
 //
-// Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (not an arena, or no longer).
+// Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (not a live arena).
 enum bitcoin_support_status bitcoin_support_arena_destroy(struct bitcoin_support_arena *arena);
 
-// Allocates `size` bytes, aligned as the arena is. NULL when there is no room, or `size` is 0.
-// Constant time.
-void *bitcoin_support_arena_alloc(struct bitcoin_support_arena *arena, size_t size);
+// Allocates `size` bytes with the alignment of the arena. NULL when there is no room, or `size` is 0.
+// Takes constant time.
+void *bitcoin_support_arena_alloc(struct bitcoin_support_arena *arena,
+                                  size_t size);
 
 // Allocates `size` bytes aligned to `alignment` bytes, a power of two. NULL when there is no room,
-// `size` is 0, or `alignment` is no power of two. Above the arena's own alignment the time it takes
-// grows with the number of free chunks that are too badly placed.
+// `size` is 0, or `alignment` is not a power of two. Takes constant time, except for an alignment above
+// the arena's own: then the time grows with the number of free chunks at unsuitable addresses.
 void *bitcoin_support_arena_alloc_aligned(struct bitcoin_support_arena *arena,
                                           size_t size,
                                           size_t alignment);
 
-// Frees the chunk that begins at `ptr`; NULL does nothing. Constant time.
+// Frees the chunk that begins at `ptr`. NULL does nothing. Takes constant time.
 //
 // Returns: BITCOIN_SUPPORT_OK or _INVALID_FREE.
 enum bitcoin_support_status bitcoin_support_arena_free(struct bitcoin_support_arena *arena,
                                                        void *ptr);
 
-// Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment.
+// Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment. NULL does
+// nothing. Takes constant time.
 //
 // Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE or _SIZE_MISMATCH.
 enum bitcoin_support_status bitcoin_support_arena_free_sized(struct bitcoin_support_arena *arena,
@@ -402,163 +428,167 @@ enum bitcoin_support_status bitcoin_support_arena_free_sized(struct bitcoin_supp
 // Whether `ptr` lies in the region that the arena was made over.
 bool bitcoin_support_arena_contains(const struct bitcoin_support_arena *arena, const void *ptr);
 
-// What the arena holds. Constant time.
+// Statistics of the arena. Takes constant time.
 struct bitcoin_support_arena_stats bitcoin_support_arena_get_stats(const struct bitcoin_support_arena *arena);
 
-// Visits every chunk: used ones from the lowest address up, then free ones. For debugging.
+// Visits every chunk: first the used ones by ascending address, then the free ones. For debugging.
 void bitcoin_support_arena_walk(const struct bitcoin_support_arena *arena,
                                 bitcoin_support_visit_chunk visit,
                                 void *context);
 
-// Makes a pool over `pages`, which is copied, or with NULL over the operating system's own pages:
-// then chunks are wiped as they are freed. Whatever is returned, `pages->destroy` will be called:
-// on failure, before this function returns.
+// What an administrator can do about a refused protection, in one line of English. `protection` is a
+// BITCOIN_SUPPORT_PROTECTION_ value, `error` the error number from the statistics. Never NULL. The text
+// must not be freed.
+const char *bitcoin_support_protection_remedy(bitcoin_support_protection protection,
+                                              int error);
+
+// What an administrator can do about memory that could not be locked, in one line of English. `error`
+// and `limit` are the figures that the callback or the statistics gave. Never NULL. The text must not be
+// freed.
+const char *bitcoin_support_lock_remedy(int error,
+                                        size_t limit);
+
+// Raises the process's limit on locked memory (RLIMIT_MEMLOCK) to its hard limit, which needs no
+// privilege. The library never does so unless it is asked. `limit` may be NULL.
+//
+// Out: `*limit`, the limit afterwards in bytes (SIZE_MAX: none).
+// Returns: BITCOIN_SUPPORT_OK or _NOT_AVAILABLE (a sandbox forbids it).
+enum bitcoin_support_status bitcoin_support_raise_lock_limit(size_t *limit);
+
+// Sets all options to their defaults, and `size` to that of this version. NULL does nothing.
+void bitcoin_support_locked_pool_options_init(struct bitcoin_support_locked_pool_options *options);
+
+// Makes a pool over `pages`, which is copied, or over the operating system's own pages if `pages` is
+// NULL. A pool over the operating system's pages wipes chunks when they are freed. The library calls
+// `pages->destroy` in any case: if this function fails, before it returns.
 //
 // Out: `*pool`, to be destroyed with bitcoin_support_locked_pool_destroy.
-// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, or _NULL_ARGUMENT (a function of `pages` other than
-// destroy, or `pool`, is NULL).
+// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, or _NULL_ARGUMENT (`pool`, or a function of `pages` other
+// than destroy, is NULL).
 enum bitcoin_support_status bitcoin_support_locked_pool_create(const struct bitcoin_support_page_allocator *pages,
                                                                struct bitcoin_support_locked_pool **pool);
 
-// Sets options to the defaults, and their `size`; NULL does nothing.
-void bitcoin_support_locked_pool_options_init(struct bitcoin_support_locked_pool_options *options);
-
-// Makes a pool over the operating system's own pages by options, or with NULL by the defaults. Nothing is
-// mapped before the first allocation.
+// Makes a pool over the operating system's own pages, by options, or by the defaults if `options` is
+// NULL. Nothing is mapped before the first allocation.
 //
 // Out: `*pool`, to be destroyed with bitcoin_support_locked_pool_destroy.
 // Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _BAD_OPTION, _NOT_AVAILABLE (the system has no secret
-// memory, or refuses a protection, which is required, or does not let the limit be raised) or _NULL_ARGUMENT (`pool`).
+// memory, or refuses a required protection, or does not let the limit be raised) or _NULL_ARGUMENT
+// (`pool`).
 enum bitcoin_support_status bitcoin_support_locked_pool_create_with(const struct bitcoin_support_locked_pool_options *options,
                                                                     struct bitcoin_support_locked_pool **pool);
 
-// Chooses options for the process-wide pool (its sizes are fixed), before anything is allocated from it:
-// at the beginning of main, or in a static initializer. The last of several calls counts.
+// Destroys a pool and frees its pages, even if chunks are in use. NULL does nothing.
+//
+// Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (not a live pool, or the process-wide pool, which
+// cannot be destroyed).
+enum bitcoin_support_status bitcoin_support_locked_pool_destroy(struct bitcoin_support_locked_pool *pool);
+
+// The process-wide pool, which all code of the process shares. It needs no initialization and is never
+// destroyed, so static destructors and exit handlers can use it. Never NULL.
+struct bitcoin_support_locked_pool *bitcoin_support_locked_pool_instance(void);
+
+// Chooses options for the process-wide pool, except sizes, which are fixed. The call must come before
+// the first allocation from this pool: at the beginning of main, or in a static initializer. The last of
+// several calls counts.
 //
 // Returns: BITCOIN_SUPPORT_OK, _IN_USE (something has been allocated), _BAD_OPTION, _NOT_AVAILABLE or
 // _NULL_ARGUMENT.
 enum bitcoin_support_status bitcoin_support_locked_pool_configure_instance(const struct bitcoin_support_locked_pool_options *options);
 
-// What an administrator can do about memory that could not be locked, in one line of English: for the
-// error number and the limit that the callback or the statistics told. Never NULL, not to be freed.
-const char *bitcoin_support_lock_remedy(int error,
-                                        size_t limit);
-
-// What an administrator can do about a protection that was refused, in one line of English: for a
-// BITCOIN_SUPPORT_PROTECTION_ value and the error number that the statistics told. Never NULL, not to be freed.
-const char *bitcoin_support_protection_remedy(bitcoin_support_protection protection,
-                                              int error);
-
-// Raises the limit on locked memory (RLIMIT_MEMLOCK) as far as the process may by itself, to its hard
-// value. The library never does so unasked. `limit` may be NULL.
-//
-// Out: `*limit`, what it is then in bytes (SIZE_MAX: none).
-// Returns: BITCOIN_SUPPORT_OK or _NOT_AVAILABLE (a sandbox forbids it).
-enum bitcoin_support_status bitcoin_support_raise_lock_limit(size_t *limit);
-
-// Overwrites everything in locked memory with zeros, at once: all memory of every pool over the
-// operating system's own pages, whatever is in use. A panic button: may be called anywhere, also in a
-// signal handler; it takes no lock, allocates nothing and makes no system call. Pools and chunks stay as
-// they are otherwise. Objects in locked memory that are more than plain bytes must not be used any more.
-void bitcoin_support_wipe_all(void);
-
-// Chooses what becomes of the secrets that are left when the process exits: a BITCOIN_SUPPORT_EXIT_ value. The
-// last call counts; it may be made at any time, by any thread.
-//
-// Returns: BITCOIN_SUPPORT_OK or _BAD_OPTION.
-enum bitcoin_support_status bitcoin_support_set_exit_policy(bitcoin_support_exit_policy policy);
-
-// Destroys a pool and frees its pages, whatever is still in use; NULL does nothing.
-//
-// Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (the process-wide pool, which is never destroyed; not a pool, or
-// no longer).
-enum bitcoin_support_status bitcoin_support_locked_pool_destroy(struct bitcoin_support_locked_pool *pool);
-
-// The pool that all code of the process shares. It needs no initialization and is never destroyed: static
-// destructors and exit handlers can use it. Never NULL.
-struct bitcoin_support_locked_pool *bitcoin_support_locked_pool_instance(void);
-
-// Allocates `size` bytes from the pool that all code of the process shares, aligned to
-// BITCOIN_SUPPORT_ARENA_ALIGN: bitcoin_support_locked_pool_alloc of its instance, without the handle.
-void *bitcoin_support_alloc(size_t size);
-
-// Like bitcoin_support_alloc, but aligned to `alignment` bytes. NULL also when that is no power of two.
-void *bitcoin_support_alloc_aligned(size_t size,
-                                    size_t alignment);
-
-// Wipes and frees a chunk of the pool that all code of the process shares: bitcoin_support_locked_pool_free
-// of its instance, without the handle. NULL does nothing.
-//
-// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, or _OVERRUN if the chunk is a sampled one.
-enum bitcoin_support_status bitcoin_support_free(void *ptr);
-
-// Sets who decides about unlocked memory. With NULL, which is the default, it is used, and counted
-// in the statistics.
+// Sets the callback that decides about unlocked memory. NULL is the default: the pool uses unlocked
+// memory, and counts it in the statistics.
 enum bitcoin_support_status bitcoin_support_locked_pool_set_locking_failed(struct bitcoin_support_locked_pool *pool,
                                                                            bitcoin_support_locking_failed callback,
                                                                            void *context);
 
+// Allocates `size` bytes from the process-wide pool, aligned to BITCOIN_SUPPORT_ARENA_ALIGN. Equal to
+// bitcoin_support_locked_pool_alloc with that pool's handle, and faster.
+void *bitcoin_support_alloc(size_t size);
+
+// Like bitcoin_support_alloc, but aligned to `alignment` bytes. NULL also when `alignment` is not a power
+// of two.
+void *bitcoin_support_alloc_aligned(size_t size,
+                                    size_t alignment);
+
+// Wipes and frees a chunk of the process-wide pool. NULL does nothing. Equal to
+// bitcoin_support_locked_pool_free with that pool's handle, and faster.
+//
+// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _OVERRUN if the chunk is a sampled one, or
+// _INTERRUPTED.
+enum bitcoin_support_status bitcoin_support_free(void *ptr);
+
 // Allocates `size` bytes, aligned to BITCOIN_SUPPORT_ARENA_ALIGN. NULL when `size` is 0 or above
-// BITCOIN_SUPPORT_ARENA_SIZE, or when there is neither room nor any to be had.
+// BITCOIN_SUPPORT_ARENA_SIZE, or when the pool has no room and cannot get any.
 void *bitcoin_support_locked_pool_alloc(struct bitcoin_support_locked_pool *pool, size_t size);
 
-// Like bitcoin_support_locked_pool_alloc, but aligned to `alignment` bytes. NULL also when that is
-// no power of two.
+// Like bitcoin_support_locked_pool_alloc, but aligned to `alignment` bytes. NULL also when `alignment` is
+// not a power of two.
 void *bitcoin_support_locked_pool_alloc_aligned(struct bitcoin_support_locked_pool *pool,
                                                 size_t size,
                                                 size_t alignment);
 
-// Frees the chunk that begins at `ptr`, wiping all of it first if the pool is over the operating
-// system's own pages. NULL does nothing.
+// Frees the chunk that begins at `ptr`. If the pool is over the operating system's own pages, the whole
+// chunk is wiped first. NULL does nothing.
 //
-// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, or _OVERRUN if the chunk is a sampled one.
+// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _OVERRUN if the chunk is a sampled one, or
+// _INTERRUPTED.
 enum bitcoin_support_status bitcoin_support_locked_pool_free(struct bitcoin_support_locked_pool *pool,
                                                              void *ptr);
 
-// Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment.
+// Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment. Wipes as
+// bitcoin_support_locked_pool_free does. NULL does nothing.
 //
-// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _SIZE_MISMATCH, or _OVERRUN if the chunk is
-// a sampled one.
+// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _SIZE_MISMATCH, _OVERRUN if the chunk is a
+// sampled one, or _INTERRUPTED.
 enum bitcoin_support_status bitcoin_support_locked_pool_free_sized(struct bitcoin_support_locked_pool *pool,
                                                                    void *ptr,
                                                                    size_t size,
                                                                    size_t alignment);
 
-// Looks for overruns: from now on, one in `one_in` allocations from the process-wide pool, as chance has
-// it, is placed in pages of its own, at their end or at their beginning, next to a guard page. When it is
-// freed, the pages become inaccessible and stay so for a while. So an access behind the chunk, in front of
-// it or after it was freed is a SIGSEGV at the very instruction, which nobody catches here;
-// bitcoin_support_describe_address says what the address was. Up to 15 bytes between a chunk and the end
-// of its pages are compared when it is freed: see BITCOIN_SUPPORT_OVERRUN.
+// Visits every chunk that the pool has at one moment. The library first makes a list of them, of two
+// words for each; if there is no memory for the list, it visits nothing. `visit` may use the pool. For
+// debugging.
+void bitcoin_support_locked_pool_walk(const struct bitcoin_support_locked_pool *pool,
+                                      bitcoin_support_visit_chunk visit,
+                                      void *context);
+
+// Statistics of the pool. Takes constant time, except for the process-wide pool, where it takes a step
+// for each thread that uses the pool and stops those threads meanwhile.
+struct bitcoin_support_locked_pool_stats bitcoin_support_locked_pool_get_stats(const struct bitcoin_support_locked_pool *pool);
+
+// Finds overruns. From this call on, about one in `one_in` allocations from the process-wide pool,
+// chosen at random, is a sample: it gets pages of its own, and lies at their end or at their beginning,
+// next to a guard page. When it is freed, its pages become inaccessible for a while. So an access behind
+// the chunk, in front of it, or after its free is a SIGSEGV at that very instruction. The library does
+// not catch the signal; bitcoin_support_describe_address explains the address. Up to 15 bytes between
+// the chunk and the end of its pages are compared when it is freed: see BITCOIN_SUPPORT_OVERRUN.
 //
-// 1 finds every such bug, in development and tests; thousands are for production. 0 samples no more, which
-// is how a process begins; nothing but this function (or its like for Rust) changes it. At most
-// `max_locked` bytes are locked for samples at once, a page for each small chunk in use, and no more than
-// half of what the process may lock; where none are left, an allocation is served as usual. In the
-// statistics each counts as an arena, while it is in use.
+// `one_in` = 1 finds every such bug, in development and tests. For production, choose thousands. 0 stops
+// sampling. A process starts without it, and only this function (or its counterpart in Rust) changes
+// that. At most `max_locked` bytes are locked for samples at once, a page for each small chunk in use,
+// and no more than half of what the process may lock. Where none are left, an allocation is served as
+// usual. In the statistics, a sample counts as an arena while it is in use.
 //
-// Returns: BITCOIN_SUPPORT_OK, or _OUT_OF_MEMORY (there are no addresses for it).
+// Returns: BITCOIN_SUPPORT_OK, or _OUT_OF_MEMORY (there is no address space for samples).
 enum bitcoin_support_status bitcoin_support_locked_pool_sample(uint32_t one_in,
                                                                size_t max_locked);
 
-// Says what an address means that lies in a chunk that has been sampled (see
-// bitcoin_support_locked_pool_sample), used or freed, or in the guard pages around it. Of a place that
-// several chunks have had, it is the last. May be called in a signal handler: takes no lock and allocates
-// nothing. The answer is right unless the chunk is being allocated or freed at the same moment.
+// Explains an address that lies in a sampled chunk (see bitcoin_support_locked_pool_sample), used or
+// freed, or in the guard pages around it. If several chunks have been at that place, the report is about
+// the last one. May be called in a signal handler: it takes no lock and allocates nothing. The report is
+// right unless the chunk is being allocated or freed at the same moment.
 //
 // Out: `*report`.
 // Returns: BITCOIN_SUPPORT_OK, _NOT_IN_POOL (the address is none of these) or _NULL_ARGUMENT.
 enum bitcoin_support_status bitcoin_support_describe_address(const void *address,
                                                              struct bitcoin_support_address_report *report);
 
-// What the pool holds. Constant time; the process-wide pool holds its other threads up meanwhile.
-struct bitcoin_support_locked_pool_stats bitcoin_support_locked_pool_get_stats(const struct bitcoin_support_locked_pool *pool);
-
-// Visits every chunk that there is at one moment, in a list that is made first (two words for each; where
-// there is no memory for it, nothing is visited). For debugging. `visit` may use the pool.
-void bitcoin_support_locked_pool_walk(const struct bitcoin_support_locked_pool *pool,
-                                      bitcoin_support_visit_chunk visit,
-                                      void *context);
+// Chooses what happens to secrets when the process exits: a BITCOIN_SUPPORT_EXIT_ value. Any thread may
+// call this at any time. The last call counts.
+//
+// Returns: BITCOIN_SUPPORT_OK or _BAD_OPTION.
+enum bitcoin_support_status bitcoin_support_set_exit_policy(bitcoin_support_exit_policy policy);
 
 #ifdef __cplusplus
 }  // extern "C"

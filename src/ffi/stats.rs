@@ -1,0 +1,79 @@
+//! `bitcoin_support_locked_pool_stats`: the figures of a pool.
+
+use super::handle::handle_ref;
+use super::pool::bitcoin_support_locked_pool;
+use super::protection::bitcoin_support_missing_protection;
+use crate::pages::{LockError, Missing, Protection};
+use crate::pool::{LockedPool, PoolStats};
+use core::ffi::c_int;
+
+/// Statistics of a locked pool. `used + free == total` always.
+#[repr(C)]
+pub struct bitcoin_support_locked_pool_stats {
+    /// Bytes in used chunks, padding included.
+    pub used: usize,
+    /// Bytes in free chunks.
+    pub free: usize,
+    /// Bytes in all arenas.
+    pub total: usize,
+    /// Bytes of `total` that are locked into memory.
+    pub locked: usize,
+    /// Number of used chunks.
+    pub chunks_used: usize,
+    /// Number of free chunks.
+    pub chunks_free: usize,
+    /// Number of arenas.
+    pub arenas: usize,
+    /// The most bytes that were in used chunks at any time. For the process-wide pool with several
+    /// threads, the most that was seen.
+    pub peak_used: usize,
+    /// Number of arenas that could not be locked whole when the pool asked for them. It counts too when
+    /// the pool got a smaller arena, which is locked.
+    pub lock_failures: usize,
+    /// Limit on locked bytes that was in force at the last of these failures (SIZE_MAX: none or unknown).
+    pub last_lock_limit: usize,
+    /// Error number of the last of these failures (0: none, or unknown).
+    pub last_lock_error: c_int,
+    /// Error number of the last refusal of secret memory, in a pool that was to use it (0: none).
+    pub secret_memory_error: c_int,
+    /// Bytes of `total` that are secret memory.
+    pub secret_memory: usize,
+    /// For each BITCOIN_SUPPORT_PROTECTION_ value, the bytes of `total` that lack the protection although
+    /// they were to have it. (Nothing is known of a pool over a foreign page allocator.)
+    pub missing_protections: [bitcoin_support_missing_protection; 4],
+}
+
+impl From<PoolStats> for bitcoin_support_locked_pool_stats {
+    fn from(stats: PoolStats) -> Self {
+        let last = stats.last_lock_failure.unwrap_or(LockError { errno: 0, limit: usize::MAX });
+        Self {
+            used: stats.used,
+            free: stats.free,
+            total: stats.total,
+            locked: stats.locked,
+            chunks_used: stats.chunks_used,
+            chunks_free: stats.chunks_free,
+            arenas: stats.arenas,
+            peak_used: stats.peak_used,
+            lock_failures: stats.lock_failures,
+            last_lock_limit: last.limit,
+            last_lock_error: last.errno,
+            secret_memory_error: stats.secret_memory_error.unwrap_or(0),
+            secret_memory: stats.secret_memory,
+            missing_protections: Protection::ALL.map(|protection| {
+                let Missing { bytes, errno } = stats.missing_protections.of(protection);
+                bitcoin_support_missing_protection { bytes, error: errno }
+            }),
+        }
+    }
+}
+
+/// Statistics of the pool. Takes constant time, except for the process-wide pool, where it takes a step
+/// for each thread that uses the pool and stops those threads meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_locked_pool_get_stats(
+    pool: *const bitcoin_support_locked_pool,
+) -> bitcoin_support_locked_pool_stats {
+    // SAFETY: the caller promises a handle that is null or live.
+    unsafe { handle_ref(pool) }.map(LockedPool::stats).unwrap_or_default().into()
+}
