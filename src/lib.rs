@@ -59,16 +59,19 @@
 #![cfg_attr(bitcoin_support_nightly, feature(allocator_api))]
 
 mod arena;
+mod arena_set;
 mod cleanse;
 mod edges;
 #[cfg(all(unix, feature = "events"))]
 pub mod events;
 mod ffi;
 mod fork;
+mod leak;
 mod pages;
 mod pool;
 mod secure;
 mod sync;
+mod thread_heap;
 mod unique_path;
 mod zero_after_free;
 mod zeroizing;

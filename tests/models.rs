@@ -2,7 +2,7 @@
 //! events, and the values that the memory model lets a load return, that can make a difference.
 //!
 //! `pause.rs`, `returned.rs` and `guard.rs` are the library's own files, over loom's atomics and another
-//! `sync`. The rest of the protocol (who asks for the mutex when) is restated here, as `process.rs`, `heap.rs`
+//! `sync`. The rest of the protocol (who asks for the mutex when) is restated here, as `thread_heap.rs`, `heap.rs`
 //! and `fork.rs` do it. Loom's search is limited to a few preemptions in a run, which finds nearly all errors there are
 //! (Musuvathi and Qadeer, "Iterative Context Bounding", PLDI 2007); and it knows no loads that return
 //! what is stored later in the same run.
@@ -20,9 +20,9 @@ use std::panic::{self, AssertUnwindSafe};
 #[path = "../src/fork/guard.rs"]
 mod guard;
 #[allow(dead_code, reason = "models have no forks")]
-#[path = "../src/pool/process/pause.rs"]
+#[path = "../src/thread_heap/pause.rs"]
 mod pause;
-#[path = "../src/pool/process/returned.rs"]
+#[path = "../src/thread_heap/returned.rs"]
 mod returned;
 
 /// What the library's files find in place of `sync`.

@@ -1,13 +1,13 @@
-//! `LockedPoolManager`: several pools behind one face, and the pool that all secrets of a process share.
-//!
-//! Depends on `pool`; `process` does the shared pool's work, and `own` has the chain of the others.
+//! `LockedPoolManager`: several pools behind one interface, and the pool that all secrets of a process share.
 
-use super::own::Chain;
-use super::{
-    AddressReport, ConfigureError, Kind, LockedPool, LockingFailed, PoolOptions, PoolStats, process,
-};
+use super::error::ConfigureError;
+use super::locked_pool::{Kind, LockedPool};
+use super::options::PoolOptions;
+use super::private::Chain;
 use crate::arena::FreeError;
+use crate::arena_set::{LockingFailed, PoolStats};
 use crate::pages::{ForkPolicy, LockedPages, MapError};
+use crate::thread_heap::{self, AddressReport};
 use core::fmt;
 use core::mem::{self, ManuallyDrop};
 use core::num::NonZeroU32;
@@ -65,15 +65,17 @@ impl LockedPoolManager {
     /// It takes no memory and waits for nobody, so that it can be called anywhere: in a child process
     /// whatever its parent's other threads were doing, and also where a pool calls back.
     pub fn add_pool(&self, pool: LockedPool) {
-        let Kind::Own(own) = pool.kind else { unreachable!("nobody has the process-wide pool") };
+        let Kind::Private(private) = pool.kind else {
+            unreachable!("nobody has the process-wide pool")
+        };
         mem::forget(pool);
-        self.added.push(own);
+        self.added.push(private);
     }
 
     /// The pools that were added, in that order.
     #[inline]
     fn added(&self) -> impl Iterator<Item = ManuallyDrop<LockedPool>> {
-        self.added.iter().map(|own| ManuallyDrop::new(LockedPool { kind: Kind::Own(own) }))
+        self.added.iter().map(|pool| ManuallyDrop::new(LockedPool { kind: Kind::Private(pool) }))
     }
 
     /// Allocates `size` bytes aligned to `alignment` bytes, as [`LockedPool::alloc`] does.
@@ -217,11 +219,11 @@ impl LockedPoolManager {
         }
         options.check_for_process()?;
         options.sizes()?;
-        if process::is_in_use() {
+        if thread_heap::is_in_use() {
             return Err(ConfigureError::InUse);
         }
         options.prepare()?;
-        if !process::configure(options) {
+        if !thread_heap::configure(options.memory()) {
             return Err(ConfigureError::InUse);
         }
         Ok(())
@@ -229,7 +231,7 @@ impl LockedPoolManager {
 
     /// Locked pages as the process-wide pool has them, for a secret too large for it.
     pub(crate) fn own_pages(len: usize) -> Option<LockedPages> {
-        process::own_pages(len)
+        thread_heap::own_pages(len)
     }
 
     /// Sets who decides about unlocked memory in the process-wide pool, as
@@ -281,7 +283,7 @@ impl LockedPoolManager {
         max_locked: usize,
     ) -> Result<(), MapError> {
         match &self.shared {
-            Some(_) => process::sample(one_in, max_locked),
+            Some(_) => thread_heap::sample(one_in, max_locked),
             None => Ok(()),
         }
     }
@@ -294,7 +296,7 @@ impl LockedPoolManager {
     /// nor does the report's `Display` form. The answer is right unless the chunk is being allocated or
     /// freed at the same moment.
     pub fn describe_address(address: *const u8) -> Option<AddressReport> {
-        process::describe_address(address.addr())
+        thread_heap::describe_address(address.addr())
     }
 
     /// Visits every chunk of every pool, as [`LockedPool::walk`] does.
@@ -321,8 +323,8 @@ impl Default for LockedPoolManager {
 
 impl Drop for LockedPoolManager {
     fn drop(&mut self) {
-        while let Some(own) = self.added.pop() {
-            drop(LockedPool { kind: Kind::Own(own) });
+        while let Some(pool) = self.added.pop() {
+            drop(LockedPool { kind: Kind::Private(pool) });
         }
     }
 }

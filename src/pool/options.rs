@@ -1,13 +1,15 @@
 //! `PoolOptions`: what can be chosen when a pool is made, and how the process-wide pool is told.
-//!
-//! Depends on `pages` and on the errors of `pool`.
 
-use super::{LockedPool, PoolError};
+use super::error::{ConfigureError, PoolError};
+use crate::arena::ArenaSizeToChunkSortedMap;
+use crate::arena_set::{ARENA_ALIGN, ARENA_SIZE, MemoryOptions};
 use crate::pages::{self, ForkPolicy, SecretMemory};
-use core::fmt;
+
+/// Largest arena in bytes, just under 1 GiB: its bookkeeping could span more.
+const LARGEST_ARENA: usize = ArenaSizeToChunkSortedMap::MAX_GRANULES / ARENA_ALIGN * ARENA_ALIGN;
 
 /// Choices for a pool over the operating system's own pages, made before its first use. Whatever is not
-/// chosen is as in [`LockedPool::default`].
+/// chosen is as in [`LockedPool::default`](crate::LockedPool::default).
 ///
 /// ```
 /// use bitcoin_support::{ForkPolicy, LockedPool, PoolOptions, SecretMemory};
@@ -61,7 +63,7 @@ impl PoolOptions {
     }
 
     /// Size of an arena, and of the largest chunk, in bytes: a multiple of the page size. The default is
-    /// [`LockedPool::ARENA_SIZE`], rounded up to a whole page.
+    /// [`LockedPool::ARENA_SIZE`](crate::LockedPool::ARENA_SIZE), rounded up to a whole page.
     #[must_use]
     pub fn arena_size(mut self, bytes: usize) -> Self {
         self.arena_size = Some(bytes);
@@ -88,7 +90,7 @@ impl PoolOptions {
     /// fails: it cannot be made where the system refuses one, and an allocation fails that would need memory
     /// without it. Otherwise the pool does without what is refused, and the statistics tell
     /// ([`PoolStats::missing_protections`](crate::PoolStats::missing_protections)). (Who decides about memory that
-    /// is not locked is [`LockedPool::set_locking_failed`].)
+    /// is not locked is [`LockedPool::set_locking_failed`](crate::LockedPool::set_locking_failed).)
     #[must_use]
     pub fn require_protections(mut self, require: bool) -> Self {
         self.require_protections = require;
@@ -118,9 +120,9 @@ impl PoolOptions {
         if page_size != pages::page_size() && self.secret_memory != SecretMemory::Off {
             return Err(PoolError::SecretMemoryPageSize(page_size));
         }
-        let default = LockedPool::ARENA_SIZE.next_multiple_of(page_size);
+        let default = ARENA_SIZE.next_multiple_of(page_size);
         let arena_size = self.arena_size.unwrap_or(default);
-        if arena_size == 0 || arena_size % page_size != 0 || arena_size > PoolError::LARGEST_ARENA {
+        if arena_size == 0 || arena_size % page_size != 0 || arena_size > LARGEST_ARENA {
             return Err(PoolError::ChunkSize(arena_size));
         }
         let max_size = self.max_size.unwrap_or(usize::MAX);
@@ -143,67 +145,20 @@ impl PoolOptions {
         Ok(())
     }
 
+    /// What they say of the pool's memory.
+    pub(super) fn memory(&self) -> MemoryOptions {
+        MemoryOptions {
+            fork: self.fork_policy,
+            secret_memory: self.secret_memory,
+            require_protections: self.require_protections,
+        }
+    }
+
     /// The options of the process-wide pool, if they can be.
     pub(super) fn check_for_process(&self) -> Result<(), ConfigureError> {
         if self.page_size.is_some() || self.arena_size.is_some() || self.max_size.is_some() {
             return Err(ConfigureError::Size);
         }
         Ok(())
-    }
-}
-
-/// Why the process-wide pool cannot be configured. It is as it was.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ConfigureError {
-    /// It is in use already: something has been allocated from it.
-    InUse,
-    /// The sizes of its pages and arenas are fixed, and it has no maximum.
-    Size,
-    /// The manager is not the process-wide one.
-    NotProcessWide,
-    /// With this policy children of the process would find other values than their parent had, also where safe
-    /// code holds references to them.
-    ForkPolicy(ForkPolicy),
-    /// The options contradict each other, or the system refuses.
-    Pool(PoolError),
-}
-
-impl fmt::Display for ConfigureError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InUse => f.write_str(
-                "LockedPoolManager: the process-wide pool is in use already; configure it before anything \
-                 is allocated from it, at the beginning of main or in a static initializer",
-            ),
-            Self::Size => f.write_str(
-                "LockedPoolManager: the process-wide pool has fixed sizes; make a pool of your own for others",
-            ),
-            Self::NotProcessWide => f.write_str(
-                "LockedPoolManager: only the process-wide manager has a pool to configure; give others \
-                 pools made with options",
-            ),
-            Self::ForkPolicy(policy) => write!(
-                f,
-                "LockedPoolManager: fork policy {policy:?} changes secrets under those who hold them; to vouch \
-                 for what child processes do, use configure_unchecked"
-            ),
-            Self::Pool(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ConfigureError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Pool(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<PoolError> for ConfigureError {
-    fn from(error: PoolError) -> Self {
-        Self::Pool(error)
     }
 }

@@ -1,18 +1,42 @@
 //! What happens to the process-wide pool when the process forks.
 //!
-//! Part of `process`, whose state it takes care of; `pool::fork` calls it.
+//! The fork waits until no other thread is at work on the pool, so that the child, in which there is one thread, finds
+//! it in order. What the child's memory holds, and whether it is locked, has been taken care of by `pages` before.
 
 use super::{
     LOCKING_FAILED, Pause, SHARED, Shared, Tally, all_heaps, heaps_are_closed, own_heap, sync,
     thread_slot,
 };
+use crate::fork::{self, Participant};
+use crate::pages;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::{Acquire, Release};
+
+/// From the first call on, forks take care of the pool. Called before its mutex is taken.
+#[inline]
+pub(super) fn participate() {
+    // Set when it is done: a thread that finds it set may count on it.
+    static IS_DONE: AtomicBool = AtomicBool::new(false);
+    if !IS_DONE.load(Acquire) {
+        register();
+        IS_DONE.store(true, Release);
+    }
+}
+
+#[cold]
+fn register() {
+    static POOL: Participant = Participant { prepare, child, done };
+    // Registered before the pool: in a child, memory is put in order first.
+    pages::at_fork_of_process();
+    fork::register(&POOL);
+}
 
 /// For the thread that forks: waits until no other thread is at work on the pool, and keeps them out of their
 /// heaps. Its own heap is closed too, so that what it does until the fork is over goes by the mutex.
 ///
 /// A signal handler that has interrupted this thread's work on the pool and forks closes nothing: its child
 /// must not use the pool.
-pub(in crate::pool) fn prepare() {
+fn prepare() {
     SHARED.wait_until_free();
     if !SHARED.is_own() {
         Pause::close_all();
@@ -20,14 +44,14 @@ pub(in crate::pool) fn prepare() {
 }
 
 /// The fork is over.
-pub(in crate::pool) fn done() {
+fn done() {
     if !SHARED.is_own() {
         Pause::open_all();
     }
 }
 
 /// Puts the pool in order in the child.
-pub(in crate::pool) fn child() {
+fn child() {
     SHARED.after_fork();
     LOCKING_FAILED.after_fork();
     if SHARED.is_own() {
@@ -46,7 +70,7 @@ pub(in crate::pool) fn child() {
 ///
 /// Elsewhere, and where that has been done, it does nothing.
 pub(super) fn catch_up(shared: &mut Shared) {
-    let generation = crate::fork::generation();
+    let generation = fork::generation();
     if core::mem::replace(&mut shared.generation, generation) == generation {
         return;
     }
@@ -65,7 +89,7 @@ pub(super) fn catch_up(shared: &mut Shared) {
 fn catch_up_slabs(shared: &mut Shared) {
     let before = shared.guarded.stats().used;
     if let Some(error) = shared.guarded.catch_up() {
-        shared.state.count_lock_failure(error);
+        shared.state.stats.count_lock_failure(error);
     }
     if shared.guarded.stats().used != before {
         // Absent, and so is everything else.

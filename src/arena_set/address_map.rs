@@ -1,7 +1,5 @@
 //! Which arena an address lies in, in constant time however many arenas there are.
 //!
-//! Private to `pool`; depends on nothing.
-//!
 //! The address space is cut into blocks of the largest power of two that is no larger than an arena.
 //! A hash table by block number holds an entry for every block that an arena reaches into: at most
 //! three for an arena, and for a block at most two whole arenas, besides the few small ones that
@@ -20,14 +18,15 @@ struct Entry {
 
 const EMPTY: Entry = Entry { block: 0, start: 0, len: 0, arena: 0 };
 
-pub(super) struct ExtentMap {
+/// The arenas of a set by the addresses that they cover.
+pub(super) struct AddressMap {
     /// Open addressing with linear probing; a power of two in length, at most half full.
     slots: Vec<Entry>,
     filled: usize,
     block_shift: u32,
 }
 
-impl ExtentMap {
+impl AddressMap {
     pub(super) const fn new(arena_size: usize) -> Self {
         Self { slots: Vec::new(), filled: 0, block_shift: arena_size.ilog2() }
     }
@@ -146,7 +145,7 @@ mod tests {
     fn finds_every_address_of_every_arena_and_no_other() {
         let size = 256 * 1024;
         for offset in [0, 16, 4096, size - 16] {
-            let mut map = ExtentMap::new(size);
+            let mut map = AddressMap::new(size);
             assert_eq!(map.find(0), None);
             // Neighbours, gaps, and small arenas that share a block.
             let ranges: Vec<(usize, usize)> = (0..500)

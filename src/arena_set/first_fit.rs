@@ -1,20 +1,19 @@
 //! The first of many arenas that has room for a chunk.
 //!
-//! Private to `pool`; depends on nothing.
-//!
 //! A tournament over the arenas in the order in which they were made: each node of a binary tree
 //! holds the largest free chunk of the arenas below it. Finding the first arena with enough room,
 //! and noting a change, take a step per level (10 for 1000 arenas).
 
 use crate::arena::OutOfMemory;
 
-pub(super) struct RoomIndex {
+/// The largest free chunk of each arena, by the arena's number.
+pub(super) struct FirstFit {
     /// Node 1 is the root, nodes `2n` and `2n + 1` are below node `n`, leaf `i` is node `width + i`.
     largest: Vec<usize>,
     width: usize,
 }
 
-impl RoomIndex {
+impl FirstFit {
     pub(super) const fn new() -> Self {
         Self { largest: Vec::new(), width: 0 }
     }
@@ -77,7 +76,7 @@ mod tests {
 
     #[test]
     fn agrees_with_a_linear_search() {
-        let mut index = RoomIndex::new();
+        let mut index = FirstFit::new();
         let mut model: Vec<usize> = Vec::new();
         assert_eq!(index.first(1), None);
         let mut state = 1_u64;

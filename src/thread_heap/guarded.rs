@@ -16,11 +16,11 @@
 use super::countdown::random;
 use super::thread_number;
 use crate::arena::FreeError;
+use crate::arena_set::{ARENA_ALIGN, ARENA_SIZE, ArenaSet, PoolStats, answer_of};
+use crate::leak::leak;
 use crate::pages::{
-    self, AddressRange, ForkPolicy, LockError, LockedPages, MapError, MissingProtections,
-    SecretMemory,
+    self, AddressRange, ForkPolicy, LockError, LockedPages, MapError, SecretMemory,
 };
-use crate::pool::{LockedPool, PoolStats, State, answer_of};
 use core::fmt;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -183,7 +183,7 @@ impl Slots {
             let room =
                 pages.try_reserve_exact(count).is_ok() && free.try_reserve_exact(count).is_ok();
             let slots = if room { pages::zeroed_table(count).ok() } else { None };
-            let row = slots.and_then(|slots| super::super::leak(Row { base, stride, slots }));
+            let row = slots.and_then(|slots| leak(Row { base, stride, slots }));
             let Some(row) = row else {
                 range.release();
                 return Err(MapError::no_memory());
@@ -197,25 +197,25 @@ impl Slots {
     /// New pages of `len` bytes at the slot that has been free for longest, if they can be locked; with
     /// the number of the slot. A quarter of the slots stays free, so that there always are some that have
     /// not been used for a while.
-    fn place(&mut self, len: usize, state: &mut State) -> Option<(usize, LockedPages)> {
+    fn place(&mut self, len: usize, state: &mut ArenaSet) -> Option<(usize, LockedPages)> {
         if self.free.len() <= self.pages.len() / 4 {
             return None;
         }
         let number = *self.free.front()? as usize;
         let offset = number * self.row.stride + pages::page_size();
         let mut pages = None;
-        if state.secret_memory != SecretMemory::Off {
+        if state.memory.secret_memory != SecretMemory::Off {
             // SAFETY: the slot's pages, and it is free. No slot reaches the guard page behind it.
-            let placed = unsafe { self.range.place_secret(offset, len, state.fork) };
+            let placed = unsafe { self.range.place_secret(offset, len, state.memory.fork) };
             pages = answer_of(placed, true, &mut state.stats.secret_memory_error);
-            if pages.is_none() && state.secret_memory == SecretMemory::Require {
+            if pages.is_none() && state.memory.secret_memory == SecretMemory::Require {
                 return None;
             }
         }
         let pages = match pages {
             Some(answer) => answer.ok()?,
             // SAFETY: as above.
-            None => unsafe { self.range.place(offset, len, state.fork, true) }.ok()?.ok()?,
+            None => unsafe { self.range.place(offset, len, state.memory.fork, true) }.ok()?.ok()?,
         };
         // Samples come and go; what was refused last is known afterwards too.
         state.stats.missing_protections.note(pages.refusals());
@@ -237,7 +237,7 @@ impl Placed<'_> {
     /// The chunk's bytes and its padding: at the right end, up to there.
     fn rounded(&self) -> usize {
         match self.start {
-            0 => self.size.next_multiple_of(LockedPool::ARENA_ALIGN),
+            0 => self.size.next_multiple_of(ARENA_ALIGN),
             start => self.mapped.pages.len() - start,
         }
     }
@@ -275,14 +275,14 @@ pub(super) struct Guarded {
 
 impl Guarded {
     pub(super) const fn new() -> Self {
-        Self { slots: None, stats: NOTHING, max_locked: 0, state: 0, forks: 0 }
+        Self { slots: None, stats: PoolStats::NOTHING, max_locked: 0, state: 0, forks: 0 }
     }
 
     /// Sets addresses aside, once.
     pub(super) fn prepare(&mut self) -> Result<(), MapError> {
         if self.slots.is_none() {
             let page = pages::page_size();
-            let largest = LockedPool::ARENA_SIZE.next_multiple_of(page);
+            let largest = ARENA_SIZE.next_multiple_of(page);
             let small = Slots::new(SLOTS[0], page)?;
             let slots = match Slots::new(SLOTS[1], largest) {
                 Ok(large) => [small, large],
@@ -309,13 +309,13 @@ impl Guarded {
         &mut self,
         size: usize,
         alignment: usize,
-        pool: &mut State,
+        pool: &mut ArenaSet,
     ) -> Option<NonNull<u8>> {
         let page = pages::page_size();
         if alignment > page {
             return None;
         }
-        let padded = size.checked_next_multiple_of(alignment.max(LockedPool::ARENA_ALIGN))?;
+        let padded = size.checked_next_multiple_of(alignment.max(ARENA_ALIGN))?;
         let len = padded.checked_next_multiple_of(page)?;
         if len > self.max_locked.min(pages::lock_limit() / 2).saturating_sub(self.stats.total) {
             return None;
@@ -329,7 +329,7 @@ impl Guarded {
         bytes[start + size..].fill(PATTERN);
         // SAFETY: within the pages.
         let chunk = unsafe { pages.as_ptr().add(start) };
-        let wiped_in_child = pool.fork == ForkPolicy::Wipe;
+        let wiped_in_child = pool.memory.fork == ForkPolicy::Wipe;
         let mapped = Mapped { pages, wiped_in_child, process: this_process(), wipes };
         count(&Placed { mapped: &mapped, start, size }, &mut self.stats, usize::wrapping_add);
         let slot = &slots.row.slots[number];
@@ -404,7 +404,7 @@ impl Guarded {
         if self.forks == forks {
             return None;
         }
-        let (mut stats, mut refusal) = (NOTHING, None);
+        let (mut stats, mut refusal) = (PoolStats::NOTHING, None);
         for placed in self.used() {
             count(&placed, &mut stats, usize::wrapping_add);
             refusal = placed.mapped.pages.lock_state().err().or(refusal);
@@ -419,22 +419,6 @@ fn rest(placed: &Placed<'_>) -> (usize, usize) {
     let rest = placed.mapped.pages.len() - placed.rounded();
     (rest, if placed.start == 0 { placed.rounded() } else { 0 })
 }
-
-const NOTHING: PoolStats = PoolStats {
-    used: 0,
-    free: 0,
-    total: 0,
-    locked: 0,
-    chunks_used: 0,
-    chunks_free: 0,
-    arenas: 0,
-    peak_used: 0,
-    lock_failures: 0,
-    last_lock_failure: None,
-    secret_memory: 0,
-    secret_memory_error: None,
-    missing_protections: MissingProtections::NONE,
-};
 
 /// Adds or takes away what a chunk and its pages make of the figures.
 fn count(placed: &Placed<'_>, stats: &mut PoolStats, change: fn(usize, usize) -> usize) {
@@ -455,6 +439,6 @@ fn count(placed: &Placed<'_>, stats: &mut PoolStats, change: fn(usize, usize) ->
 /// Whether a chunk of so many bytes at an address may have been allocated with a size and an alignment, as
 /// far as others of the pool tell.
 fn agrees((size, alignment): (usize, usize), actual: usize, addr: usize) -> bool {
-    let rounded = |size: usize| size.checked_next_multiple_of(LockedPool::ARENA_ALIGN);
+    let rounded = |size: usize| size.checked_next_multiple_of(ARENA_ALIGN);
     alignment.is_power_of_two() && addr % alignment == 0 && rounded(size) == rounded(actual)
 }

@@ -1,47 +1,51 @@
-//! The pools that a program makes itself: each a mutex and what it guards, in places that are never freed,
-//! so that a fork finds the mutexes, and managers' chains stay whole.
+//! The pools that a program makes itself: each a mutex and the arena set that it guards.
 //!
-//! Private to `pool`, whose `State` does the work; depends on `fork`. A pool's callback and its page allocator
-//! are code of others: they are called while the mutex is free.
+//! They lie in places that are never freed. So a fork finds every mutex, and the chains of managers stay whole. A pool's
+//! callback and its page allocator are code of others: they are called while the mutex is free.
 
-use super::{LockingFailed, PoolStats, Source, State, Verdict, ask, set_callee};
 use crate::arena::FreeError;
+use crate::arena_set::{
+    ARENA_ALIGN, ArenaSet, ChunkList, LockingFailed, PoolStats, Source, Tier, Verdict, ask,
+    refuse_interrupted, set_callee,
+};
 use crate::edges;
-use crate::fork::{Callee, Interrupted, Mutex, MutexGuard};
-use crate::pages::{LockError, LockedAllocation, LockedPageAllocator};
+use crate::fork::{self, Callee, Interrupted, Mutex, MutexGuard, Participant};
+use crate::leak::leak;
+use crate::pages::{self, LockError, LockedAllocation, LockedPageAllocator};
+use crate::thread_heap;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicPtr, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
 
 /// A foreign source of pages.
 pub(super) type Pages = Box<dyn LockedPageAllocator + Send>;
 
 /// A place for a pool.
-pub(super) struct OwnPool {
-    state: Mutex<State>,
+pub(super) struct PrivatePool {
+    state: Mutex<ArenaSet>,
     locking_failed: Callee<Option<LockingFailed>>,
     /// Where arenas come from, if not from the system.
     pages: Callee<Option<Pages>>,
     /// The place made before this one.
-    older: AtomicPtr<OwnPool>,
+    older: AtomicPtr<PrivatePool>,
     /// The next pool in the chain that this one is in, if any; or the next vacant place.
-    next: AtomicPtr<OwnPool>,
+    next: AtomicPtr<PrivatePool>,
 }
 
 /// As many as most programs make; more are allocated.
-static FIRST: [OwnPool; 8] = [const { OwnPool::new() }; 8];
+static FIRST: [PrivatePool; 8] = [const { PrivatePool::new() }; 8];
 /// How many of the first places have been taken; or more.
 static FIRST_TAKEN: AtomicUsize = AtomicUsize::new(0);
 /// The last place that was allocated.
-static MORE: AtomicPtr<OwnPool> = AtomicPtr::new(ptr::null_mut());
+static MORE: AtomicPtr<PrivatePool> = AtomicPtr::new(ptr::null_mut());
 /// The first of the places that are no pool's.
-static VACANT: Mutex<Option<&'static OwnPool>> = Mutex::new(None);
+static VACANT: Mutex<Option<&'static PrivatePool>> = Mutex::new(None);
 
-const fn nothing() -> State {
-    State::new(Source::System { huge_page: None }, super::LockedPool::ARENA_ALIGN)
+const fn nothing() -> ArenaSet {
+    ArenaSet::new(Source::System { huge_page: None }, ARENA_ALIGN)
 }
 
-impl OwnPool {
+impl PrivatePool {
     const fn new() -> Self {
         Self {
             state: Mutex::new(nothing()),
@@ -53,8 +57,8 @@ impl OwnPool {
     }
 
     /// A place for a pool; `None` when there is no memory for one. Constant time.
-    pub(super) fn take(state: State, pages: Option<Pages>) -> Option<&'static Self> {
-        super::fork::participate();
+    pub(super) fn take(state: ArenaSet, pages: Option<Pages>) -> Option<&'static Self> {
+        participate();
         let own = Self::take_vacant().or_else(Self::make)?;
         match own.pages.enter() {
             Ok(mut place) => *place = pages,
@@ -80,7 +84,7 @@ impl OwnPool {
                 return Some(own);
             }
         }
-        let own = super::leak(Self::new())?;
+        let own = leak(Self::new())?;
         let mut newest = MORE.load(Acquire);
         loop {
             own.older.store(newest, Relaxed);
@@ -106,7 +110,7 @@ impl OwnPool {
                 *pages = None;
             }
         } else {
-            let pending = state.pending.take();
+            let pending = state.consent.pending.take();
             // Under the mutex, so that no child has arenas that are nobody's.
             *state = nothing();
             drop(state);
@@ -121,7 +125,7 @@ impl OwnPool {
 
     /// The state, brought up to date with forks.
     #[inline]
-    fn try_lock(&self) -> Result<MutexGuard<'_, State>, Interrupted> {
+    fn try_lock(&self) -> Result<MutexGuard<'_, ArenaSet>, Interrupted> {
         let mut state = self.state.lock()?;
         state.catch_up();
         Ok(state)
@@ -129,8 +133,8 @@ impl OwnPool {
 
     /// The same for what cannot be refused otherwise.
     #[track_caller]
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.try_lock().unwrap_or_else(|Interrupted| super::refuse_interrupted())
+    fn lock(&self) -> MutexGuard<'_, ArenaSet> {
+        self.try_lock().unwrap_or_else(|Interrupted| refuse_interrupted())
     }
 
     // Not inlined: the process-wide pool is the common one.
@@ -141,7 +145,7 @@ impl OwnPool {
             return None;
         }
         let is_foreign = matches!(state.source, Source::Foreign);
-        let mut chunk = state.alloc_from_first(size, alignment);
+        let mut chunk = state.alloc_existing(size, alignment, Tier::First);
         if chunk.is_none() {
             chunk = match state.source {
                 Source::Foreign => {
@@ -161,28 +165,30 @@ impl OwnPool {
     /// Allocates when the arenas that come first have no room.
     fn grow<'a>(
         &'a self,
-        mut state: MutexGuard<'a, State>,
+        mut state: MutexGuard<'a, ArenaSet>,
         size: usize,
         alignment: usize,
     ) -> Option<NonNull<u8>> {
-        let (failures, last) = (state.stats.lock_failures, state.stats.last_lock_failure);
-        let mut chunk = state.alloc_preferred(size, alignment);
-        if chunk.is_none() && state.stats.lock_failures != failures {
+        let failures = state.stats.failures();
+        let mut chunk = state.alloc_locked(size, alignment);
+        if chunk.is_none() && state.stats.failures_since(failures) > 0 {
             // The process-wide pool may have locked memory that it does not use.
             drop(state);
-            let has_given = super::process::give_back();
+            let has_given = thread_heap::give_back();
             state = self.try_lock().ok()?;
             if has_given {
-                if state.stats.lock_failures == failures + 1 {
-                    // Only this one, which has come to nothing.
-                    (state.stats.lock_failures, state.stats.last_lock_failure) = (failures, last);
+                if state.stats.failures_since(failures) == 1 {
+                    // That of this allocation, for which there may be memory now.
+                    state.stats.take_back_failures(failures);
                 }
-                state.refused = usize::MAX;
-                chunk = state.alloc_preferred(size, alignment);
+                state.refusal.forget();
+                chunk = state.alloc_locked(size, alignment);
             }
         }
         let chunk = chunk.or_else(|| state.alloc_unlocked(size, alignment, failures));
-        let Some(error) = state.question.take().filter(|_| chunk.is_none()) else { return chunk };
+        let Some(error) = state.consent.question.take().filter(|_| chunk.is_none()) else {
+            return chunk;
+        };
         drop(state);
         if !ask(&self.locking_failed, &error, || self.take_pending()) {
             return None;
@@ -197,12 +203,12 @@ impl OwnPool {
         let mut pages = self.pages.enter().ok()?;
         let pages = pages.as_deref_mut()?;
         let mut state = self.try_lock().ok()?;
-        if let Some(chunk) = state.alloc_from_first(size, alignment) {
+        if let Some(chunk) = state.alloc_existing(size, alignment, Tier::First) {
             return Some(chunk);
         }
         let is_first = state.stats.arenas == 0;
         drop(state);
-        let len = State::foreign_arena_size(is_first.then(|| pages.limit()));
+        let len = ArenaSet::foreign_arena_size(is_first.then(|| pages.limit()));
         let LockedAllocation { addr, locked } = pages.allocate_locked(len)?;
         let mut state = self.lock();
         let mut keep = match state.judge_foreign(addr, len) {
@@ -212,8 +218,8 @@ impl OwnPool {
         };
         if keep && !locked {
             let error = LockError { errno: 0, limit: usize::MAX };
-            state.count_lock_failure(error);
-            if state.asks {
+            state.stats.count_lock_failure(error);
+            if state.consent.asks {
                 drop(state);
                 keep = ask(&self.locking_failed, &error, || self.take_pending());
                 state = self.lock();
@@ -230,14 +236,20 @@ impl OwnPool {
         None
     }
 
+    /// Frees and wipes the chunk that begins at `ptr`; with `check`, only if that is the size in bytes and the alignment
+    /// that it was allocated with.
+    ///
+    /// # Safety
+    /// If `ptr` is a used chunk of this pool, nothing uses that chunk any more.
     #[inline(never)]
-    pub(super) fn free(
+    pub(super) unsafe fn free(
         &self,
         ptr: *mut u8,
         check: Option<(usize, usize)>,
     ) -> Result<(), FreeError> {
         let mut state = self.try_lock().map_err(|Interrupted| FreeError::Interrupted)?;
-        let freed = state.free(ptr, check).map(drop);
+        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+        let freed = unsafe { state.free(ptr, check) }.map(drop);
         state.give_back_excess();
         freed
     }
@@ -250,7 +262,7 @@ impl OwnPool {
     #[track_caller]
     pub(super) fn walk(&self, visit: &mut dyn FnMut(usize, usize, bool)) {
         let state = self.lock();
-        let mut chunks = super::ChunkList::with_room_for(&state.stats);
+        let mut chunks = ChunkList::with_room_for(&state.stats);
         state.walk(&mut |addr, size, used| chunks.push(addr, size, used));
         drop(state);
         chunks.visit(visit);
@@ -260,27 +272,46 @@ impl OwnPool {
     #[track_caller]
     pub(super) fn set_locking_failed(&self, callback: Option<LockingFailed>) {
         let mut state = self.lock();
-        state.asks = callback.is_some();
+        state.consent.asks = callback.is_some();
         drop(state);
         if let Some(callback) = set_callee(&self.locking_failed, callback) {
-            let old = self.lock().pending.replace(callback);
+            let old = self.lock().consent.pending.replace(callback);
             drop(old);
         }
     }
 
     fn take_pending(&self) -> Option<Option<LockingFailed>> {
-        self.try_lock().ok()?.pending.take()
+        self.try_lock().ok()?.consent.pending.take()
     }
 }
 
+/// From the first call on, forks take care of these pools. Called before a pool's mutex is taken.
+#[inline]
+fn participate() {
+    // Set when it is done: a thread that finds it set may count on it.
+    static IS_DONE: AtomicBool = AtomicBool::new(false);
+    if !IS_DONE.load(Acquire) {
+        register();
+        IS_DONE.store(true, Release);
+    }
+}
+
+#[cold]
+fn register() {
+    static POOLS: Participant = Participant { prepare, child, done };
+    // Registered before the pools: in a child, memory is put in order first.
+    pages::at_fork_of_process();
+    fork::register(&POOLS);
+}
+
 /// For the thread that forks: waits until no other thread is at work on a pool.
-pub(super) fn wait_until_free() {
+fn prepare() {
     VACANT.wait_until_free();
     all().for_each(|own| own.state.wait_until_free());
 }
 
-/// In a child: nobody holds anything.
-pub(super) fn after_fork() {
+/// In a child: frees every mutex. The figures catch up when a pool is next used.
+fn child() {
     VACANT.after_fork();
     for own in all() {
         own.state.after_fork();
@@ -289,12 +320,14 @@ pub(super) fn after_fork() {
     }
 }
 
+fn done() {}
+
 /// Every place there is.
-fn all() -> impl Iterator<Item = &'static OwnPool> {
+fn all() -> impl Iterator<Item = &'static PrivatePool> {
     let mut more = MORE.load(Acquire);
     FIRST.iter().chain(core::iter::from_fn(move || {
         // SAFETY: null, or a place, which is never freed.
-        let own: &'static OwnPool = unsafe { more.as_ref() }?;
+        let own: &'static PrivatePool = unsafe { more.as_ref() }?;
         more = own.older.load(Relaxed);
         Some(own)
     }))
@@ -303,7 +336,7 @@ fn all() -> impl Iterator<Item = &'static OwnPool> {
 /// Pools one after the other, each in one chain only. Nothing waits for anything here, so that a child of a
 /// fork finds a whole chain, whatever its parent's other threads were doing with it; and the links are in
 /// the pools' places, so that adding takes no memory.
-pub(super) struct Chain(AtomicPtr<OwnPool>);
+pub(super) struct Chain(AtomicPtr<PrivatePool>);
 
 impl Chain {
     pub(super) const fn new() -> Self {
@@ -311,7 +344,7 @@ impl Chain {
     }
 
     /// Adds a pool at the end. It must be in no chain.
-    pub(super) fn push(&self, own: &'static OwnPool) {
+    pub(super) fn push(&self, own: &'static PrivatePool) {
         let mut link = &self.0;
         let own = ptr::from_ref(own).cast_mut();
         // Links that are set stay as they are: where one is found set, the end is behind it.
@@ -322,20 +355,20 @@ impl Chain {
     }
 
     #[inline]
-    pub(super) fn iter(&self) -> impl Iterator<Item = &'static OwnPool> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'static PrivatePool> {
         let mut next = self.0.load(Acquire);
         core::iter::from_fn(move || {
             // SAFETY: null, or a place, which is never freed.
-            let own: &'static OwnPool = unsafe { next.as_ref() }?;
+            let own: &'static PrivatePool = unsafe { next.as_ref() }?;
             next = own.next.load(Acquire);
             Some(own)
         })
     }
 
     /// Takes the first pool out.
-    pub(super) fn pop(&mut self) -> Option<&'static OwnPool> {
+    pub(super) fn pop(&mut self) -> Option<&'static PrivatePool> {
         // SAFETY: null, or a place, which is never freed.
-        let own: &'static OwnPool = unsafe { self.0.get_mut().as_ref() }?;
+        let own: &'static PrivatePool = unsafe { self.0.get_mut().as_ref() }?;
         *self.0.get_mut() = own.next.swap(ptr::null_mut(), Relaxed);
         Some(own)
     }

@@ -1,8 +1,6 @@
 //! `LockedPageArena`: one arena on locked pages, for one thread at a time.
-//!
-//! Depends on `arena`, `pages` and `cleanse`.
 
-use super::PoolError;
+use super::error::PoolError;
 use crate::arena::{Arena, ArenaStats, FreeError};
 use crate::cleanse::memory_cleanse;
 use crate::pages::{LockError, LockedPages};
@@ -11,7 +9,7 @@ use core::ptr::NonNull;
 
 /// An [`Arena`] together with the [`LockedPages`] that it divides: a fixed amount of locked memory,
 /// mapped at once, without locks. For a pool that grows and that threads share, see
-/// [`LockedPool`](super::LockedPool).
+/// [`LockedPool`](crate::LockedPool).
 ///
 /// ```
 /// use bitcoin_support::LockedPageArena;

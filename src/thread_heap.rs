@@ -44,7 +44,7 @@
 //! are sampled, and `guarded` has those; `fork` has the handlers for forks.
 
 mod countdown;
-pub(super) mod fork;
+mod fork;
 mod guarded;
 mod heap;
 mod pause;
@@ -55,13 +55,14 @@ mod thread_slot;
 
 pub use guarded::AddressReport;
 
-use super::{
-    Class, KEPT_FREE, LockedPool, LockingFailed, PoolOptions, PoolStats, Source, State, ask,
-    set_callee, with_edge,
-};
 use crate::arena::FreeError;
+use crate::arena_set::{
+    ARENA_ALIGN, ARENA_SIZE, ArenaSet, ChunkList, KEPT_FREE, LockingFailed, MemoryOptions,
+    PoolStats, Source, Tier, ask, map_anywhere, refuse_interrupted, set_callee,
+};
 use crate::edges;
 use crate::fork::{Callee, Interrupted, Mutex, MutexGuard};
+use crate::leak::leak;
 use crate::pages::{self, AddressRange, LockedPages, MapError, PageOptions};
 use crate::sync;
 use core::num::NonZeroU32;
@@ -142,7 +143,7 @@ fn own_heap() -> Option<&'static Heap> {
 
 /// Allocates from the process-wide pool. `alignment` is a power of two.
 #[inline(always)]
-pub(super) fn alloc(size: usize, alignment: usize) -> Option<NonNull<u8>> {
+pub(crate) fn alloc(size: usize, alignment: usize) -> Option<NonNull<u8>> {
     let chunk = alloc_closed(size, alignment);
     if let Some(chunk) = chunk {
         edges::open(chunk.as_ptr(), size);
@@ -173,7 +174,7 @@ fn alloc_closed(size: usize, alignment: usize) -> Option<NonNull<u8>> {
 /// # Safety
 /// If `ptr` is a used chunk, nobody may use it any more.
 #[inline(always)]
-pub(super) unsafe fn free_common(ptr: *mut u8, check: Option<(usize, usize)>) -> Option<()> {
+pub(crate) unsafe fn free_common(ptr: *mut u8, check: Option<(usize, usize)>) -> Option<()> {
     let heap = own_heap()?;
     if !heap.gate.enter() {
         return None;
@@ -201,7 +202,7 @@ fn expected_class((size, alignment): (usize, usize)) -> usize {
 /// # Safety
 /// As for [`free_common`].
 #[inline(never)]
-pub(super) unsafe fn free_uncommon(
+pub(crate) unsafe fn free_uncommon(
     ptr: *mut u8,
     check: Option<(usize, usize)>,
 ) -> Result<(), FreeError> {
@@ -226,12 +227,21 @@ pub(super) unsafe fn free_uncommon(
     unsafe { free_slow(ptr, expected, check) }
 }
 
+/// The size to allocate for a chunk of `size` bytes, so that a closed granule follows it, if there is room.
+#[inline(always)]
+fn with_edge(size: usize) -> usize {
+    match size {
+        1.. if edges::are_seen() && size <= ARENA_SIZE - ARENA_ALIGN => size + ARENA_ALIGN,
+        _ => size,
+    }
+}
+
 /// The class that serves a size at an alignment: slots lie at multiples of their size from a multiple
 /// of `UNIT`.
 #[inline(always)]
 fn class_for(size: usize, alignment: usize) -> Option<usize> {
     let size = with_edge(size);
-    if alignment > LockedPool::ARENA_ALIGN {
+    if alignment > ARENA_ALIGN {
         return class_over_aligned(size, alignment);
     }
     (size.wrapping_sub(1) < slab::MAX_SIZE).then(|| slab::class_of(size))
@@ -248,7 +258,7 @@ fn class_over_aligned(size: usize, alignment: usize) -> Option<usize> {
 
 /// What the mutex guards.
 struct Shared {
-    state: State,
+    state: ArenaSet,
     /// Made on first use, if the system lets us.
     tables: Option<Tables>,
     is_set_up: bool,
@@ -301,13 +311,13 @@ fn thread_number() -> u32 {
 /// Takes the mutex, for what cannot be refused otherwise.
 #[track_caller]
 fn lock() -> Locked {
-    try_lock().unwrap_or_else(|Interrupted| super::refuse_interrupted())
+    try_lock().unwrap_or_else(|Interrupted| refuse_interrupted())
 }
 
 /// Takes the mutex. Waits for another thread that has it.
 fn try_lock() -> Result<Locked, Interrupted> {
     stay_loaded::named();
-    super::fork::participate();
+    fork::participate();
     let mut shared = SHARED.lock()?;
     fork::catch_up(&mut shared);
     Ok(shared)
@@ -320,7 +330,7 @@ fn alloc_asking(
     mut attempt: impl FnMut(&mut Shared) -> Option<NonNull<u8>>,
 ) -> Option<NonNull<u8>> {
     let chunk = attempt(&mut shared);
-    let Some(error) = shared.state.question.take().filter(|_| chunk.is_none()) else {
+    let Some(error) = shared.state.consent.question.take().filter(|_| chunk.is_none()) else {
         return chunk;
     };
     drop(shared);
@@ -328,15 +338,15 @@ fn alloc_asking(
         return None;
     }
     let mut shared = try_lock().ok()?;
-    shared.state.has_consent = true;
+    shared.state.consent.is_given = true;
     let chunk = attempt(&mut shared);
-    shared.state.has_consent = false;
+    shared.state.consent.is_given = false;
     chunk
 }
 
 /// The callback that has been set within the one that there is.
 fn take_pending() -> Option<Option<LockingFailed>> {
-    try_lock().ok()?.state.pending.take()
+    try_lock().ok()?.state.consent.pending.take()
 }
 
 /// Keeps all other threads out of their heaps as long as it lives. Made under the mutex.
@@ -411,7 +421,7 @@ impl Drop for Pause {
 impl Shared {
     const fn new() -> Self {
         Self {
-            state: State::new(Source::System { huge_page: None }, LockedPool::ARENA_ALIGN),
+            state: ArenaSet::new(Source::System { huge_page: None }, ARENA_ALIGN),
             tables: None,
             is_set_up: false,
             ready: 0,
@@ -490,7 +500,7 @@ impl Shared {
         let number = self.made;
         let block = &HEAPS.get(number as usize / BLOCK)?;
         if block.load(Relaxed).is_null() {
-            let new = super::leak([const { AtomicPtr::new(ptr::null_mut()) }; BLOCK])?;
+            let new = leak([const { AtomicPtr::new(ptr::null_mut()) }; BLOCK])?;
             block.store(ptr::from_ref::<Block>(new).cast_mut(), Release);
         }
         let heap = Heap::make(number, tables)?;
@@ -564,7 +574,7 @@ impl Shared {
 
     /// Calls `change`, which allocates or frees in arenas, with the high-water mark kept: `State` counts slabs
     /// as used.
-    fn in_arenas<T>(&mut self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn in_arenas<T>(&mut self, change: impl FnOnce(&mut ArenaSet) -> T) -> T {
         self.note_peak();
         let peak = self.state.stats.peak_used;
         let result = change(&mut self.state);
@@ -618,7 +628,7 @@ impl Shared {
         let slots = heap.next_slab(class, self.lock_limit != usize::MAX)?;
         let bytes = slab::units_for(class, slots) * UNIT;
         let mut chunk = self.in_arenas(|state| state.alloc_aligned(bytes, UNIT));
-        if chunk.is_none() && self.state.room.first(SIZES[class].into()).is_none() {
+        if chunk.is_none() && !self.state.has_room(SIZES[class].into()) {
             // (Where there is room for less than a slab, chunks without a slab take it first.)
             self.prepare_growth();
             chunk = self.in_arenas(|state| state.alloc_in_new(bytes, UNIT));
@@ -648,22 +658,22 @@ impl Shared {
 
     /// See [`alloc_exact`](Self::alloc_exact).
     fn try_alloc_exact(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
-        let existing = |state: &mut State| {
+        let existing = |state: &mut ArenaSet| {
             let quick =
                 if alignment > state.granule { state.alloc_aligned(size, alignment) } else { None };
-            quick.or_else(|| state.alloc_existing(size, alignment, Class::First))
+            quick.or_else(|| state.alloc_existing(size, alignment, Tier::First))
         };
         if let Some(chunk) = self.in_arenas(existing) {
             return Some(chunk);
         }
-        let failures = self.state.stats.lock_failures;
+        let failures = self.state.stats.failures();
         if !self.state.is_refused(size) {
             if self.prepare_growth() {
                 if let Some(chunk) = self.in_arenas(existing) {
                     return Some(chunk);
                 }
             }
-            if let Some(chunk) = self.in_arenas(|state| state.alloc_preferred(size, alignment)) {
+            if let Some(chunk) = self.in_arenas(|state| state.alloc_locked(size, alignment)) {
                 self.at_limit = false;
                 return Some(chunk);
             }
@@ -745,7 +755,7 @@ impl Shared {
             return;
         }
         let mut excess = self.excess();
-        if excess > self.state.empty {
+        if excess > self.state.empty() {
             let slack = self.slab_bytes.saturating_sub(self.small().bytes());
             if slack > self.slack.saturating_add(SLACK) {
                 let own = if pause.is_none() { Some(Pause::begin()) } else { None };
@@ -986,7 +996,7 @@ impl Shared {
 /// Allocates a chunk that no slab can hold, if it can be had at all.
 #[inline(never)]
 fn alloc_large(size: usize, alignment: usize) -> Option<NonNull<u8>> {
-    if size == 0 || size > LockedPool::ARENA_SIZE {
+    if size == 0 || size > ARENA_SIZE {
         return None;
     }
     let mut shared = try_lock().ok()?;
@@ -1012,7 +1022,10 @@ unsafe fn free_slow(
 ) -> Result<(), FreeError> {
     let mut shared = try_lock().map_err(|Interrupted| FreeError::Interrupted)?;
     let place = shared.tables.and_then(|tables| Some((tables, tables.find(ptr.addr())?)));
-    let Some((tables, place)) = place else { return shared.free_exact(ptr, check) };
+    let Some((tables, place)) = place else {
+        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+        return unsafe { shared.free_exact(ptr, check) };
+    };
     shared.note_peak();
     // A thread that only frees needs a heap too: the next time, it will not have to come here.
     let own = own_heap().or_else(|| attach(&mut shared, &tables));
@@ -1049,23 +1062,33 @@ unsafe fn free_slow(
 }
 
 impl Shared {
-    /// Frees and wipes what lies in no slab, whatever it is. Whoever used the chunk must be done with it.
-    fn free_exact(&mut self, ptr: *mut u8, check: Option<(usize, usize)>) -> Result<(), FreeError> {
+    /// Frees and wipes a chunk that is no slot of a slab.
+    ///
+    /// # Safety
+    /// If `ptr` is a used chunk, nothing uses that chunk any more.
+    unsafe fn free_exact(
+        &mut self,
+        ptr: *mut u8,
+        check: Option<(usize, usize)>,
+    ) -> Result<(), FreeError> {
         self.note_peak();
         let before = self.guarded.stats().total;
         if let Some(freed) = self.guarded.free(ptr.addr(), check) {
             // Arenas may lock as much more.
             let unlocked = before - self.guarded.stats().total;
-            self.state.refused = self.state.refused.saturating_add(unlocked);
+            self.state.refusal.note_unlocked(unlocked);
             return freed;
         }
         if let Some(check) = check {
             self.check_exact(ptr, check)?;
         }
         self.look_for_excess();
-        let empty = self.state.empty;
-        let freed = self.in_arenas(|state| state.free(ptr, None));
-        if self.state.empty > empty {
+        let empty = self.state.empty();
+        let freed = self.in_arenas(|state| {
+            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+            unsafe { state.free(ptr, None) }
+        });
+        if self.state.empty() > empty {
             self.give_back_excess(None);
         }
         freed.map(drop)
@@ -1079,7 +1102,7 @@ impl Shared {
         (size, alignment): (usize, usize),
     ) -> Result<(), FreeError> {
         let Some(actual) = self.state.chunk_size(ptr) else { return Ok(()) };
-        let wanted = with_edge(size).checked_next_multiple_of(LockedPool::ARENA_ALIGN);
+        let wanted = with_edge(size).checked_next_multiple_of(ARENA_ALIGN);
         let aligned = alignment.is_power_of_two() && ptr.addr() % alignment == 0;
         let was_slot =
             || class_for(size, alignment).is_some_and(|class| SIZES[class] as usize == actual);
@@ -1157,7 +1180,7 @@ fn attach(shared: &mut Shared, tables: &Tables) -> Option<&'static Heap> {
 }
 
 /// What the pool holds now: all threads are paused for it.
-pub(super) fn stats() -> PoolStats {
+pub(crate) fn stats() -> PoolStats {
     let mut shared = lock();
     let pause = Pause::begin();
     shared.stats(&pause)
@@ -1165,10 +1188,10 @@ pub(super) fn stats() -> PoolStats {
 
 /// Visits every chunk that there is at one moment: small ones slab by slab, then large ones. A slab's free slots
 /// are chunks.
-pub(super) fn walk(visit: &mut dyn FnMut(usize, usize, bool)) {
+pub(crate) fn walk(visit: &mut dyn FnMut(usize, usize, bool)) {
     let mut shared = lock();
     let pause = Pause::begin();
-    let mut chunks = super::ChunkList::with_room_for(&shared.stats(&pause));
+    let mut chunks = ChunkList::with_room_for(&shared.stats(&pause));
     shared.list_chunks(&mut |addr, size, used| chunks.push(addr, size, used));
     drop(pause);
     drop(shared);
@@ -1176,7 +1199,7 @@ pub(super) fn walk(visit: &mut dyn FnMut(usize, usize, bool)) {
 }
 
 /// Samples one in `one_in` allocations from now on, as far as `max_locked` bytes go.
-pub(super) fn sample(one_in: Option<NonZeroU32>, max_locked: usize) -> Result<(), MapError> {
+pub(crate) fn sample(one_in: Option<NonZeroU32>, max_locked: usize) -> Result<(), MapError> {
     // Chance is wanted here, and no secret.
     let seed = getrandom::u64().unwrap_or(0);
     let mut shared = lock();
@@ -1194,37 +1217,37 @@ pub(super) fn sample(one_in: Option<NonZeroU32>, max_locked: usize) -> Result<()
 }
 
 /// See `LockedPoolManager::describe_address`.
-pub(super) fn describe_address(addr: usize) -> Option<AddressReport> {
+pub(crate) fn describe_address(addr: usize) -> Option<AddressReport> {
     guarded::describe(addr)
 }
 
 /// Whether anything has been allocated.
-pub(super) fn is_in_use() -> bool {
+pub(crate) fn is_in_use() -> bool {
     let shared = lock();
     shared.is_set_up || shared.state.is_in_use
 }
 
 /// Sets options before anything has been allocated; `false` afterwards.
-pub(super) fn configure(options: &PoolOptions) -> bool {
+pub(crate) fn configure(memory: MemoryOptions) -> bool {
     let mut shared = lock();
     if shared.is_set_up || shared.state.is_in_use {
         return false;
     }
-    shared.state.apply(options);
+    shared.state.memory = memory;
     true
 }
 
 /// Locked pages of their own, as the pool's are, for a secret that no arena can hold.
-pub(super) fn own_pages(len: usize) -> Option<LockedPages> {
+pub(crate) fn own_pages(len: usize) -> Option<LockedPages> {
     let mut shared = try_lock().ok()?;
     let state = &mut shared.state;
     state.is_in_use = true;
-    let options = PageOptions { fork: state.fork, ..PageOptions::default() };
-    let secret_memory = state.secret_memory;
+    let options = PageOptions { fork: state.memory.fork, ..PageOptions::default() };
+    let secret_memory = state.memory.secret_memory;
     let map = |shared: &mut Shared| {
         // No fork comes between here: its child would have the file that secret memory is made of.
         let errno = &mut shared.state.stats.secret_memory_error;
-        super::map_anywhere(len, options, secret_memory, true, errno)?.ok()
+        map_anywhere(len, options, secret_memory, true, errno)?.ok()
     };
     let mut pages = map(&mut shared);
     if pages.is_none() && shared.give_back_all() {
@@ -1240,17 +1263,17 @@ pub(super) fn own_pages(len: usize) -> Option<LockedPages> {
 
 /// Gives back all memory in which there is no chunk, for another pool that can lock no more; whether there was
 /// any.
-pub(super) fn give_back() -> bool {
+pub(crate) fn give_back() -> bool {
     try_lock().is_ok_and(|mut shared| shared.give_back_all())
 }
 
 /// Sets the callback; the old one is dropped while nothing is held.
-pub(super) fn set_locking_failed(callback: Option<LockingFailed>) {
+pub(crate) fn set_locking_failed(callback: Option<LockingFailed>) {
     let mut shared = lock();
-    shared.state.asks = callback.is_some();
+    shared.state.consent.asks = callback.is_some();
     drop(shared);
     if let Some(callback) = set_callee(&LOCKING_FAILED, callback) {
-        let old = lock().state.pending.replace(callback);
+        let old = lock().state.consent.pending.replace(callback);
         drop(old);
     }
 }
