@@ -1,8 +1,8 @@
-//! `ZeroizingAllocator`, the promise that freed memory is wiped, and `ZeroizingVec`, the one growable
-//! buffer under every secret type.
+//! `ZeroizingAllocator`, the promise that freed memory is wiped, and `ZeroizingVec`, the growable buffer in
+//! every secret type.
 //!
-//! Depends on `cleanse`. The public types are thin faces of the buffer: those of `secure` over locked
-//! memory, `SerializeData` of `zero_after_free` over the ordinary heap.
+//! The public types are thin layers over the buffer: those of `secure` in locked memory, `SerializeData` of
+//! `zero_after_free` on the ordinary heap.
 
 use crate::cleanse::memory_cleanse;
 use allocator_api2::alloc::Allocator;
@@ -11,12 +11,12 @@ use bytemuck::{NoUninit, Zeroable};
 use core::mem::size_of_val;
 use subtle::{Choice, ConstantTimeEq};
 
-/// An allocator that overwrites memory with zeros before it deallocates it: every byte of the block,
-/// whatever the block held, also when a block is left for a larger or a smaller one.
+/// An allocator that overwrites every byte of a block with zeros before it deallocates the block, also when
+/// a container moves to a larger or a smaller block.
 ///
-/// Containers over such an allocator leave no trace of their elements in memory that somebody else may
-/// be given. It says nothing about bytes that a container keeps: one that drops an element but not its
-/// buffer has to overwrite the element itself, as the containers of this crate do.
+/// So a container over such an allocator leaves no trace of its elements in memory that is allocated again.
+/// Memory that the container keeps is not covered: if it drops an element but keeps its buffer, the
+/// container itself must overwrite the element, as those of this crate do.
 ///
 /// Implemented by [`SecureAllocator`](crate::SecureAllocator) (locked memory) and
 /// [`ZeroAfterFreeAllocator`](crate::ZeroAfterFreeAllocator) (the ordinary heap).
@@ -39,21 +39,19 @@ use subtle::{Choice, ConstantTimeEq};
 /// `shrink` that gives the block up must first overwrite all of it, in a way that the compiler cannot
 /// remove.
 ///
-/// Nothing checks this, and no caller can see it broken: the bytes in question belong to somebody else
-/// by then. Code that is trusted with secrets, unsafe code included, builds on it, so that only an
-/// `unsafe impl` may promise it.
+/// Nothing checks this, and a caller cannot: after the deallocation the bytes are not the caller's. Code
+/// that handles secrets, unsafe code included, relies on it, so only an `unsafe impl` may promise it.
 pub unsafe trait ZeroizingAllocator: Allocator {}
 
-/// How many bytes were asked for when memory could not be had; `usize::MAX` when they cannot even be
-/// counted.
+/// An allocation of this many bytes has failed. `usize::MAX` if the number does not fit a `usize`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoRoom(pub(crate) usize);
 
 /// A vector that wipes an element's bytes, padding included, the moment the element leaves it.
 ///
-/// The allocator sees to buffers that are left or dropped, this type to the rest: elements only leave
-/// through its methods, each of which overwrites the slots behind the new end before it returns, or
-/// before it unwinds out of an element's destructor.
+/// The allocator wipes buffers that are freed; this type wipes places in a buffer that it keeps. Elements
+/// leave only through its methods, each of which overwrites the places behind the new end before it
+/// returns, or before it unwinds out of an element's destructor.
 pub(crate) struct ZeroizingVec<T, A: ZeroizingAllocator> {
     elements: Vec<T, A>,
 }
@@ -63,18 +61,19 @@ impl<T, A: ZeroizingAllocator> ZeroizingVec<T, A> {
         Self { elements: Vec::new_in(allocator) }
     }
 
-    /// A vector over a buffer that exists.
+    /// A vector over an existing buffer.
     ///
     /// # Safety
-    /// `start` must be a block of `allocator`, owned by nobody else, for an array of `capacity` elements,
-    /// the first `len` of which are initialized.
+    /// `start` must be a block of `allocator` for an array of `capacity` elements, of which the first `len`
+    /// are initialized, and the block must not have another owner.
     pub(crate) unsafe fn from_raw_parts(
         start: *mut T,
         len: usize,
         capacity: usize,
         allocator: A,
     ) -> Self {
-        // SAFETY: as the caller vouches.
+        // SAFETY: the caller promises what `from_raw_parts_in` asks for: a block of the allocator for
+        // `capacity` elements, without another owner, the first `len` elements initialized.
         Self { elements: unsafe { Vec::from_raw_parts_in(start, len, capacity, allocator) } }
     }
 
@@ -94,8 +93,8 @@ impl<T, A: ZeroizingAllocator> ZeroizingVec<T, A> {
         &mut self.elements
     }
 
-    /// Makes room for `additional` more elements: if possible for as many again as there are, so that
-    /// pushing takes constant time on average, and else for just as many as asked.
+    /// Makes room for `additional` more elements. If there is memory, the capacity at least doubles, so
+    /// that a push takes constant time on average; otherwise there is room for just `additional` elements.
     pub(crate) fn try_reserve(&mut self, additional: usize) -> Result<(), NoRoom> {
         if self.elements.try_reserve(additional).is_ok() {
             return Ok(());
@@ -137,12 +136,11 @@ impl<T, A: ZeroizingAllocator> ZeroizingVec<T, A> {
     pub(crate) fn wipe(&mut self) {
         self.truncate(0);
         let spare = self.elements.spare_capacity_mut();
-        // SAFETY: the slots are exclusively borrowed, and `MaybeUninit` may hold any bytes.
+        // SAFETY: the places are exclusively borrowed, and `MaybeUninit` may hold any bytes.
         unsafe { memory_cleanse(spare.as_mut_ptr().cast(), size_of_val(spare)) };
     }
 
-    /// Moves the elements into a buffer of just their size, if there is room for one beside the
-    /// present one.
+    /// Moves the elements into a buffer of just their size. Both buffers exist for a moment.
     pub(crate) fn try_shrink_to_fit(&mut self) -> Result<(), NoRoom>
     where
         A: Clone,
@@ -157,7 +155,7 @@ impl<T, A: ZeroizingAllocator> ZeroizingVec<T, A> {
         Ok(())
     }
 
-    /// Lets `change` take elements out, and wipes the slots that are free afterwards, also when a
+    /// Calls `change`, which removes elements, and wipes the places that they have left, even when a
     /// destructor or a predicate panics.
     fn shrinking<R>(&mut self, change: impl FnOnce(&mut Vec<T, A>) -> R) -> R {
         struct Wipe<'v, T, A: ZeroizingAllocator> {
@@ -169,7 +167,7 @@ impl<T, A: ZeroizingAllocator> ZeroizingVec<T, A> {
             fn drop(&mut self) {
                 let vacated = self.len_before.saturating_sub(self.elements.len());
                 let slots = &mut self.elements.spare_capacity_mut()[..vacated];
-                // SAFETY: the slots are exclusively borrowed, and `MaybeUninit` may hold any bytes.
+                // SAFETY: the places are exclusively borrowed, and `MaybeUninit` may hold any bytes.
                 unsafe { memory_cleanse(slots.as_mut_ptr().cast(), size_of_val(slots)) };
             }
         }
@@ -181,13 +179,13 @@ impl<T, A: ZeroizingAllocator> ZeroizingVec<T, A> {
 }
 
 impl<T: Copy, A: ZeroizingAllocator> ZeroizingVec<T, A> {
-    /// Appends copies of `values`, each straight from its place to its new one.
+    /// Appends copies of `values`, from memory to memory.
     pub(crate) fn try_extend_from_slice(&mut self, values: &[T]) -> Result<(), NoRoom> {
         self.try_reserve(values.len())?;
         let len = self.len();
         let spare = &mut self.elements.spare_capacity_mut()[..values.len()];
-        // SAFETY: `spare` has `values.len()` slots for `T`, and is exclusively borrowed, so that
-        // `values` is not among them. `Copy` makes bytewise copies whole values.
+        // SAFETY: `spare` has `values.len()` places for a `T` and is exclusively borrowed, so `values` does
+        // not overlap it. `T` is `Copy`, so a copy of its bytes is a value.
         unsafe {
             let slots = spare.as_mut_ptr().cast::<T>();
             slots.copy_from_nonoverlapping(values.as_ptr(), values.len());
@@ -209,12 +207,13 @@ impl<T: Copy, A: ZeroizingAllocator> ZeroizingVec<T, A> {
 }
 
 impl<T: Zeroable, A: ZeroizingAllocator> ZeroizingVec<T, A> {
-    /// Appends a value of zeros, made where it stays.
+    /// Appends a value of zeros, which is made in its place.
     pub(crate) fn try_push_zeroed(&mut self) -> Result<(), NoRoom> {
         self.try_reserve(1)?;
         let len = self.len();
         let slot = self.elements.spare_capacity_mut().as_mut_ptr();
-        // SAFETY: there is at least one slot, exclusively borrowed; zeros are a `T` by `Zeroable`.
+        // SAFETY: `try_reserve` has made room for at least one more element, which is exclusively borrowed;
+        // zeros are a `T` because `T` is `Zeroable`.
         unsafe {
             slot.write_bytes(0, 1);
             self.elements.set_len(len + 1);
@@ -229,7 +228,7 @@ impl<T: NoUninit, A: ZeroizingAllocator> ConstantTimeEq for ZeroizingVec<T, A> {
     }
 }
 
-/// Whether two slices hold the same bytes, in a time that depends on their lengths only.
+/// Whether two slices have the same bytes. The time depends only on their lengths.
 pub(crate) fn ct_eq<T: NoUninit>(left: &[T], right: &[T]) -> Choice {
     if left.len() != right.len() {
         return Choice::from(0);

@@ -1,6 +1,4 @@
 //! `SecureAllocator`: the process-wide pool as an allocator for containers.
-//!
-//! Depends on `pool`, `pages` and `zeroizing`.
 
 use crate::pages::{LockedPages, page_size};
 use crate::pool::{LockedPool, LockedPoolManager};
@@ -8,24 +6,25 @@ use crate::zeroizing::ZeroizingAllocator;
 use allocator_api2::alloc::{AllocError, Allocator, Layout};
 use core::ptr::{self, NonNull};
 
-/// Allocates locked memory that is wiped when it is freed: a handle, without size, on the process-wide pool
-/// itself. Pools that a program adds to [`LockedPoolManager::instance`] serve no secret types: they may be over
-/// a foreign page allocator, which need not wipe, nor hand out memory at all.
+/// An allocator of locked memory that is wiped when it is freed. It is a handle of size 0 to the
+/// process-wide pool. Pools that a program adds to [`LockedPoolManager::instance`] do not serve secret
+/// types: they may be over a foreign page allocator, which may not wipe, and whose addresses may not even
+/// be mapped.
 ///
-/// Blocks of up to [`LockedPool::ARENA_SIZE`] bytes (256 KiB) come from the pool. What happens when
-/// they cannot be locked is up to the pool, as for all its chunks: its
-/// [callback](LockedPool::set_locking_failed) decides, and its statistics tell. A larger block gets a
-/// mapping of its own, with the same protection, but is not in those statistics; so that none is ever
-/// unlocked behind their back, it is locked or it is refused. Any alignment up to a page is served;
-/// above that, only what fits an arena.
+/// Blocks of up to [`LockedPool::ARENA_SIZE`] bytes (256 KiB) come from the pool. If they cannot be locked,
+/// the pool's [callback](LockedPool::set_locking_failed) decides, and the pool's statistics show it. A
+/// larger block gets a mapping of its own, with the same protections. It is not in the statistics, so it
+/// is never unlocked: if it cannot be locked, the allocation fails. The alignment may be up to a page;
+/// blocks that fit an arena may have any alignment that fits it too.
 ///
 /// As an [`Allocator`] it serves containers that take one: those of the
 /// [`allocator_api2`](allocator_api2) crate, `hashbrown`'s tables, and, on a nightly compiler with
 /// `RUSTFLAGS="--cfg bitcoin_support_nightly"`, those of the standard library. Such a container does not
-/// wipe an element that it drops before it frees its buffer; [`SecureVec`](crate::SecureVec) does.
+/// wipe an element that it drops until it frees its buffer; [`SecureVec`](crate::SecureVec) wipes it at
+/// once.
 ///
-/// Allocation and freeing take constant time apart from the wipe (a few system calls for large blocks)
-/// and may happen in any thread.
+/// An allocation and a free take constant time, apart from the wipe, and a few system calls for a large
+/// block. Any thread may make them.
 ///
 /// ```
 /// use allocator_api2::boxed::Box;
@@ -39,7 +38,7 @@ use core::ptr::{self, NonNull};
 pub struct SecureAllocator;
 
 impl SecureAllocator {
-    /// The allocator. All are the same.
+    /// The allocator. All values are equal.
     pub const fn new() -> Self {
         Self
     }
@@ -68,29 +67,30 @@ impl SecureAllocator {
     /// Wipes and frees what [`allocate`](Self::allocate) returned for `size`.
     ///
     /// # Panics
-    /// When the pool finds that the block is none of its own or has another size, and nothing has changed; or
-    /// that bytes next to the block, which was a [sampled](LockedPoolManager::sample_one_in) one, have been
-    /// written to, and it **has been** wiped and freed.
+    /// When the block is not one of the pool's, or has another size: nothing has changed. And when the block
+    /// was a [sampled](LockedPoolManager::sample_one_in) one, and bytes next to it have been overwritten: the
+    /// block **has been** wiped and freed.
     ///
     /// # Safety
     /// `block` must come from [`allocate`](Self::allocate) with the same `size`, must not have been freed,
-    /// and must not be used any more.
+    /// and must not be used afterwards.
     pub unsafe fn deallocate(&self, block: NonNull<u8>, size: usize) {
-        // SAFETY: as the caller vouches; the layout is that of `allocate`, which accepted it.
+        // SAFETY: the caller promises a block from `allocate`, which calls `acquire` with this size and
+        // alignment; and that the block has not been freed and is not used any more.
         unsafe { release(block, size, LockedPool::ARENA_ALIGN) };
     }
 }
 
-// SAFETY: blocks are chunks of the process-wide pool, which is never destroyed and over the system's own pages
-// alone, or mappings of their own. They stay valid and hold what was written there until they are freed: what
-// changes them behind their owner's back (`wipe_everything`, `ExitPolicy::inaccessible`, fork policies other than
-// `Keep`) can be chosen by unsafe code only, and the wipe at exit comes when no code of the program is left to run. All
-// values of the type are one, so that clones may free for each other. The methods not written here are built on
-// these two by the trait.
+// SAFETY: a block is a chunk of the process-wide pool, which is never destroyed and uses only the system's own
+// pages, or a mapping of its own. It stays valid and keeps its contents until it is freed. Only unsafe code
+// can choose to change the contents of a live block (`wipe_everything`, `ExitPolicy::inaccessible`, fork
+// policies other than `Keep`), and the wipe at exit comes when no more code of the program runs. All values
+// of the type are equal, so one may free what another has allocated. The trait builds its other methods on
+// these two.
 unsafe impl Allocator for SecureAllocator {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let block = if layout.size() == 0 {
-            // Not null, and a multiple of the alignment, as pointers to nothing are.
+            // A dangling pointer: not null, and a multiple of the alignment.
             NonNull::new(ptr::without_provenance_mut(layout.align()))
         } else {
             acquire(layout)
@@ -99,26 +99,26 @@ unsafe impl Allocator for SecureAllocator {
     }
 
     fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        // The pool's chunks and fresh mappings are zeros.
+        // The pool's chunks and new mappings are zeros.
         Allocator::allocate(self, layout)
     }
 
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
         if layout.size() > 0 {
-            // SAFETY: the caller vouches that `allocate` gave the block for a layout that this one fits,
-            // which is the same, since `allocate` gives no more than it is asked for.
+            // SAFETY: the caller promises that `allocate` returned the block for a layout that this one fits.
+            // The two are equal, since `allocate` returns blocks of just the requested size.
             unsafe { release(block, layout.size(), layout.align()) };
         }
     }
 }
 
-// SAFETY: `deallocate` frees into the pool, which wipes every chunk over its whole length, or drops a
-// `LockedPages`, which wipes the whole mapping. `grow`, `grow_zeroed` and `shrink` are the trait's own:
-// they copy to a new block and deallocate the old one.
+// SAFETY: `deallocate` frees into the pool, which wipes the whole chunk, or drops a `LockedPages`, which wipes
+// the whole mapping. `grow`, `grow_zeroed` and `shrink` are the trait's defaults, which copy to a new block
+// and deallocate the old one.
 unsafe impl ZeroizingAllocator for SecureAllocator {}
 
-/// Whether a block of this size has a mapping of its own: alone from the size, so that `release` finds
-/// what `acquire` did.
+/// Whether a block of this size has a mapping of its own. It depends only on the size, so that `release`
+/// gets the same answer as `acquire`.
 fn has_own_mapping(size: usize) -> bool {
     size > LockedPool::ARENA_SIZE
 }
@@ -133,19 +133,19 @@ fn acquire(layout: Layout) -> Option<NonNull<u8>> {
     Some(LockedPoolManager::own_pages(layout.size())?.into_raw().addr)
 }
 
-/// Wipes and frees.
+/// Wipes and frees a block.
 ///
 /// # Safety
-/// `block` must come from `acquire` for this size and alignment, must not have been freed, and must not
-/// be used any more.
+/// `block` must come from `acquire` for this size and alignment, must not have been freed, and must not be
+/// used afterwards.
 unsafe fn release(block: NonNull<u8>, size: usize, align: usize) {
     if has_own_mapping(size) {
-        // SAFETY: `acquire` took the mapping out of an owner that was made for `size` bytes; by this
-        // function's contract it is given back once.
+        // SAFETY: `acquire` got the block from `into_raw` of a mapping made for `size` bytes, and the caller
+        // promises that it has not been freed and is not used any more.
         drop(unsafe { LockedPages::from_raw(block, size) });
         return;
     }
-    // SAFETY: by this function's contract nobody uses the chunk any more.
+    // SAFETY: the caller promises that the chunk is not used any more.
     let freed = unsafe { LockedPoolManager::shared_pool().free_sized(block.as_ptr(), size, align) };
     if let Err(error) = freed {
         panic!("{error}");

@@ -1,18 +1,19 @@
-//! `SecureBox`: one value in locked memory.
-//!
-//! Depends on `vec`: a box is a vector of exactly one element, so that all wiping is in one place.
+//! `SecureBox`: one value in locked memory. It is a vector of exactly one element, so that all wiping is
+//! in one place.
 
-use super::{OutOfLockedMemory, SecureVec, expect};
+use super::error::{OutOfLockedMemory, expect};
+use super::vec::SecureVec;
 use bytemuck::{NoUninit, Zeroable};
 use core::fmt;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// A value in locked memory, wiped with its padding when it is dropped, after its destructor has run.
+/// A value in locked memory. When it is dropped, its destructor runs, and then all its bytes are wiped,
+/// padding included.
 ///
-/// [`zeroed`](Self::zeroed) makes one for plain data in place, to be filled through
-/// [`expose_secret_mut`](Self::expose_secret_mut), so that the secret never lies on the stack.
-/// [`new`](Self::new) moves a value in from the caller's stack, where a copy may stay behind.
+/// [`zeroed`](Self::zeroed) makes a value of zeros in place, for plain data. The program fills it through
+/// [`expose_secret_mut`](Self::expose_secret_mut), so that the secret is never on the stack.
+/// [`new`](Self::new) moves a value from the caller's stack, where a copy may stay behind.
 ///
 /// ```
 /// use bitcoin_support::SecureBox;
@@ -35,7 +36,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// ```
 /// ```compile_fail,E0614
 /// let key = bitcoin_support::SecureBox::new([1_u8; 32]);
-/// let copy = *key; // would lie on the stack
+/// let copy = *key; // would be on the stack
 /// ```
 /// ```compile_fail,E0382
 /// let key = bitcoin_support::SecureBox::new([1_u8; 32]);
@@ -64,7 +65,7 @@ impl<T: Zeroable> SecureBox<T> {
     /// Moves a value into locked memory.
     ///
     /// # Errors
-    /// When there is no locked memory. `value` has been dropped then.
+    /// When there is no locked memory. `value` has been dropped.
     pub fn try_new(value: T) -> Result<Self, OutOfLockedMemory> {
         let mut one = SecureVec::try_with_capacity(1)?;
         one.try_push(value)?;
@@ -73,7 +74,7 @@ impl<T: Zeroable> SecureBox<T> {
 }
 
 impl<T> SecureBox<T> {
-    /// The value. Whatever is copied from here is no longer this type's to protect.
+    /// The value. This type does not protect copies that the caller makes.
     pub fn expose_secret(&self) -> &T {
         &self.value.expose_secret()[0]
     }
@@ -106,7 +107,7 @@ impl<T: Zeroable> SecureBox<T> {
 }
 
 impl<T: Copy + Zeroable> SecureBox<T> {
-    /// A copy in locked memory of its own.
+    /// A copy of the value, also in locked memory.
     ///
     /// # Panics
     /// When there is no locked memory.
@@ -116,7 +117,7 @@ impl<T: Copy + Zeroable> SecureBox<T> {
         expect(self.try_duplicate())
     }
 
-    /// A copy in locked memory of its own.
+    /// A copy of the value, also in locked memory.
     ///
     /// # Errors
     /// When there is no locked memory.
@@ -140,7 +141,7 @@ impl<T: NoUninit> PartialEq for SecureBox<T> {
 
 impl<T: NoUninit + Eq> Eq for SecureBox<T> {}
 
-/// Zeroizes the value in place, as its own type does it.
+/// Zeroizes the value in place, by its own `Zeroize`.
 impl<T: Zeroize> Zeroize for SecureBox<T> {
     fn zeroize(&mut self) {
         self.expose_secret_mut().zeroize();

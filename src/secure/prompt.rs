@@ -1,10 +1,12 @@
-//! Asking for a secret at the terminal, from the keyboard straight into locked memory.
+//! Asking for a secret at the terminal: from the keyboard straight into locked memory.
 //!
-//! Depends on `vec` and `string`. The terminal is put out of line editing for as long as it takes, so
-//! that the process sees every key: then the keys that send signals can restore the terminal first, and
-//! no signal handlers, which are the program's own affair, have to be touched.
+//! During a prompt the terminal does no line editing, so that the process sees every key. On a key that
+//! sends a signal, the process can then restore the terminal first. It needs no signal handler, and
+//! leaves those of the program alone.
 
-use super::{ReadSecretError, SecureString, SecureVec};
+use super::error::ReadSecretError;
+use super::string::SecureString;
+use super::vec::SecureVec;
 use core::mem::MaybeUninit;
 use core::time::Duration;
 use parking_lot::Mutex;
@@ -13,29 +15,31 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-/// More than this many bytes are no line: what a terminal itself takes at most.
+/// The longest line in bytes: the most that a terminal takes.
 const LONGEST_LINE: usize = 4096;
 
-/// Ample time for a signal to take effect.
+/// A wait that is long enough for a signal to take effect.
 const SIGNAL_DELIVERY: Duration = Duration::from_millis(100);
 
 impl SecureString {
     /// Shows `text` and reads a line from the terminal, without showing it, byte by byte into locked
-    /// memory. The line's end is not part of it. An empty line is an empty string.
+    /// memory. The string does not include the end of the line. An empty line is an empty string.
     ///
-    /// It asks at the process's terminal (`/dev/tty`), wherever standard input comes from. A process that
-    /// has none is taken to be fed by another program: then a line is read from standard input, without
-    /// buffering, and `text` is shown only if that is a terminal (on standard error).
+    /// The prompt uses the process's terminal (`/dev/tty`), even if standard input is redirected. If the
+    /// process has no terminal, it is taken to get its input from another program: the line is read from
+    /// standard input, without buffering, and `text` is shown (on standard error) only if standard input
+    /// is a terminal.
     ///
-    /// The keys for erasing a character, a word or the line, for end of input and for signals work as
-    /// they are set up for the terminal. Those for signals restore the terminal, then send their signal
-    /// to the process group as the terminal would have; a program that survives an interruption finds
-    /// [`ReadSecretError::Interrupted`], one that was suspended and goes on asks again. The terminal is
-    /// restored on errors and when a panic unwinds, too. A signal from elsewhere that ends the process
-    /// in the middle of a prompt leaves the terminal without echo; `stty sane` brings it back.
+    /// The keys that erase a character, a word or the line, that end the input, and that send signals are
+    /// those of the terminal's settings. On a key that sends a signal, the terminal is restored, and the
+    /// signal is sent to the process group, as the terminal would do. If the program survives an
+    /// interruption, the result is [`ReadSecretError::Interrupted`]. If it was suspended and continues, it
+    /// asks again. The terminal is also restored after errors and when a panic unwinds. If a signal from
+    /// elsewhere ends the process during a prompt, the terminal stays without echo; `stty sane` restores
+    /// it.
     ///
-    /// One prompt at a time: others wait. The kernel's own buffers, and those of a terminal emulator,
-    /// are beyond the reach of any process.
+    /// One prompt runs at a time; other threads wait for it. No process can wipe the buffers of the kernel
+    /// or of a terminal emulator.
     ///
     /// ```no_run
     /// use bitcoin_support::SecureString;
@@ -45,7 +49,7 @@ impl SecureString {
     /// ```
     ///
     /// # Errors
-    /// See [`ReadSecretError`]. The limit is 4096 bytes. What had been typed is wiped.
+    /// See [`ReadSecretError`]. The limit is 4096 bytes. The bytes that had been read have been wiped.
     pub fn prompt(text: &str) -> Result<Self, ReadSecretError> {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock();
@@ -63,7 +67,8 @@ impl SecureString {
     }
 }
 
-/// Reads a line from `input`; if that is a terminal, unseen, and shows `text` on `output` first.
+/// Reads a line from `input`. If that is a terminal, shows `text` on `output` first, and does not show the
+/// line.
 fn ask(
     mut input: &File,
     mut output: impl Write,
@@ -82,7 +87,7 @@ fn ask(
         output.write_all(text.as_bytes())?;
         output.flush()?;
         let end = read_line(&mut input, Some(&settings), &mut line)?;
-        // The key that ended the line has not been shown either.
+        // The key that ended the line was not shown, so the cursor is still behind `text`.
         output.write_all(b"\n")?;
         output.flush()?;
         let signal = match end {
@@ -95,10 +100,10 @@ fn ask(
         };
         line.clear();
         drop(unseen);
-        // SAFETY: sends a signal to the process group; takes no pointers.
+        // SAFETY: `kill` takes no pointers.
         unsafe { libc::kill(0, signal) };
-        // Another thread may have to take it. If it ends or stops the process, it does so here, and not
-        // in the middle of what comes next.
+        // The kernel may deliver the signal to another thread, a little later. If it ends or stops the
+        // process, that should happen before the terminal is used again.
         std::thread::sleep(SIGNAL_DELIVERY);
         if signal != libc::SIGTSTP {
             return Err(ReadSecretError::Interrupted);
@@ -106,17 +111,17 @@ fn ask(
     }
 }
 
-/// What ended a line.
+/// How a line ended.
 enum End {
     OfLine,
-    /// End of input, with nothing before it.
+    /// The input ended, and the line is empty.
     OfInput,
-    /// The key that sends this signal.
+    /// By the key that sends this signal.
     Signal(libc::c_int),
 }
 
-/// Reads up to the end of a line, or of the input, into `line`, byte by byte, so that nothing behind the
-/// line is taken. With the settings of a terminal, minds its special keys.
+/// Reads into `line` up to the end of a line or of the input. It reads byte by byte, so that it takes no
+/// byte behind the line. `keys` are the settings of a terminal, if there is one, with its special keys.
 fn read_line(
     input: &mut impl Read,
     keys: Option<&libc::termios>,
@@ -166,7 +171,7 @@ enum Key {
     EraseLine,
 }
 
-/// What a byte means, given a terminal's settings.
+/// The meaning of a byte by a terminal's settings.
 fn key(byte: u8, settings: Option<&libc::termios>) -> Key {
     if byte == b'\n' {
         return Key::EndOfLine;
@@ -188,7 +193,7 @@ fn key(byte: u8, settings: Option<&libc::termios>) -> Key {
             }
         }
     }
-    // Terminals may send either, whatever the settings say.
+    // A terminal may send either of the two, whatever its settings say.
     const BACKSPACE: u8 = 0x08;
     const DELETE: u8 = 0x7f;
     match byte {
@@ -202,7 +207,7 @@ fn key(byte: u8, settings: Option<&libc::termios>) -> Key {
     }
 }
 
-/// Erases the last character, be it several bytes of UTF-8.
+/// Erases the last character, which may be several bytes of UTF-8.
 fn erase_character(line: &mut SecureVec<u8>) {
     let is_continuation = |byte: u8| byte & 0b1100_0000 == 0b1000_0000;
     erase_while(line, is_continuation);
@@ -214,26 +219,26 @@ fn erase_while(line: &mut SecureVec<u8>, erases: impl Fn(u8) -> bool) {
     line.truncate(kept.map_or(0, |last| last + 1));
 }
 
-/// The settings of a terminal; `None` for anything else.
+/// The settings of a terminal. `None` if the file is not a terminal.
 fn settings_of(file: &File) -> Option<libc::termios> {
     let mut settings = MaybeUninit::uninit();
-    // SAFETY: `settings` is a valid place for the answer.
+    // SAFETY: `settings` is valid for a write.
     match unsafe { libc::tcgetattr(file.as_raw_fd(), settings.as_mut_ptr()) } {
-        // SAFETY: on success it has been filled in.
+        // SAFETY: `tcgetattr` has written all of it when it returns 0.
         0 => Some(unsafe { settings.assume_init() }),
         _ => None,
     }
 }
 
-/// A terminal that shows nothing of what is typed and hands over every key at once, until it is restored
-/// on drop.
+/// A terminal that does not show what is typed, and passes every key on at once. Dropping it restores the
+/// terminal.
 struct Unseen<'f> {
     terminal: &'f File,
     before: libc::termios,
 }
 
 impl<'f> Unseen<'f> {
-    /// Discards what has been typed before, which was seen.
+    /// Discards input that was typed before, because the terminal has shown it.
     fn begin(terminal: &'f File, before: libc::termios) -> io::Result<Self> {
         let mut settings = before;
         settings.c_lflag &= !(libc::ECHO | libc::ECHONL | libc::ICANON | libc::ISIG | libc::IEXTEN);
@@ -243,27 +248,27 @@ impl<'f> Unseen<'f> {
         Ok(Self { terminal, before })
     }
 
-    /// Restores the terminal, and keeps what has been typed ahead.
+    /// Restores the terminal, and keeps input that has been typed ahead.
     fn end(self) -> io::Result<()> {
         apply(self.terminal, libc::TCSADRAIN, &self.before)?;
-        // Dropping it would restore once more, and discard.
+        // `drop` would restore the terminal again, and discard that input.
         core::mem::forget(self);
         Ok(())
     }
 }
 
 impl Drop for Unseen<'_> {
-    /// Restores the terminal and discards what has not been read: the rest of a secret must not become a
-    /// command line.
+    /// Restores the terminal and discards input that has not been read: the rest of a secret must not
+    /// become a command line.
     fn drop(&mut self) {
-        // There is nobody to tell of a failure: the terminal has probably gone.
+        // A failure cannot be reported from here. The terminal has probably been closed.
         let _ = apply(self.terminal, libc::TCSAFLUSH, &self.before);
     }
 }
 
 fn apply(terminal: &File, when: libc::c_int, settings: &libc::termios) -> io::Result<()> {
     loop {
-        // SAFETY: `settings` is read only.
+        // SAFETY: `settings` is valid for reads.
         if unsafe { libc::tcsetattr(terminal.as_raw_fd(), when, settings) } == 0 {
             return Ok(());
         }

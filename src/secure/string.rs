@@ -1,17 +1,17 @@
 //! `SecureString`: text in locked memory.
-//!
-//! Depends on `vec`; `prompt` fills it from the terminal.
 
-use super::{NotUtf8, OutOfLockedMemory, ReadSecretError, SecureVec, expect};
+use super::error::{NotUtf8, OutOfLockedMemory, ReadSecretError, expect};
+use super::vec::SecureVec;
 use core::fmt;
 use std::io::Read;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// A string in locked memory, wiped when it is dropped and wherever it leaves a buffer or grows shorter.
+/// A string in locked memory. Its bytes are wiped when it is dropped, when it moves to another buffer, and
+/// when it is shortened.
 ///
-/// The text is reached through [`expose_secret`](Self::expose_secret). Methods that may need memory
-/// exist twice, as with [`SecureVec`]. Lengths count bytes of UTF-8.
+/// A program reaches the text through [`expose_secret`](Self::expose_secret). Every method that may need
+/// memory exists twice, as in [`SecureVec`]. Lengths are in bytes of UTF-8.
 ///
 /// ```
 /// use bitcoin_support::SecureString;
@@ -23,7 +23,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// assert_eq!(format!("{passphrase:?}"), "SecureString([redacted])");
 /// ```
 ///
-/// At a terminal, ask with [`prompt`](Self::prompt).
+/// [`prompt`](Self::prompt) asks for one at the terminal.
 ///
 /// # What does not compile
 /// ```compile_fail,E0277
@@ -82,7 +82,7 @@ impl SecureString {
         Ok(Self { bytes: SecureVec::try_with_capacity(capacity)? })
     }
 
-    /// A copy of a text. The text itself stays as it is; [`From<String>`] wipes it.
+    /// A copy of a text. The original is not wiped; [`From<String>`] wipes it.
     ///
     /// # Errors
     /// When there is no locked memory.
@@ -90,10 +90,10 @@ impl SecureString {
         Ok(Self { bytes: SecureVec::try_from_slice(text.as_bytes())? })
     }
 
-    /// Makes a string of bytes, where they are.
+    /// Makes a string of bytes without copying them.
     ///
     /// # Errors
-    /// When they are not UTF-8. They have been wiped then.
+    /// When they are not UTF-8. They have been wiped.
     ///
     /// ```
     /// use bitcoin_support::{SecureString, SecureVec};
@@ -105,49 +105,49 @@ impl SecureString {
     pub fn from_utf8(bytes: SecureVec<u8>) -> Result<Self, NotUtf8> {
         match core::str::from_utf8(bytes.expose_secret()) {
             Ok(_) => Ok(Self { bytes }),
-            Err(error) => Err(NotUtf8 { valid_up_to: error.valid_up_to() }),
+            Err(error) => Err(NotUtf8::new(error.valid_up_to())),
         }
     }
 
-    /// Reads to the end of `reader`, but no more than `limit` bytes, straight into locked memory. See
-    /// [`SecureVec::read_from`] for readers that keep copies.
+    /// Reads to the end of `reader`, at most `limit` bytes, straight into locked memory.
+    /// [`SecureVec::read_from`] says which readers keep copies.
     ///
     /// # Errors
     /// When the reader fails, or the secret is longer than `limit` or not UTF-8, or there is no locked
-    /// memory. What has been read is wiped.
+    /// memory. The part that had been read has been wiped.
     pub fn read_from(reader: impl Read, limit: usize) -> Result<Self, ReadSecretError> {
         Ok(Self::from_utf8(SecureVec::read_from(reader, limit)?)?)
     }
 
-    /// Number of bytes. Not a secret: comparison and errors reveal it.
+    /// Number of bytes. The length is not a secret: comparisons and errors reveal it.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether there is no text.
+    /// Whether the length is 0.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Number of bytes that there is room for without allocating.
+    /// Number of bytes that fit without another allocation.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// The text. Whatever is copied from here is no longer this type's to protect.
+    /// The text. This type does not protect copies that the caller makes.
     pub fn expose_secret(&self) -> &str {
-        // SAFETY: the bytes are UTF-8 always: `from_utf8` has checked them, or they came from `str` and
-        // `char`, and they are cut at the boundaries of characters only.
+        // SAFETY: the bytes are always UTF-8: `from_utf8` has checked them, or they came from a `str` or a
+        // `char`; and they are shortened only to a boundary between characters.
         unsafe { core::str::from_utf8_unchecked(self.bytes.expose_secret()) }
     }
 
-    /// The text, to be written without changing its length.
+    /// The text, for changes that keep its length.
     pub fn expose_secret_mut(&mut self) -> &mut str {
-        // SAFETY: as in `expose_secret`; safe code cannot break UTF-8 through `&mut str`.
+        // SAFETY: the bytes are always UTF-8, see `expose_secret`, and safe code keeps a `&mut str` UTF-8.
         unsafe { core::str::from_utf8_unchecked_mut(self.bytes.expose_secret_mut()) }
     }
 
-    /// The bytes, where they are.
+    /// The bytes, which are not copied.
     pub fn into_bytes(self) -> SecureVec<u8> {
         self.bytes
     }
@@ -164,7 +164,7 @@ impl SecureString {
     /// Makes room for at least `additional` more bytes.
     ///
     /// # Errors
-    /// When there is no locked memory; nothing has changed then.
+    /// When there is no locked memory. Nothing has changed.
     pub fn try_reserve(&mut self, additional: usize) -> Result<(), OutOfLockedMemory> {
         self.bytes.try_reserve(additional)
     }
@@ -181,7 +181,7 @@ impl SecureString {
     /// Appends a text.
     ///
     /// # Errors
-    /// When there is no locked memory; nothing has changed then.
+    /// When there is no locked memory. Nothing has changed.
     pub fn try_push_str(&mut self, text: &str) -> Result<(), OutOfLockedMemory> {
         self.bytes.try_extend_from_slice(text.as_bytes())
     }
@@ -198,7 +198,7 @@ impl SecureString {
     /// Appends a character.
     ///
     /// # Errors
-    /// When there is no locked memory; nothing has changed then.
+    /// When there is no locked memory. Nothing has changed.
     pub fn try_push(&mut self, character: char) -> Result<(), OutOfLockedMemory> {
         let mut bytes = [0; 4];
         let pushed = self.try_push_str(character.encode_utf8(&mut bytes));
@@ -213,7 +213,7 @@ impl SecureString {
         Some(last)
     }
 
-    /// Wipes everything from byte `len` on. Does nothing when there is no more.
+    /// Removes and wipes all bytes from `len` on. Does nothing if the string is not longer.
     ///
     /// # Panics
     /// When `len` is inside a character.
@@ -225,12 +225,12 @@ impl SecureString {
         }
     }
 
-    /// Wipes the text. The capacity stays.
+    /// Removes and wipes all text. The capacity stays.
     pub fn clear(&mut self) {
         self.bytes.clear();
     }
 
-    /// Gives back unused capacity, by way of a smaller buffer: for a moment both are needed.
+    /// Moves the text to a buffer without unused capacity. Both buffers exist for a moment.
     ///
     /// # Panics
     /// When there is no locked memory for the smaller buffer.
@@ -239,15 +239,15 @@ impl SecureString {
         expect(self.try_shrink_to_fit());
     }
 
-    /// Gives back unused capacity, by way of a smaller buffer: for a moment both are needed.
+    /// Moves the text to a buffer without unused capacity. Both buffers exist for a moment.
     ///
     /// # Errors
-    /// When there is no locked memory for the smaller buffer; nothing has changed then.
+    /// When there is no locked memory for the smaller buffer. Nothing has changed.
     pub fn try_shrink_to_fit(&mut self) -> Result<(), OutOfLockedMemory> {
         self.bytes.try_shrink_to_fit()
     }
 
-    /// A copy in locked memory of its own.
+    /// A copy of the text, also in locked memory.
     ///
     /// # Panics
     /// When there is no locked memory.
@@ -257,7 +257,7 @@ impl SecureString {
         expect(self.try_duplicate())
     }
 
-    /// A copy in locked memory of its own.
+    /// A copy of the text, also in locked memory.
     ///
     /// # Errors
     /// When there is no locked memory.
@@ -272,7 +272,7 @@ impl Default for SecureString {
     }
 }
 
-/// Copies the text. The text itself stays as it is. Panics when there is no locked memory; see
+/// Copies the text. The original is not wiped. Panics when there is no locked memory; see
 /// [`SecureString::try_from_str`].
 impl From<&str> for SecureString {
     #[track_caller]
@@ -281,8 +281,8 @@ impl From<&str> for SecureString {
     }
 }
 
-/// Takes the text over into locked memory and wipes the string that it was in. Panics when there is no
-/// locked memory, after the string has been wiped.
+/// Moves the text into locked memory and wipes the string's buffer. Panics when there is no locked memory,
+/// after wiping.
 impl From<String> for SecureString {
     #[track_caller]
     fn from(text: String) -> Self {
@@ -290,7 +290,7 @@ impl From<String> for SecureString {
     }
 }
 
-/// Formats into locked memory: `write!(secret, "{}", word)`. Fails when there is none.
+/// Formats into locked memory: `write!(secret, "{}", word)`. Fails when there is no locked memory.
 impl fmt::Write for SecureString {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.try_push_str(text).map_err(|_| fmt::Error)
@@ -319,7 +319,7 @@ impl PartialEq<str> for SecureString {
     }
 }
 
-/// Wipes the text and the whole buffer, which stays allocated.
+/// Removes the text and wipes the whole buffer, which stays allocated.
 impl Zeroize for SecureString {
     fn zeroize(&mut self) {
         self.bytes.zeroize();
@@ -348,8 +348,8 @@ impl secrecy::ExposeSecretMut<str> for SecureString {
     }
 }
 
-/// Moves a secret of the `secrecy` crate into locked memory; the original is wiped. Panics when there is
-/// no locked memory.
+/// Moves a secret of the `secrecy` crate into locked memory and wipes the original. Panics when there is no
+/// locked memory.
 #[cfg(feature = "secrecy")]
 impl From<secrecy::SecretString> for SecureString {
     #[track_caller]

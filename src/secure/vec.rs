@@ -1,8 +1,8 @@
-//! `SecureVec`: a growable array in locked memory.
-//!
-//! Depends on `zeroizing`, which holds all logic of growing and wiping, and on `allocator`.
+//! `SecureVec`: a growable array in locked memory. `ZeroizingVec` has all logic of growing and wiping.
 
-use super::{OutOfLockedMemory, ReadSecretError, SecureAllocator, expect};
+use super::allocator::SecureAllocator;
+use super::error::{OutOfLockedMemory, ReadSecretError, expect};
+use crate::cleanse::memory_cleanse;
 use crate::zeroizing::{ZeroizingVec, ct_eq};
 use bytemuck::{NoUninit, Zeroable};
 use core::fmt;
@@ -10,23 +10,25 @@ use std::io::{self, Read, Write};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// A vector in locked memory, whose elements are wiped when they leave it.
+/// A vector in locked memory. Its elements are wiped when they leave it.
 ///
-/// Elements are reached through [`expose_secret`](Self::expose_secret). Growing moves them and wipes the
-/// old buffer; removing wipes at once; dropping runs their destructors and wipes the whole buffer,
-/// padding and unused capacity included. It holds no memory while its capacity is 0. Every method that
-/// may need memory exists twice: with `try_`, which reports [`OutOfLockedMemory`], and without, which
-/// panics then. Costs are those of [`Vec`].
+/// A program reaches the elements through [`expose_secret`](Self::expose_secret). When the vector grows, it
+/// moves the elements and wipes the old buffer. When an element is removed, its place is wiped at once.
+/// When the vector is dropped, the destructors of its elements run, and then the whole buffer is wiped,
+/// padding and unused capacity included. A vector of capacity 0 holds no memory. Every method that may need
+/// memory exists twice: the one whose name begins with `try_` returns [`OutOfLockedMemory`], the other
+/// panics. Costs are those of [`Vec`].
 ///
-/// The memory is that of [`SecureAllocator`], which says what happens when it cannot be locked, and
-/// [`ExitPolicy`](crate::ExitPolicy) what becomes of it when the process exits. Elements must be [`Zeroable`], which
-/// references and boxes are not: so they are still values, if not the right ones, when a program decides to
-/// wipe live secrets ([`wipe_everything`](crate::wipe_everything), [`ForkPolicy::Wipe`](crate::ForkPolicy)).
+/// The memory comes from [`SecureAllocator`], which says what happens when it cannot be locked.
+/// [`ExitPolicy`](crate::ExitPolicy) says what happens to it when the process exits. Elements must be
+/// [`Zeroable`], which references and boxes are not. So an element is still a value of its type after a
+/// program has wiped live secrets ([`wipe_everything`](crate::wipe_everything),
+/// [`ForkPolicy::Wipe`](crate::ForkPolicy)).
 ///
-/// What it cannot wipe: what passes through the caller's hands. [`push`](Self::push) moves its argument
-/// from the caller's stack; [`pop`](Self::pop) moves an element there. To keep a secret off the stack,
-/// make room with [`resize`](Self::resize) and write into [`expose_secret_mut`](Self::expose_secret_mut),
-/// or read straight into it with [`read_from`](SecureVec::read_from).
+/// The vector cannot wipe copies outside it. [`push`](Self::push) moves its argument from the caller's
+/// stack, and [`pop`](Self::pop) moves an element there. To keep a secret off the stack, make room with
+/// [`resize`](Self::resize) and write into [`expose_secret_mut`](Self::expose_secret_mut), or read
+/// straight into the vector with [`read_from`](SecureVec::read_from).
 ///
 /// ```
 /// use bitcoin_support::SecureVec;
@@ -35,7 +37,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// seed.resize(32, 0_u8);
 /// getrandom::fill(seed.expose_secret_mut())?;
 ///
-/// let copy = seed.duplicate(); // not `clone`: copies are made on purpose
+/// let copy = seed.duplicate(); // not `clone`, so that a copy is deliberate
 /// assert!(copy == seed); // in constant time
 /// assert_eq!(format!("{seed:?}"), "SecureVec([redacted])");
 /// # Ok::<(), getrandom::Error>(())
@@ -55,7 +57,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// let secret = bitcoin_support::SecureVec::from_slice(&[1_u8, 2, 3]);
 /// let copy: Vec<u8> = secret.to_vec(); // say `expose_secret` first
 /// ```
-/// Comparing it in a way that takes longer the more is right, or using it as a key:
+/// Comparing it in a time that depends on its contents, or using it as a key:
 /// ```compile_fail,E0277
 /// # use std::collections::HashSet;
 /// # use bitcoin_support::SecureVec;
@@ -78,14 +80,14 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// drop(secret);
 /// assert_eq!(bytes.len(), 3);
 /// ```
-/// Sending elements to another thread that must not go there:
+/// Sending elements to another thread if their type must not be sent:
 /// ```compile_fail,E0277
 /// # use bitcoin_support::SecureVec;
 /// let mut secret = SecureVec::new();
 /// secret.push(std::ptr::null::<u8>());
 /// std::thread::spawn(move || drop(secret));
 /// ```
-/// Holding what zeros are no value of:
+/// Elements of a type that has no value of zeros:
 /// ```compile_fail,E0277
 /// bitcoin_support::SecureVec::<&str>::new();
 /// ```
@@ -120,22 +122,22 @@ impl<T: Zeroable> SecureVec<T> {
 }
 
 impl<T> SecureVec<T> {
-    /// Number of elements. Not a secret: comparison and errors reveal it.
+    /// Number of elements. The length is not a secret: comparisons and errors reveal it.
     pub fn len(&self) -> usize {
         self.elements.len()
     }
 
-    /// Whether there are no elements.
+    /// Whether the length is 0.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Number of elements that there is room for without allocating.
+    /// Number of elements that fit without another allocation.
     pub fn capacity(&self) -> usize {
         self.elements.capacity()
     }
 
-    /// The elements. Whatever is copied from here is no longer this type's to protect.
+    /// The elements. This type does not protect copies that the caller makes.
     pub fn expose_secret(&self) -> &[T] {
         self.elements.as_slice()
     }
@@ -157,7 +159,7 @@ impl<T> SecureVec<T> {
     /// Makes room for at least `additional` more elements.
     ///
     /// # Errors
-    /// When there is no locked memory; nothing has changed then.
+    /// When there is no locked memory. Nothing has changed.
     pub fn try_reserve(&mut self, additional: usize) -> Result<(), OutOfLockedMemory> {
         Ok(self.elements.try_reserve(additional)?)
     }
@@ -174,17 +176,17 @@ impl<T> SecureVec<T> {
     /// Appends an element.
     ///
     /// # Errors
-    /// When there is no locked memory. `value` has been dropped then; to keep it, reserve first.
+    /// When there is no locked memory. `value` has been dropped. To keep it, reserve room first.
     pub fn try_push(&mut self, value: T) -> Result<(), OutOfLockedMemory> {
         Ok(self.elements.try_push(value)?)
     }
 
-    /// Removes the last element and hands it to the caller, whose business it is from then on.
+    /// Removes the last element and returns it. Its place in the vector is wiped.
     pub fn pop(&mut self) -> Option<T> {
         self.elements.pop()
     }
 
-    /// Removes the element at `index` and hands it to the caller; those behind it move up.
+    /// Removes the element at `index` and returns it. The elements behind it move up by one.
     ///
     /// # Panics
     /// When `index` is not below the length.
@@ -194,7 +196,7 @@ impl<T> SecureVec<T> {
         self.elements.remove(index)
     }
 
-    /// Drops and wipes all elements from `len` on. Does nothing when there are no more.
+    /// Drops and wipes all elements from `len` on. Does nothing if the vector is not longer.
     pub fn truncate(&mut self, len: usize) {
         self.elements.truncate(len);
     }
@@ -204,12 +206,12 @@ impl<T> SecureVec<T> {
         self.truncate(0);
     }
 
-    /// Keeps the elements for which `keep` is true; drops and wipes the others.
+    /// Keeps the elements for which `keep` returns true. Drops and wipes the others.
     pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
         self.elements.retain(keep);
     }
 
-    /// Gives back unused capacity, by way of a smaller buffer: for a moment both are needed.
+    /// Moves the elements to a buffer without unused capacity. Both buffers exist for a moment.
     ///
     /// # Panics
     /// When there is no locked memory for the smaller buffer.
@@ -218,18 +220,18 @@ impl<T> SecureVec<T> {
         expect(self.try_shrink_to_fit());
     }
 
-    /// Gives back unused capacity, by way of a smaller buffer: for a moment both are needed.
+    /// Moves the elements to a buffer without unused capacity. Both buffers exist for a moment.
     ///
     /// # Errors
-    /// When there is no locked memory for the smaller buffer; nothing has changed then.
+    /// When there is no locked memory for the smaller buffer. Nothing has changed.
     pub fn try_shrink_to_fit(&mut self) -> Result<(), OutOfLockedMemory> {
         Ok(self.elements.try_shrink_to_fit()?)
     }
 }
 
-/// For elements that are plain data, copies are made from place to place, without a stop on the stack.
+/// Elements that are plain data are copied from memory to memory; no copy is made on the stack.
 impl<T: Copy + Zeroable> SecureVec<T> {
-    /// A copy of a slice. The slice itself stays as it is: see [`cleanse`](crate::cleanse).
+    /// A copy of a slice. The original is not wiped: see [`cleanse`](crate::cleanse).
     ///
     /// # Panics
     /// When there is no locked memory.
@@ -238,7 +240,7 @@ impl<T: Copy + Zeroable> SecureVec<T> {
         expect(Self::try_from_slice(values))
     }
 
-    /// A copy of a slice. The slice itself stays as it is: see [`cleanse`](crate::cleanse).
+    /// A copy of a slice. The original is not wiped: see [`cleanse`](crate::cleanse).
     ///
     /// # Errors
     /// When there is no locked memory.
@@ -260,12 +262,12 @@ impl<T: Copy + Zeroable> SecureVec<T> {
     /// Appends copies of `values`.
     ///
     /// # Errors
-    /// When there is no locked memory; nothing has changed then.
+    /// When there is no locked memory. Nothing has changed.
     pub fn try_extend_from_slice(&mut self, values: &[T]) -> Result<(), OutOfLockedMemory> {
         Ok(self.elements.try_extend_from_slice(values)?)
     }
 
-    /// Changes the length to `len`: drops and wipes what is behind, or appends copies of `value`.
+    /// Changes the length to `len`: drops and wipes the elements beyond it, or appends copies of `value`.
     ///
     /// # Panics
     /// When there is no locked memory.
@@ -274,15 +276,15 @@ impl<T: Copy + Zeroable> SecureVec<T> {
         expect(self.try_resize(len, value));
     }
 
-    /// Changes the length to `len`: drops and wipes what is behind, or appends copies of `value`.
+    /// Changes the length to `len`: drops and wipes the elements beyond it, or appends copies of `value`.
     ///
     /// # Errors
-    /// When there is no locked memory; nothing has changed then.
+    /// When there is no locked memory. Nothing has changed.
     pub fn try_resize(&mut self, len: usize, value: T) -> Result<(), OutOfLockedMemory> {
         Ok(self.elements.try_resize(len, value)?)
     }
 
-    /// A copy in locked memory of its own.
+    /// A copy of the elements, also in locked memory.
     ///
     /// # Panics
     /// When there is no locked memory.
@@ -292,7 +294,7 @@ impl<T: Copy + Zeroable> SecureVec<T> {
         expect(self.try_duplicate())
     }
 
-    /// A copy in locked memory of its own.
+    /// A copy of the elements, also in locked memory.
     ///
     /// # Errors
     /// When there is no locked memory.
@@ -302,21 +304,21 @@ impl<T: Copy + Zeroable> SecureVec<T> {
 }
 
 impl<T: Zeroable> SecureVec<T> {
-    /// Appends a value of zeros, made where it stays.
+    /// Appends a value of zeros, which is made in its place.
     pub(super) fn try_push_zeroed(&mut self) -> Result<(), OutOfLockedMemory> {
         Ok(self.elements.try_push_zeroed()?)
     }
 }
 
 impl SecureVec<u8> {
-    /// Reads to the end of `reader`, but no more than `limit` bytes, straight into locked memory.
+    /// Reads to the end of `reader`, at most `limit` bytes, straight into locked memory.
     ///
-    /// A reader with a buffer of its own, such as [`std::io::BufReader`] or [`std::io::stdin`], keeps a
-    /// copy there. A [`std::fs::File`] or a socket has none.
+    /// A reader that has a buffer, such as [`std::io::BufReader`] or [`std::io::stdin`], keeps a copy in it.
+    /// A [`std::fs::File`] or a socket has no buffer.
     ///
     /// # Errors
-    /// When the reader fails, the secret is longer than `limit`, or there is no locked memory. What has
-    /// been read is wiped.
+    /// When the reader fails, the secret is longer than `limit`, or there is no locked memory. The part that
+    /// had been read has been wiped.
     ///
     /// ```
     /// use bitcoin_support::{ReadSecretError, SecureVec};
@@ -331,7 +333,7 @@ impl SecureVec<u8> {
         const FIRST: usize = 256;
         let mut vec = Self::new();
         let mut filled = 0;
-        // One byte beyond the limit tells a secret that is too long from one that just fits.
+        // One byte more than `limit` is read, to find out whether the secret is longer.
         let most = limit.saturating_add(1);
         while filled < most {
             if filled == vec.len() {
@@ -342,7 +344,7 @@ impl SecureVec<u8> {
             match reader.read(room) {
                 Ok(0) => break,
                 Ok(count) if count <= room.len() => filled += count,
-                // A reader that claims more than it was asked for cannot be believed at all.
+                // The reader claims to have read more than there was room for, which breaks its contract.
                 Ok(_) => return Err(io::Error::from(io::ErrorKind::InvalidData).into()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
@@ -362,32 +364,32 @@ impl<T: Zeroable> Default for SecureVec<T> {
     }
 }
 
-/// Takes the contents over into locked memory and wipes the vector that they were in. Panics when there
-/// is no locked memory, after the vector has been wiped.
+/// Moves the elements into locked memory and wipes the vector's buffer. Panics when there is no locked
+/// memory, after wiping.
 impl<T: Copy + Zeroable> From<Vec<T>> for SecureVec<T> {
     #[track_caller]
     fn from(values: Vec<T>) -> Self {
         let values = WipedOnDrop(values);
         let copy = Self::try_from_slice(&values.0);
-        // A panic that aborts drops nothing.
+        // Before `expect` panics: if panics abort, nothing is dropped afterwards.
         drop(values);
         expect(copy)
     }
 }
 
-/// A vector on the ordinary heap that is to leave nothing there.
+/// A vector on the ordinary heap whose buffer is wiped before it is freed.
 struct WipedOnDrop<T: Copy>(Vec<T>);
 
 impl<T: Copy> Drop for WipedOnDrop<T> {
     fn drop(&mut self) {
         self.0.clear();
         let slots = self.0.spare_capacity_mut();
-        // SAFETY: the slots are exclusively borrowed, and `MaybeUninit` may hold any bytes.
-        unsafe { crate::memory_cleanse(slots.as_mut_ptr().cast(), size_of_val(slots)) };
+        // SAFETY: the places are exclusively borrowed, and `MaybeUninit` may hold any bytes.
+        unsafe { memory_cleanse(slots.as_mut_ptr().cast(), size_of_val(slots)) };
     }
 }
 
-/// Appends element by element. Panics when there is no locked memory.
+/// Appends one element after the other. Panics when there is no locked memory.
 impl<T> Extend<T> for SecureVec<T> {
     #[track_caller]
     fn extend<I: IntoIterator<Item = T>>(&mut self, values: I) {
@@ -397,7 +399,7 @@ impl<T> Extend<T> for SecureVec<T> {
     }
 }
 
-/// Appends bytes; fails with [`io::ErrorKind::OutOfMemory`] when there is no locked memory.
+/// Appends bytes. Fails with [`io::ErrorKind::OutOfMemory`] when there is no locked memory.
 impl Write for SecureVec<u8> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.try_extend_from_slice(bytes)?;

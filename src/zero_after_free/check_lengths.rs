@@ -1,10 +1,10 @@
-//! A look ahead at encodings of `bitcoin`'s types whose decoders make room for as much as is claimed.
+//! `check_lengths`: whether an encoding is as long as the lengths in it claim.
 //!
-//! Private to `consensus`; depends on `bitcoin`'s types, not on its decoders. Most of those allocate as
-//! bytes arrive. Those of witnesses, of Merkle trees' bits and of network messages believe a length of up
-//! to 4 000 000: some tens of megabytes for a dozen bytes of input. So whatever holds one of these is walked through
-//! first, without allocating: only if all that it claims is there does the decoder see it. What else
-//! may be wrong with it is the decoder's to say. (Tuples of such types are not looked into.)
+//! Most decoders of `bitcoin` allocate memory as bytes arrive. But those of witnesses, of the bits of
+//! Merkle trees and of network messages allocate at once for any claimed length up to 4 000 000: some tens
+//! of megabytes for a dozen bytes of input. So an encoding of a type that contains one of these is first
+//! walked through, without allocating, and reaches the decoder only if all claimed bytes are there. All
+//! other errors are left to the decoder. (Tuples of these types are not checked.)
 
 use bitcoin::bip152::{BlockTransactions, HeaderAndShortIds, PrefilledTransaction};
 use bitcoin::consensus::encode::CheckedData;
@@ -14,11 +14,11 @@ use bitcoin::p2p::message_compact_blocks::{BlockTxn, CmpctBlock};
 use bitcoin::{Block, MerkleBlock, Transaction, Witness};
 use core::any::TypeId;
 
-/// More is claimed than there is.
+/// The input is shorter than its lengths claim.
 pub(super) struct Short;
 
-/// Walks through `bytes` if they are to be a `T` that needs it.
-pub(super) fn skim<'b, T: 'static>(bytes: &'b [u8]) -> Result<(), Short> {
+/// Checks `bytes`, an encoding of a `T`, if `T` is a type that needs it.
+pub(super) fn check_lengths<'b, T: 'static>(bytes: &'b [u8]) -> Result<(), Short> {
     type Walk<'b> = fn(&mut Walker<'b>) -> Result<(), Short>;
     let walks: [(TypeId, Walk<'b>); 14] = [
         (TypeId::of::<Transaction>(), Walker::transaction),
@@ -43,10 +43,13 @@ pub(super) fn skim<'b, T: 'static>(bytes: &'b [u8]) -> Result<(), Short> {
     }
 }
 
+/// Sizes of a block header and of a hash in bytes.
 const HEADER: u64 = 80;
 const HASH: u64 = 32;
 
+/// Reads an encoding from the front. Each method passes over one object, or finds that it is not complete.
 struct Walker<'b> {
+    /// The bytes that have not been read.
     rest: &'b [u8],
 }
 
@@ -72,13 +75,13 @@ impl<'b> Walker<'b> {
         }
     }
 
-    /// Bytes after their number.
+    /// A number of bytes, then the bytes.
     fn bytes(&mut self) -> Result<(), Short> {
         let len = self.compact_size()?;
         self.take(len).map(drop)
     }
 
-    /// Items after their number. Each has at least a byte, so that there are no more turns than bytes.
+    /// A number of items, then the items. Each item has at least one byte, so the loop ends with the input.
     fn items(&mut self, item: fn(&mut Self) -> Result<(), Short>) -> Result<u64, Short> {
         let count = self.compact_size()?;
         for _ in 0..count {
@@ -105,7 +108,7 @@ impl<'b> Walker<'b> {
     fn transaction(&mut self) -> Result<(), Short> {
         self.take(4)?;
         let mut inputs = self.items(Self::input)?;
-        // No inputs mean that a flag follows, and the inputs after it (BIP 144).
+        // The number 0 means that a flag follows, and then the inputs (BIP 144).
         let has_witnesses = inputs == 0;
         if has_witnesses {
             self.take(1)?;
@@ -165,7 +168,7 @@ impl<'b> Walker<'b> {
         self.take(4 + len).map(drop)
     }
 
-    /// A message whose payload is there may still hold less than that claims.
+    /// A network message. Its payload may be complete and still be shorter than the lengths in it claim.
     fn message(&mut self) -> Result<(), Short> {
         self.take(4)?;
         let command = self.take(12)?;
