@@ -49,7 +49,7 @@ endif()
 file(REMOVE_RECURSE "${WORK_DIR}")
 file(MAKE_DIRECTORY "${WORK_DIR}/home/.cargo")
 
-# ---- The packaged crate, which has no cpp_tests ----
+# ---- The packaged crate, without tests and benchmarks in C++ ----
 
 # The network is asked only where something has not been fetched yet.
 foreach(offline true false)
@@ -66,9 +66,16 @@ endif()
 file(GLOB crate "${WORK_DIR}/package/package/bitcoin-support-*.crate")
 run("${CMAKE_COMMAND}" -E chdir "${WORK_DIR}/home" "${CMAKE_COMMAND}" -E tar xf "${crate}")
 file(GLOB source "${WORK_DIR}/home/bitcoin-support-*")
-if(EXISTS "${source}/cpp_tests" OR NOT EXISTS "${source}/CMakeLists.txt")
-  message(FATAL_ERROR "${source} is not what was to be packaged")
-endif()
+foreach(path CMakeLists.txt benches/pool.rs cmake/core_drop_in.cmake integrations/core-cmake/core_drop_in.cmake)
+  if(NOT EXISTS "${source}/${path}")
+    message(FATAL_ERROR "${path} is not in the packaged crate")
+  endif()
+endforeach()
+foreach(path cpp_tests benches/cpp tests/fuzz.rs fuzz scripts)
+  if(EXISTS "${source}/${path}")
+    message(FATAL_ERROR "${path} is in the packaged crate")
+  endif()
+endforeach()
 
 # Cargo, left to itself, would build elsewhere, and under another name.
 execute_process(COMMAND "${CARGO}" -vV OUTPUT_VARIABLE version COMMAND_ERROR_IS_FATAL ANY)

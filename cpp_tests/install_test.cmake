@@ -168,7 +168,7 @@ add_subdirectory("${BITCOIN_SUPPORT_SOURCE_DIR}/examples" examples)
 ]])
   # What has been built for this tree need not be built again.
   configure_and_build("${project}" "${project}/build" "-DBITCOIN_SUPPORT_SOURCE_DIR=${SOURCE_DIR}"
-    "-DBITCOIN_SUPPORT_CARGO_TARGET_DIR=${BUILD_DIR}/cargo")
+    "-DBITCOIN_SUPPORT_CARGO_TARGET_DIR=${CARGO_TARGET_DIR}")
   foreach(program keep_secret_c keep_secret_cpp keep_secret_c_static keep_secret_cpp_static)
     run_example("${project}/build/examples/${program}")
   endforeach()

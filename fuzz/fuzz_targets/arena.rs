@@ -1,11 +1,12 @@
-//! An `Arena` beside a model of it: `cargo +nightly fuzz run arena`. What is done and what must hold stands in `tests/fuzz/arena.rs`.
+//! An `Arena` beside a model of it: `cargo +nightly fuzz run arena`.
+//! `fuzz/harness/arena.rs` says what the target does and what it checks.
 
 #![no_main]
-#![allow(dead_code, reason = "the replay in tests/fuzz uses more of these")]
+#![allow(dead_code, reason = "only the replay in tests/fuzz.rs makes mistakes on purpose")]
 
-#[path = "../../tests/fuzz/arena.rs"]
+#[path = "../harness/arena.rs"]
 mod arena;
-#[path = "../../tests/fuzz/input.rs"]
+#[path = "../harness/input.rs"]
 mod input;
 
 use libfuzzer_sys::fuzz_target;

@@ -1,11 +1,12 @@
-//! The functions of the C header, with any arguments that it permits: `cargo +nightly fuzz run c_abi`. What is done and what must hold stands in `tests/fuzz/c_abi.rs`.
+//! The functions of the C header, with any arguments that it permits: `cargo +nightly fuzz run c_abi`.
+//! `fuzz/harness/c_abi.rs` says what the target does and what it checks.
 
 #![no_main]
-#![allow(dead_code, reason = "the replay in tests/fuzz uses more of these")]
+#![allow(dead_code, reason = "only the replay in tests/fuzz.rs makes mistakes on purpose")]
 
-#[path = "../../tests/fuzz/c_abi.rs"]
+#[path = "../harness/c_abi.rs"]
 mod c_abi;
-#[path = "../../tests/fuzz/input.rs"]
+#[path = "../harness/input.rs"]
 mod input;
 
 use libfuzzer_sys::fuzz_target;

@@ -1,10 +1,10 @@
-//! Any bytes as any type of Bitcoin's consensus encoding: `cargo +nightly fuzz run consensus`. What is done
-//! and what must hold stands in `tests/fuzz/consensus.rs`.
+//! Any bytes as any type of Bitcoin's consensus encoding: `cargo +nightly fuzz run consensus`.
+//! `fuzz/harness/consensus.rs` says what the target does and what it checks.
 
 #![no_main]
-#![allow(dead_code, reason = "the replay in tests/fuzz uses more of these")]
+#![allow(dead_code, reason = "only the replay in tests/fuzz.rs makes mistakes on purpose")]
 
-#[path = "../../tests/fuzz/consensus.rs"]
+#[path = "../harness/consensus.rs"]
 mod consensus;
 
 use libfuzzer_sys::fuzz_target;

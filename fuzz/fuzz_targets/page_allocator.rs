@@ -1,11 +1,12 @@
-//! A pool over a page allocator that does as the input says: `cargo +nightly fuzz run page_allocator`. What is done and what must hold stands in `tests/fuzz/page_allocator.rs`.
+//! A pool over a page allocator that does as the input says: `cargo +nightly fuzz run page_allocator`.
+//! `fuzz/harness/page_allocator.rs` says what the target does and what it checks.
 
 #![no_main]
-#![allow(dead_code, reason = "the replay in tests/fuzz uses more of these")]
+#![allow(dead_code, reason = "only the replay in tests/fuzz.rs makes mistakes on purpose")]
 
-#[path = "../../tests/fuzz/page_allocator.rs"]
+#[path = "../harness/page_allocator.rs"]
 mod page_allocator;
-#[path = "../../tests/fuzz/input.rs"]
+#[path = "../harness/input.rs"]
 mod input;
 
 use libfuzzer_sys::fuzz_target;

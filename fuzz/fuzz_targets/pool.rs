@@ -1,11 +1,12 @@
-//! Pools over the system's pages, the process-wide one among them: `cargo +nightly fuzz run pool`. What is done and what must hold stands in `tests/fuzz/pool.rs`.
+//! Pools over the system's pages, the process-wide one among them: `cargo +nightly fuzz run pool`.
+//! `fuzz/harness/pool.rs` says what the target does and what it checks.
 
 #![no_main]
-#![allow(dead_code, reason = "the replay in tests/fuzz uses more of these")]
+#![allow(dead_code, reason = "only the replay in tests/fuzz.rs makes mistakes on purpose")]
 
-#[path = "../../tests/fuzz/pool.rs"]
+#[path = "../harness/pool.rs"]
 mod pool;
-#[path = "../../tests/fuzz/input.rs"]
+#[path = "../harness/input.rs"]
 mod input;
 
 use libfuzzer_sys::fuzz_target;

@@ -1,13 +1,14 @@
-//! The secret types beside `Vec` and `String`: `cargo +nightly fuzz run secure_types`. What is done and what must hold stands in `tests/fuzz/secure_types.rs`.
+//! The secret types beside `Vec` and `String`: `cargo +nightly fuzz run secure_types`.
+//! `fuzz/harness/secure_types.rs` says what the target does and what it checks.
 
 #![no_main]
-#![allow(dead_code, reason = "the replay in tests/fuzz uses more of these")]
+#![allow(dead_code, reason = "only the replay in tests/fuzz.rs makes mistakes on purpose")]
 
-#[path = "../../tests/fuzz/secure_types.rs"]
+#[path = "../harness/secure_types.rs"]
 mod secure_types;
-#[path = "../../tests/fuzz/input.rs"]
+#[path = "../harness/input.rs"]
 mod input;
-#[path = "../../tests/fuzz/witness.rs"]
+#[path = "../harness/witness.rs"]
 mod witness;
 
 use libfuzzer_sys::fuzz_target;

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Makes plots and the tables of docs/benchmarks.md from what the benchmarks measured.
+"""Makes plots and the tables of docs/benchmarks.md and README.md from what the benchmarks measured.
 
-    report.py --csv FILE... --about FILE.json [--plots DIR] [--docs FILE.md]
+    report.py --csv FILE... --about FILE.json [--plots DIR] [--docs FILE.md...]
 
 --csv     files that pool_bench and arena_bench wrote
 --about   is read and completed: the machine, and what the CSV files say in their comments
 --plots   writes SVG files there (needs matplotlib)
---docs    rewrites what stands between <!-- generated: NAME --> and <!-- end --> in that file
+--docs    rewrites what stands between <!-- generated: NAME --> and <!-- end --> in those files
 
 The same input gives the same output, byte for byte.
 """
@@ -31,6 +31,19 @@ COLORS = {
     "jemalloc": "#08306b",
 }
 ORDINARY = ("malloc", "mimalloc", "jemalloc")
+# README.md's table: these rows of the table of pairs, without ratios and without Botan, which has few of them.
+SUMMARY = (
+    "one of 32 bytes",
+    "one of 1024 bytes",
+    "one of 4096 bytes",
+    "replace one of 1000",
+    "replace one of 100000",
+    "replace one of 1000000",
+    "2048 of 1 to 2048 bytes",
+    "ring by two threads",
+    "handover by one thread",
+    "handover by two threads",
+)
 
 
 class Row:
@@ -117,6 +130,16 @@ def markdown(rows, peers=None):
     return "\n".join(lines)
 
 
+def summary(pairs):
+    peers = [peer for peer in without_floor(pairs) if peer != "Botan"]
+    lines = ["| ns for a pair | " + " | ".join(peers) + " |", "|---" * (len(peers) + 1) + "|"]
+    for workload in SUMMARY:
+        cells = pairs[workload].cells
+        figures = [number(cells[peer][0]) if peer in cells else "n/a" for peer in peers]
+        lines.append(f"| {workload} | " + " | ".join(figures) + " |")
+    return "\n".join(lines)
+
+
 def without_floor(rows):
     """The table of pairs has rows of a floor that is no competitor."""
     return [peer for peer in peers_of(rows) if peer != "no allocator"]
@@ -143,6 +166,7 @@ def sections(tables, about):
             rows = {name: pairs[name] for name in workloads}
             result[section] = markdown(rows, without_floor(rows))
         result["threads"] += "\n\n" + floor(pairs)
+        result["summary"] = summary(pairs)
     for name in ("bookkeeping", "memory", "wipe", "arena"):
         if name in tables:
             result[name] = markdown(tables[name])
@@ -272,7 +296,7 @@ def main():
     parser.add_argument("--csv", nargs="+", required=True)
     parser.add_argument("--about", type=pathlib.Path, required=True)
     parser.add_argument("--plots", type=pathlib.Path)
-    parser.add_argument("--docs", type=pathlib.Path)
+    parser.add_argument("--docs", nargs="+", type=pathlib.Path, default=[])
     arguments = parser.parse_args()
 
     tables, comments = read(arguments.csv)
@@ -282,8 +306,8 @@ def main():
     if arguments.plots:
         arguments.plots.mkdir(parents=True, exist_ok=True)
         plots(tables, arguments.plots)
-    if arguments.docs:
-        rewrite(arguments.docs, sections(tables, about))
+    for path in arguments.docs:
+        rewrite(path, sections(tables, about))
 
 
 if __name__ == "__main__":

@@ -189,6 +189,9 @@ declare! {
     fn bitcoin_support_locked_pool_destroy(pool: Object) -> c_int;
     fn bitcoin_support_locked_pool_instance() -> Object;
     fn bitcoin_support_locked_pool_set_locking_failed(pool: Object, callback: Option<LockingFailed>, context: *mut c_void) -> c_int;
+    fn bitcoin_support_alloc(size: usize) -> *mut c_void;
+    fn bitcoin_support_alloc_aligned(size: usize, alignment: usize) -> *mut c_void;
+    fn bitcoin_support_free(ptr: *mut c_void) -> c_int;
     fn bitcoin_support_locked_pool_alloc(pool: Object, size: usize) -> *mut c_void;
     fn bitcoin_support_locked_pool_alloc_aligned(pool: Object, size: usize, alignment: usize) -> *mut c_void;
     fn bitcoin_support_locked_pool_free(pool: Object, ptr: *mut c_void) -> c_int;
@@ -964,6 +967,11 @@ impl Run {
                 (Kind::Arena { .. }, _) => {
                     bitcoin_support_arena_alloc_aligned(owner.object, size, alignment)
                 }
+                // Every other chunk of the process-wide pool comes without its handle.
+                (Kind::Instance, 1) if size % 2 == 0 => bitcoin_support_alloc(size),
+                (Kind::Instance, _) if size % 2 == 0 => {
+                    bitcoin_support_alloc_aligned(size, alignment)
+                }
                 (_, 1) => bitcoin_support_locked_pool_alloc(owner.object, size),
                 _ => bitcoin_support_locked_pool_alloc_aligned(owner.object, size, alignment),
             }
@@ -1019,12 +1027,17 @@ impl Run {
 
     fn free(&mut self, input: &mut Input<'_>) {
         let (index, chunk) = self.pick(input);
-        let (object, is_arena) =
-            (self.owners[index].object, matches!(self.owners[index].kind, Kind::Arena { .. }));
-        // SAFETY: a live object; what it frees of its own is not used any more.
+        let owner = &self.owners[index];
+        let object = owner.object;
+        let is_arena = matches!(owner.kind, Kind::Arena { .. });
+        let is_instance = matches!(owner.kind, Kind::Instance);
+        // SAFETY: the object is live, and a chunk that it frees is not used any more.
         let free = |addr| unsafe {
             match is_arena {
                 true => bitcoin_support_arena_free(object, pointer(addr)),
+                false if is_instance && addr / ARENA_ALIGN % 2 == 0 => {
+                    bitcoin_support_free(pointer(addr))
+                }
                 false => bitcoin_support_locked_pool_free(object, pointer(addr)),
             }
         };
@@ -1123,6 +1136,8 @@ impl Run {
             assert_eq!(bitcoin_support_buffer_size(null_mut()), 0);
             assert!(bitcoin_support_arena_alloc(null_mut(), size).is_null());
             assert!(bitcoin_support_arena_alloc_aligned(null_mut(), size, alignment).is_null());
+            assert!(bitcoin_support_alloc(0).is_null());
+            assert_eq!(bitcoin_support_free(null_mut()), OK);
             assert!(bitcoin_support_locked_pool_alloc(null_mut(), size).is_null());
             assert!(bitcoin_support_locked_pool_alloc_aligned(null_mut(), size, 16).is_null());
             assert!(!bitcoin_support_arena_contains(null_mut(), ptr));

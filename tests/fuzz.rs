@@ -7,14 +7,22 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "../fuzz/harness/arena.rs"]
 mod arena;
+#[path = "../fuzz/harness/c_abi.rs"]
 mod c_abi;
 #[cfg(all(feature = "consensus", feature = "consensus-encoding"))]
+#[path = "../fuzz/harness/consensus.rs"]
 mod consensus;
+#[path = "../fuzz/harness/input.rs"]
 mod input;
+#[path = "../fuzz/harness/page_allocator.rs"]
 mod page_allocator;
+#[path = "../fuzz/harness/pool.rs"]
 mod pool;
+#[path = "../fuzz/harness/secure_types.rs"]
 mod secure_types;
+#[path = "../fuzz/harness/witness.rs"]
 mod witness;
 
 use std::collections::BTreeSet;
@@ -55,7 +63,7 @@ impl Random {
 
 /// The seeds of a target, and pseudo-random inputs without end.
 fn inputs(target: &str) -> impl Iterator<Item = Vec<u8>> {
-    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds").join(target);
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
     let mut seeds: Vec<_> = std::fs::read_dir(&seeds)
         .unwrap_or_else(|error| panic!("{}: {error}", seeds.display()))
         .map(|entry| entry.expect("a file").path())
@@ -220,7 +228,7 @@ fn c_abi_control() {
 /// No function of the header is left out, and none is called that is gone.
 #[test]
 fn c_abi_is_the_header() {
-    let header = include_str!("../../include/bitcoin_support.h");
+    let header = include_str!("../include/bitcoin_support.h");
     let declared: BTreeSet<_> = header
         .lines()
         .filter(|line| !line.starts_with([' ', '/', '#', '}']) && !line.starts_with("typedef"))
