@@ -1,9 +1,9 @@
 //! Models of what threads do to each other in the process-wide pool and at a fork: loom runs them through the orders of
 //! events, and the values that the memory model lets a load return, that can make a difference.
 //!
-//! `pause.rs`, `returned.rs` and `guard.rs` are the library's own files, over loom's atomics and another
-//! `sync`. The rest of the protocol (who asks for the mutex when) is restated here, as `thread_heap.rs`, `heap.rs`
-//! and `fork.rs` do it. Loom's search is limited to a few preemptions in a run, which finds nearly all errors there are
+//! `gate.rs`, `remote_free.rs` and `guard.rs` are the library's own files, over loom's atomics and another
+//! `sync`. The rest of the protocol (which thread asks for the mutex when) is restated here, as `alloc.rs`, `free.rs`,
+//! `pause.rs`, `abandoned.rs`, `supply.rs` and `fork.rs` do it. Loom's search is limited to a few preemptions in a run, which finds nearly all errors there are
 //! (Musuvathi and Qadeer, "Iterative Context Bounding", PLDI 2007); and it knows no loads that return
 //! what is stored later in the same run.
 //!
@@ -16,14 +16,14 @@ use loom::sync::{Arc, Mutex};
 use loom::thread;
 use std::panic::{self, AssertUnwindSafe};
 
+#[allow(dead_code, reason = "models have no forks")]
+#[path = "../src/thread_heap/gate.rs"]
+mod gate;
 #[allow(dead_code, reason = "models have no children")]
 #[path = "../src/fork/guard.rs"]
 mod guard;
-#[allow(dead_code, reason = "models have no forks")]
-#[path = "../src/thread_heap/pause.rs"]
-mod pause;
-#[path = "../src/thread_heap/returned.rs"]
-mod returned;
+#[path = "../src/thread_heap/remote_free.rs"]
+mod remote_free;
 
 /// What the library's files find in place of `sync`.
 mod sync {
@@ -297,9 +297,9 @@ mod experiment {
 }
 
 use experiment::{Experiment, Half};
+use gate::Gate;
 use guard::{ForkGuard, Lock};
-use pause::Gate;
-use returned::{ReturnedSlabs, Returns, claim};
+use remote_free::{RemoteFreeStack, RemoteFrees, claim};
 use sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 use sync::{barrier_everywhere, this_is_thread};
 
@@ -419,7 +419,7 @@ struct Slab {
 /// Slabs numbered from 1 on, and the stack on which they come back.
 struct Slabs {
     slabs: Vec<Slab>,
-    stack: ReturnedSlabs,
+    stack: RemoteFreeStack,
 }
 
 impl Slabs {
@@ -429,16 +429,16 @@ impl Slabs {
             next: AtomicU32::new(0),
             slots: std::array::from_fn(|_| UnsafeCell::new(0)),
         };
-        Self { slabs: (0..slabs).map(slab).collect(), stack: ReturnedSlabs::new() }
+        Self { slabs: (0..slabs).map(slab).collect(), stack: RemoteFreeStack::new() }
     }
 
     fn slab(&self, number: u32) -> &Slab {
         &self.slabs[number as usize - 1]
     }
 
-    fn returns(&self, number: u32) -> Returns<'_> {
+    fn returns(&self, number: u32) -> RemoteFrees<'_> {
         let slab = self.slab(number);
-        Returns { slots: &slab.returned, next: &slab.next }
+        RemoteFrees { slots: &slab.returned, next: &slab.next }
     }
 
     /// Frees a slot of another thread's slab: wipes it, and gives it back.
@@ -453,10 +453,10 @@ impl Slabs {
     }
 
     fn give_in_wrong_order(&self, number: u32, slots: u64) {
-        let Returns { slots: returned, next } = self.returns(number);
+        let RemoteFrees { slots: returned, next } = self.returns(number);
         if returned.load(Relaxed) == 0 {
             // An empty list of slots, and then the slots.
-            self.stack.give(number, Returns { slots: &AtomicU64::new(0), next }, 0);
+            self.stack.give(number, RemoteFrees { slots: &AtomicU64::new(0), next }, 0);
         }
         returned.fetch_or(slots, sync::atomic::Ordering::AcqRel);
     }
@@ -990,7 +990,7 @@ fn gates_keep_threads_apart() {
     assert_all_notice(GATES, Experiment::NoBarrierHere);
     assert_all_notice(GATES, Experiment::NoBarrierEverywhere);
     assert_all_notice(GATES, Experiment::NoPause);
-    assert_orderings_needed("pause.rs", GATES, &[]);
+    assert_orderings_needed("gate.rs", GATES, &[]);
 }
 
 #[test]
@@ -1000,7 +1000,7 @@ fn returned_slots_arrive() {
     // These two are a pair that keeps a thread from putting a slab on the stack again while the owner has
     // yet to read what came next. Loom, where no load returns what is stored later, does not see it.
     let exceptions = [("fetch_or AcqRel", Half::Acquire), ("swap AcqRel", Half::Release)];
-    assert_orderings_needed("returned.rs", RETURNS, &exceptions);
+    assert_orderings_needed("remote_free.rs", RETURNS, &exceptions);
 }
 
 #[test]

@@ -183,7 +183,7 @@ impl LockedPool {
     ) -> Option<()> {
         match &self.kind {
             // SAFETY: by this function's contract.
-            Kind::Process => unsafe { thread_heap::free_common(ptr, check) },
+            Kind::Process => unsafe { thread_heap::free_local(ptr, check) },
             Kind::Private(_) => None,
         }
     }
@@ -203,7 +203,7 @@ impl LockedPool {
         }
         match &self.kind {
             // SAFETY: by this function's contract.
-            Kind::Process => unsafe { thread_heap::free_uncommon(ptr, check) },
+            Kind::Process => unsafe { thread_heap::free(ptr, check) },
             // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
             Kind::Private(pool) => unsafe { pool.free(ptr, check) },
         }

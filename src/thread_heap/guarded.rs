@@ -1,7 +1,6 @@
 //! Sampled chunks: each in pages of its own, which are inaccessible when it is freed, between guard pages.
 //!
-//! Private to `process`, which says what is sampled, and under whose mutex all of this is but
-//! [`describe`]; depends on `pages`.
+//! All of this is used under the mutex of the process-wide pool, but for [`describe_address`].
 //!
 //! A chunk lies at the right end of its pages, so that an overrun faults, or at the left end, so that an
 //! access in front of it does; chance decides. What is left of the pages (behind a chunk at the right end
@@ -13,15 +12,14 @@
 //! production, GWP-ASan's: Serebryany et al., "GWP-ASan: Sampling-Based Detection of Memory-Safety Bugs in
 //! Production", ICSE-SEIP 2024.)
 
-use super::countdown::random;
-use super::thread_number;
+use super::address_report::AddressReport;
+use super::sampler::random;
 use crate::arena::FreeError;
 use crate::arena_set::{ARENA_ALIGN, ARENA_SIZE, ArenaSet, PoolStats, answer_of};
 use crate::leak::leak;
 use crate::pages::{
     self, AddressRange, ForkPolicy, LockError, LockedPages, MapError, SecretMemory,
 };
-use core::fmt;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize};
@@ -33,40 +31,6 @@ const PATTERN: u8 = 0xd5;
 /// Slots for chunks of a page, and of more; fewer where addresses are scarce.
 const SLOTS: [usize; 2] = if cfg!(target_pointer_width = "64") { [4096, 64] } else { [512, 16] };
 const FEWEST_SLOTS: usize = 8;
-
-/// What an address means that lies in a sampled chunk, in what was one, or in the guard pages around it.
-///
-/// Its `Display` form is a sentence without the address, such as "0 bytes after a chunk of 32 bytes,
-/// allocated by thread 4711, freed by thread 4712".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AddressReport {
-    /// Address of the chunk.
-    pub chunk: usize,
-    /// Number of bytes that were asked for.
-    pub size: usize,
-    /// The address less that of the chunk: below 0 in front of it, from `size` on behind it.
-    pub offset: isize,
-    /// The operating system's number of the thread that has allocated it; 0 where that is unknown.
-    pub allocated_by: u32,
-    /// The one that has freed it; `None` while it is in use.
-    pub freed_by: Option<u32>,
-}
-
-impl fmt::Display for AddressReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match usize::try_from(self.offset) {
-            Err(_) => write!(f, "{} bytes before", self.offset.unsigned_abs())?,
-            Ok(offset) if offset < self.size => write!(f, "byte {offset} of")?,
-            Ok(offset) => write!(f, "{} bytes after", offset - self.size)?,
-        }
-        write!(f, " a chunk of {} bytes, allocated by thread {}", self.size, self.allocated_by)?;
-        match self.freed_by {
-            Some(thread) => write!(f, ", freed by thread {thread}"),
-            None => f.write_str(", in use"),
-        }
-    }
-}
 
 /// What is known of a slot, for whoever looks at it without the mutex, possibly in a signal handler while
 /// it changes.
@@ -88,7 +52,7 @@ struct Row {
     slots: &'static [Slot],
 }
 
-/// By length; for [`describe`]. Set once, to what is never freed.
+/// By length; for [`describe_address`]. Set once, to what is never freed.
 static ROWS: [AtomicPtr<Row>; 2] = [const { AtomicPtr::new(ptr::null_mut()) }; 2];
 
 impl Row {
@@ -126,12 +90,21 @@ impl Row {
 
 /// What an address means, if it is or was a sampled chunk's. Takes no lock, allocates nothing, calls
 /// nothing: for signal handlers.
-pub(super) fn describe(addr: usize) -> Option<AddressReport> {
+pub(crate) fn describe_address(addr: usize) -> Option<AddressReport> {
     ROWS.iter().find_map(|row| {
         // SAFETY: null or a leaked row.
         let row = unsafe { row.load(Acquire).as_ref() }?;
         row.contains(addr).then(|| row.describe(addr))?
     })
+}
+
+/// The operating system's number of the calling thread; 0 where it has none, or does not tell.
+fn thread_number() -> u32 {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    // SAFETY: takes nothing.
+    return u32::try_from(unsafe { libc::gettid() }).unwrap_or(0);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    0
 }
 
 /// Different in a child process. (The system's number tells children apart that the C library does not know of, the

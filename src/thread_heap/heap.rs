@@ -1,325 +1,32 @@
-//! A thread's heap: its slabs, and for each class a cache of free slots in front of them.
+//! A thread's heap: its slabs, and for each size class a cache of free slots in front of them.
 //!
-//! Private to `process`, which says who may use a heap when; depends on `slab`, `pause`, `returned`,
-//! `pages` and `cleanse`.
-//!
-//! The common path is two arrays: an allocation takes a slot from the cache of its class and notes the
-//! class in the table of chunks; a free looks the class up there, wipes, and puts the slot back. That
-//! table, a byte for every granule, apart from the memory itself, is what knows a chunk from anything
-//! else: the byte of a used chunk's first granule holds its class, all others are 0. So a bad free is
-//! seen at once, also of a slot that lies in a cache. Slabs are looked at when a cache is empty or full,
-//! for half of it at a time.
-//!
-//! When allocations are to be counted, for samples, each of them has to leave the common path, which cannot
-//! spare an instruction to ask whether it is so. Then the caches that it knows are both empty, for who
-//! allocates, and full, for who frees, and a second set of caches over the same room is in use, numbered
-//! [`CLASS_SPAN`] higher. Chunks bear that number in the table, so freeing them is as fast as ever.
+//! The common path is two arrays: an allocation takes a slot from the cache of its class and notes the cache in the
+//! table of chunks. A free looks the cache up there, wipes, and puts the slot back. Slabs are looked at when a cache is
+//! empty or full, for half of it at a time.
 
-use super::countdown::Countdown;
-use super::pause::Gate;
-use super::returned::{ReturnedSlabs, Returns, claim};
-use super::slab::{self, CLASS_SPAN, CLASSES, GRANULE, Mailbox, SIZES, Slab, UNIT, Unit};
+use super::cache::{CACHED, CACHES, Cache, CacheNumber, capacity};
+use super::chunk_table::{Granule, Place, Tables};
+use super::gate::Gate;
+use super::remote_batch::RemoteBatch;
+use super::remote_free::{RemoteFreeStack, claim};
+use super::sampler::Sampler;
+use super::size_class::{CLASS_SPAN, GRANULE, SizeClass, UNIT};
+use super::slab::{SlabNumber, Unit};
+use super::slab_lists::{SlabLists, add};
+use super::tally::Tally;
 use crate::arena::FreeError;
 use crate::cleanse::{self, memory_cleanse};
 use crate::edges;
-use crate::pages::{self, AddressRange, GrowingTables};
 use bytemuck::Zeroable;
 use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
-
-/// Bytes of slabs that may become empty in a heap before it gives them back, unless an eighth of what it
-/// has is more.
-const TRIM_AFTER: usize = 16 * 1024;
-
-/// Bytes that a heap's slabs may have free, besides a sixteenth of the slabs' bytes, for the heap to get
-/// another slab: what a busy thread may cost in locked memory.
-const SPARE: usize = 16 * 1024;
-
-/// How many chunks of a class a heap has to ask for in vain before it gets a slab of them.
-const MISSES: u8 = 8;
+use core::sync::atomic::Ordering::{Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 
 /// Bytes that a heap frees for others until the pool looks for free memory to give back.
 const FREED_FOR_OTHERS: usize = 256 * 1024;
 
-/// How many slots of a slab a heap holds for another before it returns them.
-const HELD: u32 = 16;
-
-/// What is known of the range of addresses that slabs lie in.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(super) struct Tables {
-    pub(super) base: usize,
-    /// By granule: the cache, see [`CACHES`], of the small chunk that begins there; 0 for none.
-    pub(super) chunks: &'static [AtomicU8],
-    pub(super) units: &'static [Unit],
-    /// By a slab's first unit.
-    pub(super) slabs: &'static [Slab],
-    mailboxes: &'static [Mailbox],
-}
-
-/// A place in a slab.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    /// First unit of the slab.
-    pub(super) slab: u32,
-    /// See [`Unit::owner`].
-    pub(super) owner: u32,
-    /// Offset in the slab in bytes.
-    offset: usize,
-}
-
-impl Tables {
-    /// For a range; `None` when there is no memory for them. They take memory as slabs are made, up to where
-    /// [`grow`](Self::grow) has let them.
-    pub(super) fn new(range: &AddressRange) -> Option<Self> {
-        let (granules, units) = (range.len() / GRANULE, range.len() / UNIT);
-        let bytes = [
-            granules,
-            units * size_of::<Unit>(),
-            units * size_of::<Slab>(),
-            units * size_of::<Mailbox>(),
-        ];
-        let mut tables = GrowingTables::new(&bytes).ok()?;
-        // SAFETY: of these tables only the entries of slabs are written to, and of their granules; and a slab is
-        // made only where `grow` has been.
-        let (chunks, units, slabs, mailboxes) = unsafe {
-            (
-                tables.table(granules)?,
-                tables.table(units)?,
-                tables.table(units)?,
-                tables.table(units)?,
-            )
-        };
-        let base = range.addr().as_ptr().expose_provenance();
-        Some(Self { base, chunks, units, slabs, mailboxes })
-    }
-
-    /// Makes room for what is known of the slabs in units from `from` up to `to`; `false` when there is no memory
-    /// for it.
-    pub(super) fn grow(&self, from: usize, to: usize) -> bool {
-        let granules = UNIT / GRANULE;
-        // SAFETY: `new` has them from `GrowingTables`.
-        let grown = unsafe {
-            pages::grow_table(self.chunks, from * granules, to * granules)
-                .and_then(|()| pages::grow_table(self.units, from, to))
-                .and_then(|()| pages::grow_table(self.slabs, from, to))
-                .and_then(|()| pages::grow_table(self.mailboxes, from, to))
-        };
-        grown.is_ok()
-    }
-
-    fn slab(&self, first: u32) -> &'static Slab {
-        &self.slabs[first as usize]
-    }
-
-    /// The first unit of a slab, which knows what slab it is.
-    pub(super) fn unit(&self, first: u32) -> &'static Unit {
-        &self.units[first as usize]
-    }
-
-    fn bytes_of(&self, first: u32) -> usize {
-        self.unit(first).units() * UNIT
-    }
-
-    /// Whether all slots of a slab are free, and none of them cached.
-    fn is_empty(&self, first: u32) -> bool {
-        self.slab(first).free.load(Relaxed) == self.unit(first).all()
-    }
-
-    /// Whether no slot of a slab is free, but for those that are cached.
-    pub(super) fn is_full(&self, first: u32) -> bool {
-        self.slab(first).free.load(Relaxed) == 0
-    }
-
-    /// The bits of the used slots of a slab, of which none is cached.
-    pub(super) fn used_slots(&self, first: u32) -> u64 {
-        self.unit(first).all() & !self.slab(first).free.load(Relaxed)
-    }
-
-    /// Takes a slab, whose slots are known no more, out of the tables.
-    pub(super) fn dissolve(&self, first: u32) {
-        let class = self.unit(first).class();
-        let mut used = self.used_slots(first);
-        while used != 0 {
-            let granule = Self::granule(first, class, used.trailing_zeros());
-            self.chunks[granule as usize].store(0, Relaxed);
-            used &= used - 1;
-        }
-        self.set_owner(first, 0);
-    }
-
-    /// Makes an empty slab of units that are no slab's. Somebody has to [`adopt`](Heap::adopt) it.
-    pub(super) fn make_slab(&self, first: u32, class: usize, slots: usize) {
-        self.unit(first).set_slab(0, class, slots);
-        for (offset, unit) in self.units_of(first).iter().enumerate() {
-            unit.set_slab(offset, class, slots);
-        }
-        self.slab(first).free.store(self.unit(first).all(), Relaxed);
-    }
-
-    /// The slab after a slab in the list of all that its owner has.
-    pub(super) fn next_owned(&self, first: u32) -> u32 {
-        self.slab(first).next_owned.load(Relaxed)
-    }
-
-    /// The slab that an address lies in.
-    pub(super) fn find(&self, addr: usize) -> Option<Place> {
-        let offset = addr.wrapping_sub(self.base);
-        let unit = self.units.get(offset / UNIT)?;
-        let owner = unit.owner.load(Acquire);
-        if owner == 0 {
-            return None;
-        }
-        let first = offset / UNIT - unit.offset();
-        Some(Place { slab: first as u32, owner, offset: offset - first * UNIT })
-    }
-
-    /// The entry for a chunk that begins at a place.
-    fn chunk(&self, place: Place) -> Option<&'static AtomicU8> {
-        let offset = place.slab as usize * UNIT + place.offset;
-        (offset % GRANULE == 0).then(|| &self.chunks[offset / GRANULE])
-    }
-
-    /// The units of a slab.
-    fn units_of(&self, first: u32) -> &'static [Unit] {
-        &self.units[first as usize..first as usize + self.unit(first).units()]
-    }
-
-    fn owner_of(&self, first: u32) -> u32 {
-        self.unit(first).owner.load(Relaxed)
-    }
-
-    /// Says whose a slab is, see [`Unit::owner`].
-    pub(super) fn set_owner(&self, first: u32, owner: u32) {
-        for unit in self.units_of(first) {
-            unit.owner.store(owner, Release);
-        }
-    }
-
-    fn granule(first: u32, class: usize, slot: u32) -> u32 {
-        first * (UNIT / GRANULE) as u32 + slot * u32::from(SIZES[class]) / GRANULE as u32
-    }
-
-    /// Address of a slot of a slab, and whether it is used.
-    pub(super) fn slot(&self, first: u32, slot: u32) -> (usize, bool) {
-        let granule = Self::granule(first, self.unit(first).class(), slot) as usize;
-        (self.base + granule * GRANULE, self.chunks[granule].load(Relaxed) != 0)
-    }
-
-    fn returns(&self, first: u32) -> Returns<'static> {
-        let Mailbox { slots, next } = &self.mailboxes[first as usize];
-        Returns { slots, next }
-    }
-}
-
-/// How many free slots of each class a heap keeps at hand: 8 KiB of them, but at least 8 and at most 128.
-/// Enough that slabs are seldom looked at, and little beside an arena.
-const fn capacity(class: usize) -> usize {
-    match 8192 / SIZES[class] as usize {
-        ..8 => 8,
-        128.. => 128,
-        slots => slots,
-    }
-}
-
-/// Room for all caches, each with a 0 in front; a power of two, so that an index needs no check.
-const CACHED: usize = 4096;
-
-/// Number of caches: one for each class, and again one for each class that is in use while allocations are
-/// counted. So there is one for every byte in the table of chunks.
-const CACHES: usize = 2 * CLASS_SPAN;
-
-/// The cache of a class: a stack of slots.
-#[derive(Zeroable)]
-#[repr(C, align(16))]
-struct Cache {
-    /// What a chunk of the class adds to a tally.
-    chunk: Tally,
-    /// Slot size in bytes.
-    size: u16,
-    /// Where the last slot stands in `cached`; that is `start`, where there always is a 0, in an empty
-    /// cache, and `end` in a full one. In a cache that is not in use it is `end` as well.
-    top: AtomicU16,
-    start: u16,
-    end: u16,
-}
-
-impl Cache {
-    /// An empty cache for each class, one behind the other. Those for counted allocations are not in use,
-    /// have the same room, and leave the last place of it alone.
-    fn all() -> impl Iterator<Item = Self> {
-        let mut next = 0;
-        (0..CACHES).map(move |number| {
-            let (class, counted) = (number % CLASS_SPAN, number >= CLASS_SPAN);
-            if class == 0 {
-                next = 0;
-            }
-            let is_used = (1..CLASSES).contains(&class);
-            let slots = if is_used { capacity(class) as u16 } else { 0 };
-            let start = next;
-            if slots != 0 {
-                next += slots + 1;
-            }
-            let end = start + if counted { slots.saturating_sub(1) } else { slots };
-            let top = AtomicU16::new(if counted { end } else { start });
-            let size = SIZES[class];
-            Self { chunk: Tally::of(size), size, top, start, end }
-        })
-    }
-
-    fn len(&self) -> u16 {
-        self.top.load(Relaxed) - self.start
-    }
-}
-
-/// Bytes and number of chunks in one word, so that one addition keeps both. Sums over heaps are right
-/// modulo 2^64 even where a heap has freed more than it has allocated, because chunks were another's.
-#[derive(Clone, Copy, Default, Zeroable)]
-pub(super) struct Tally(u64);
-
-impl Tally {
-    pub(super) const NOTHING: Self = Self(0);
-
-    /// Slabs have fewer chunks than 2 to the power of this.
-    const BITS: u32 = 28;
-
-    const fn of(size: u16) -> Self {
-        Self((size as u64) << Self::BITS | 1)
-    }
-
-    #[inline(always)]
-    pub(super) const fn plus(self, other: Self) -> Self {
-        Self(self.0.wrapping_add(other.0))
-    }
-
-    #[inline(always)]
-    const fn minus(self, other: Self) -> Self {
-        Self(self.0.wrapping_sub(other.0))
-    }
-
-    /// `chunks` chunks of a size.
-    pub(super) const fn of_many(size: u16, chunks: usize) -> Self {
-        Self(Self::of(size).0.wrapping_mul(chunks as u64))
-    }
-
-    pub(super) const fn bytes(self) -> usize {
-        (self.0 >> Self::BITS) as usize
-    }
-
-    pub(super) const fn chunks(self) -> usize {
-        (self.0 % (1 << Self::BITS)) as usize
-    }
-
-    /// Whether there are more bytes here, or as many in more chunks; either may be less than none.
-    #[inline(always)]
-    const fn exceeds(self, other: u64) -> bool {
-        self.0 as i64 > other as i64
-    }
-}
-
-/// A thread's slabs.
+/// A thread's slabs. `thread_heap` says which thread may use a heap when.
 #[repr(C, align(64))]
 pub(super) struct Heap {
     // What the common path uses, in one cache line.
@@ -335,61 +42,33 @@ pub(super) struct Heap {
     /// Granules where cached slots begin. All of them are in locked memory and in slabs of this heap.
     cached: [AtomicU32; CACHED],
 
-    /// What is added to a class for its cache that is in use: [`CLASS_SPAN`] while allocations are counted.
+    /// What is added to a class's number for its cache that is in use: [`CLASS_SPAN`] while allocations are counted,
+    /// otherwise 0.
     counted: AtomicUsize,
-    pub(super) countdown: Countdown,
+    pub(super) sampler: Sampler,
 
     /// Whether a thread has it.
     pub(super) taken: AtomicBool,
     /// Neighbours in the list of heaps that threads have: numbers; 0 is none. Changed under the mutex.
     pub(super) next_live: AtomicU32,
     pub(super) previous_live: AtomicU32,
-    /// By class, the first slab that has free slots, by first unit.
-    lists: [AtomicU32; CLASSES],
-    /// By class, the number of slots of all slabs.
-    slots: [AtomicU32; CLASSES],
-    /// By class, how often there was no slot, up to [`MISSES`].
-    misses: [AtomicU8; CLASSES],
-    /// The first of all slabs.
-    pub(super) owned: AtomicU32,
-    /// Bytes of all slabs, of their free slots that are not cached, of the slabs that are empty, and of those
-    /// that were left empty by the last trim.
-    owned_bytes: AtomicUsize,
-    free_bytes: AtomicUsize,
-    empty: AtomicUsize,
-    kept_empty: AtomicUsize,
+    pub(super) slabs: SlabLists,
     /// Classes of which other threads free chunks, as bits.
     shared_classes: [AtomicU64; CLASS_SPAN / 64],
-    returned: ReturnedSlabs,
+    remote_frees: RemoteFreeStack,
+    remote_batch: RemoteBatch,
     /// Bytes that the owner has freed of other heaps' slabs since the last trim.
     freed_for_others: AtomicUsize,
-    /// Slots of another heap's slab that the owner has freed and not yet returned: first unit, and bits.
-    held_slab: AtomicU32,
-    held: AtomicU64,
 }
 
 /// What became of an attempt to free a chunk.
 pub(super) enum Freed {
     Done,
-    /// Done, and it is time for a trim.
+    /// The chunk is freed, and it is time for a trim.
     DoneTrim,
     Refused(FreeError),
-    /// It is not for this heap to say.
+    /// Another heap, or the mutex's holder, has to free it.
     Elsewhere,
-}
-
-/// Bytes of some slots, given by their bits.
-fn bytes_of(class: usize, slots: u64) -> usize {
-    slots.count_ones() as usize * SIZES[class] as usize
-}
-
-/// Changes a number that only its heap's user changes.
-fn add(number: &AtomicUsize, difference: usize) {
-    number.store(number.load(Relaxed).wrapping_add(difference), Relaxed);
-}
-
-fn subtract(number: &AtomicUsize, difference: usize) {
-    add(number, difference.wrapping_neg());
 }
 
 impl Heap {
@@ -399,15 +78,15 @@ impl Heap {
         let mut place = Vec::<Self>::new();
         place.try_reserve_exact(1).ok()?;
         let heap = place.as_mut_ptr();
-        // SAFETY: there is room for a heap, of which nobody else knows. Each member is written, or is of a type
-        // that zeros are a value of, which `initialized` looks at.
+        // SAFETY: there is room for a heap, which nothing else refers to. Each member is written, or is of a type
+        // that zeros are a value of, which `initialized` checks.
         unsafe {
             heap.write_bytes(0, 1);
             (&raw mut (*heap).gate).write(Gate::new());
             (&raw mut (*heap).number).write(number);
             (&raw mut (*heap).tables).write(*tables);
-            (&raw mut (*heap).countdown).write(Countdown::new());
-            (&raw mut (*heap).returned).write(ReturnedSlabs::new());
+            (&raw mut (*heap).sampler).write(Sampler::new());
+            (&raw mut (*heap).remote_frees).write(RemoteFreeStack::new());
             place.set_len(1);
         }
         let heap = place.leak().first_mut()?;
@@ -422,13 +101,13 @@ impl Heap {
     /// [`make`](Self::make) writes.
     fn initialized(&self) {
         fn zeros<T: Zeroable>(_: &T) {}
-        // Without `..`: a new member has to be thought of.
+        // Without `..`, so that this does not compile when a member is added.
         let Self {
             gate: _,
             number: _,
             tables: _,
-            countdown: _,
-            returned: _,
+            sampler: _,
+            remote_frees: _,
             tally,
             peak,
             caches,
@@ -437,73 +116,66 @@ impl Heap {
             taken,
             next_live,
             previous_live,
-            lists,
-            slots,
-            misses,
-            owned,
-            owned_bytes,
-            free_bytes,
-            empty,
-            kept_empty,
+            slabs,
             shared_classes,
+            remote_batch,
             freed_for_others,
-            held_slab,
-            held,
         } = self;
-        [tally, peak, held].into_iter().chain(shared_classes).for_each(zeros);
-        [counted, owned_bytes, free_bytes, empty, kept_empty, freed_for_others]
-            .into_iter()
-            .for_each(zeros);
+        [tally, peak].into_iter().chain(shared_classes).for_each(zeros);
+        [counted, freed_for_others].into_iter().for_each(zeros);
         zeros(caches);
         zeros(cached);
         zeros(taken);
-        zeros(lists);
-        zeros(slots);
-        zeros(misses);
-        [next_live, previous_live, owned, held_slab].into_iter().for_each(zeros);
+        zeros(slabs);
+        zeros(remote_batch);
+        [next_live, previous_live].into_iter().for_each(zeros);
     }
 
     // ---- The common path -------------------------------------------------------------------
 
-    /// Allocates a slot of a cache, which may be given by its class: then it fails while allocations are
-    /// counted.
+    /// Allocates a slot of a class from the cache that the common path looks at. `None` when that is empty, and while
+    /// allocations are counted.
     #[inline(always)]
-    pub(super) fn take(&self, number: usize) -> Option<NonNull<u8>> {
-        let cache = &self.caches[number];
+    pub(super) fn take(&self, class: SizeClass) -> Option<NonNull<u8>> {
+        self.take_from(CacheNumber::common(class))
+    }
+
+    /// Allocates a slot from a cache; `None` when it is empty.
+    #[inline(always)]
+    fn take_from(&self, number: CacheNumber) -> Option<NonNull<u8>> {
+        let cache = &self.caches[number.index()];
         let top = cache.top.load(Relaxed);
         let granule = self.cached[top as usize % CACHED].load(Relaxed);
-        if granule == 0 {
-            return None;
-        }
+        let granule = Granule::from_cached(granule)?;
         cache.top.store(top.wrapping_sub(1), Relaxed);
         Some(self.hand_out(number, granule))
     }
 
-    /// Makes the free slot at a granule, which nobody else knows of, a chunk that will go to a cache.
+    /// Makes the free slot at a granule, which is in no cache and no list, a chunk that will go to a cache.
     #[inline(always)]
-    fn hand_out(&self, number: usize, granule: u32) -> NonNull<u8> {
-        debug_assert!((granule as usize) < self.tables.chunks.len());
+    fn hand_out(&self, number: CacheNumber, granule: Granule) -> NonNull<u8> {
+        debug_assert!(granule.index() < self.tables.chunks.len());
         // SAFETY: slots lie in slabs, and slabs in the range that the table is for.
-        let chunk = unsafe { self.tables.chunks.get_unchecked(granule as usize) };
-        chunk.store(number as u8, Relaxed);
-        let tally = self.tally().plus(self.caches[number].chunk);
+        let chunk = unsafe { self.tables.chunks.get_unchecked(granule.index()) };
+        chunk.store(number.byte(), Relaxed);
+        let tally = self.tally().plus(self.caches[number.index()].chunk);
         self.tally.store(tally.0, Relaxed);
-        if tally.exceeds(self.peak.load(Relaxed)) {
+        if tally.exceeds(self.peak()) {
             self.peak.store(tally.0, Relaxed);
         }
-        let addr = self.tables.base + granule as usize * GRANULE;
+        let addr = self.tables.base + granule.index() * GRANULE;
         // SAFETY: the range does not begin at 0, nor wrap around.
         unsafe { NonNull::new_unchecked(ptr::with_exposed_provenance_mut(addr)) }
     }
 
-    /// The common case of [`give_back`](Self::give_back): a chunk of a slab that this heap alone uses, by
-    /// its own thread, which has entered it; leaves it as well. `None` for all else, which has not been
-    /// touched then.
+    /// The common case of [`free`](Self::free): a chunk of a slab that this heap alone uses, freed by its own thread,
+    /// which has entered the heap's gate; leaves the gate as well. `None` in all other cases: nothing has been done
+    /// then, and the gate not been left.
     ///
     /// # Safety
-    /// If a chunk begins at `addr`, nobody may use it any more.
+    /// If a chunk begins at `addr`, nothing uses it any more.
     #[inline(always)]
-    pub(super) unsafe fn give_back_own(&self, addr: usize, expected: Option<usize>) -> Option<()> {
+    pub(super) unsafe fn free_local(&self, addr: usize, expected: Option<SizeClass>) -> Option<()> {
         // A remainder ends up in the highest bits, so that the table has no entry for it.
         let granule = addr.wrapping_sub(self.tables.base).rotate_right(GRANULE.ilog2());
         let chunk = self.tables.chunks.get(granule)?;
@@ -513,13 +185,13 @@ impl Heap {
         if unit.owner.load(Relaxed) != self.number {
             return None;
         }
-        let number = chunk.load(Relaxed);
-        if expected.is_some_and(|expected| expected != usize::from(number)) {
+        let number = CacheNumber::of_byte(chunk.load(Relaxed));
+        if expected.is_some_and(|expected| expected.number() != number.index()) {
             return None;
         }
-        let cache = &self.caches[number as usize];
+        let cache = &self.caches[number.index()];
         let top = cache.top.load(Relaxed);
-        // Also where there is no chunk, as number 0 has no room, and in a cache that is not in use.
+        // Also where no chunk begins, as cache 0 has no room, and in a cache that is not in use.
         if top == cache.end {
             return None;
         }
@@ -527,37 +199,37 @@ impl Heap {
         self.tally.store(self.tally().minus(cache.chunk).0, Relaxed);
         let top = top.wrapping_add(1);
         cache.top.store(top, Relaxed);
-        self.cached[top as usize % CACHED].store(granule as u32, Relaxed);
+        self.cached[top as usize % CACHED].store(Granule::of_index(granule).number(), Relaxed);
         let (place, size) = (ptr::with_exposed_provenance_mut(addr), cache.size as usize);
         edges::open(place, size);
         if size > cleanse::SMALL {
-            // SAFETY: as below.
+            // SAFETY: a chunk of `size` bytes began there, in pages that stay mapped for good. The caller promises that
+            // nothing uses it any more, and it cannot be allocated anew before this thread has left its heap.
             unsafe { self.cleanse_and_leave(place, size) };
             return Some(());
         }
-        // SAFETY: a chunk of `size` bytes began there, so these are pages that stay mapped for good; by
-        // this function's contract its user is done with it, and nobody can be given it anew before this
-        // thread has left its heap.
+        // SAFETY: a chunk of `size` bytes began there, in pages that stay mapped for good. The caller promises that
+        // nothing uses it any more, and it cannot be allocated anew before this thread has left its heap.
         unsafe { cleanse::cleanse_small(place, size) };
         edges::close(place, size);
         self.gate.leave();
         Some(())
     }
 
-    /// The end of [`give_back_own`](Self::give_back_own) where wiping takes a call; apart, so that the
-    /// rest is a leaf function.
+    /// The end of [`free_local`](Self::free_local) where wiping takes a call; apart, so that the rest is a leaf
+    /// function.
     ///
     /// # Safety
-    /// As for [`memory_cleanse`].
+    /// `size` bytes at `place` are mapped, and nothing uses them.
     #[inline(never)]
     unsafe fn cleanse_and_leave(&self, place: *mut u8, size: usize) {
-        // SAFETY: by this function's contract.
+        // SAFETY: the caller promises that the bytes are mapped and that nothing uses them.
         unsafe { memory_cleanse(place, size) };
         edges::close(place, size);
         self.gate.leave();
     }
 
-    // ---- Everything else -------------------------------------------------------------------
+    // ---- Figures ---------------------------------------------------------------------------
 
     #[inline(always)]
     pub(super) fn tally(&self) -> Tally {
@@ -565,6 +237,7 @@ impl Heap {
     }
 
     /// The most that was allocated at once since [`forget_peak`](Self::forget_peak).
+    #[inline(always)]
     pub(super) fn peak(&self) -> Tally {
         Tally(self.peak.load(Relaxed))
     }
@@ -573,112 +246,103 @@ impl Heap {
         self.peak.store(self.tally().0, Relaxed);
     }
 
-    /// Has allocations counted and sampled, or no more, as far as they come from caches. Whoever calls it
-    /// may use the heap, or has paused its user.
+    /// Takes chunks out of what the heap has allocated.
+    pub(super) fn forget(&self, chunks: Tally) {
+        self.tally.store(self.tally().minus(chunks).0, Relaxed);
+        self.forget_peak();
+    }
+
+    // ---- Caches ----------------------------------------------------------------------------
+
+    /// Has allocations counted and sampled, or no more, as far as they come from caches. The caller may use the heap,
+    /// or has paused its thread.
     pub(super) fn sample(&self, one_in: Option<NonZeroU32>, seed: u64) {
-        self.countdown.set(one_in, seed);
+        self.sampler.set(one_in, seed);
         self.flush_all();
         let counted = if one_in.is_some() { CLASS_SPAN } else { 0 };
         self.counted.store(counted, Relaxed);
         self.empty_caches();
     }
 
-    /// Leaves nothing in the caches that are in use, and the others as they are when they are not.
+    /// Empties the caches that are in use, and makes the others look as they do when they are not in use.
     fn empty_caches(&self) {
         let counted = self.counted.load(Relaxed);
-        for class in 1..CLASSES {
+        for class in SizeClass::all() {
             // The cache for counted allocations never writes there, so it stays a 0 as long as that is used.
-            self.cached[self.caches[class].end as usize].store(0, Relaxed);
-            let (used, other) =
-                (&self.caches[class + counted], &self.caches[class + CLASS_SPAN - counted]);
+            let last = self.caches[CacheNumber::common(class).index()].end as usize;
+            self.cached[last].store(0, Relaxed);
+            let used = &self.caches[CacheNumber::of(class, counted).index()];
+            let other = &self.caches[CacheNumber::of(class, CLASS_SPAN - counted).index()];
             used.top.store(used.start, Relaxed);
             other.top.store(other.end, Relaxed);
         }
     }
 
-    /// The number of the cache of a class that is in use.
+    /// The cache of a class that is in use.
     #[inline(always)]
-    fn cache_of(&self, class: usize) -> usize {
-        class + self.counted.load(Relaxed)
+    fn cache_of(&self, class: SizeClass) -> CacheNumber {
+        CacheNumber::of(class, self.counted.load(Relaxed))
     }
 
-    /// `take`, from the cache that is in use, and from the slabs too.
+    /// [`take`](Self::take) from the cache that is in use, and from the slabs too.
     #[inline]
-    pub(super) fn take_or_refill(&self, class: usize) -> Option<NonNull<u8>> {
+    pub(super) fn take_or_refill(&self, class: SizeClass) -> Option<NonNull<u8>> {
         let number = self.cache_of(class);
-        self.take(number).or_else(|| self.refill_and_take(class, number))
+        self.take_from(number).or_else(|| self.refill_and_take(class, number))
     }
 
     #[inline(never)]
-    fn refill_and_take(&self, class: usize, number: usize) -> Option<NonNull<u8>> {
+    fn refill_and_take(&self, class: SizeClass, number: CacheNumber) -> Option<NonNull<u8>> {
         self.refill(class);
-        self.take(number).or_else(|| {
-            // What other threads have freed.
+        self.take_from(number).or_else(|| {
+            // Slots that other threads have freed.
             self.collect();
             self.refill(class);
-            self.take(number)
+            self.take_from(number)
         })
     }
 
-    /// The bits of up to `most` free slots of the slab that is first in its list; they are free no more.
-    /// `None` for slab 0, which is none.
-    fn take_slots(&self, first: u32, most: usize) -> Option<u64> {
-        if first == 0 {
-            return None;
-        }
-        let slab = self.tables.slab(first);
-        let free = slab.free.load(Relaxed);
-        let mut rest = free;
-        for _ in 0..most {
-            rest &= rest.wrapping_sub(1);
-        }
-        if self.tables.is_empty(first) {
-            subtract(&self.empty, self.tables.bytes_of(first));
-            let empty = self.empty.load(Relaxed);
-            self.kept_empty.store(self.kept_empty.load(Relaxed).min(empty), Relaxed);
-        }
-        slab.free.store(rest, Relaxed);
-        let class = self.tables.unit(first).class();
-        if rest == 0 {
-            self.lists[class].store(slab.next.load(Relaxed), Relaxed);
-        }
-        subtract(&self.free_bytes, bytes_of(class, free ^ rest));
-        Some(free ^ rest)
-    }
-
     /// Fills half of a cache, which is empty, from the first slab of its class.
-    fn refill(&self, class: usize) {
-        let first = self.lists[class].load(Relaxed);
-        let Some(mut slots) = self.take_slots(first, capacity(class) / 2) else { return };
-        let cache = &self.caches[self.cache_of(class)];
+    fn refill(&self, class: SizeClass) {
+        let most = capacity(class.size()) / 2;
+        let Some((slab, mut slots)) = self.slabs.take_slots(&self.tables, class, most) else {
+            return;
+        };
+        let cache = &self.caches[self.cache_of(class).index()];
         let mut top = cache.start + slots.count_ones() as u16;
         cache.top.store(top, Relaxed);
         // The first slot is the next to be allocated.
         while slots != 0 {
-            let granule = Tables::granule(first, class, slots.trailing_zeros());
-            self.cached[top as usize].store(granule, Relaxed);
+            let granule = Granule::of_slot(slab, class, slots.trailing_zeros());
+            self.cached[top as usize].store(granule.number(), Relaxed);
             slots &= slots - 1;
             top -= 1;
         }
     }
 
     /// Gives the longest cached slots of a class back to their slabs, all but `keep`.
-    pub(super) fn flush(&self, class: usize, keep: usize) {
-        let cache = &self.caches[self.cache_of(class)];
+    pub(super) fn flush(&self, class: SizeClass, keep: usize) {
+        let cache = &self.caches[self.cache_of(class).index()];
         let gone = (cache.len() as usize).saturating_sub(keep);
         let (first, rest) = (cache.start as usize + 1, cache.len() as usize - gone);
         // Those of a slab together, as far as they follow each other.
-        let (mut slab, mut slots) = (0, 0);
+        let mut batch: Option<(SlabNumber, u64)> = None;
         for place in &self.cached[first..first + gone] {
             let offset = place.load(Relaxed) as usize * GRANULE;
-            let Some(place) = self.tables.find(self.tables.base + offset) else { continue };
-            if place.slab != slab {
-                self.put_slots(slab, slots);
-                (slab, slots) = (place.slab, 0);
+            let Some(Place { slab, offset, .. }) = self.tables.find(self.tables.base + offset)
+            else {
+                continue;
+            };
+            let slot = 1 << class.slot_at(offset);
+            match &mut batch {
+                Some((same, slots)) if *same == slab => *slots |= slot,
+                _ => {
+                    self.put_slots(batch);
+                    batch = Some((slab, slot));
+                }
             }
-            slots |= 1 << slab::slot_at(class, place.offset);
         }
-        self.put_slots(slab, slots);
+        self.put_slots(batch);
         for place in first..first + rest {
             let slot = self.cached[place + gone].load(Relaxed);
             self.cached[place].store(slot, Relaxed);
@@ -686,30 +350,42 @@ impl Heap {
         cache.top.store(cache.start + rest as u16, Relaxed);
     }
 
+    fn put_slots(&self, batch: Option<(SlabNumber, u64)>) {
+        if let Some((slab, slots)) = batch {
+            self.slabs.put_slots(&self.tables, slab, slots);
+        }
+    }
+
     /// Gives all cached slots back to their slabs.
     pub(super) fn flush_all(&self) {
-        for class in 1..CLASSES {
+        for class in SizeClass::all() {
             self.flush(class, 0);
         }
     }
 
     /// Takes in what other threads have freed.
     pub(super) fn collect(&self) {
-        self.returned.collect(
-            |first| self.tables.returns(first),
-            |first, slots| self.put_slots(first, slots),
+        self.remote_frees.collect(
+            |slab| self.tables.remote_frees(SlabNumber::of_unit(slab as usize)),
+            |slab, slots| {
+                if slots != 0 {
+                    self.put_slots(Some((SlabNumber::of_unit(slab as usize), slots)));
+                }
+            },
         );
     }
 
+    // ---- Frees -----------------------------------------------------------------------------
+
     /// Frees and wipes the chunk at `addr`, if it is a small one. `expected` is the class of the size that
-    /// the caller believes it to have.
+    /// the caller believes it to have. `heap` finds a heap by its number.
     ///
     /// # Safety
-    /// If a chunk begins at `addr`, nobody may use it any more.
-    pub(super) unsafe fn give_back(
+    /// If a chunk begins at `addr`, nothing uses it any more.
+    pub(super) unsafe fn free(
         &self,
         addr: usize,
-        expected: Option<usize>,
+        expected: Option<SizeClass>,
         heap: impl Fn(u32) -> &'static Self,
     ) -> Freed {
         let Some(place) = self.tables.find(addr) else { return Freed::Elsewhere };
@@ -721,21 +397,22 @@ impl Heap {
         let Some(chunk) = self.tables.chunk(place) else {
             return Freed::Refused(FreeError::InvalidFree);
         };
-        let asked = chunk.load(Relaxed) as usize % CLASS_SPAN;
+        let asked = CacheNumber::of_byte(chunk.load(Relaxed)).class_number();
         if asked == 0 {
             return Freed::Refused(FreeError::InvalidFree);
         }
-        if expected.is_some_and(|expected| expected != asked) {
+        if expected.is_some_and(|expected| expected.number() != asked) {
             return Freed::Refused(FreeError::SizeMismatch);
         }
         let class = self.tables.unit(place.slab).class();
         if claim(chunk, shared).is_none() {
-            // Somebody else was first.
+            // Another thread was first.
             return Freed::Refused(FreeError::InvalidFree);
         }
-        let (start, size) = (ptr::with_exposed_provenance_mut(addr), SIZES[class] as usize);
+        let (start, size) = (ptr::with_exposed_provenance_mut(addr), class.size());
         edges::open(start, size);
-        // SAFETY: as in `give_back_own`: nobody can be given the slot before it is in a list or a cache.
+        // SAFETY: a chunk of `size` bytes began there, in pages that stay mapped for good. The caller promises that
+        // nothing uses it any more, and it cannot be allocated anew before it is in a list or a cache, below.
         unsafe {
             if size > cleanse::SMALL {
                 memory_cleanse(start, size);
@@ -744,11 +421,12 @@ impl Heap {
             }
         }
         edges::close(start, size);
-        let cache = &self.caches[self.cache_of(class)];
+        let cache = &self.caches[self.cache_of(class).index()];
         self.tally.store(self.tally().minus(cache.chunk).0, Relaxed);
-        let slot = slab::slot_at(class, place.offset);
+        let slot = class.slot_at(place.offset);
         if !own {
-            self.hold(place.slab, 1 << slot, heap);
+            let give_back = |slab, slots| self.return_slots(slab, slots, &heap);
+            self.remote_batch.add(place.slab, 1 << slot, give_back);
             add(&self.freed_for_others, size);
             if self.freed_for_others.load(Relaxed) < FREED_FOR_OTHERS {
                 return Freed::Done;
@@ -757,289 +435,89 @@ impl Heap {
             return Freed::DoneTrim;
         }
         if cache.top.load(Relaxed) == cache.end {
-            self.flush(class, capacity(class) / 2);
+            self.flush(class, capacity(size) / 2);
         }
         let top = cache.top.load(Relaxed) + 1;
         cache.top.store(top, Relaxed);
-        let granule = Tables::granule(place.slab, class, slot);
-        self.cached[top as usize].store(granule, Relaxed);
-        if self.wants_trim() { Freed::DoneTrim } else { Freed::Done }
+        let granule = Granule::of_slot(place.slab, class, slot);
+        self.cached[top as usize].store(granule.number(), Relaxed);
+        if self.slabs.wants_trim() { Freed::DoneTrim } else { Freed::Done }
     }
 
-    /// Keeps a slot of another heap's slab, to be returned together with others of that slab: each return
-    /// takes an atomic operation on memory that the owner is busy with.
-    fn hold(&self, slab: u32, slot: u64, heap: impl Fn(u32) -> &'static Self) {
-        if self.held_slab.load(Relaxed) != slab {
-            self.return_held(heap);
-            self.held_slab.store(slab, Relaxed);
-            self.held.store(slot, Relaxed);
-            return;
-        }
-        let held = self.held.load(Relaxed) | slot;
-        self.held.store(held, Relaxed);
-        if held.count_ones() >= HELD {
-            self.return_held(heap);
-        }
+    /// Returns the remote batch to the owner of its slab. `heap` finds a heap by its number.
+    pub(super) fn return_batch(&self, heap: impl Fn(u32) -> &'static Self) {
+        self.remote_batch.flush(|slab, slots| self.return_slots(slab, slots, &heap));
     }
 
-    /// Returns what is held to its owner.
-    pub(super) fn return_held(&self, heap: impl Fn(u32) -> &'static Self) {
-        let (slab, held) = (self.held_slab.load(Relaxed), self.held.load(Relaxed));
-        if held != 0 {
-            self.held.store(0, Relaxed);
-            let owner = heap(self.tables.owner_of(slab) & Unit::OWNER);
-            owner.returned.give(slab, self.tables.returns(slab), held);
-        }
+    fn return_slots(&self, slab: SlabNumber, slots: u64, heap: impl Fn(u32) -> &'static Self) {
+        let owner = heap(self.tables.owner_of(slab) & Unit::OWNER);
+        owner.remote_frees.give(slab.link(), self.tables.remote_frees(slab), slots);
     }
 
     #[cfg(test)]
-    pub(super) fn holds_slots(&self) -> bool {
-        self.held.load(Relaxed) != 0
+    pub(super) fn has_remote_batch(&self) -> bool {
+        !self.remote_batch.is_empty()
     }
 
-    /// Makes slots of an own slab free for allocation.
-    fn put_slots(&self, first: u32, slots: u64) {
-        if slots == 0 {
-            return;
-        }
-        let slab = self.tables.slab(first);
-        let free = slab.free.load(Relaxed);
-        slab.free.store(free | slots, Relaxed);
-        add(&self.free_bytes, bytes_of(self.tables.unit(first).class(), slots));
-        if free == 0 {
-            self.push(first);
-        }
-        if self.tables.is_empty(first) {
-            add(&self.empty, self.tables.bytes_of(first));
-        }
-    }
-
-    fn wants_trim(&self) -> bool {
-        let spare = TRIM_AFTER.max(self.owned_bytes.load(Relaxed) / 8);
-        self.empty.load(Relaxed) > self.kept_empty.load(Relaxed) + spare
-    }
-
-    /// Calls `remove` with each empty slab, which has to [`disown`](Self::disown) it: with `all`, also
-    /// with those that allocations come from next.
-    pub(super) fn remove_empty_slabs(&self, all: bool, mut remove: impl FnMut(u32)) {
-        for list in &self.lists {
-            let mut next = list.load(Relaxed);
-            if !all && next != 0 {
-                next = self.tables.slab(next).next.load(Relaxed);
-            }
-            while next != 0 {
-                let first = next;
-                next = self.tables.slab(first).next.load(Relaxed);
-                if self.tables.is_empty(first) {
-                    remove(first);
-                }
-            }
-        }
-        self.kept_empty.store(self.empty.load(Relaxed), Relaxed);
-    }
-
-    /// The first slab of a class that has free slots; 0 for none.
-    pub(super) fn first_of(&self, class: usize) -> u32 {
-        self.lists[class].load(Relaxed)
-    }
-
-    /// Puts a slab that has free slots first in its list.
-    fn push(&self, first: u32) {
-        let list = &self.lists[self.tables.unit(first).class()];
-        let head = list.load(Relaxed);
-        self.tables.slab(first).next.store(head, Relaxed);
-        if head != 0 {
-            self.tables.slab(head).previous.store(first, Relaxed);
-        }
-        list.store(first, Relaxed);
-    }
-
-    /// Takes a slab that has free slots out of its list.
-    fn unlink(&self, first: u32) {
-        let list = &self.lists[self.tables.unit(first).class()];
-        let slab = self.tables.slab(first);
-        let next = slab.next.load(Relaxed);
-        if list.load(Relaxed) == first {
-            list.store(next, Relaxed);
-            return;
-        }
-        let previous = slab.previous.load(Relaxed);
-        self.tables.slab(previous).next.store(next, Relaxed);
-        if next != 0 {
-            self.tables.slab(next).previous.store(previous, Relaxed);
-        }
-    }
+    // ---- Slabs -----------------------------------------------------------------------------
 
     /// Whether other threads have freed chunks of a class.
-    pub(super) fn frees_by_others(&self, class: usize) -> bool {
+    pub(super) fn is_freed_by_others(&self, class: SizeClass) -> bool {
+        let class = class.number();
         self.number == 0 || self.shared_classes[class / 64].load(Relaxed) >> (class % 64) & 1 != 0
     }
 
     /// Notes that other threads free chunks of a slab of this heap.
-    pub(super) fn share(&self, first: u32) {
-        let class = self.tables.unit(first).class();
+    pub(super) fn share(&self, slab: SlabNumber) {
+        let class = self.tables.unit(slab).class().number();
         let classes = &self.shared_classes[class / 64];
         classes.store(classes.load(Relaxed) | 1 << (class % 64), Relaxed);
-        self.tables.set_owner(first, self.tables.owner_of(first) | Unit::SHARED);
+        self.tables.set_owner(slab, self.tables.owner_of(slab) | Unit::SHARED);
     }
 
-    /// For a class of which there is no free slot: how many slots the heap's next slab of it should have, if
-    /// there should be one. What a slab has free is locked memory that no other thread and no other size can
-    /// use at once. So the first chunks of a class come from no slab; a slab is small beside the slots that
-    /// are in use already; and all of the heap's slabs together have little free. With `exact`, a slab
-    /// must waste nothing.
-    pub(super) fn next_slab(&self, class: usize, exact: bool) -> Option<usize> {
-        let misses = &self.misses[class];
-        if misses.load(Relaxed) < MISSES {
-            misses.store(misses.load(Relaxed) + 1, Relaxed);
-            return None;
-        }
-        let room = (SPARE + self.owned_bytes.load(Relaxed) / 16)
-            .saturating_sub(self.free_bytes.load(Relaxed));
-        let used = self.slots[class].load(Relaxed) as usize * SIZES[class] as usize;
-        let smallest =
-            slab::slots_for(class, 0, exact).or_else(|| slab::slots_for(class, SPARE, exact))?;
-        let slots = slab::slots_for(class, used / 8, exact).unwrap_or(smallest);
-        let bytes = slab::units_for(class, slots) * UNIT;
-        // Once there are several, a slab that wastes much would be one too many.
-        if used >= SPARE && (bytes - slots * SIZES[class] as usize) * 32 > bytes {
-            return None;
-        }
-        // Without free slots, a slab of one slot leaves none either.
-        (slots == 1 || bytes <= room).then_some(slots)
-    }
-
-    /// Makes a slab this heap's.
-    pub(super) fn adopt(&self, first: u32, shared: bool) {
-        let owner = self.number | if shared { Unit::SHARED } else { 0 };
-        self.tables.set_owner(first, owner);
-        let slab = self.tables.slab(first);
-        let head = self.owned.load(Relaxed);
-        slab.next_owned.store(head, Relaxed);
-        slab.previous_owned.store(0, Relaxed);
-        if head != 0 {
-            self.tables.slab(head).previous_owned.store(first, Relaxed);
-        }
-        self.owned.store(first, Relaxed);
-        add(&self.owned_bytes, self.tables.bytes_of(first));
-        let (unit, free) = (self.tables.unit(first), slab.free.load(Relaxed));
-        add(&self.free_bytes, bytes_of(unit.class(), free));
-        let count = &self.slots[unit.class()];
-        count.store(count.load(Relaxed) + unit.slots() as u32, Relaxed);
-        if slab.free.load(Relaxed) != 0 {
-            self.push(first);
-        }
-        if self.tables.is_empty(first) {
-            add(&self.empty, self.tables.bytes_of(first));
-        }
+    /// Takes over a slab that belongs to no heap.
+    pub(super) fn adopt(&self, slab: SlabNumber, shared: bool) {
+        self.tables.set_owner(slab, self.number | if shared { Unit::SHARED } else { 0 });
+        self.slabs.put_in(&self.tables, slab);
     }
 
     /// Lets go of a slab of which no slot is cached.
-    pub(super) fn disown(&self, first: u32) {
-        let slab = self.tables.slab(first);
-        if self.tables.is_empty(first) {
-            subtract(&self.empty, self.tables.bytes_of(first));
-        }
-        if slab.free.load(Relaxed) != 0 {
-            self.unlink(first);
-        }
-        let next = slab.next_owned.load(Relaxed);
-        let previous = slab.previous_owned.load(Relaxed);
-        if next != 0 {
-            self.tables.slab(next).previous_owned.store(previous, Relaxed);
-        }
-        if previous != 0 {
-            self.tables.slab(previous).next_owned.store(next, Relaxed);
-        } else {
-            self.owned.store(next, Relaxed);
-        }
-        subtract(&self.owned_bytes, self.tables.bytes_of(first));
-        let (unit, free) = (self.tables.unit(first), slab.free.load(Relaxed));
-        subtract(&self.free_bytes, bytes_of(unit.class(), free));
-        let count = &self.slots[unit.class()];
-        count.store(count.load(Relaxed) - unit.slots() as u32, Relaxed);
+    pub(super) fn let_go(&self, slab: SlabNumber) {
+        self.slabs.take_out(&self.tables, slab);
     }
 
-    /// Lets go of all slabs without touching their memory, as if it had none ever. No other thread uses any
+    /// Calls `remove` with each empty slab, which has to [`let_go`](Self::let_go) of it: with `all`, also
+    /// with those that allocations come from next.
+    pub(super) fn remove_empty_slabs(&self, all: bool, remove: impl FnMut(SlabNumber)) {
+        self.slabs.remove_empty(&self.tables, all, remove);
+    }
+
+    /// Calls `visit` with each slab of the heap; `visit` may let go of it.
+    pub(super) fn for_each_slab(&self, visit: impl FnMut(SlabNumber)) {
+        self.slabs.for_each(&self.tables, visit);
+    }
+
+    /// Lets go of all slabs without touching their memory, as if there had never been any. No other thread uses any
     /// heap.
     pub(super) fn forget_slabs(&self) {
         self.collect();
-        let mut first = self.owned.swap(0, Relaxed);
-        while first != 0 {
-            let tables = &self.tables;
-            tables.set_owner(first, 0);
-            let granules = first as usize * (UNIT / GRANULE)..;
-            let chunks = &tables.chunks[granules][..tables.bytes_of(first) / GRANULE];
-            chunks.iter().for_each(|chunk| chunk.store(0, Relaxed));
-            first = tables.next_owned(first);
-        }
+        self.for_each_slab(|slab| self.tables.forget(slab));
         self.empty_caches();
-        self.lists.iter().for_each(|list| list.store(0, Relaxed));
-        self.slots.iter().for_each(|count| count.store(0, Relaxed));
-        let words = [&self.tally, &self.peak, &self.held];
+        self.slabs.forget_all();
+        self.remote_batch.forget();
+        let words = [&self.tally, &self.peak];
         words.into_iter().chain(&self.shared_classes).for_each(|word| word.store(0, Relaxed));
-        for number in [&self.owned_bytes, &self.free_bytes, &self.empty, &self.kept_empty] {
-            number.store(0, Relaxed);
-        }
     }
 
-    /// No thread has it any more, and it has no slabs: what it has allocated less what it has freed, which is
+    /// The heap has no slabs, and its thread has ended: returns what it has allocated less what it has freed, which is
     /// taken out of it.
     pub(super) fn vacate(&self) -> Tally {
         self.shared_classes.iter().for_each(|word| word.store(0, Relaxed));
-        self.misses.iter().for_each(|misses| misses.store(0, Relaxed));
+        self.slabs.forget_misses();
         self.gate.abandon();
         self.gate.open();
         self.taken.store(false, Release);
         self.peak.store(0, Relaxed);
         Tally(self.tally.swap(0, Relaxed))
-    }
-
-    /// Takes chunks out of what the heap has allocated.
-    pub(super) fn forget(&self, chunks: Tally) {
-        self.tally.store(self.tally().minus(chunks).0, Relaxed);
-        self.forget_peak();
-    }
-
-    /// Calls `visit` with each slab of the heap; `visit` may take it out.
-    pub(super) fn for_each_slab(&self, mut visit: impl FnMut(u32)) {
-        let mut next = self.owned.load(Relaxed);
-        while next != 0 {
-            let first = next;
-            next = self.tables.next_owned(first);
-            visit(first);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn caches_do_not_overlap() {
-        let caches: Vec<_> = Cache::all().collect();
-        for class in 1..CLASSES {
-            let Cache { start, end, size, .. } = caches[class];
-            assert_eq!(((end - start) as usize, size), (capacity(class), SIZES[class]));
-            assert!(class == 1 || start == caches[class - 1].end + 1);
-            assert!((end as usize) < CACHED);
-            let counted = &caches[class + CLASS_SPAN];
-            assert_eq!((counted.start, counted.end, counted.size), (start, end - 1, size));
-            assert_eq!(counted.top.load(Relaxed), counted.end, "not in use");
-        }
-        for number in [0, CLASS_SPAN] {
-            assert_eq!(caches[number].start, caches[number].end, "no class, no room");
-        }
-    }
-
-    #[test]
-    fn tallies_add_up_across_heaps() {
-        let (small, large) = (Tally::of(16), Tally::of(4096));
-        let minus = Tally::default().minus(large);
-        assert!(!minus.exceeds(0) && !small.plus(minus).exceeds(0));
-        let sum = minus.plus(small).plus(large);
-        assert_eq!((sum.bytes(), sum.chunks()), (16, 1));
-        assert!(sum.exceeds(0) && large.exceeds(sum.0) && !sum.exceeds(sum.0));
     }
 }

@@ -1,73 +1,78 @@
-//! The gate of a heap, through which its thread enters without a lock, and which another thread can
-//! close.
-//!
-//! Private to `process`; depends on `sync`. `tests/models.rs` runs this file through every order of
-//! events that the memory model allows.
-//!
-//! A thread marks itself busy and then looks whether the gate is closed; who closes the gate marks it
-//! closed and then looks whether the thread is busy. If both could miss the other's mark, both would use
-//! the heap. So between mark and look each passes a barrier: the one who closes a costly one that takes
-//! effect on every processor, the thread one that costs nothing. (It is the asymmetric Dekker protocol of
-//! biased locks; Dice, Huang and Yang, "Asymmetric Dekker Synchronization", 2001.)
+//! Pauses: while one lasts, no other thread is in its heap.
 
-use super::sync::atomic::AtomicBool;
-use super::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use super::sync::{barrier_here, wait_a_turn};
+use super::current_heap::current_number;
+use super::registry::{all_heaps, live_heaps};
+use crate::sync;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::Relaxed;
 
-pub(super) struct Gate {
-    busy: AtomicBool,
-    closed: AtomicBool,
+/// Keeps all other threads out of their heaps as long as it lives. The holder of the mutex makes it.
+pub(super) struct Pause {
+    /// Whether it has closed the gates and has to open them.
+    closed: bool,
 }
 
-impl Gate {
-    pub(super) fn new() -> Self {
-        Self { busy: AtomicBool::new(false), closed: AtomicBool::new(false) }
-    }
+/// Whether all heaps are closed for good, because the system refuses the barrier that a pause needs.
+static HEAPS_ARE_CLOSED: AtomicBool = AtomicBool::new(false);
 
-    /// For the thread that the gate belongs to: `true` if it may go on to the heap, and has to
-    /// [`leave`](Self::leave) later.
-    #[inline(always)]
-    pub(super) fn enter(&self) -> bool {
-        self.busy.store(true, Relaxed);
-        barrier_here();
-        if self.closed.load(Acquire) {
-            self.leave();
-            return false;
+/// Whether all heaps are closed for good.
+pub(super) fn heaps_are_closed() -> bool {
+    HEAPS_ARE_CLOSED.load(Relaxed)
+}
+
+impl Pause {
+    /// Waits until no other thread is in its heap, and keeps it so.
+    pub(super) fn begin() -> Self {
+        let own = current_number();
+        let running = || live_heaps().filter(move |heap| heap.number != own);
+        // The gates are closed already, by this thread, which forks, or for good; or no other thread has a heap.
+        if running().all(|heap| heap.gate.is_closed()) {
+            return Self::nothing();
         }
-        true
+        running().for_each(|heap| heap.gate.close());
+        if !sync::barrier_everywhere() {
+            close_for_good();
+            return Self::nothing();
+        }
+        running().for_each(|heap| heap.gate.wait());
+        Self { closed: true }
     }
 
-    #[inline(always)]
-    pub(super) fn leave(&self) {
-        self.busy.store(false, Release);
+    /// For a caller that knows that no other thread is in its heap.
+    pub(super) fn nothing() -> Self {
+        Self { closed: false }
     }
 
-    /// For another thread, one at a time: no later `enter` succeeds once
-    /// [`barrier_everywhere`](super::sync::barrier_everywhere) has been called after this.
-    pub(super) fn close(&self) {
-        self.closed.store(true, Relaxed);
+    /// Closes all heaps, also the calling thread's, until [`open_all`](Self::open_all). No other thread has the mutex,
+    /// or gets it before that.
+    pub(super) fn close_all() {
+        core::mem::forget(Self::begin());
+        all_heaps().for_each(|heap| heap.gate.close());
     }
 
-    /// For whoever may call `close`.
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Relaxed)
-    }
-
-    /// Waits until the thread has left, after `close` and the barrier.
-    pub(super) fn wait(&self) {
-        let mut turn = 0;
-        while self.busy.load(Acquire) {
-            wait_a_turn(turn);
-            turn = turn.saturating_add(1);
+    /// Opens what [`close_all`](Self::close_all) has closed.
+    pub(super) fn open_all() {
+        if !heaps_are_closed() {
+            all_heaps().for_each(|heap| heap.gate.open());
         }
     }
+}
 
-    pub(super) fn open(&self) {
-        self.closed.store(false, Release);
-    }
+/// Closes all heaps for good, also the calling thread's. The system refuses the barrier. As this happens once, a wait
+/// takes its place, so long that each thread has seen its gate closed, or been seen in it.
+#[cold]
+fn close_for_good() {
+    HEAPS_ARE_CLOSED.store(true, Relaxed);
+    all_heaps().for_each(|heap| heap.gate.close());
+    sync::wait_for_stores();
+    let own = current_number();
+    all_heaps().filter(|heap| heap.number != own).for_each(|heap| heap.gate.wait());
+}
 
-    /// The thread is no more.
-    pub(super) fn abandon(&self) {
-        self.busy.store(false, Relaxed);
+impl Drop for Pause {
+    fn drop(&mut self) {
+        if self.closed {
+            live_heaps().for_each(|heap| heap.gate.open());
+        }
     }
 }

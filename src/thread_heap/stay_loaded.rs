@@ -1,6 +1,6 @@
 //! Keeps the shared object that holds this library loaded, whoever closes it.
 //!
-//! Private to `process`; depends on nothing. Threads that have used the pool call into the library when they
+//! Threads that have used the pool call into the library when they
 //! end, the process does when it forks and when it exits, and the pool has the secrets of all who have
 //! asked it for memory. So `dlclose` must not take the library away. The shared library is linked with
 //! `-z nodelete`; an archive has no such mark to pass on to a plugin that links it, nor has a Rust library.

@@ -1,6 +1,6 @@
 //! One word for each thread, read in two instructions, also from a shared library.
 //!
-//! Private to `process`; depends on nothing. A `thread_local!` in a shared library costs a call to
+//! A `thread_local!` in a shared library costs a call to
 //! the dynamic linker's `__tls_get_addr` at every access, as the compiler must assume that the
 //! library is loaded late. One word finds room among what glibc's dynamic linker keeps for libraries that
 //! are loaded late (the *initial-exec* model; U. Drepper, "ELF Handling For

@@ -1,6 +1,4 @@
-//! Which allocations are sampled: a count that runs down from a random number to the next one.
-//!
-//! Private to `process`; depends on nothing.
+//! Which allocations are sampled: a count runs down from a random number, and then from the next one.
 
 #![forbid(unsafe_code)]
 
@@ -8,8 +6,8 @@ use core::num::NonZeroU32;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-/// Counts the allocations of one user at a time: of a heap's, or of the mutex's holder.
-pub(super) struct Countdown {
+/// Counts the allocations of one heap, or those that are made under the mutex. One thread at a time uses it.
+pub(super) struct Sampler {
     /// Allocations up to the next sample, that one included; 0 if nothing is sampled.
     left: AtomicU32,
     /// Mean distance between samples; 0 for none.
@@ -18,8 +16,8 @@ pub(super) struct Countdown {
     state: AtomicU64,
 }
 
-impl Countdown {
-    /// Samples nothing.
+impl Sampler {
+    /// A sampler that samples nothing.
     pub(super) const fn new() -> Self {
         Self { left: AtomicU32::new(0), one_in: AtomicU32::new(0), state: AtomicU64::new(0) }
     }
@@ -32,9 +30,9 @@ impl Countdown {
         self.restart();
     }
 
-    /// Counts an allocation: whether it is one to sample.
+    /// Counts an allocation, and tells whether it is one to sample.
     #[inline(always)]
-    pub(super) fn counts_down(&self) -> bool {
+    pub(super) fn should_sample(&self) -> bool {
         let left = self.left.load(Relaxed);
         if left > 1 {
             self.left.store(left - 1, Relaxed);
@@ -43,8 +41,8 @@ impl Countdown {
         self.restart()
     }
 
-    /// Draws the next distance: as likely 1 as `2 * one_in - 1` or anything between, so that nobody can
-    /// tell which allocation is next, and `one_in` on the average.
+    /// Draws the next distance: as likely 1 as `2 * one_in - 1` or any number between. So it is `one_in` on the average,
+    /// and the program cannot tell which allocation is next.
     #[cold]
     fn restart(&self) -> bool {
         let one_in = u64::from(self.one_in.load(Relaxed));
@@ -59,8 +57,8 @@ impl Countdown {
     }
 }
 
-/// splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): good enough
-/// to be in step with nothing in the program. It keeps no secret.
+/// The next number of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014). It is
+/// random enough to be in step with nothing in the program, and keeps no secret.
 pub(super) fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -73,9 +71,9 @@ mod tests {
     use super::*;
 
     fn count(one_in: u32, allocations: u32) -> u32 {
-        let countdown = Countdown::new();
-        countdown.set(NonZeroU32::new(one_in), 7);
-        (0..allocations).map(|_| u32::from(countdown.counts_down())).sum()
+        let sampler = Sampler::new();
+        sampler.set(NonZeroU32::new(one_in), 7);
+        (0..allocations).map(|_| u32::from(sampler.should_sample())).sum()
     }
 
     #[test]
@@ -91,10 +89,10 @@ mod tests {
 
     #[test]
     fn nothing_is_counted_when_it_is_off() {
-        let countdown = Countdown::new();
-        assert!(!countdown.counts_down());
-        countdown.set(NonZeroU32::new(5), 1);
-        countdown.set(None, 2);
-        assert!((0..100).all(|_| !countdown.counts_down()));
+        let sampler = Sampler::new();
+        assert!(!sampler.should_sample());
+        sampler.set(NonZeroU32::new(5), 1);
+        sampler.set(None, 2);
+        assert!((0..100).all(|_| !sampler.should_sample()));
     }
 }

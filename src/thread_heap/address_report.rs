@@ -1,0 +1,37 @@
+//! `AddressReport`: what an address means that lies in or near a sampled chunk.
+
+use core::fmt;
+
+/// What an address means that lies in a sampled chunk, in what was one, or in the guard pages around it.
+///
+/// Its `Display` form is a sentence without the address, such as "0 bytes after a chunk of 32 bytes,
+/// allocated by thread 4711, freed by thread 4712".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AddressReport {
+    /// Address of the chunk.
+    pub chunk: usize,
+    /// Number of bytes that were asked for.
+    pub size: usize,
+    /// The address less that of the chunk: below 0 in front of it, from `size` on behind it.
+    pub offset: isize,
+    /// The operating system's number of the thread that has allocated it; 0 where that is unknown.
+    pub allocated_by: u32,
+    /// The one that has freed it; `None` while it is in use.
+    pub freed_by: Option<u32>,
+}
+
+impl fmt::Display for AddressReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match usize::try_from(self.offset) {
+            Err(_) => write!(f, "{} bytes before", self.offset.unsigned_abs())?,
+            Ok(offset) if offset < self.size => write!(f, "byte {offset} of")?,
+            Ok(offset) => write!(f, "{} bytes after", offset - self.size)?,
+        }
+        write!(f, " a chunk of {} bytes, allocated by thread {}", self.size, self.allocated_by)?;
+        match self.freed_by {
+            Some(thread) => write!(f, ", freed by thread {thread}"),
+            None => f.write_str(", in use"),
+        }
+    }
+}

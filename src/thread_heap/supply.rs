@@ -1,0 +1,254 @@
+//! Where memory comes from and goes to under the mutex: new slabs, chunks of their exact size, and what is given back.
+//!
+//! `arena_set::growth` lists the order of attempts; those of the process-wide pool are here.
+
+use super::central::Central;
+use super::heap::Heap;
+use super::pause::Pause;
+use super::registry::{all_heaps, owner};
+use super::size_class::{SizeClass, UNIT};
+use super::slab::SlabNumber;
+use super::tally::Tally;
+use crate::arena_set::{ArenaSet, KEPT_FREE, Tier};
+use crate::pages;
+use core::ptr::{self, NonNull};
+
+/// With less to lock than so many bytes, memory is not divided among threads at all.
+pub(super) const COMPACT_BELOW: usize = 1 << 20;
+
+/// Bytes that may be free in slabs, besides a sixteenth of what is used, before more memory is locked.
+const SLACK: usize = 64 * 1024;
+
+/// Calls that take the mutex until one of them looks for free memory to give back.
+const CALLS_BEFORE_LOOK: usize = 256;
+
+/// Allocates from the locked arenas that there are.
+fn alloc_existing(arenas: &mut ArenaSet, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+    let quick =
+        if alignment > arenas.granule { arenas.alloc_aligned(size, alignment) } else { None };
+    quick.or_else(|| arenas.alloc_existing(size, alignment, Tier::First))
+}
+
+impl Central {
+    // ---- Memory that comes -------------------------------------------------------------------
+
+    /// Whether memory is scarce: then no more of it is divided into slabs, and chunks lie as close as Bitcoin
+    /// Core's do.
+    fn is_scarce(&self) -> bool {
+        let stats = &self.arenas.stats;
+        self.at_limit && stats.free < stats.total / 4
+            || self.lock_limit < COMPACT_BELOW
+            || stats.locked >= self.lock_limit / 4
+    }
+
+    /// Allocates a slot from a new slab of a heap, if it should have one and there is locked memory for it.
+    pub(super) fn take_new_slab(&mut self, heap: &Heap, class: SizeClass) -> Option<NonNull<u8>> {
+        if self.is_scarce() {
+            return None;
+        }
+        let slots = heap.slabs.next_slab(class, self.lock_limit != usize::MAX)?;
+        let bytes = class.units_for(slots) * UNIT;
+        let mut chunk = self.in_arenas(|arenas| arenas.alloc_aligned(bytes, UNIT));
+        if chunk.is_none() && !self.arenas.has_room(class.size()) {
+            // (Where there is room for less than a slab, chunks without a slab take it first.)
+            self.prepare_growth();
+            chunk = self.in_arenas(|arenas| arenas.alloc_in_new(bytes, UNIT));
+        }
+        let chunk = chunk?;
+        let first = chunk.addr().get().wrapping_sub(heap.tables.base) / UNIT;
+        let end = first.checked_add(bytes / UNIT);
+        if !end.is_some_and(|end| self.make_ready(&heap.tables, end)) {
+            // It cannot be a slab: it lies outside the range, or there is no memory for what is known of slabs.
+            let _ = self.arenas.release(chunk.as_ptr(), None);
+            return None;
+        }
+        let slab = SlabNumber::of_unit(first);
+        heap.tables.make_slab(slab, class, slots);
+        heap.adopt(slab, heap.is_freed_by_others(class));
+        self.slabs += 1;
+        self.slab_bytes += bytes;
+        self.slots += slots;
+        heap.take_or_refill(class)
+    }
+
+    /// Allocates a chunk of its exact size, which is no slot of a slab.
+    pub(super) fn alloc_exact(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        let chunk = self.try_alloc_exact(size, alignment);
+        self.note_peak();
+        chunk
+    }
+
+    /// See [`alloc_exact`](Self::alloc_exact).
+    fn try_alloc_exact(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
+        let existing = |arenas: &mut ArenaSet| alloc_existing(arenas, size, alignment);
+        if let Some(chunk) = self.in_arenas(existing) {
+            return Some(chunk);
+        }
+        let failures = self.arenas.stats.failures();
+        if !self.arenas.is_refused(size) {
+            if self.prepare_growth() {
+                if let Some(chunk) = self.in_arenas(existing) {
+                    return Some(chunk);
+                }
+            }
+            if let Some(chunk) = self.in_arenas(|arenas| arenas.alloc_locked(size, alignment)) {
+                self.at_limit = false;
+                return Some(chunk);
+            }
+            // Whatever the limit is, it is reached: until memory comes back, all is scarce.
+            self.at_limit = true;
+        }
+        // No more memory can be locked: use what is free in slabs.
+        if self.slabs > 0 {
+            let pause = Pause::begin();
+            self.reclaim(&pause);
+            self.dissolve_slabs(true, &pause);
+            self.slack = 0;
+            drop(pause);
+            if let Some(chunk) = self.in_arenas(existing) {
+                return Some(chunk);
+            }
+        }
+        self.in_arenas(|arenas| arenas.alloc_unlocked(size, alignment, failures))
+    }
+
+    /// Before more memory is locked: takes back what heaps have free, if that is much. Returns whether it was.
+    fn prepare_growth(&mut self) -> bool {
+        if self.lock_limit != usize::MAX {
+            self.lock_limit = pages::lock_limit();
+        }
+        let bearable = if self.is_scarce() { 0 } else { SLACK + self.arenas.stats.used / 16 };
+        if self.free_in_slabs() <= self.slack + bearable {
+            return false;
+        }
+        let pause = Pause::begin();
+        self.reclaim(&pause);
+        if self.is_scarce() {
+            self.dissolve_slabs(false, &pause);
+        }
+        self.slack = self.free_in_slabs();
+        true
+    }
+
+    /// Turns slabs into chunks of their exact sizes, with what is free between them: all slabs, or those that
+    /// have free slots. Nothing is cached.
+    fn dissolve_slabs(&mut self, all: bool, _: &Pause) {
+        for heap in all_heaps() {
+            heap.for_each_slab(|slab| {
+                if all || !heap.tables.is_full(slab) {
+                    self.dissolve(heap, slab);
+                }
+            });
+        }
+    }
+
+    fn dissolve(&mut self, heap: &Heap, slab: SlabNumber) {
+        let unit = heap.tables.unit(slab);
+        let (class, slots, bytes) = (unit.class(), unit.slots(), unit.units() * UNIT);
+        let mut used = heap.tables.used_slots(slab);
+        let count = used.count_ones() as usize;
+        heap.let_go(slab);
+        heap.tables.dissolve(slab);
+        heap.forget(Tally::of_many(class, count));
+        self.slabs -= 1;
+        self.slab_bytes -= bytes;
+        self.slots -= slots;
+        let size = class.size();
+        let offsets = core::iter::from_fn(|| {
+            let slot = (used != 0).then(|| used.trailing_zeros())?;
+            used &= used - 1;
+            Some(slot as usize * size)
+        });
+        let chunk = ptr::with_exposed_provenance_mut(heap.tables.address(slab));
+        if self.arenas.divide(chunk, size, offsets).is_err() {
+            std::process::abort();
+        }
+    }
+
+    // ---- Memory that goes --------------------------------------------------------------------
+
+    /// Gives back to the system what is free beyond twice what is used, and [`KEPT_FREE`]: first what heaps have
+    /// free, if it takes that and it is more than was left the last time.
+    pub(super) fn give_back_excess(&mut self, pause: Option<&Pause>) {
+        if self.arenas.stats.total <= KEPT_FREE {
+            return;
+        }
+        let mut excess = self.excess();
+        if excess > self.arenas.empty() && self.free_in_slabs() > self.slack.saturating_add(SLACK) {
+            let own = if pause.is_none() { Some(Pause::begin()) } else { None };
+            if let Some(pause) = pause.or(own.as_ref()) {
+                self.reclaim(pause);
+            }
+            self.slack = self.free_in_slabs();
+            excess = self.excess();
+        }
+        if self.arenas.give_back(excess) {
+            self.at_limit = false;
+        }
+    }
+
+    /// Bytes that are free beyond twice what is used, and [`KEPT_FREE`]. While other threads change their figures, the
+    /// sum of them may be anything for a moment; 0 where it makes no sense.
+    fn excess(&self) -> usize {
+        let stats = &self.arenas.stats;
+        let used = stats.used.wrapping_sub(self.slab_bytes).wrapping_add(self.small().bytes());
+        let free = stats.total.saturating_sub(used);
+        free.saturating_sub(used.saturating_mul(2).saturating_add(KEPT_FREE))
+    }
+
+    /// Looks for excess now and then: each time that as many calls have come to the mutex as there are heaps to
+    /// ask, and [`CALLS_BEFORE_LOOK`] more.
+    pub(super) fn look_for_excess(&mut self) {
+        self.unlooked += 1;
+        if self.unlooked > CALLS_BEFORE_LOOK + self.live {
+            self.unlooked = 0;
+            self.give_back_excess(None);
+        }
+    }
+
+    /// Gives all memory without chunks back to the system; returns whether there was any.
+    pub(super) fn give_back_all(&mut self) -> bool {
+        if self.slabs > 0 {
+            self.reclaim(&Pause::begin());
+        }
+        self.arenas.give_back(usize::MAX)
+    }
+
+    /// Gives an empty slab back to its arena. The others are paused: otherwise a thread that frees a chunk of another
+    /// heap may be looking at this slab, and take the next one for it.
+    fn remove_slab(&mut self, heap: &Heap, slab: SlabNumber, _: &Pause) {
+        heap.let_go(slab);
+        heap.tables.set_owner(slab, 0);
+        let unit = heap.tables.unit(slab);
+        self.slabs -= 1;
+        self.slab_bytes -= unit.units() * UNIT;
+        self.slots -= unit.slots();
+        let chunk = ptr::with_exposed_provenance_mut(heap.tables.address(slab));
+        // Its slots have been wiped one by one.
+        if self.arenas.release(chunk, None).is_err() {
+            std::process::abort();
+        }
+    }
+
+    /// Gives the empty slabs of a heap back; with `all`, also those that allocations come from.
+    pub(super) fn remove_empty_slabs(&mut self, heap: &Heap, all: bool, pause: &Pause) {
+        heap.remove_empty_slabs(all, |slab| self.remove_slab(heap, slab, pause));
+    }
+
+    /// Gives what a heap has too much of back to the arenas, and what these have too much of to the system.
+    pub(super) fn trim(&mut self, heap: &Heap, pause: &Pause) {
+        self.remove_empty_slabs(heap, false, pause);
+        self.give_back_excess(Some(pause));
+    }
+
+    /// Gives back every empty slab of every heap, and leaves nothing in caches.
+    pub(super) fn reclaim(&mut self, pause: &Pause) {
+        self.note_peak();
+        all_heaps().for_each(|heap| heap.return_batch(owner));
+        for heap in all_heaps() {
+            heap.flush_all();
+            heap.collect();
+            self.remove_empty_slabs(heap, true, pause);
+        }
+    }
+}
