@@ -27,7 +27,6 @@ pub(crate) use arenas::{ArenaSet, Tier, Verdict};
 pub(crate) use chunk_list::ChunkList;
 pub use consent::LockingFailed;
 pub(crate) use consent::{ask, set_callee};
-pub(crate) use growth::{answer_of, map_anywhere};
 pub(crate) use interrupted::refuse_interrupted;
 pub(crate) use layout::{ARENA_ALIGN, ARENA_SIZE, KEPT_FREE, MemoryOptions, Source};
 pub use stats::PoolStats;

@@ -44,6 +44,7 @@ pub(crate) fn open(start: *mut u8, len: usize) {
 /// without it.
 #[cfg(feature = "asan")]
 mod asan {
+    use crate::sys::{Process, System};
     use core::ffi::{CStr, c_void};
     use core::mem::transmute;
     use core::ptr;
@@ -66,12 +67,11 @@ mod asan {
         fn get(&self, name: &CStr) -> Option<Function> {
             let mut function = self.0.load(Relaxed);
             if function.is_null() {
-                // SAFETY: a name that ends with a zero; the default handle.
-                function = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+                function = System::find_symbol(name);
                 function = if function.is_null() { ABSENT } else { function };
                 self.0.store(function, Relaxed);
             }
-            // SAFETY: neither null nor `ABSENT`, hence what `dlsym` has found; the interface of
+            // SAFETY: neither null nor `ABSENT`, hence an address that the system has found; the interface of
             // AddressSanitizer declares both of its functions so (`sanitizer/asan_interface.h`).
             (function != ABSENT).then(|| unsafe { transmute::<*mut c_void, Function>(function) })
         }

@@ -1,8 +1,7 @@
 //! Forks: the one place that the C library tells of them, the locks that no child finds held, and code of
 //! others that no fork waits for.
 //!
-//! Depends on `sync` and the operating system, and on no other module: what has to happen at a fork elsewhere is
-//! registered here as a [`Participant`].
+//! What has to happen at a fork elsewhere is registered here as a [`Participant`].
 //!
 //! # What holds
 //! - The handlers are registered with the C library when this library is loaded. So the handlers of others
@@ -23,6 +22,7 @@
 mod guard;
 
 use crate::sync;
+use crate::sys::{Process, System, Threads, at_load};
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::ptr;
@@ -75,7 +75,7 @@ pub(crate) fn register(participant: &'static Participant) {
             return;
         }
         if there.is_null() {
-            at_load();
+            register_early();
             match place.compare_exchange(ptr::null_mut(), own, AcqRel, Acquire) {
                 Ok(_) => return,
                 Err(there) if there == own => return,
@@ -94,8 +94,7 @@ pub(crate) fn generation() -> u32 {
 /// The calling thread, as a number other than 0. Two threads that are there at the same time differ.
 #[inline]
 pub(crate) fn this_thread() -> usize {
-    // SAFETY: takes nothing; the answer is a number here.
-    unsafe { libc::pthread_self() as usize }
+    System::this_thread()
 }
 
 /// Whether the calling thread forks, and is between this library's handlers.
@@ -105,17 +104,13 @@ pub(crate) fn is_under_way() -> bool {
 
 // ---- Handlers ------------------------------------------------------------------------------------
 
-/// Run when this library is loaded: by the program's start or by the dynamic linker.
-#[used]
-#[cfg_attr(
-    not(any(target_vendor = "apple", target_os = "aix")),
-    unsafe(link_section = ".init_array")
-)]
-#[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
-static AT_LOAD: extern "C" fn() = register_handlers;
+at_load! {
+    /// Registers the handlers when this library is loaded.
+    static AT_LOAD = register_handlers;
+}
 
-/// [`AT_LOAD`], for what runs before it: other static initializers.
-fn at_load() {
+/// Registers the handlers for code that runs before [`AT_LOAD`]: other static initializers.
+fn register_early() {
     // Read in a way that the compiler cannot know the value of: so a program that uses this library refers to the
     // static, and a linker that takes from an archive what is referred to takes it too.
     // SAFETY: a static of this type.
@@ -128,14 +123,8 @@ fn at_load() {
 extern "C" fn register_handlers() {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if !REGISTERED.swap(true, AcqRel) {
-        // SAFETY: functions without arguments that stay loaded as long as this library.
-        let _ = unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
+        System::at_fork(prepare, parent, child);
     }
-}
-
-fn process() -> i32 {
-    // SAFETY: takes nothing.
-    unsafe { libc::getpid() }
 }
 
 extern "C" fn prepare() {
@@ -146,7 +135,7 @@ extern "C" fn prepare() {
         return;
     }
     // Before a signal handler on this thread can ask: every thread of a process stores the same number.
-    PROCESS.store(process(), Relaxed);
+    PROCESS.store(System::process_number(), Relaxed);
     GUARD.begin(thread);
     participants().rev().for_each(|participant| (participant.prepare)());
 }
@@ -178,7 +167,7 @@ fn finish() {
 }
 
 fn put_in_order() {
-    PROCESS.store(process(), Relaxed);
+    PROCESS.store(System::process_number(), Relaxed);
     GENERATION.fetch_add(1, Relaxed);
     participants().for_each(|participant| (participant.child)());
 }
@@ -194,7 +183,7 @@ fn notice_child() {
 
 #[cold]
 fn notice_child_of_own() {
-    if is_under_way() && PROCESS.load(Relaxed) != process() {
+    if is_under_way() && PROCESS.load(Relaxed) != System::process_number() {
         IS_EARLY.store(true, Relaxed);
         put_in_order();
     }

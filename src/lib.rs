@@ -37,6 +37,7 @@
 //! | `cleanse` | [`memory_cleanse`]: the one wipe |
 //! | `fork` | what happens when the process forks, and the locks that a fork heeds |
 //! | `sync` | how threads wait for each other |
+//! | `sys` | the contract with the operating system, and the systems that keep it |
 //!
 //! `arena` and `pages` do not know each other; `zero_after_free` knows neither. Beside them, and on their
 //! own: [`get_unique_path`], and `events`, owners for libevent's objects.
@@ -71,6 +72,7 @@ mod pages;
 mod pool;
 mod secure;
 mod sync;
+mod sys;
 mod thread_heap;
 mod unique_path;
 mod zero_after_free;
@@ -81,12 +83,11 @@ pub use arena::{
     ArenaSizeToChunkSortedMapIterator, ArenaStats, Chunk, FreeError, IndexError, OutOfMemory,
 };
 pub use cleanse::{cleanse, memory_cleanse};
-#[cfg(unix)]
-pub use pages::PosixLockedPageAllocator;
 pub use pages::{
     ExitPolicy, ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, LockedPages,
-    MapError, Missing, MissingProtections, Protection, ProtectionError, SecretMemory,
-    has_page_size, lock_limit, page_size, raise_lock_limit, set_exit_policy, wipe_everything,
+    MapError, Missing, MissingProtections, PagesError, PosixLockedPageAllocator, Protection,
+    ProtectionError, SecretMemory, has_page_size, lock_limit, page_size, raise_lock_limit,
+    set_exit_policy, wipe_everything,
 };
 pub use pool::{
     AddressReport, ConfigureError, LockedPageArena, LockedPool, LockedPoolManager, LockingFailed,

@@ -57,11 +57,9 @@ mod sampler;
 mod size_class;
 mod slab;
 mod slab_lists;
-mod stay_loaded;
 mod supply;
 mod tally;
 mod thread;
-mod thread_slot;
 
 pub use address_report::AddressReport;
 pub(crate) use alloc::alloc;

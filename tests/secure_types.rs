@@ -51,7 +51,7 @@ fn addr_of<T>(vec: &SecureVec<T>) -> usize {
 /// Whether this process may lock that much, and locking does anything (not so under AddressSanitizer);
 /// if not, says that a test is skipped.
 fn can_lock(len: usize) -> bool {
-    let pages = LockedPages::new_locked(len).expect("pages");
+    let pages = LockedPages::new_locked(len);
     let can = pages.is_ok_and(|pages| mapping_at(pages.as_ptr().addr().get()).1.contains(" lo"));
     if !can {
         eprintln!("skipped: {len} bytes cannot be locked here");

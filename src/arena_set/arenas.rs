@@ -133,16 +133,6 @@ impl ArenaSet {
         self.first_fit.first(size).is_some()
     }
 
-    /// The pages, if they may be used. Pages that lack a protection that is required are given up.
-    pub(crate) fn accept(&mut self, pages: LockedPages) -> Option<LockedPages> {
-        if self.memory.require_protections && pages.refusals().first().is_some() {
-            self.stats.missing_protections.note(pages.refusals());
-            pages.discard();
-            return None;
-        }
-        Some(pages)
-    }
-
     // ---- Chunks ------------------------------------------------------------------------------
 
     /// Allocates from the first arena of a tier that has room.

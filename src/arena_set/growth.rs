@@ -21,7 +21,7 @@
 use super::arenas::{ArenaSet, Tier};
 use super::layout::{ARENA_ALIGN, ARENA_SIZE, round_down};
 use super::stats::LockFailures;
-use crate::pages::{self, LockError, LockedPages, MapError, PageOptions, SecretMemory};
+use crate::pages::{self, LockedPages, PageOptions, PagesError, Place, Refused, SecretMemory};
 use core::ptr::NonNull;
 
 impl ArenaSet {
@@ -111,14 +111,15 @@ impl ArenaSet {
         size = self.source.preferred_size(size, self.stats.total);
         let mut refusal = None;
         while size >= need {
-            match self.map(size, true)? {
+            match self.map(size, true) {
                 Ok(pages) => {
                     if let Some(error) = refusal {
                         self.stats.count_lock_failure(error);
                     }
                     return self.add_own(pages);
                 }
-                Err(error) => refusal = refusal.or(Some(error)),
+                Err(PagesError::Lock(error)) => refusal = refusal.or(Some(error)),
+                Err(_) => return None,
             }
             // What the limit should still allow, or else half.
             let left = round_down(limit.saturating_sub(self.stats.locked), page);
@@ -143,7 +144,7 @@ impl ArenaSet {
         if !self.may_grow_unlocked() {
             return None;
         }
-        let pages = self.map(self.arena_size, false)?.ok()?;
+        let pages = self.map(self.arena_size, false).ok()?;
         match pages.lock_state() {
             // The limit has been raised, or memory unlocked elsewhere in the process.
             Ok(()) => self.refusal.forget(),
@@ -174,96 +175,46 @@ impl ArenaSet {
 
     // ---- Pages -------------------------------------------------------------------------------
 
-    /// New pages for an arena; with `must_lock`, none that cannot be locked (the inner error).
-    fn map(&mut self, len: usize, must_lock: bool) -> Option<Result<LockedPages, LockError>> {
-        match self.map_any(len, must_lock)? {
-            Ok(pages) => self.accept(pages).map(Ok),
-            refused => Some(refused),
-        }
-    }
-
-    /// The same, whatever protections they have.
-    fn map_any(&mut self, len: usize, must_lock: bool) -> Option<Result<LockedPages, LockError>> {
-        let Some(place) = self.source.place_for(len) else {
-            return self.map_elsewhere(len, must_lock);
+    /// Maps pages for an arena.
+    fn map(&mut self, len: usize, require_lock: bool) -> Result<LockedPages, PagesError> {
+        let Some(gap) = self.source.gap_for(len) else {
+            return self.map_at(Place::anywhere(len), require_lock);
         };
-        let fork = self.memory.fork;
-        if self.memory.secret_memory != SecretMemory::Off {
-            // SAFETY: `place_for` has found the place in the range, with a guard page on either side, and no arena lies
-            // there.
-            let placed = unsafe { place.range.place_secret(place.offset, len, fork) };
-            if let Some(answer) = answer_of(placed, must_lock, &mut self.stats.secret_memory_error)
-            {
-                return Some(answer);
-            }
-            if self.memory.secret_memory == SecretMemory::Require {
-                return None;
-            }
-        }
-        // SAFETY: `place_for` has found the place in the range, with a guard page on either side, and no arena lies
-        // there.
-        match unsafe { place.range.place(place.offset, len, fork, must_lock) } {
-            Ok(answer) => Some(answer),
+        let is_hole = gap.is_hole;
+        // SAFETY: `gap_for` has found the gap in the range, with a guard page on either side, and no arena lies there.
+        let place = unsafe { gap.range.place(gap.offset, len) };
+        match self.map_at(place, require_lock) {
             // A child may lack the addresses that its parent has given back.
-            Err(_) if place.is_hole => self.map_elsewhere(len, must_lock),
-            Err(_) => None,
+            Err(PagesError::Map(_)) if is_hole => self.map_at(Place::anywhere(len), require_lock),
+            outcome => outcome,
         }
     }
 
-    /// The same, wherever the system puts them.
-    fn map_elsewhere(
+    /// Maps pages as the pool's options want them. What was refused on the way besides the lock is counted in the
+    /// statistics.
+    pub(crate) fn map_at(
         &mut self,
-        len: usize,
-        must_lock: bool,
-    ) -> Option<Result<LockedPages, LockError>> {
-        let options = PageOptions { page_size: self.source.page_size(), fork: self.memory.fork };
-        map_anywhere(
-            len,
-            options,
-            self.memory.secret_memory,
-            must_lock,
-            &mut self.stats.secret_memory_error,
-        )
-    }
-}
-
-/// New pages wherever the system puts them; with `must_lock`, none that cannot be locked (the inner error).
-pub(crate) fn map_anywhere(
-    len: usize,
-    options: PageOptions,
-    secret_memory: SecretMemory,
-    must_lock: bool,
-    secret_memory_error: &mut Option<i32>,
-) -> Option<Result<LockedPages, LockError>> {
-    if secret_memory != SecretMemory::Off {
-        let made = LockedPages::secret(len, options.fork);
-        if let Some(answer) = answer_of(made, must_lock, secret_memory_error) {
-            return Some(answer);
+        place: Place,
+        require_lock: bool,
+    ) -> Result<LockedPages, PagesError> {
+        let options = PageOptions {
+            page_size: self.source.page_size(),
+            fork: self.memory.fork,
+            secret_memory: self.memory.secret_memory,
+            require_lock,
+            require_protections: self.memory.require_protections,
+        };
+        let (outcome, secret_memory_refusal) = match pages::map(place, &options) {
+            Ok(pages) => {
+                let refusal = pages.secret_memory_refusal();
+                (Ok(pages), refusal)
+            }
+            Err(Refused { error, secret_memory }) => (Err(error), secret_memory),
+        };
+        self.stats.secret_memory_error = secret_memory_refusal.or(self.stats.secret_memory_error);
+        if let Err(PagesError::Protections(missing)) = &outcome {
+            self.stats.missing_protections = self.stats.missing_protections.plus(missing);
         }
-        if secret_memory == SecretMemory::Require {
-            return None;
-        }
-    }
-    if must_lock {
-        LockedPages::locked_with(len, options).ok()
-    } else {
-        Some(Ok(LockedPages::with(len, options).ok()?))
-    }
-}
-
-/// What comes of an attempt to have secret memory, with `must_lock` because the limit is in the way (the inner error).
-/// `None` when ordinary memory is to be tried, which is noted in `errno`.
-pub(crate) fn answer_of(
-    attempt: Result<Result<LockedPages, LockError>, MapError>,
-    must_lock: bool,
-    errno: &mut Option<i32>,
-) -> Option<Result<LockedPages, LockError>> {
-    match attempt {
-        Ok(Ok(pages)) => Some(Ok(pages)),
-        Ok(Err(error)) => must_lock.then_some(Err(error)),
-        Err(error) => {
-            *errno = Some(error.errno());
-            None
-        }
+        outcome
     }
 }

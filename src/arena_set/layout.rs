@@ -73,16 +73,16 @@ impl Source {
         size.max(share.min(LARGEST_RANGE_ARENA))
     }
 
-    /// A place for an arena of `len` bytes in the range; `None` where there is no range, or no room in it.
-    pub(super) fn place_for(&self, len: usize) -> Option<Place<'_>> {
+    /// A gap for an arena of `len` bytes in the range, with a guard page on either side; `None` where there is no range, or no room in it.
+    pub(super) fn gap_for(&self, len: usize) -> Option<Gap<'_>> {
         let Self::Range { range, next, holes } = self else { return None };
         // The whole hole, or a part that leaves room for another arena behind a guard page.
         let fits = |room: usize| room == len || room > len + pages::page_size();
         if let Some(&(offset, _)) = holes.iter().find(|(_, room)| fits(*room)) {
-            return Some(Place { range, offset, is_hole: true });
+            return Some(Gap { range, offset, is_hole: true });
         }
         let has_room = *next + len + pages::page_size() <= range.len();
-        has_room.then_some(Place { range, offset: *next, is_hole: false })
+        has_room.then_some(Gap { range, offset: *next, is_hole: false })
     }
 
     /// Makes room for the holes that `arenas` arenas can leave.
@@ -132,8 +132,8 @@ impl Source {
     }
 }
 
-/// A place for an arena in a range, where no arena lies.
-pub(super) struct Place<'a> {
+/// A gap in a range, where no arena lies.
+pub(super) struct Gap<'a> {
     pub(super) range: &'a AddressRange,
     /// Offset in the range in bytes.
     pub(super) offset: usize,

@@ -2,6 +2,7 @@
 
 use crate::arena::ArenaError;
 use crate::pages::{ForkPolicy, MapError, ProtectionError};
+use crate::sys::Errno;
 use core::fmt;
 use std::io;
 
@@ -53,12 +54,14 @@ impl fmt::Display for PoolError {
             Self::SecretMemory(errno) => {
                 let why = io::Error::from_raw_os_error(*errno);
                 // An old kernel does not know the call; who has another answer is not to be helped by a new one.
-                let remedy = match *errno {
-                    libc::ENOSYS => {
+                let remedy = match Errno::of(*errno) {
+                    Errno::ENOSYS => {
                         "it wants Linux 5.14 or newer, not booted with secretmem.enable=0 (before 6.5: booted with \
                          secretmem.enable=1), and a sandbox that allows memfd_secret"
                     }
-                    libc::EMFILE | libc::ENFILE => "it wants a free file descriptor, for a moment",
+                    Errno::EMFILE | Errno::ENFILE => {
+                        "it wants a free file descriptor, for a moment"
+                    }
                     _ => "it wants a sandbox that allows memfd_secret",
                 };
                 write!(f, "LockedPool: the system has no secret memory: {why}; {remedy}")

@@ -300,7 +300,7 @@ fn participate() {
 fn register() {
     static POOLS: Participant = Participant { prepare, child, done };
     // Registered before the pools: in a child, memory is put in order first.
-    pages::at_fork_of_process();
+    pages::join_forks();
     fork::register(&POOLS);
 }
 

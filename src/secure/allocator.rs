@@ -130,7 +130,7 @@ fn acquire(layout: Layout) -> Option<NonNull<u8>> {
     if layout.align() > page_size() {
         return None;
     }
-    Some(LockedPoolManager::own_pages(layout.size())?.into_raw().addr)
+    Some(LockedPoolManager::own_pages(layout.size())?.into_raw().0)
 }
 
 /// Wipes and frees a block.

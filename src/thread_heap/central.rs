@@ -117,7 +117,8 @@ impl Central {
                 if let Some(tables) = Tables::new(&range) {
                     break (range, tables);
                 }
-                range.release();
+                // SAFETY: nothing has been placed in the range.
+                unsafe { range.release() };
             }
             len = len / 2 / SMALLEST_RANGE * SMALLEST_RANGE;
         };

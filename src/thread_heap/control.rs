@@ -1,13 +1,10 @@
 //! What a program asks of the process-wide pool besides chunks: figures, options, samples, and memory given back.
 
-use super::central::Central;
 use super::lock::{LOCKING_FAILED, lock, try_lock};
 use super::pause::Pause;
 use super::registry::live_heaps;
-use crate::arena_set::{
-    ChunkList, LockingFailed, MemoryOptions, PoolStats, map_anywhere, set_callee,
-};
-use crate::pages::{LockedPages, MapError, PageOptions};
+use crate::arena_set::{ChunkList, LockingFailed, MemoryOptions, PoolStats, set_callee};
+use crate::pages::{LockedPages, MapError, PagesError, Place};
 use core::num::NonZeroU32;
 
 /// What the pool holds now: all threads are paused for it.
@@ -68,23 +65,14 @@ pub(crate) fn own_pages(len: usize) -> Option<LockedPages> {
     let mut central = try_lock().ok()?;
     let arenas = &mut central.arenas;
     arenas.is_in_use = true;
-    let options = PageOptions { fork: arenas.memory.fork, ..PageOptions::default() };
-    let secret_memory = arenas.memory.secret_memory;
-    let map = |central: &mut Central| {
-        // No fork comes between here: its child would have the file that secret memory is made of.
-        let errno = &mut central.arenas.stats.secret_memory_error;
-        map_anywhere(len, options, secret_memory, true, errno)?.ok()
-    };
-    let mut pages = map(&mut central);
-    if pages.is_none() && central.give_back_all() {
-        pages = map(&mut central);
+    // The mutex is held, so that no fork comes between: its child would have the file that secret memory is made of.
+    let mut pages = arenas.map_at(Place::anywhere(len), true);
+    if !matches!(pages, Ok(_) | Err(PagesError::Protections(_))) && central.give_back_all() {
+        pages = central.arenas.map_at(Place::anywhere(len), true);
     }
-    let pages = pages?;
-    if pages.refusals().first().is_none() {
-        return Some(pages);
-    }
+    let pages = pages.ok()?;
     central.arenas.stats.missing_protections.note(pages.refusals());
-    central.arenas.accept(pages)
+    Some(pages)
 }
 
 /// Gives back all memory in which there is no chunk, for another pool that can lock no more; returns whether there was

@@ -15,11 +15,10 @@
 use super::address_report::AddressReport;
 use super::sampler::random;
 use crate::arena::FreeError;
-use crate::arena_set::{ARENA_ALIGN, ARENA_SIZE, ArenaSet, PoolStats, answer_of};
+use crate::arena_set::{ARENA_ALIGN, ARENA_SIZE, ArenaSet, PoolStats};
 use crate::leak::leak;
-use crate::pages::{
-    self, AddressRange, ForkPolicy, LockError, LockedPages, MapError, SecretMemory,
-};
+use crate::pages::{self, AddressRange, ForkPolicy, LockError, LockedPages, MapError};
+use crate::sys::{System, Threads};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize};
@@ -98,15 +97,6 @@ pub(crate) fn describe_address(addr: usize) -> Option<AddressReport> {
     })
 }
 
-/// The operating system's number of the calling thread; 0 where it has none, or does not tell.
-fn thread_number() -> u32 {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    // SAFETY: takes nothing.
-    return u32::try_from(unsafe { libc::gettid() }).unwrap_or(0);
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    0
-}
-
 /// Different in a child process. (The system's number tells children apart that the C library does not know of, the
 /// number of forks those in a sandbox that does not tell the other.)
 fn this_process() -> (u32, u32) {
@@ -145,7 +135,8 @@ impl Slots {
                 Err(error) if count <= FEWEST_SLOTS => return Err(error),
                 outcome => {
                     if let Ok(range) = outcome {
-                        range.release();
+                        // SAFETY: nothing has been placed in the range.
+                        unsafe { range.release() };
                     }
                     count /= 2;
                     continue;
@@ -158,7 +149,8 @@ impl Slots {
             let slots = if room { pages::zeroed_table(count).ok() } else { None };
             let row = slots.and_then(|slots| leak(Row { base, stride, slots }));
             let Some(row) = row else {
-                range.release();
+                // SAFETY: nothing has been placed in the range.
+                unsafe { range.release() };
                 return Err(MapError::no_memory());
             };
             pages.resize_with(count, || None);
@@ -176,23 +168,11 @@ impl Slots {
         }
         let number = *self.free.front()? as usize;
         let offset = number * self.row.stride + pages::page_size();
-        let mut pages = None;
-        if state.memory.secret_memory != SecretMemory::Off {
-            // SAFETY: the slot's pages, and it is free. No slot reaches the guard page behind it.
-            let placed = unsafe { self.range.place_secret(offset, len, state.memory.fork) };
-            pages = answer_of(placed, true, &mut state.stats.secret_memory_error);
-            if pages.is_none() && state.memory.secret_memory == SecretMemory::Require {
-                return None;
-            }
-        }
-        let pages = match pages {
-            Some(answer) => answer.ok()?,
-            // SAFETY: as above.
-            None => unsafe { self.range.place(offset, len, state.memory.fork, true) }.ok()?.ok()?,
-        };
+        // SAFETY: the slot's pages lie in the range, and the slot is free. No slot reaches the guard page behind it.
+        let place = unsafe { self.range.place(offset, len) };
+        let pages = state.map_at(place, true).ok()?;
         // Samples come and go; what was refused last is known afterwards too.
         state.stats.missing_protections.note(pages.refusals());
-        let pages = state.accept(pages)?;
         self.free.pop_front();
         Some((number, pages))
     }
@@ -260,7 +240,8 @@ impl Guarded {
             let slots = match Slots::new(SLOTS[1], largest) {
                 Ok(large) => [small, large],
                 Err(error) => {
-                    small.range.release();
+                    // SAFETY: nothing has been placed in the range.
+                    unsafe { small.range.release() };
                     return Err(error);
                 }
             };
@@ -308,7 +289,7 @@ impl Guarded {
         let slot = &slots.row.slots[number];
         slot.chunk.store(chunk.as_ptr().expose_provenance(), Relaxed);
         slot.size.store(size, Relaxed);
-        slot.allocated_by.store(thread_number(), Relaxed);
+        slot.allocated_by.store(System::thread_number(), Relaxed);
         slot.used.store(true, Relaxed);
         slots.pages[number] = Some(mapped);
         Some(chunk)
@@ -342,7 +323,7 @@ impl Guarded {
         count(&placed, &mut self.stats, usize::wrapping_sub);
         // Wiped, unlocked and inaccessible from here on.
         *place = None;
-        slot.freed_by.store(thread_number(), Relaxed);
+        slot.freed_by.store(System::thread_number(), Relaxed);
         slot.used.store(false, Relaxed);
         slots.free.push_back(number as u32);
         Some(if intact { Ok(()) } else { Err(FreeError::Overrun) })

@@ -7,10 +7,10 @@ use super::central::Central;
 use super::current_heap::current_number;
 use super::pause::Pause;
 use super::registry::all_heaps;
-use super::stay_loaded;
 use crate::arena_set::{LockingFailed, refuse_interrupted};
 use crate::fork::{self, Callee, Interrupted, Mutex, MutexGuard, Participant};
 use crate::pages;
+use crate::sys::{Process, System};
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::{Acquire, Release};
 
@@ -31,7 +31,7 @@ pub(super) fn lock() -> CentralGuard {
 /// Takes the mutex. Waits for another thread that has it; fails if the calling thread has it, which then is in a signal
 /// handler.
 pub(super) fn try_lock() -> Result<CentralGuard, Interrupted> {
-    stay_loaded::named();
+    System::keep_loaded();
     participate();
     let mut central = CENTRAL.lock()?;
     central.catch_up();
@@ -53,7 +53,7 @@ fn participate() {
 fn register() {
     static POOL: Participant = Participant { prepare, child, done };
     // Registered before the pool: in a child, memory is put in order first.
-    pages::at_fork_of_process();
+    pages::join_forks();
     fork::register(&POOL);
 }
 

@@ -1,14 +1,17 @@
-//! Every mapping for secrets that the process has, in a table that needs no lock: for whoever must find
-//! them all in a hurry, a signal handler that wipes or a child process right after its fork.
+//! Every mapping for secrets that the process has, in a table that needs no lock: for code that must find
+//! all of them at once, which is a signal handler that wipes, or a child process right after its fork.
 //!
-//! Private to `pages`; depends on `cleanse`, `edges`, `fork` and the operating system's file. A slot of the table is taken
-//! when a mapping is made and given up before it is unmapped. Nothing here waits for a lock, and nothing
-//! but taking a slot may ask the system for memory.
+//! A slot of the table is taken before a mapping is made, and given up before the mapping is unmapped. Nothing here waits
+//! for a lock, and only taking a slot may ask the system for memory.
 
-use super::{ForkPolicy, LockError, MapError, Protection, Refusals, exit, os, secret_memory};
+use super::error::{LockError, MapError, Protection, Refusals};
+use super::exit;
+use super::options::ForkPolicy;
+use super::tables::{release_table, zeroed_table};
 use crate::cleanse::memory_cleanse;
 use crate::edges;
 use crate::fork::{self, Participant};
+use crate::sys::{Limits, Memory, System};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU16, AtomicU32, AtomicUsize};
@@ -21,7 +24,7 @@ pub(super) struct Slot {
     len: AtomicUsize,
     /// The bits below.
     flags: AtomicU32,
-    /// How many are just writing to the mapping through the table. It stays mapped meanwhile.
+    /// How many threads are just writing to the mapping through the table. It stays mapped meanwhile.
     pins: AtomicU32,
     /// Why it is not locked.
     errno: AtomicI32,
@@ -30,9 +33,9 @@ pub(super) struct Slot {
     refusals: [AtomicU16; Protection::ALL.len()],
 }
 
-/// Nobody's slot.
+/// The address in a slot that is free.
 const VACANT: usize = 0;
-/// Somebody's, and not to be used: the mapping is not made yet, or about to go.
+/// The address in a slot that is taken while there is no mapping to use: it is not made yet, or about to go.
 const CLOSED: usize = 1;
 
 const LOCKED: u32 = 1;
@@ -44,7 +47,7 @@ const WIPE_IN_CHILD: u32 = 1 << 3;
 const ABSENT_IN_CHILD: u32 = 1 << 4;
 /// In a child: the memory has stayed with the parent, and the addresses are set aside.
 const ABSENT: u32 = 1 << 5;
-/// In a child, besides: somebody else has the addresses.
+/// In a child, besides: something else lies at the addresses.
 const TAKEN: u32 = 1 << 6;
 
 const FIRST_BLOCK: usize = 64;
@@ -71,70 +74,15 @@ impl Slot {
         }
     }
 
-    /// Takes a slot for a mapping that is going to be made.
-    pub(super) fn take() -> Result<&'static Self, MapError> {
-        /// A slot of a block that is vacant and now the caller's, with its place.
-        fn vacant_in(slots: &'static [Slot], from: usize) -> Option<(usize, &'static Slot)> {
-            (from..slots.len()).map(|at| (at, &slots[at])).find(|(_, slot)| {
-                slot.addr.load(Relaxed) == VACANT
-                    && slot.addr.compare_exchange(VACANT, CLOSED, Acquire, Relaxed).is_ok()
-            })
-        }
-        at_fork_of_process();
-        let from = NEXT.load(Relaxed);
-        for start in [from, 0] {
-            let mut first = 0;
-            for block in blocks() {
-                if let Some((at, slot)) = vacant_in(block, start.saturating_sub(first)) {
-                    NEXT.store(first + at + 1, Relaxed);
-                    slot.flags.store(0, Relaxed);
-                    return Ok(slot);
-                }
-                first += block.len();
-            }
-        }
-        let block = add_block()?;
-        let taken = vacant_in(block, 0).map(|(_, slot)| slot);
-        // It is `None` only if others were quicker, a whole block of times.
-        taken.ok_or_else(MapError::no_memory)
-    }
-
-    /// Gives up a slot whose mapping could not be made.
+    /// Gives the slot up, in which there is no mapping any more.
     pub(super) fn vacate(&self) {
         self.addr.store(VACANT, Release);
     }
 
-    /// Gives the mapping its protections but for the lock, and enters it.
-    pub(super) fn open(&self, addr: NonNull<u8>, len: usize, fork: ForkPolicy, secret: bool) {
-        let mut flags = if secret { SECRET_MEMORY } else { 0 };
-        let mut refusals = os::keep_private(addr, len);
-        let by_kernel = match fork {
-            ForkPolicy::Keep => Ok(()),
-            ForkPolicy::Wipe => {
-                flags |= WIPE_IN_CHILD;
-                os::wipe_on_fork(addr, len)
-            }
-            ForkPolicy::Absent => {
-                flags |= ABSENT_IN_CHILD;
-                os::do_not_fork(addr, len)
-            }
-        };
-        match by_kernel {
-            Ok(()) => flags |= BY_KERNEL,
-            // The child sees to it itself. (A system that does not know the notion has refused nothing.)
-            Err(error) => refusals.add(Protection::ForkPolicy, super::errno_of(&error)),
-        }
-        for (place, errno) in self.refusals.iter().zip(refusals.0) {
-            place.store(errno, Relaxed);
-        }
-        self.flags.store(flags, Relaxed);
-        self.len.store(len, Relaxed);
-        self.addr.store(addr.as_ptr().expose_provenance(), Release);
-    }
-
-    /// Keeps everybody off the mapping, which is going to be unmapped: waits for those who are writing.
+    /// Keeps other threads off the mapping, which is going to be unmapped: waits for those that are writing to it.
     pub(super) fn close(&self) {
-        // Whoever sets a pin looks at the address afterwards, and the other way round here.
+        // A thread that sets a pin looks at the address afterwards. Here it is the other way round: one of the two sees
+        // what the other has done.
         self.addr.store(CLOSED, SeqCst);
         while self.pins.load(SeqCst) != 0 {
             std::thread::yield_now();
@@ -182,7 +130,7 @@ impl Slot {
         self.has(ABSENT)
     }
 
-    /// Whether somebody else has the addresses.
+    /// Whether something else lies at the addresses.
     pub(super) fn is_taken(&self) -> bool {
         self.has(TAKEN)
     }
@@ -195,7 +143,7 @@ impl Slot {
             let start = ptr::with_exposed_provenance_mut(addr);
             edges::open(start, self.len.load(Relaxed));
             // SAFETY: an entered mapping is writable over its length, and is not unmapped as long as the
-            // pin is set. Whoever uses it may find zeros there from now on, which is what is asked for.
+            // pin is set. Its users may find zeros there from now on, which is what is asked for.
             unsafe { memory_cleanse(start, self.len.load(Relaxed)) };
         }
         self.pins.fetch_sub(1, SeqCst);
@@ -204,20 +152,20 @@ impl Slot {
     /// Takes the memory of the mapping away, if it has any. Its addresses stay set aside.
     ///
     /// # Safety
-    /// Whoever uses the mapping must be one that may end the process.
+    /// The threads that use the mapping must be ones that may end the process.
     unsafe fn withdraw(&self) {
         self.pins.fetch_add(1, SeqCst);
         if let (Some(addr), false) = (self.mapping(), self.has(ABSENT)) {
-            // SAFETY: an entered mapping is not unmapped as long as the pin is set; for those who use it, by
-            // this function's contract.
-            unsafe { os::make_inaccessible(addr, self.len.load(Relaxed)) };
+            // SAFETY: an entered mapping is not unmapped as long as the pin is set, and the threads that use it may end
+            // the process.
+            unsafe { System::make_inaccessible(addr, self.len.load(Relaxed)) };
         }
         self.pins.fetch_sub(1, SeqCst);
     }
 
     /// Sees to the mapping in a child process, in which it is the only thread.
     fn after_fork(&self) {
-        // Whoever was writing has stayed with the parent.
+        // Threads that were writing have stayed with the parent.
         self.pins.store(0, Relaxed);
         let Some(addr) = self.mapping() else { return };
         let len = self.len.load(Relaxed);
@@ -225,10 +173,10 @@ impl Slot {
             return; // since an earlier fork
         }
         if self.has(ABSENT_IN_CHILD) {
-            self.set_lock_state(Err(LockError { errno: 0, limit: os::limit() }));
+            self.set_lock_state(Err(LockError { errno: 0, limit: System::lock_limit() }));
             self.flags.fetch_or(ABSENT, Relaxed);
-            // SAFETY: the mapping is ours, and from here on nobody uses it.
-            if !unsafe { os::withdraw(addr, len, self.has(BY_KERNEL)) } {
+            // SAFETY: the mapping is the parent's, and the child is told that it is absent.
+            if !unsafe { System::withdraw_in_child(addr, len, self.has(BY_KERNEL)) } {
                 self.flags.fetch_or(TAKEN, Relaxed);
             }
             return;
@@ -237,7 +185,9 @@ impl Slot {
             self.wipe();
         }
         if self.has(LOCKED) {
-            self.set_lock_state(os::try_lock(addr, len));
+            // SAFETY: the mapping is entered, so that it has an owner, who wants it locked.
+            let locked = unsafe { System::lock(addr, len) };
+            self.set_lock_state(locked.map_err(LockError::from));
         }
     }
 
@@ -245,6 +195,101 @@ impl Slot {
     fn mapping(&self) -> Option<NonNull<u8>> {
         let addr = self.addr.load(Acquire);
         if addr > CLOSED { NonNull::new(ptr::with_exposed_provenance_mut(addr)) } else { None }
+    }
+}
+
+/// A slot for a mapping that is going to be made. Given up when it is dropped.
+pub(super) struct TakenSlot(&'static Slot);
+
+impl TakenSlot {
+    /// Takes a slot.
+    pub(super) fn take() -> Result<Self, MapError> {
+        join_forks();
+        let from = NEXT.load(Relaxed);
+        for start in [from, 0] {
+            let mut first = 0;
+            for block in blocks() {
+                if let Some((at, slot)) = Self::vacant_in(block, start.saturating_sub(first)) {
+                    NEXT.store(first + at + 1, Relaxed);
+                    slot.0.flags.store(0, Relaxed);
+                    return Ok(slot);
+                }
+                first += block.len();
+            }
+        }
+        let block = add_block()?;
+        let taken = Self::vacant_in(block, 0).map(|(_, slot)| slot);
+        // `None` only if other threads have taken all slots of a new block meanwhile.
+        taken.ok_or_else(MapError::no_memory)
+    }
+
+    /// The first vacant slot of a block, from a place on, which is taken now; with its place.
+    fn vacant_in(slots: &'static [Slot], from: usize) -> Option<(usize, Self)> {
+        let mut from_there = slots.iter().enumerate().skip(from);
+        let (at, slot) = from_there.find(|(_, slot)| {
+            slot.addr.load(Relaxed) == VACANT
+                && slot.addr.compare_exchange(VACANT, CLOSED, Acquire, Relaxed).is_ok()
+        })?;
+        Some((at, Self(slot)))
+    }
+
+    /// Gives the mapping its protections but for the lock, and enters it.
+    ///
+    /// # Safety
+    /// The caller must own the pages, which must be accessible, until it [closes](Slot::close) the slot. It must accept
+    /// that they are wiped by [`wipe_everything`], and that children find in them what the policy says.
+    pub(super) unsafe fn enter(
+        self,
+        addr: NonNull<u8>,
+        len: usize,
+        fork: ForkPolicy,
+        is_secret_memory: bool,
+    ) -> &'static Slot {
+        let slot = self.0;
+        core::mem::forget(self);
+        let mut flags = if is_secret_memory { SECRET_MEMORY } else { 0 };
+        // SAFETY: the caller owns the pages, and accepts what children find.
+        let (private, by_kernel) = unsafe {
+            let private = System::keep_private(addr, len);
+            let by_kernel = match fork {
+                ForkPolicy::Keep => Ok(true),
+                ForkPolicy::Wipe => {
+                    flags |= WIPE_IN_CHILD;
+                    System::wipe_in_children(addr, len)
+                }
+                ForkPolicy::Absent => {
+                    flags |= ABSENT_IN_CHILD;
+                    System::keep_from_children(addr, len)
+                }
+            };
+            (private, by_kernel)
+        };
+        flags |= if by_kernel == Ok(true) { BY_KERNEL } else { 0 };
+        let mut refusals = Refusals::default();
+        for (protection, refusal) in [
+            (Protection::DumpExclusion, private.dump),
+            // The child sees to it itself.
+            (Protection::ForkPolicy, by_kernel.err()),
+            (Protection::NoMerging, private.merging),
+            (Protection::NoHugePages, private.huge_pages),
+        ] {
+            if let Some(errno) = refusal {
+                refusals.add(protection, errno);
+            }
+        }
+        for (place, errno) in slot.refusals.iter().zip(refusals.0) {
+            place.store(errno, Relaxed);
+        }
+        slot.flags.store(flags, Relaxed);
+        slot.len.store(len, Relaxed);
+        slot.addr.store(addr.as_ptr().expose_provenance(), Release);
+        slot
+    }
+}
+
+impl Drop for TakenSlot {
+    fn drop(&mut self) {
+        self.0.vacate();
     }
 }
 
@@ -262,18 +307,18 @@ fn slots() -> impl Iterator<Item = &'static Slot> {
     blocks().flatten()
 }
 
-/// Adds a block; the first of those that nobody else has added meanwhile.
+/// Adds a block, the first that no other thread has added meanwhile.
 fn add_block() -> Result<&'static [Slot], MapError> {
     for (number, place) in MORE.iter().enumerate() {
         if !place.load(Acquire).is_null() {
             continue;
         }
-        let block: &'static [Slot] = super::zeroed_table(FIRST_BLOCK << number)?;
+        let block: &'static [Slot] = zeroed_table(FIRST_BLOCK << number)?;
         let start = block.as_ptr().cast_mut();
         match place.compare_exchange(ptr::null_mut(), start, Release, Acquire) {
             Ok(_) => return Ok(block),
-            // SAFETY: nobody has seen this table, and this is its last use.
-            Err(_) => unsafe { super::release_table(block) },
+            // SAFETY: the table comes from `zeroed_table`, no other thread has seen it, and this is its last use.
+            Err(_) => unsafe { release_table(block) },
         }
     }
     Err(MapError::no_memory())
@@ -322,16 +367,16 @@ pub(super) fn is_used() -> bool {
     slots().any(|slot| slot.mapping().is_some())
 }
 
-/// Takes the memory of all mappings away, whoever uses it: for the exit of the process.
+/// Takes the memory of all mappings away, also of those that are in use: for the exit of the process.
 ///
 /// # Safety
-/// Whoever uses a mapping from then on must be one that may end the process.
+/// The threads that use a mapping from then on must be ones that may end the process.
 pub(super) unsafe fn withdraw_everything() {
-    // SAFETY: by this function's contract.
+    // SAFETY: the caller says that all threads that use a mapping may end the process.
     slots().for_each(|slot| unsafe { slot.withdraw() });
 }
 
-/// Changes with every [`wipe_everything`], when it begins and when it ends: whoever sees it change may find
+/// Changes with every [`wipe_everything`], when it begins and when it ends: a thread that sees it change may find
 /// zeros where something else was.
 pub(crate) fn wipes() -> u32 {
     WIPES.load(SeqCst)
@@ -339,7 +384,7 @@ pub(crate) fn wipes() -> u32 {
 
 /// From the first call on, a child process sees to its mappings before it uses any, and before `fork` returns in
 /// it.
-pub(crate) fn at_fork_of_process() {
+pub(crate) fn join_forks() {
     static RELOCK: Participant = Participant { prepare: || (), child: in_child, done: || () };
     exit::note_process();
     fork::register(&RELOCK);
@@ -348,9 +393,4 @@ pub(crate) fn at_fork_of_process() {
 fn in_child() {
     exit::note_child();
     slots().for_each(Slot::after_fork);
-}
-
-/// Whether the system has secret memory, asked of it anew; the error number if not.
-pub(crate) fn has_secret_memory() -> Result<(), i32> {
-    secret_memory::probe().map_err(|error| super::errno_of(&error))
 }

@@ -1,20 +1,20 @@
 //! Keeps the shared object that holds this library loaded, whoever closes it.
 //!
-//! Threads that have used the pool call into the library when they
-//! end, the process does when it forks and when it exits, and the pool has the secrets of all who have
-//! asked it for memory. So `dlclose` must not take the library away. The shared library is linked with
-//! `-z nodelete`; an archive has no such mark to pass on to a plugin that links it, nor has a Rust library.
-//! So when an object is loaded that holds one of these, it opens itself once more, for good.
+//! Threads that have used the process-wide pool call into the library when they end, the process does when it forks
+//! and when it exits, and the pool has the secrets of all its users. So `dlclose` must not take the library away. The
+//! shared library is linked with `-z nodelete`. An archive has no such mark to pass on to a plugin that links it, and a
+//! Rust library has none. So when an object is loaded that holds one of these, it opens itself once more, for good.
 //!
-//! At load and not when the pool is first used, because a `dlopen` waits for the dynamic linker's lock. Whoever
-//! holds that may be waiting for the pool, and in a child of `fork` it may be held by a thread that is not
-//! there.
+//! That happens at load and not when the pool is first used, because a `dlopen` waits for the dynamic linker's lock.
+//! The thread that holds that lock may be waiting for the pool; and in a child of `fork`, the lock may be held by a
+//! thread that the child does not have.
 //!
 //! glibc only: musl's `dlclose` unloads nothing, and Apple's unloads nothing that has thread-local variables.
 
-/// Names what runs at load, so that a linker takes it out of the archive for everybody who uses the pool.
+/// Names the static that runs at load, so that a linker takes it out of the archive for every program that uses the
+/// pool.
 #[inline]
-pub(super) fn named() {
+pub(super) fn keep_loaded() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     core::hint::black_box(&at_load::AT_LOAD);
 }
@@ -25,11 +25,9 @@ mod at_load {
     use core::mem::{self, MaybeUninit};
     use core::ptr;
 
-    // The section holds pointers to functions of the C ABI, which the dynamic linker calls when it has
-    // loaded and relocated the object; what it passes to them is ignored.
-    #[used]
-    #[unsafe(link_section = ".init_array")]
-    pub(super) static AT_LOAD: extern "C" fn() = stay_loaded;
+    crate::sys::at_load! {
+        pub(super) static AT_LOAD = stay_loaded;
+    }
 
     /// What the dynamic linker knows of the object at an address; `None` for an address in none.
     fn object_at(address: *const c_void) -> Option<libc::Dl_info> {

@@ -1,12 +1,44 @@
-//! What the system has refused to memory for secrets, and what an administrator can do about it.
-//!
-//! Private to `pages`; depends on nothing. The error number comes first: it tells what has refused. Linux answers
-//! ENOMEM or EAGAIN to who is at the limit on locked memory, and EPERM only where the limit is 0; any other answer
-//! is that of a sandbox, which no limit changes.
+//! What the system can refuse to pages for secrets, as types. What can be done about it is in `remedy`.
 
-use core::ffi::CStr;
+use crate::sys::{Errno, LockRefusal};
 use core::fmt;
 use std::io;
+
+/// Why pages could not be mapped.
+#[derive(Debug)]
+pub struct MapError(io::Error);
+
+impl MapError {
+    pub(super) fn of(errno: Errno) -> Self {
+        Self(errno.into())
+    }
+
+    pub(crate) fn no_memory() -> Self {
+        Self::of(Errno::ENOMEM)
+    }
+
+    /// Nothing of this size can be mapped.
+    pub(super) fn invalid() -> Self {
+        Self(io::ErrorKind::InvalidInput.into())
+    }
+
+    /// The operating system's error number; 0 where it was not asked, because no size like this can be mapped.
+    pub fn errno(&self) -> i32 {
+        self.0.raw_os_error().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot map pages: {}", self.0)
+    }
+}
+
+impl std::error::Error for MapError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
 
 /// Why pages that are mapped are not locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,35 +49,9 @@ pub struct LockError {
     pub limit: usize,
 }
 
-impl LockError {
-    /// What an administrator can do about it, in one line.
-    pub fn remedy(&self) -> &'static str {
-        ascii(self.remedy_text())
-    }
-
-    pub(crate) fn remedy_text(&self) -> &'static CStr {
-        match (self.errno, self.limit) {
-            (0, _) => {
-                c"the source of the memory did not say why it is not locked; most often it is the limit on locked \
-                  memory (RLIMIT_MEMLOCK, `ulimit -l`)"
-            }
-            (libc::ENOMEM | libc::EAGAIN, usize::MAX) => {
-                c"no limit on locked memory is in the way: let the machine have more free memory, or the process \
-                  more mappings (sysctl vm.max_map_count)"
-            }
-            (libc::ENOMEM | libc::EAGAIN, _) | (libc::EPERM, 0) => {
-                c"raise the limit on locked memory (RLIMIT_MEMLOCK): LimitMEMLOCK= in the systemd unit, memlock in \
-                  /etc/security/limits.conf, or `ulimit -l` in the shell that starts the program; for a container \
-                  `--ulimit memlock=-1`, or LimitMEMLOCK= in the unit of the container runtime (containerd, crio, \
-                  docker), as Kubernetes has no field for it, or the capability CAP_IPC_LOCK, which no limit binds \
-                  (but in a rootless container it does nothing); where the hard limit is higher, the program can \
-                  raise its own"
-            }
-            _ => {
-                c"a sandbox refuses mlock and mlock2, whatever the limit: let it allow them (SystemCallFilter=@memlock \
-                  in the systemd unit; in the seccomp profile of the container; --security-opt seccomp=FILE)"
-            }
-        }
+impl From<LockRefusal> for LockError {
+    fn from(LockRefusal { errno, limit }: LockRefusal) -> Self {
+        Self { errno: errno.number(), limit }
     }
 }
 
@@ -63,6 +69,67 @@ impl fmt::Display for LockError {
 }
 
 impl std::error::Error for LockError {}
+
+/// Why there are no pages as they were asked for. Nothing is mapped then.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PagesError {
+    /// They cannot be mapped.
+    Map(MapError),
+    /// They were to be locked, and cannot be.
+    Lock(LockError),
+    /// They were to be secret memory, which the system does not have; its error number.
+    SecretMemory(i32),
+    /// They were to have all protections, and lack these.
+    Protections(MissingProtections),
+}
+
+impl From<MapError> for PagesError {
+    fn from(error: MapError) -> Self {
+        Self::Map(error)
+    }
+}
+
+impl From<LockError> for PagesError {
+    fn from(error: LockError) -> Self {
+        Self::Lock(error)
+    }
+}
+
+impl fmt::Display for PagesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Map(error) => error.fmt(f),
+            Self::Lock(error) => error.fmt(f),
+            Self::SecretMemory(errno) => {
+                write!(f, "no secret memory: {}", io::Error::from_raw_os_error(*errno))
+            }
+            Self::Protections(missing) => match missing.refusal() {
+                Some(error) => error.fmt(f),
+                None => f.write_str("memory lacks a protection"),
+            },
+        }
+    }
+}
+
+impl std::error::Error for PagesError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Map(error) => Some(error),
+            Self::Lock(error) => Some(error),
+            Self::SecretMemory(_) | Self::Protections(_) => None,
+        }
+    }
+}
+
+/// What the system has refused to [`map`](super::map).
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Why there are no pages.
+    pub(crate) error: PagesError,
+    /// The error number with which secret memory was refused on the way to that, if it was.
+    pub(crate) secret_memory: Option<i32>,
+}
 
 /// A protection that memory for secrets is to have besides its lock, and that the system can refuse. (Guard pages
 /// are not among them: the mapping is made with them, or not at all.)
@@ -103,28 +170,6 @@ pub struct ProtectionError {
     pub protection: Protection,
     /// The operating system's error number.
     pub errno: i32,
-}
-
-impl ProtectionError {
-    /// What an administrator can do about it, in one line.
-    pub fn remedy(&self) -> &'static str {
-        ascii(self.remedy_text())
-    }
-
-    pub(crate) fn remedy_text(&self) -> &'static CStr {
-        match (self.errno, self.protection) {
-            (libc::ENOMEM | libc::EAGAIN, _) => {
-                c"let the machine have more free memory, or the process more mappings (sysctl vm.max_map_count)"
-            }
-            (libc::EINVAL, Protection::ForkPolicy) => {
-                c"let the program run on Linux 4.14 or newer; if it does, a sandbox refuses madvise: let it allow it"
-            }
-            _ => {
-                c"a sandbox refuses madvise: let it allow it (SystemCallFilter=@system-service in the systemd unit; in \
-                  the seccomp profile of the container)"
-            }
-        }
-    }
 }
 
 impl fmt::Display for ProtectionError {
@@ -198,20 +243,20 @@ impl MissingProtections {
 pub(crate) struct Refusals(pub(super) [u16; 4]);
 
 impl Refusals {
-    pub(super) fn add(&mut self, protection: Protection, errno: i32) {
-        // The numbers of all systems are below 4096. One that says nothing is a refusal all the same.
-        self.0[protection as usize] = u16::try_from(errno).unwrap_or(u16::MAX);
+    pub(super) fn add(&mut self, protection: Protection, errno: Errno) {
+        // The numbers of all systems are below 4096.
+        self.0[protection as usize] = u16::try_from(errno.number()).unwrap_or(u16::MAX);
     }
 
     /// The first.
     pub(crate) fn first(self) -> Option<ProtectionError> {
+        self.missing().refusal()
+    }
+
+    /// As missing protections, of no bytes.
+    pub(super) fn missing(self) -> MissingProtections {
         let mut missing = MissingProtections::NONE;
         missing.note(self);
-        missing.refusal()
+        missing
     }
-}
-
-/// The texts above are ASCII.
-fn ascii(text: &'static CStr) -> &'static str {
-    text.to_str().unwrap_or_default()
 }

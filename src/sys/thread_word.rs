@@ -1,11 +1,10 @@
 //! One word for each thread, read in two instructions, also from a shared library.
 //!
-//! A `thread_local!` in a shared library costs a call to
-//! the dynamic linker's `__tls_get_addr` at every access, as the compiler must assume that the
-//! library is loaded late. One word finds room among what glibc's dynamic linker keeps for libraries that
-//! are loaded late (the *initial-exec* model; U. Drepper, "ELF Handling For
-//! Thread-Local Storage", 2013, section 4.3.6), but stable Rust has no way to say so; hence the
-//! assembly. Elsewhere a `thread_local!` does.
+//! A `thread_local!` in a shared library costs a call to the dynamic linker's `__tls_get_addr` at every access, as the
+//! compiler must assume that the library is loaded late. glibc's dynamic linker keeps some room for libraries that are
+//! loaded late, and one word fits into it (the *initial-exec* model; U. Drepper, "ELF Handling For Thread-Local
+//! Storage", 2013, section 4.3.6). Stable Rust cannot ask for that model; hence the assembly. On other systems a
+//! `thread_local!` is used.
 
 #[cfg(all(
     target_os = "linux",
@@ -17,24 +16,24 @@ mod word {
     use core::arch::{asm, global_asm};
 
     global_asm!(
-        ".pushsection .tbss.bitcoin_support_thread_slot,\"awT\",@nobits",
-        ".globl bitcoin_support_thread_slot",
-        ".hidden bitcoin_support_thread_slot",
-        ".type bitcoin_support_thread_slot,@object",
-        ".size bitcoin_support_thread_slot,8",
+        ".pushsection .tbss.bitcoin_support_thread_word,\"awT\",@nobits",
+        ".globl bitcoin_support_thread_word",
+        ".hidden bitcoin_support_thread_word",
+        ".type bitcoin_support_thread_word,@object",
+        ".size bitcoin_support_thread_word,8",
         ".p2align 3",
-        "bitcoin_support_thread_slot:",
+        "bitcoin_support_thread_word:",
         ".zero 8",
         ".popsection",
     );
 
     #[inline]
-    pub(super) fn get() -> usize {
+    pub(in crate::sys) fn get() -> usize {
         let word: usize;
         // SAFETY: reads the calling thread's own word, defined above; nothing is written.
         unsafe {
             asm!(
-                "mov {word}, qword ptr [rip + bitcoin_support_thread_slot@GOTTPOFF]",
+                "mov {word}, qword ptr [rip + bitcoin_support_thread_word@GOTTPOFF]",
                 "mov {word}, qword ptr fs:[{word}]",
                 word = out(reg) word,
                 options(nostack, preserves_flags, readonly),
@@ -43,12 +42,12 @@ mod word {
         word
     }
 
-    pub(super) fn set(word: usize) {
+    pub(in crate::sys) fn set(word: usize) {
         // SAFETY: writes the calling thread's own word, defined above, which no Rust reference
         // points to.
         unsafe {
             asm!(
-                "mov {offset}, qword ptr [rip + bitcoin_support_thread_slot@GOTTPOFF]",
+                "mov {offset}, qword ptr [rip + bitcoin_support_thread_word@GOTTPOFF]",
                 "mov qword ptr fs:[{offset}], {word}",
                 offset = out(reg) _,
                 word = in(reg) word,
@@ -73,25 +72,16 @@ mod word {
     }
 
     #[inline]
-    pub(super) fn get() -> usize {
+    pub(in crate::sys) fn get() -> usize {
         WORD.get()
     }
 
-    pub(super) fn set(word: usize) {
+    pub(in crate::sys) fn set(word: usize) {
         WORD.set(word);
     }
 }
 
-/// The calling thread's word; 0 until it is set.
-#[inline]
-pub(super) fn get() -> usize {
-    word::get()
-}
-
-/// Sets the calling thread's word.
-pub(super) fn set(word: usize) {
-    word::set(word);
-}
+pub(super) use word::{get, set};
 
 #[cfg(test)]
 mod tests {

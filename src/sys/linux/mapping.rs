@@ -1,0 +1,41 @@
+//! Flags and calls for mappings that only Linux has.
+
+use crate::sys::errno::Errno;
+use crate::sys::memory::Memory;
+use crate::sys::unix::{Unix, map_inaccessible, unlock_reserved, unmap};
+use core::ffi::c_int;
+use core::ptr::NonNull;
+
+/// Reserved addresses are not counted as memory that the system has promised.
+pub(in crate::sys) const NO_RESERVE: c_int = libc::MAP_NORESERVE;
+
+/// The advice that has the kernel take the memory of locked pages (`MADV_DONTNEED_LOCKED`, Linux 5.18).
+pub(in crate::sys) const DO_NOT_NEED_LOCKED: Option<c_int> = Some(24);
+
+/// What `mmap` takes to map at an address: with `gone`, only if nothing is there, and else in place of what is there.
+pub(in crate::sys) fn flags_in_place(gone: bool) -> c_int {
+    NO_RESERVE | if gone { MAP_FIXED_NOREPLACE } else { libc::MAP_FIXED }
+}
+
+/// From Linux 4.17 on. The `libc` crate does not have it for Android.
+const MAP_FIXED_NOREPLACE: c_int = 0x10_0000;
+#[cfg(target_os = "linux")]
+const _: () = assert!(MAP_FIXED_NOREPLACE == libc::MAP_FIXED_NOREPLACE);
+
+/// Reserves addresses when the limit on locked memory has no room for all of them: one page, without its lock, grows to
+/// the whole.
+pub(in crate::sys) fn reserve_by_a_page(len: usize) -> Result<NonNull<u8>, Errno> {
+    let page = Unix::page_size();
+    let first = map_inaccessible(page)?;
+    // SAFETY: mapped just now.
+    unsafe { unlock_reserved(first, page) };
+    // SAFETY: mapped above, and used by no one, so that it may move.
+    let addr = unsafe { libc::mremap(first.as_ptr().cast(), page, len, libc::MREMAP_MAYMOVE) };
+    if addr == libc::MAP_FAILED {
+        let error = Errno::last();
+        // SAFETY: mapped above and used by no one.
+        unsafe { unmap(first.as_ptr(), page) };
+        return Err(error);
+    }
+    NonNull::new(addr.cast()).ok_or(Errno::ENOMEM)
+}

@@ -1,0 +1,98 @@
+//! What Unix systems other than Linux have where `linux` has more. Mostly they have nothing, and the answer says so.
+
+use super::errno::Errno;
+use super::memory::{NoSecretMemory, NotPrivate};
+use super::unix::LockOnFault;
+use core::ffi::c_int;
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicU32;
+
+/// Nothing has to be asked for reserved addresses to take no memory.
+pub(super) const NO_RESERVE: c_int = 0;
+
+/// See `linux`.
+pub(super) const DO_NOT_NEED_LOCKED: Option<c_int> = None;
+
+/// What `mmap` takes to map at an address, whatever is there.
+pub(super) fn flags_in_place(_: bool) -> c_int {
+    libc::MAP_FIXED
+}
+
+pub(super) fn has_huge_pages(_: usize) -> bool {
+    false
+}
+
+pub(super) fn map_guarded_huge(_: usize, _: usize) -> Result<NonNull<u8>, Errno> {
+    Err(Errno::ENOSYS)
+}
+
+pub(super) fn reserve_by_a_page(_: usize) -> Result<NonNull<u8>, Errno> {
+    Err(Errno::EAGAIN)
+}
+
+pub(super) fn lock_on_fault(_: NonNull<u8>, _: usize) -> LockOnFault {
+    LockOnFault::NotMade
+}
+
+#[cfg(any(target_os = "freebsd", target_os = "dragonfly"))]
+pub(super) fn keep_private(addr: NonNull<u8>, len: usize) -> NotPrivate {
+    // SAFETY: the advice changes nothing of the contents.
+    let result = unsafe { libc::madvise(addr.as_ptr().cast(), len, libc::MADV_NOCORE) };
+    NotPrivate { dump: super::unix::check(result).err(), ..NotPrivate::default() }
+}
+
+#[cfg(not(any(target_os = "freebsd", target_os = "dragonfly")))]
+pub(super) fn keep_private(_: NonNull<u8>, _: usize) -> NotPrivate {
+    NotPrivate::default()
+}
+
+pub(super) fn wipe_in_children(_: NonNull<u8>, _: usize) -> Result<bool, Errno> {
+    Ok(false)
+}
+
+pub(super) fn keep_from_children(_: NonNull<u8>, _: usize) -> Result<bool, Errno> {
+    Ok(false)
+}
+
+pub(super) fn has_secret_memory() -> Result<(), Errno> {
+    Err(Errno::ENOSYS)
+}
+
+/// There is none.
+///
+/// # Safety
+/// As for `Memory::place_secret_memory`. (Nothing is done with the addresses.)
+pub(super) unsafe fn place_secret_memory(_: NonNull<u8>, _: usize) -> Result<(), NoSecretMemory> {
+    Err(NoSecretMemory::Unavailable(Errno::ENOSYS))
+}
+
+pub(super) fn may_exceed_lock_limit() -> bool {
+    false
+}
+
+pub(super) fn thread_number() -> u32 {
+    0
+}
+
+pub(super) fn sleep(_: u32) {
+    std::thread::yield_now();
+}
+
+pub(super) fn wait_while(_: &AtomicU32, _: u32) {
+    std::thread::yield_now();
+}
+
+pub(super) fn wake_one(_: &AtomicU32) {}
+
+pub(super) fn register_barrier() -> bool {
+    false
+}
+
+pub(super) fn barrier_everywhere() -> bool {
+    false
+}
+
+/// Not known here.
+pub(super) fn is_alone() -> bool {
+    false
+}
