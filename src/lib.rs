@@ -32,11 +32,15 @@
 //! | `zero_after_free` | [`ZeroAfterFreeAllocator`], [`SerializeData`]: the ordinary heap, wiped |
 //! | `zeroizing` | [`ZeroizingAllocator`], and the buffer under the types of both |
 //! | `pool` | [`LockedPool`], [`LockedPoolManager`]: chunks from many arenas, for many threads |
+//! | `thread_heap` | the process-wide pool: a heap of slabs for each thread |
+//! | `arena_set` | arenas on pages: how they grow, refused locks, statistics |
 //! | `arena` | [`Arena`]: chunks of a region that it never touches; no unsafe code |
 //! | `pages` | [`LockedPages`], [`LockedPageAllocator`]: the operating system's memory |
-//! | `cleanse` | [`memory_cleanse`]: the one wipe |
-//! | `fork` | what happens when the process forks, and the locks that a fork heeds |
+//! | `fork` | forks of the process, and the locks that a fork waits for |
+//! | `poison` | tells sanitizers which bytes are a chunk's |
 //! | `sync` | how threads wait for each other |
+//! | `cleanse` | [`memory_cleanse`]: the one wipe |
+//! | `leak` | values that live as long as the process |
 //! | `sys` | the contract with the operating system, and the systems that keep it |
 //!
 //! `arena` and `pages` do not know each other; `zero_after_free` knows neither. Beside them, and on their
@@ -51,7 +55,7 @@
 //! | `consensus-encoding` | the same by the traits of `bitcoin-consensus-encoding` 1 |
 //! | `secrecy` | the traits of `secrecy` 0.10 for the secret types |
 //! | `events` | the module `events`; links libevent 2.1, which `pkg-config` must find |
-//! | `asan` | AddressSanitizer sees every chunk's edges, in programs that have it |
+//! | `asan` | AddressSanitizer sees where chunks begin and end, in programs that have it |
 //! | `valgrind` | so does valgrind's Memcheck (on x86-64) |
 //!
 //! On a nightly compiler, `RUSTFLAGS="--cfg bitcoin_support_nightly"` makes the allocators serve the
@@ -62,13 +66,13 @@
 mod arena;
 mod arena_set;
 mod cleanse;
-mod edges;
 #[cfg(all(unix, feature = "events"))]
 pub mod events;
 mod ffi;
 mod fork;
 mod leak;
 mod pages;
+mod poison;
 mod pool;
 mod secure;
 mod sync;

@@ -8,8 +8,8 @@ use super::lock_refusal::LockRefusal;
 use super::stats::PoolStats;
 use crate::arena::{Arena, ArenaStats, FreeError};
 use crate::cleanse::memory_cleanse;
-use crate::edges;
 use crate::pages::{self, LockedPageAllocator, LockedPages};
+use crate::poison;
 use core::ptr::NonNull;
 
 /// The arenas of a pool and all that is decided about them. One thread at a time uses it.
@@ -86,7 +86,7 @@ impl Drop for ArenaSet {
     fn drop(&mut self) {
         for entry in self.arenas.iter().flatten() {
             if let Memory::Own(pages) = &entry.memory {
-                edges::open(pages.as_ptr().as_ptr(), pages.len());
+                poison::unpoison(pages.as_ptr().as_ptr(), pages.len());
             }
         }
     }
@@ -222,12 +222,12 @@ impl ArenaSet {
     ) -> Result<usize, FreeError> {
         let (size, own) = self.release(ptr, check)?;
         if own {
-            edges::open(ptr, size);
+            poison::unpoison(ptr, size);
             // SAFETY: `release` has found that a used chunk of `size` bytes began at `ptr`, in mapped pages that this
             // set owns. The caller promises that nothing uses the chunk any more, and while this thread has the set
             // to itself the chunk cannot be allocated anew.
             unsafe { memory_cleanse(ptr, size) };
-            edges::close(ptr, size);
+            poison::poison(ptr, size);
         }
         Ok(size)
     }
@@ -338,7 +338,7 @@ impl ArenaSet {
         let ArenaStats { total, free, chunks_free, .. } = arena.stats();
         let largest = arena.largest_free();
         if let Memory::Own(pages) = &memory {
-            edges::close(pages.as_ptr().as_ptr(), pages.len());
+            poison::poison(pages.as_ptr().as_ptr(), pages.len());
         }
         let own = matches!(memory, Memory::Own(_));
         self.empty += if own { total } else { 0 };
@@ -403,7 +403,7 @@ impl ArenaSet {
             let (secret, locked) = (pages.is_secret_memory(), pages.lock_state().is_ok());
             let missing = &mut self.stats.missing_protections;
             missing.count(pages.refusals(), total, usize::wrapping_sub);
-            edges::open(pages.as_ptr().as_ptr(), len);
+            poison::unpoison(pages.as_ptr().as_ptr(), len);
             self.first_fit_mut(tier).set(number, 0);
             self.address_map.remove(start, len);
             // Its chunks have been wiped one by one.

@@ -9,8 +9,8 @@ use super::exit;
 use super::options::ForkPolicy;
 use super::tables::{release_table, zeroed_table};
 use crate::cleanse::memory_cleanse;
-use crate::edges;
 use crate::fork::{self, Participant};
+use crate::poison;
 use crate::sys::{Limits, Memory, System};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -141,7 +141,7 @@ impl Slot {
         let addr = self.addr.load(SeqCst);
         if addr > CLOSED && !self.has(ABSENT) {
             let start = ptr::with_exposed_provenance_mut(addr);
-            edges::open(start, self.len.load(Relaxed));
+            poison::unpoison(start, self.len.load(Relaxed));
             // SAFETY: an entered mapping is writable over its length, and is not unmapped as long as the
             // pin is set. Its users may find zeros there from now on, which is what is asked for.
             unsafe { memory_cleanse(start, self.len.load(Relaxed)) };

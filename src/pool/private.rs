@@ -8,10 +8,10 @@ use crate::arena_set::{
     ARENA_ALIGN, ArenaSet, ChunkList, LockingFailed, PoolStats, Source, Tier, Verdict, ask,
     refuse_interrupted, set_callee,
 };
-use crate::edges;
 use crate::fork::{self, Callee, Interrupted, Mutex, MutexGuard, Participant};
 use crate::leak::leak;
 use crate::pages::{self, LockError, LockedAllocation, LockedPageAllocator};
+use crate::poison;
 use crate::thread_heap;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -157,7 +157,7 @@ impl PrivatePool {
         }
         // What a foreign allocator gives may be no memory, also for AddressSanitizer.
         if let (Some(chunk), false) = (chunk, is_foreign) {
-            edges::open(chunk.as_ptr(), size);
+            poison::unpoison(chunk.as_ptr(), size);
         }
         chunk
     }

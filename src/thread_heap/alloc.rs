@@ -7,7 +7,7 @@ use super::registry::abandoned_heap;
 use super::size_class::{SizeClass, with_redzone};
 use super::thread::attach;
 use crate::arena_set::{ARENA_SIZE, LockingFailed, ask};
-use crate::edges;
+use crate::poison;
 use core::ptr::NonNull;
 
 /// Allocates from the process-wide pool. `alignment` is a power of two.
@@ -15,7 +15,7 @@ use core::ptr::NonNull;
 pub(crate) fn alloc(size: usize, alignment: usize) -> Option<NonNull<u8>> {
     let chunk = alloc_closed(size, alignment);
     if let Some(chunk) = chunk {
-        edges::open(chunk.as_ptr(), size);
+        poison::unpoison(chunk.as_ptr(), size);
     }
     chunk
 }

@@ -16,7 +16,7 @@ use super::slab_lists::{SlabLists, add};
 use super::tally::Tally;
 use crate::arena::FreeError;
 use crate::cleanse::{self, memory_cleanse};
-use crate::edges;
+use crate::poison;
 use bytemuck::Zeroable;
 use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
@@ -201,7 +201,7 @@ impl Heap {
         cache.top.store(top, Relaxed);
         self.cached[top as usize % CACHED].store(Granule::of_index(granule).number(), Relaxed);
         let (place, size) = (ptr::with_exposed_provenance_mut(addr), cache.size as usize);
-        edges::open(place, size);
+        poison::unpoison(place, size);
         if size > cleanse::SMALL {
             // SAFETY: a chunk of `size` bytes began there, in pages that stay mapped for good. The caller promises that
             // nothing uses it any more, and it cannot be allocated anew before this thread has left its heap.
@@ -211,7 +211,7 @@ impl Heap {
         // SAFETY: a chunk of `size` bytes began there, in pages that stay mapped for good. The caller promises that
         // nothing uses it any more, and it cannot be allocated anew before this thread has left its heap.
         unsafe { cleanse::cleanse_small(place, size) };
-        edges::close(place, size);
+        poison::poison(place, size);
         self.gate.leave();
         Some(())
     }
@@ -225,7 +225,7 @@ impl Heap {
     unsafe fn cleanse_and_leave(&self, place: *mut u8, size: usize) {
         // SAFETY: the caller promises that the bytes are mapped and that nothing uses them.
         unsafe { memory_cleanse(place, size) };
-        edges::close(place, size);
+        poison::poison(place, size);
         self.gate.leave();
     }
 
@@ -410,7 +410,7 @@ impl Heap {
             return Freed::Refused(FreeError::InvalidFree);
         }
         let (start, size) = (ptr::with_exposed_provenance_mut(addr), class.size());
-        edges::open(start, size);
+        poison::unpoison(start, size);
         // SAFETY: a chunk of `size` bytes began there, in pages that stay mapped for good. The caller promises that
         // nothing uses it any more, and it cannot be allocated anew before it is in a list or a cache, below.
         unsafe {
@@ -420,7 +420,7 @@ impl Heap {
                 cleanse::cleanse_small(start, size);
             }
         }
-        edges::close(start, size);
+        poison::poison(start, size);
         let cache = &self.caches[self.cache_of(class).index()];
         self.tally.store(self.tally().minus(cache.chunk).0, Relaxed);
         let slot = class.slot_at(place.offset);

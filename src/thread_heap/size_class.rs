@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::arena_set::{ARENA_ALIGN, ARENA_SIZE};
-use crate::edges;
+use crate::poison;
 
 /// Slabs take whole units of this many bytes, and begin at multiples of it.
 pub(super) const UNIT: usize = 1024;
@@ -212,11 +212,11 @@ impl SizeClass {
     }
 }
 
-/// The size to allocate for a chunk of `size` bytes, so that a closed granule follows it, if there is room.
+/// The size to allocate for a chunk of `size` bytes, so that a poisoned granule follows it, if there is room.
 #[inline(always)]
 pub(super) fn with_redzone(size: usize) -> usize {
     match size {
-        1.. if edges::are_seen() && size <= ARENA_SIZE - ARENA_ALIGN => size + ARENA_ALIGN,
+        1.. if poison::is_active() && size <= ARENA_SIZE - ARENA_ALIGN => size + ARENA_ALIGN,
         _ => size,
     }
 }
