@@ -6,8 +6,8 @@
 
 #include <cstdlib>
 
-/** Overwrites len bytes at ptr with zeros, also where the compiler could prove that nobody reads
- *  them. Has C linkage, unlike Core's. */
+/** Overwrites len bytes at ptr with zeros. The compiler does not remove it, even if it can prove that the
+ *  bytes are not read afterwards. Has C linkage, unlike Core's. */
 extern "C" void memory_cleanse(void* ptr, size_t len);
 
 #endif // BITCOIN_SUPPORT_CLEANSE_H

@@ -1,9 +1,9 @@
 // Drop-in for Bitcoin Core's support/events.h (0.14 to 31), over libevent alone.
 // Distributed under the MIT software license, see the accompanying file LICENSE.
 //
-// libevent's objects as unique pointers that free them. Those made for an event_base must be freed before
-// it: declare the base first. A request that evhttp_make_request has been given is libevent's: release()
-// it then.
+// Unique pointers that own libevent's objects and free them. An object that was made for an event_base must
+// be freed before the base, so declare the base first. A request that was passed to evhttp_make_request
+// belongs to libevent, so release() it.
 
 #ifndef BITCOIN_SUPPORT_EVENTS_H
 #define BITCOIN_SUPPORT_EVENTS_H
@@ -32,7 +32,7 @@ BITCOIN_SUPPORT_RAII(evhttp_connection);
 
 #undef BITCOIN_SUPPORT_RAII
 
-/** Throws std::runtime_error when libevent cannot make one. */
+/** Makes an event_base. Throws std::runtime_error when libevent cannot. */
 inline raii_event_base obtain_event_base()
 {
     raii_event_base base{event_base_new()};
@@ -40,22 +40,22 @@ inline raii_event_base obtain_event_base()
     return base;
 }
 
-/** Null when libevent cannot make one. */
+/** Makes an event. Null when libevent cannot. */
 inline raii_event obtain_event(struct event_base* base, evutil_socket_t s, short events, event_callback_fn cb, void* arg)
 {
     return raii_event{event_new(base, s, events, cb, arg)};
 }
 
-/** Null when libevent cannot make one. */
+/** Makes an evhttp. Null when libevent cannot. */
 inline raii_evhttp obtain_evhttp(struct event_base* base) { return raii_evhttp{evhttp_new(base)}; }
 
-/** Null when libevent cannot make one. */
+/** Makes an evhttp_request. Null when libevent cannot. */
 inline raii_evhttp_request obtain_evhttp_request(void (*cb)(struct evhttp_request*, void*), void* arg)
 {
     return raii_evhttp_request{evhttp_request_new(cb, arg)};
 }
 
-/** Throws std::runtime_error when libevent cannot make one. */
+/** Makes an evhttp_connection. Throws std::runtime_error when libevent cannot. */
 inline raii_evhttp_connection obtain_evhttp_connection_base(struct event_base* base, std::string host, uint16_t port)
 {
     raii_evhttp_connection connection{evhttp_connection_base_new(base, nullptr, host.c_str(), port)};

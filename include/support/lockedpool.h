@@ -1,9 +1,9 @@
 // Drop-in for Bitcoin Core's support/lockedpool.h, over libbitcoin_support.
 // Distributed under the MIT software license, see the accompanying file LICENSE.
 //
-// Names, signatures and exceptions are Core's, from 0.21 to 31; C++17 is enough. All logic is in the
-// library. Beyond Core's interface there are Arena::alloc with an alignment, and
-// LockedPool::alloc with an alignment, details() and handle().
+// Names, signatures and exceptions are Core's, from 0.21 to 31. Needs C++17. All logic is in the library.
+// Beyond Core's interface there are Arena::alloc with an alignment, and LockedPool::alloc with an
+// alignment, details() and handle().
 
 #ifndef BITCOIN_SUPPORT_LOCKEDPOOL_H
 #define BITCOIN_SUPPORT_LOCKEDPOOL_H
@@ -21,16 +21,17 @@
 #ifdef ARENA_DEBUG
 #include <cstdio>
 #endif
-// Not used here, but what includes Core's header may count on them.
+// Not used here. Core's header includes them, and code that includes it may rely on that.
 #include <list>
 #include <map>
 #include <mutex>
 #include <unordered_map>
 
 namespace bitcoin_support {
-/** What these headers call in the library. Members are only ever added, at the end. */
+/** The functions of the library that these headers call. New members are only added at the end. */
 struct Functions {
-    /** Bytes of this structure in the version that it is from: code of another version must not read behind them. */
+    /** Size of this structure in bytes, in the version that made the object. Code of a later version must not
+     *  read beyond it. */
     size_t size;
     decltype(&bitcoin_support_arena_create) arena_create;
     decltype(&bitcoin_support_arena_destroy) arena_destroy;
@@ -52,12 +53,13 @@ struct Functions {
     decltype(&bitcoin_support_free) free;
 };
 
-/** Those of the one copy of the library that all C++ code of the process uses.
+/** The functions of the one copy of the library that all C++ code of the process uses.
  *
- *  A program and a shared library that it uses may each hold a copy, hidden from the other. But the dynamic linker
- *  takes one definition of each inline function and template for both, and compilers inline some of them: what
- *  is allocated by code of one is freed by code of the other. So neither calls its own copy; both ask
- *  this object, of which the dynamic linker takes one for both too. */
+ *  A program and a shared library that it uses may each contain a copy of the library, hidden from the other.
+ *  But the dynamic linker uses one definition of each inline function and template for both, and compilers
+ *  inline some of them. So a chunk may be allocated by code of one and freed by code of the other. Therefore
+ *  neither calls its own copy directly. Both call by way of this object, for which the dynamic linker also
+ *  uses one definition. */
 inline const Functions& functions()
 {
     static const Functions own{
@@ -83,16 +85,17 @@ inline const Functions& functions()
     };
     const Functions* one{&own};
 #ifdef __GNUC__
-    // The compiler knows what stands in `own`. It must read all the same, as the linker may choose another one.
+    // The compiler knows the contents of `own`, but the linker may choose another definition. So the compiler
+    // must not assume them.
     __asm__(""
             : "+r"(one));
 #endif
-    // Two versions of the library in one process, of which the linker has taken the older one's.
+    // The process has two versions of the library, and the linker has chosen the object of the older one.
     if (one->size < sizeof(Functions)) std::abort();
     return *one;
 }
 
-/** Throws what Core throws for a bad free, and its like for the rest. */
+/** Throws Core's exception for a bad free, and a matching one for any other status. */
 [[noreturn]] inline void throw_status(bitcoin_support_status status)
 {
     const char* const message{bitcoin_support_status_message(status)};
@@ -110,32 +113,32 @@ inline void check(bitcoin_support_status status)
 }
 } // namespace bitcoin_support
 
-/** Source of locked pages for a LockedPool; subclasses may hand out addresses that are no memory.
- *  One thread at a time is in it; the pool holds no lock meanwhile. */
+/** Source of locked pages for a LockedPool. The addresses of a subclass need not be mapped. One thread at a
+ *  time calls it, and the pool holds no lock meanwhile. */
 class LockedPageAllocator
 {
 public:
     virtual ~LockedPageAllocator() = default;
 
-    /** Maps len bytes, rounded up to whole pages, and tries to lock them; nullptr when they cannot be
-     *  mapped. Sets *lockingSuccess to whether they are locked. */
+    /** Maps len bytes, rounded up to whole pages, and tries to lock them. nullptr when they cannot be mapped.
+     *  Sets *lockingSuccess to whether they are locked. */
     virtual void* AllocateLocked(size_t len, bool* lockingSuccess) = 0;
 
     /** Wipes, unlocks and frees pages. */
     virtual void FreeLocked(void* addr, size_t len) = 0;
 
-    /** How many bytes this process may lock in all: size_t's maximum when there is no limit or it is
-     *  unknown, 0 when nothing can be locked. */
+    /** Number of bytes that this process may lock in total: the maximum of size_t when there is no limit or
+     *  it is unknown, 0 when nothing can be locked. */
     virtual size_t GetLimit() = 0;
 };
 
-/** Divides a contiguous region of memory, which it never touches, into chunks. For one thread at a
- *  time. */
+/** Divides a contiguous region of memory, which it never touches, into chunks. Only one thread at a time may
+ *  use it. */
 class Arena
 {
 public:
-    /** Throws std::invalid_argument when alignment is no power of two, base is null or the region
-     *  wraps around, and std::bad_alloc when there is no memory for the bookkeeping. */
+    /** Throws std::invalid_argument when alignment is not a power of two, base is null or the region wraps
+     *  around, and std::bad_alloc when there is no memory for the bookkeeping. */
     Arena(void* base_in, size_t size_in, size_t alignment_in)
         : base(static_cast<char*>(base_in)), size(size_in)
     {
@@ -155,7 +158,7 @@ public:
         size_t chunks_free;
     };
 
-    /** Allocates sz bytes; nullptr when there is no room or sz is 0. */
+    /** Allocates sz bytes. nullptr when there is no room or sz is 0. */
     void* alloc(size_t sz) { return bitcoin_support::functions().arena_alloc(arena, sz); }
 
     /** Allocates sz bytes aligned to alignment, a power of two. */
@@ -164,7 +167,7 @@ public:
         return bitcoin_support::functions().arena_alloc_aligned(arena, sz, alignment);
     }
 
-    /** Frees a chunk; nullptr does nothing. Throws std::runtime_error on anything but a chunk. */
+    /** Frees a chunk. nullptr does nothing. Throws std::runtime_error if ptr is not a used chunk. */
     void free(void* ptr) { bitcoin_support::check(bitcoin_support::functions().arena_free(arena, ptr)); }
 
     Stats stats() const
@@ -207,8 +210,8 @@ public:
     /** Alignment of chunks in bytes. */
     static constexpr size_t ARENA_ALIGN = BITCOIN_SUPPORT_ARENA_ALIGN;
 
-    /** Called, one thread at a time, when an arena could not be locked: true to use it all the same,
-     *  false to fail the allocation. */
+    /** Called when an arena could not be locked, by one thread at a time. true uses it nevertheless, false
+     *  fails the allocation. */
     typedef bool (*LockingFailed_Callback)();
 
     struct Stats {
@@ -220,10 +223,10 @@ public:
         size_t chunks_free;
     };
 
-    /** Takes over the allocator. What it or the callback throws arrives at the caller of alloc. */
+    /** Takes over the allocator. An exception of the allocator or the callback is thrown again by alloc. */
     explicit LockedPool(std::unique_ptr<LockedPageAllocator> allocator, LockingFailed_Callback lf_cb_in = nullptr)
     {
-        // The library owns the allocator from here on, also if this fails.
+        // From here on the library owns the allocator, even if the call fails.
         const bitcoin_support_page_allocator pages{allocator.release(), &AllocateLocked, &FreeLocked, &GetLimit, &Destroy};
         bitcoin_support::check(bitcoin_support::functions().locked_pool_create(&pages, &pool));
         if (lf_cb_in) {
@@ -245,19 +248,20 @@ public:
     LockedPool(const LockedPool&) = delete;
     LockedPool& operator=(const LockedPool&) = delete;
 
-    /** Allocates size bytes; nullptr when size is 0 or above ARENA_SIZE, or there is no memory. */
+    /** Allocates size bytes. nullptr when size is 0 or above ARENA_SIZE, or there is no memory. */
     void* alloc(size_t size)
     {
-        return Carry([&] { return bitcoin_support::functions().locked_pool_alloc(pool, size); });
+        return RethrowExceptionOf([&] { return bitcoin_support::functions().locked_pool_alloc(pool, size); });
     }
 
     /** Allocates size bytes aligned to alignment, a power of two. */
     void* alloc(size_t size, size_t alignment)
     {
-        return Carry([&] { return bitcoin_support::functions().locked_pool_alloc_aligned(pool, size, alignment); });
+        return RethrowExceptionOf([&] { return bitcoin_support::functions().locked_pool_alloc_aligned(pool, size, alignment); });
     }
 
-    /** Frees a chunk; nullptr does nothing. Throws std::runtime_error on anything but a chunk. */
+    /** Frees a chunk. nullptr does nothing. Throws std::runtime_error if ptr is not a used chunk, and if bytes
+     *  next to a sampled chunk have been overwritten, which is freed nevertheless. */
     void free(void* ptr) { bitcoin_support::check(bitcoin_support::functions().locked_pool_free(pool, ptr)); }
 
     Stats stats() const
@@ -266,56 +270,58 @@ public:
         return {s.used, s.free, s.total, s.locked, s.chunks_used, s.chunks_free};
     }
 
-    /** Statistics with what Core's do not have: number of arenas, high-water mark, lock failures. */
+    /** Statistics with figures that Core's do not have: number of arenas, high-water mark, lock failures. */
     bitcoin_support_locked_pool_stats details() const { return bitcoin_support::functions().locked_pool_get_stats(pool); }
 
-    /** The pool for the functions of bitcoin_support.h. */
+    /** The pool's handle, for the functions of bitcoin_support.h. */
     bitcoin_support_locked_pool* handle() const { return pool; }
 
 protected:
-    /** A pool that somebody else owns. */
+    /** A pool that this object does not own. */
     explicit LockedPool(bitcoin_support_locked_pool* borrowed) : pool(borrowed), owned(false) {}
 
 private:
     bitcoin_support_locked_pool* pool{nullptr};
     bool owned{true};
 
-    /** An exception must not pass through the library. What a callback throws waits here for the alloc
-     *  that this thread is in; null when it is in none, but in a function of bitcoin_support.h. */
-    static std::exception_ptr*& Waiting()
+    /** The place for an exception of a callback. An exception must not pass through the library, so the alloc
+     *  that this thread is in provides a place for it and throws it again. nullptr when the thread is in no
+     *  alloc, but for example in a function of bitcoin_support.h. */
+    static std::exception_ptr*& CaughtException()
     {
-        static thread_local std::exception_ptr* waiting{nullptr};
-        return waiting;
+        static thread_local std::exception_ptr* caught{nullptr};
+        return caught;
     }
 
-    /** Throws what a callback has thrown while allocate ran and failed. */
+    /** Calls allocate. If it fails, throws the exception that a callback has thrown meanwhile. */
     template <typename Allocate>
-    void* Carry(Allocate allocate)
+    void* RethrowExceptionOf(Allocate allocate)
     {
-        if (!owned) return allocate(); // the shared pool has no callbacks in C++
+        if (!owned) return allocate(); // the process-wide pool has no callbacks in C++
         std::exception_ptr thrown;
-        std::exception_ptr* const outer{std::exchange(Waiting(), &thrown)};
+        std::exception_ptr* const outer{std::exchange(CaughtException(), &thrown)};
         void* const chunk{allocate()};
-        Waiting() = outer;
+        CaughtException() = outer;
         if (!chunk && thrown) std::rethrow_exception(thrown);
         return chunk;
     }
 
-    /** Keeps the exception being handled. Callers in C see no more of it than that the call failed. */
-    static void Keep()
+    /** Stores the exception that is being handled, for the alloc to throw again. If there is no place for it,
+     *  the caller is C and learns only that the call failed. */
+    static void StoreException()
     {
-        if (Waiting() && !*Waiting()) *Waiting() = std::current_exception();
+        if (CaughtException() && !*CaughtException()) *CaughtException() = std::current_exception();
     }
 
     static LockedPageAllocator& Allocator(void* context) { return *static_cast<LockedPageAllocator*>(context); }
 
     static void* AllocateLocked(void* context, size_t len, bool* locked) noexcept
     {
-        if (Waiting() && *Waiting()) return nullptr; // GetLimit has thrown
+        if (CaughtException() && *CaughtException()) return nullptr; // GetLimit has thrown
         try {
             return Allocator(context).AllocateLocked(len, locked);
         } catch (...) {
-            Keep();
+            StoreException();
             return nullptr;
         }
     }
@@ -325,8 +331,8 @@ private:
         try {
             Allocator(context).FreeLocked(addr, len);
         } catch (...) {
-            if (!Waiting()) std::terminate(); // in a destructor, or below C: nobody can catch it
-            Keep();
+            if (!CaughtException()) std::terminate(); // in a destructor, or called by C: it cannot be caught
+            StoreException();
         }
     }
 
@@ -335,7 +341,7 @@ private:
         try {
             return Allocator(context).GetLimit();
         } catch (...) {
-            Keep();
+            StoreException();
             return 0;
         }
     }
@@ -347,13 +353,13 @@ private:
         try {
             return reinterpret_cast<LockingFailed_Callback>(context)();
         } catch (...) {
-            Keep();
+            StoreException();
             return false;
         }
     }
 };
 
-/** The pool that all code of the process shares. */
+/** The process-wide pool, which all code of the process shares. */
 class LockedPoolManager : public LockedPool
 {
 public:

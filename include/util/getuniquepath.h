@@ -1,8 +1,8 @@
 // Drop-in for Bitcoin Core's util/getuniquepath.h (22 to 25), over libbitcoin_support.
 // Distributed under the MIT software license, see the accompanying file LICENSE.
 //
-// Inline, so that Core's getuniquepath.cpp is not to be compiled beside it. Core's fs::path is whatever the caller
-// has it be: this header includes no fs.h and names no fs.
+// The function is inline, so Core's getuniquepath.cpp must not be compiled. It is a template, so that this
+// header need not include Core's fs.h: Core's fs::path is whatever type the caller passes.
 
 #ifndef BITCOIN_UTIL_GETUNIQUEPATH_H
 #define BITCOIN_UTIL_GETUNIQUEPATH_H
@@ -13,11 +13,11 @@
 #include <stdexcept>
 #include <type_traits>
 
-/** base with a name of 32 random hexadecimal digits appended, which nobody has chosen before and nobody
- *  can guess. Nothing is created: create it so that this fails if it exists. Throws std::runtime_error
- *  when the system has no random bytes to give.
+/** Appends to base a name of 32 random hexadecimal digits, which has not been used before and cannot be
+ *  guessed. Does not create the file; the caller should create it in a way that fails if it exists. Throws
+ *  std::runtime_error when the system cannot supply random bytes.
  *
- *  Path is a class such as Core's fs::path: made from a string, joined by /. */
+ *  Path is a class such as Core's fs::path: it can be made from a string, and / joins two of them. */
 template <typename Path, typename = std::enable_if_t<std::is_class<typename Path::string_type>::value>>
 inline Path GetUniquePath(const Path& base)
 {
@@ -27,7 +27,7 @@ inline Path GetUniquePath(const Path& base)
     return base / Path(static_cast<const char*>(name));
 }
 
-/** The same for what the standard library takes for a path. */
+/** The same for all that converts to std::filesystem::path. */
 inline std::filesystem::path GetUniquePath(const std::filesystem::path& base)
 {
     return GetUniquePath<std::filesystem::path>(base);

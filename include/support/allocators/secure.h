@@ -14,7 +14,7 @@
 #include <string>
 #include <utility>
 
-/** Allocates from the process-wide pool of locked memory, which wipes whatever is freed. */
+/** Allocates from the process-wide pool of locked memory, which wipes every chunk when it is freed. */
 template <typename T>
 struct secure_allocator {
     using value_type = T;
@@ -25,8 +25,8 @@ struct secure_allocator {
     {
     }
 
-    /** Throws std::bad_alloc when the pool has no room, also when n objects exceed what size_t can
-     *  count. */
+    /** Throws std::bad_alloc when the pool has no room, and std::bad_array_new_length, which is derived from
+     *  it, when the size of n objects does not fit a size_t. */
     T* allocate(std::size_t n)
     {
         if (n > std::numeric_limits<std::size_t>::max() / sizeof(T)) throw std::bad_array_new_length();
@@ -37,8 +37,9 @@ struct secure_allocator {
         return static_cast<T*>(chunk);
     }
 
-    /** Wipes and frees; nullptr does nothing. Throws std::runtime_error on anything but a chunk of the
-     *  pool, without touching it. */
+    /** Wipes and frees. nullptr does nothing. Throws std::runtime_error if p is not a used chunk of the pool;
+     *  the memory is as before. Also throws it if bytes next to a sampled chunk have been overwritten; the
+     *  chunk has been wiped and freed. */
     void deallocate(T* p, std::size_t)
     {
         bitcoin_support::check(bitcoin_support::functions().free(p));
@@ -56,26 +57,25 @@ struct secure_allocator {
     }
 };
 
-/** std::string in locked memory. A short string that the string object holds in itself is not in
- *  locked memory; std::basic_string decides which those are. One that was short and has grown leaves a part of
- *  its first characters in the object (libstdc++: the 9th to the 15th), which nobody wipes. See
- *  make_secure_string. */
+/** std::string in locked memory. But std::basic_string holds a short string in the string object itself,
+ *  which is not in locked memory. When a short string grows, some of its first characters stay in the object
+ *  (libstdc++: the 9th to the 15th) and are not wiped. make_secure_string avoids that. */
 typedef std::basic_string<char, std::char_traits<char>, secure_allocator<char>> SecureString;
 
-/** An empty SecureString with room for capacity characters and more, none of which will lie in the string
- *  object, not even the first: it has a buffer in locked memory from the start. So it stays when it grows, is
- *  cleared, or is moved into a new string; it does not when it is assigned another string, is swapped with one,
- *  or shrinks to fit. */
+/** An empty SecureString that has a buffer in locked memory from the start, with room for at least capacity
+ *  characters. So no character is ever in the string object, also when the string grows, is cleared, or is
+ *  moved into a new string. This ends when it is assigned another string, is swapped with one, or shrinks to
+ *  fit. */
 inline SecureString make_secure_string(std::size_t capacity = 0)
 {
     SecureString string;
-    // What an empty string has room for, it holds in itself.
+    // The capacity of an empty string is that of the string object itself.
     const std::size_t inside{string.capacity()};
     string.reserve(capacity > inside ? capacity : inside + 1);
     return string;
 }
 
-/** Frees what make_secure_unique made. Wipes, but runs no destructor, as Core's does not. */
+/** Wipes and frees an object of make_secure_unique. Runs no destructor, like Core's. */
 template <typename T>
 struct SecureUniqueDeleter {
     void operator()(T* t) noexcept { secure_allocator<T>().deallocate(t, 1); }

@@ -11,7 +11,7 @@
 #include <memory>
 #include <vector>
 
-/** The ordinary heap, wiped before it is freed. */
+/** Allocates from the ordinary heap, and wipes memory before it frees it. */
 template <typename T>
 struct zero_after_free_allocator {
     using value_type = T;
@@ -22,13 +22,13 @@ struct zero_after_free_allocator {
     {
     }
 
-    /** Throws std::bad_alloc, or a type derived from it when n is too large to count. */
+    /** Throws std::bad_alloc, or a type derived from it when the size of n objects does not fit a size_t. */
     T* allocate(std::size_t n) { return std::allocator<T>{}.allocate(n); }
 
     void deallocate(T* p, std::size_t n)
     {
         if (p == nullptr) return;
-        // allocate(n) has seen to it that the product does not overflow.
+        // The product does not overflow, because allocate(n) has succeeded.
         memory_cleanse(p, sizeof(T) * n);
         std::allocator<T>{}.deallocate(p, n);
     }
@@ -45,16 +45,16 @@ struct zero_after_free_allocator {
     }
 };
 
-// Core's element type was char up to 0.21, uint8_t in 22 and is std::byte since 23. Trees of 22
-// define this macro for the whole build.
+// The element type is char in Core up to 0.21, uint8_t in 22, and std::byte since 23. A tree of 22 defines
+// this macro for the whole build.
 #ifdef BITCOIN_SUPPORT_SERIALIZE_DATA_UINT8
 using SerializeData = std::vector<uint8_t, zero_after_free_allocator<uint8_t>>;
 #else
-/** Byte vector that wipes what it frees. */
+/** A byte vector that wipes memory before it frees it. */
 using SerializeData = std::vector<std::byte, zero_after_free_allocator<std::byte>>;
 #endif
 
-/** The name and element type up to 0.21. */
+/** The name and the element type in Core up to 0.21. */
 typedef std::vector<char, zero_after_free_allocator<char>> CSerializeData;
 
 #endif // BITCOIN_SUPPORT_ALLOCATORS_ZEROAFTERFREE_H
