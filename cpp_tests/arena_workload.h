@@ -1,8 +1,8 @@
-// The load that Bitcoin Core's benchmark puts on an arena, for any class with its interface.
+// The workload of Bitcoin Core's arena benchmark, for any class with the arena's interface.
 //
-// 2048 slots, each empty or holding a chunk. A 32-bit shift register yields a number for each turn:
-// its low bits choose a slot; its top bit says whether the slot is to be emptied or, if it is empty,
-// filled with a chunk of up to 2047 bytes, which the bits from the 16th on give.
+// There are 2048 slots; each is empty or holds a chunk. A 32-bit shift register supplies a number for each
+// turn. The low bits of the number choose a slot. If the top bit is set, the slot's chunk is freed. Otherwise,
+// if the slot is empty, it gets a chunk of up to 2047 bytes, whose size the bits from the 16th on give.
 
 #ifndef BITCOIN_SUPPORT_CPP_TESTS_ARENA_WORKLOAD_H
 #define BITCOIN_SUPPORT_CPP_TESTS_ARENA_WORKLOAD_H
@@ -17,7 +17,7 @@ public:
     static constexpr size_t SLOTS{2048};
     static constexpr uint32_t LARGEST{2047};
 
-    /** Goes on where the last run ended. Calls note(chunk) for every chunk allocated. */
+    /** Continues where the last run ended. Calls note(chunk) for every allocated chunk. */
     template <typename AnyArena, typename Note>
     void Run(AnyArena& arena, size_t turns, Note note)
     {
@@ -39,7 +39,7 @@ public:
         Run(arena, turns, [](void*) {});
     }
 
-    /** What every slot holds: says where each chunk went that is there now. */
+    /** The chunk in each slot, or nullptr. */
     const std::vector<void*>& Slots() const { return slots; }
 
 private:

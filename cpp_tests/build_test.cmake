@@ -1,18 +1,11 @@
-# The library built by CMake as others build it: from a packaged crate, in a folder that nothing writes to, with
-# cargo's own settings against it, in one build tree after another build type, with a generator for several
-# configurations, and for another system.
+# Builds the library by CMake as a packager would: from a packaged crate, in a read-only folder, with cargo settings that
+# point elsewhere, in a tree that had another build type before, with a generator for several configurations, and for
+# another system.
 #
 # Run by cmake -P. Variables: SOURCE_DIR, WORK_DIR, CARGO, C_COMPILER, CXX_COMPILER, CLANG (may be empty), NINJA (may be
 # empty).
 
-function(run)
-  execute_process(COMMAND ${ARGV} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  if(NOT result EQUAL 0)
-    list(JOIN ARGV " " command)
-    message(FATAL_ERROR "${command}\n${output}\nresult: ${result}")
-  endif()
-  set(output "${output}" PARENT_SCOPE)
-endfunction()
+include("${CMAKE_CURRENT_LIST_DIR}/script_run.cmake")
 
 # Names and contents of all files in a folder.
 function(fingerprint folder out_var)
@@ -36,7 +29,7 @@ function(expect_same a b)
   endif()
 endfunction()
 
-# Release builds as fast as debug builds: it is looked at which is taken.
+# Settings that make release builds as fast as debug builds. The test only checks which of the two is used.
 set(ENV{CARGO_PROFILE_RELEASE_LTO} off)
 set(ENV{CARGO_PROFILE_RELEASE_OPT_LEVEL} 0)
 set(ENV{CARGO_PROFILE_RELEASE_CODEGEN_UNITS} 16)
@@ -51,7 +44,7 @@ file(MAKE_DIRECTORY "${WORK_DIR}/home/.cargo")
 
 # ---- The packaged crate, without tests and benchmarks in C++ ----
 
-# The network is asked only where something has not been fetched yet.
+# First without the network; with it only if a crate has not been downloaded yet.
 foreach(offline true false)
   set(ENV{CARGO_NET_OFFLINE} ${offline})
   execute_process(COMMAND "${CARGO}" package -p bitcoin-support --no-verify --allow-dirty --quiet --target-dir "${WORK_DIR}/package"
@@ -77,14 +70,14 @@ foreach(path cpp_tests benches/cpp tests/fuzz.rs fuzz scripts)
   endif()
 endforeach()
 
-# Cargo, left to itself, would build elsewhere, and under another name.
+# With these settings alone, cargo would build in another folder and under another name.
 execute_process(COMMAND "${CARGO}" -vV OUTPUT_VARIABLE version COMMAND_ERROR_IS_FATAL ANY)
 string(REGEX MATCH "host: ([^\n]+)" matched "${version}")
 set(host "${CMAKE_MATCH_1}")
 file(WRITE "${WORK_DIR}/home/.cargo/config.toml"
   "[build]\ntarget = \"${host}\"\ntarget-dir = \"${WORK_DIR}/elsewhere\"\n")
 
-# A folder that cannot be written to, where that keeps anybody from it; and compared, as nothing keeps root.
+# The folder is made read-only. Root can write there nevertheless, so its contents are also compared afterwards.
 fingerprint("${source}" before)
 run(chmod -R a-w "${source}")
 
@@ -104,7 +97,7 @@ run("${CMAKE_COMMAND}" "${build}" -DCMAKE_BUILD_TYPE=Release)
 run("${CMAKE_COMMAND}" --build "${build}")
 expect_same("${build}/lib/libbitcoin_support.a" "${build}/cargo/${host}/release/libbitcoin_support.a")
 expect_same("${build}/lib/libbitcoin_support.so" "${build}/cargo/${host}/release/libbitcoin_support.so")
-message(STATUS "a tree that was Debug is Release")
+message(STATUS "a tree that was Debug builds Release")
 
 # ---- Several configurations in one tree ----
 
@@ -141,7 +134,7 @@ if(CLANG)
   execute_process(COMMAND "${CMAKE_COMMAND}" -S "${source}" -B "${WORK_DIR}/cross" -DBITCOIN_SUPPORT_BUILD_EXAMPLES=OFF
       "-DCMAKE_TOOLCHAIN_FILE=${WORK_DIR}/toolchain.cmake"
     RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  # Either this Rust has the other system's standard library, and builds for it; or it is told which one it lacks.
+  # If Rust has the standard library of the other system, it builds for it. Otherwise the error names the missing target.
   if(result EQUAL 0)
     file(GLOB_RECURSE rules "${WORK_DIR}/cross/*.make" "${WORK_DIR}/cross/*.ninja")
     set(output "")
@@ -158,12 +151,12 @@ if(CLANG)
   if(at EQUAL -1)
     message(FATAL_ERROR "\"${wanted}\" is not in:\n${output}")
   endif()
-  message(STATUS "a toolchain file's system is the one that is built for: ${wanted}")
+  message(STATUS "the build is for the system of the toolchain file: ${wanted}")
 endif()
 
 fingerprint("${source}" after)
 if(NOT before STREQUAL after OR EXISTS "${WORK_DIR}/elsewhere")
-  message(FATAL_ERROR "something was written outside of the build tree\n${before}\n${after}")
+  message(FATAL_ERROR "a file was written outside the build tree\n${before}\n${after}")
 endif()
 run(chmod -R u+w "${source}")
 message(STATUS "nothing was written to the source")

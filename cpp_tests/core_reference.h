@@ -1,8 +1,8 @@
-// Bitcoin Core's own arena and pool, under names that do not clash with ours, for the tests and the
-// benchmark to compare with.
+// Bitcoin Core's own arena and pool, under names that do not clash with ours. Tests and benchmarks compare
+// with them.
 //
-// Core's lockedpool.cpp is compiled as it is, with its classes renamed by macros; core_reference.cpp,
-// which is compiled with the same macros, puts this interface before it.
+// Core's lockedpool.cpp is compiled without changes, but with its classes renamed by macros.
+// core_reference.cpp is compiled with the same macros and implements this interface over those classes.
 
 #ifndef BITCOIN_SUPPORT_CPP_TESTS_CORE_REFERENCE_H
 #define BITCOIN_SUPPORT_CPP_TESTS_CORE_REFERENCE_H
@@ -35,14 +35,14 @@ public:
     ~ArenaReference();
 
     void* Alloc(size_t size);
-    /** The message of the exception, empty if there is none. */
+    /** Returns the message of the exception, or an empty string if there was none. */
     std::string Free(void* ptr);
     bool Contains(void* ptr) const;
-    /** Takes time: Core counts. */
+    /** Slow: Core counts all chunks. */
     Stats GetStats() const;
-    /** What Core's walk() prints: used chunks, then free ones, in no order. */
+    /** The chunks that Core's walk() prints: used ones, then free ones, without an order. */
     std::vector<WalkedChunk> Walk() const;
-    /** Goes on with the benchmark's loop on this arena. */
+    /** Continues the workload on this arena. */
     void Run(ArenaWorkload& workload, size_t iterations);
 
 private:
@@ -50,7 +50,7 @@ private:
     std::unique_ptr<Impl> impl;
 };
 
-/** What a pool asks its page allocator. */
+/** The functions of a page allocator. */
 struct PageFunctions {
     std::function<void*(size_t, bool*)> allocate;
     std::function<void(void*, size_t)> release;
@@ -72,8 +72,8 @@ private:
     std::unique_ptr<Impl> impl;
 };
 
-// Core's process-wide pool over Core's own pages, and Core's wipe: no more than a call each, for the
-// benchmark. What Core throws passes.
+// Core's process-wide pool over Core's own pages, and Core's wipe, for benchmarks. Each function is just a
+// call of Core's. Exceptions pass through.
 void* ManagerAlloc(size_t size);
 void ManagerFree(void* ptr);
 Stats ManagerGetStats();

@@ -1,21 +1,14 @@
-# The library as others get it: installed, moved, or as a part of their own build. The
-# example programs are built on it in each of these ways, and run.
+# Uses the library as other projects do: installed, moved, or as a part of their own build. Builds and runs the
+# example programs in each of these ways.
 #
 # Run by cmake -P. Variables: STEP, SOURCE_DIR, BUILD_DIR, WORK_DIR, LIBDIR, GENERATOR,
 # C_COMPILER, CXX_COMPILER, PKG_CONFIG, VERSION, ABI.
 
 set(prefix "${WORK_DIR}/prefix")
 
-function(run)
-  execute_process(COMMAND ${ARGV} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  if(NOT result EQUAL 0)
-    list(JOIN ARGV " " command)
-    message(FATAL_ERROR "${command}\n${output}\nresult: ${result}")
-  endif()
-  set(output "${output}" PARENT_SCOPE)
-endfunction()
+include("${CMAKE_CURRENT_LIST_DIR}/script_run.cmake")
 
-# Runs an example and looks at what it says.
+# Runs an example and checks its output.
 function(run_example program)
   run(${ARGV})
   if(NOT output MATCHES "locked|swapped")
@@ -36,7 +29,7 @@ function(configure_and_build source binary)
   run("${CMAKE_COMMAND}" --build "${binary}")
 endfunction()
 
-# Builds the examples by find_package on an installation.
+# Builds the examples on an installation that find_package finds.
 function(consume_package prefix binary)
   configure_and_build("${SOURCE_DIR}/examples" "${binary}" "-DCMAKE_PREFIX_PATH=${prefix}")
   foreach(program keep_secret_c keep_secret_cpp keep_secret_c_static keep_secret_cpp_static)
@@ -48,7 +41,7 @@ function(consume_package prefix binary)
   endif()
 endfunction()
 
-# Builds the examples by pkg-config on an installation, shared and entirely static.
+# Builds the examples on an installation by the flags of pkg-config: shared, and entirely static.
 function(consume_pkg_config prefix binary)
   file(REMOVE_RECURSE "${binary}")
   file(MAKE_DIRECTORY "${binary}")
@@ -91,7 +84,7 @@ if(STEP STREQUAL "install")
       "${LIBDIR}/libbitcoin_support.a"
       "${LIBDIR}/libbitcoin_support.so.${VERSION}")
     if(NOT EXISTS "${prefix}/${file}" OR IS_SYMLINK "${prefix}/${file}")
-      message(FATAL_ERROR "${file} is not there")
+      message(FATAL_ERROR "${file} is missing")
     endif()
   endforeach()
   foreach(link "libbitcoin_support.so libbitcoin_support.so.${ABI}" "libbitcoin_support.so.${ABI} libbitcoin_support.so.${VERSION}")
@@ -111,7 +104,7 @@ elseif(STEP STREQUAL "pkg_config")
   consume_pkg_config("${prefix}" "${WORK_DIR}/pkg_config")
 
 elseif(STEP STREQUAL "moved")
-  # Installed in one place, then taken to another.
+  # Installs in one place and moves the installation to another.
   set(first "${WORK_DIR}/installed_here")
   set(second "${WORK_DIR}/moved/over there")
   install_to("${first}")
@@ -129,7 +122,7 @@ elseif(STEP STREQUAL "moved")
     endforeach()
   endforeach()
   consume_package("${second}" "${WORK_DIR}/moved/find_package")
-  # The directory's name has a space in it, which pkg-config quotes for a shell.
+  # The path has a space in it, which pkg-config quotes for a shell.
   consume_pkg_config("${second}" "${WORK_DIR}/moved/pkg_config")
 
 elseif(STEP STREQUAL "version")
@@ -162,11 +155,11 @@ FetchContent_MakeAvailable(bitcoin_support)
 get_property(targets DIRECTORY "${BITCOIN_SUPPORT_SOURCE_DIR}" PROPERTY BUILDSYSTEM_TARGETS)
 get_property(subdirectories DIRECTORY "${BITCOIN_SUPPORT_SOURCE_DIR}" PROPERTY SUBDIRECTORIES)
 if(NOT targets STREQUAL "bitcoin_support_cargo" OR subdirectories)
-  message(FATAL_ERROR "a part of a larger build brings more than the library: ${targets} ${subdirectories}")
+  message(FATAL_ERROR "a larger build gets more than the library: ${targets} ${subdirectories}")
 endif()
 add_subdirectory("${BITCOIN_SUPPORT_SOURCE_DIR}/examples" examples)
 ]])
-  # What has been built for this tree need not be built again.
+  # Reuses the library that was built for this tree.
   configure_and_build("${project}" "${project}/build" "-DBITCOIN_SUPPORT_SOURCE_DIR=${SOURCE_DIR}"
     "-DBITCOIN_SUPPORT_CARGO_TARGET_DIR=${CARGO_TARGET_DIR}")
   foreach(program keep_secret_c keep_secret_cpp keep_secret_c_static keep_secret_cpp_static)

@@ -1,5 +1,5 @@
-// What the test programs share: a look at this process from the kernel's side, code run in a child
-// process, pages of a test's own making.
+// Helpers of the test programs: the kernel's view of this process, code that runs in a child process, mock
+// pages, random numbers.
 
 #ifndef BITCOIN_SUPPORT_CPP_TESTS_TEST_UTIL_H
 #define BITCOIN_SUPPORT_CPP_TESTS_TEST_UTIL_H
@@ -22,7 +22,7 @@
 #include <utility>
 #include <vector>
 
-/** Leaves a test that cannot do its work here. CTest reads the line and counts the test as skipped. */
+/** Returns from a test that cannot run here. CTest reads the line and counts the test as skipped. */
 #define SKIP_TEST(reason)                       \
     do {                                        \
         std::printf("skipped: %s\n", (reason)); \
@@ -46,13 +46,13 @@ constexpr bool SANITIZED{false};
 /** Set by the CTest entries that run under valgrind. */
 inline bool UnderValgrind() { return std::getenv("BITCOIN_SUPPORT_UNDER_VALGRIND") != nullptr; }
 
-/** The addresses that Core's tests use: nothing is mapped there. */
+/** The first address that Core's tests use. Nothing is mapped there. */
 constexpr uintptr_t SYNTHETIC_BASE{0x08000000};
 
 inline void* Address(uintptr_t number) { return reinterpret_cast<void*>(number); }
 inline uintptr_t Number(const void* address) { return reinterpret_cast<uintptr_t>(address); }
 
-/** Bytes that the kernel says are locked in this process. */
+/** Number of bytes that this process has locked, by the kernel's count. */
 inline size_t KernelLockedBytes()
 {
     std::ifstream status{"/proc/self/status"};
@@ -62,7 +62,7 @@ inline size_t KernelLockedBytes()
     std::abort();
 }
 
-/** The number of mappings of this process. */
+/** Number of mappings of this process. */
 inline size_t MappingCount()
 {
     std::ifstream maps{"/proc/self/maps"};
@@ -71,7 +71,8 @@ inline size_t MappingCount()
     return count;
 }
 
-/** The kernel reads them: AddressSanitizer and valgrind let nobody else look at what was freed. */
+/** Whether all bytes have this value, or, with or_gone, are not mapped. The kernel reads them, because
+ *  AddressSanitizer and valgrind report a read of freed memory. */
 inline bool AllBytesAre(const void* memory, size_t size, unsigned char value, bool or_gone = false)
 {
     unsigned char bytes[4096];
@@ -89,18 +90,19 @@ inline bool AllBytesAre(const void* memory, size_t size, unsigned char value, bo
     return true;
 }
 
-/** The same for bytes of a chunk that has been freed: they are zero, or gone with an arena that was given back. */
+/** Whether the bytes of a freed chunk are zeros, or not mapped because their arena was given back. */
 inline bool AreWiped(const void* memory, size_t size) { return AllBytesAre(memory, size, 0, true); }
 
-/** What a chunk of 100 bytes takes in the process-wide pool; more if somebody looks at its edges. */
+/** Number of bytes that a chunk of 100 bytes takes in the process-wide pool. It is larger if the library
+ *  marks the edges of chunks for AddressSanitizer or valgrind. */
 #ifdef BITCOIN_SUPPORT_SEES_EDGES
 constexpr size_t TAKEN_BY_100{128};
 #else
 constexpr size_t TAKEN_BY_100{112};
 #endif
 
-/** splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): the
- *  same numbers on every machine. */
+/** splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): with
+ *  the same numbers on every machine. */
 class Random
 {
 public:
@@ -122,20 +124,20 @@ private:
     uint64_t state;
 };
 
-/** What became of a child process, and what it has reported. */
+/** How a child process ended, and its report. */
 template <typename Report>
 struct Child {
-    /** As from waitpid. */
+    /** The status from waitpid. */
     int status{0};
-    /** The child came to its end and its report through the pipe. */
+    /** Whether the child ran to its end and its report has arrived. */
     bool reported{false};
     Report report{};
 
     bool Killed(int signal) const { return WIFSIGNALED(status) && WTERMSIG(status) == signal; }
 };
 
-/** Runs body(report) in a child process. leave(0) ends the child when body returns: without exit
- *  handlers, unless told otherwise. */
+/** Runs body(report) in a child process, and ends the child by leave(0) when body returns. By default, no
+ *  exit handlers run. */
 template <typename Report, typename Body>
 Child<Report> RunInChild(Body body, void (*leave)(int) = &_exit)
 {
@@ -146,7 +148,7 @@ Child<Report> RunInChild(Body body, void (*leave)(int) = &_exit)
     const pid_t pid{fork()};
     if (pid < 0) std::abort();
     if (pid == 0) {
-        // Boost.Test would turn a signal into a failed check and go on.
+        // Boost.Test would catch a signal, report a failed check and continue.
         for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP}) std::signal(signal, SIG_DFL);
         Report report{};
         try {
@@ -166,8 +168,8 @@ Child<Report> RunInChild(Body body, void (*leave)(int) = &_exit)
     return child;
 }
 
-/** Pages at addresses where nothing is mapped, 16 MiB apart, like those of Core's own tests. What it
- *  is asked for is written down in a journal that outlives it. */
+/** Pages at addresses that are not mapped, 16 MiB apart, as in Core's own tests. It writes all calls to a
+ *  journal, which must outlive it. */
 class MockPages : public LockedPageAllocator
 {
 public:

@@ -1,4 +1,4 @@
-// What both sides of two_copies_test.cmake offer each other.
+// The functions of both sides of two_copies_test.cmake.
 
 #ifndef BITCOIN_SUPPORT_CPP_TESTS_TWO_COPIES_H
 #define BITCOIN_SUPPORT_CPP_TESTS_TWO_COPIES_H
@@ -8,14 +8,14 @@
 
 #include <memory>
 
-#define TWO_COPIES_SIDE(side)                                                                           \
-    /** Makes and frees strings, vectors, keys, pools and arenas of its own; returns how many bytes. */ \
-    size_t side##_use(const char* in, int n);                                                           \
-    void side##_append(SecureString& s, const char* more);                                              \
-    SecureString side##_make();                                                                         \
-    std::unique_ptr<LockedPool> side##_pool();                                                          \
-    /** Throws std::runtime_error. */                                                                   \
-    void side##_free_badly();                                                                           \
+#define TWO_COPIES_SIDE(side)                                                                       \
+    /** Makes and frees strings, vectors, keys, pools and arenas. Returns their number of bytes. */ \
+    size_t side##_use(const char* in, int n);                                                       \
+    void side##_append(SecureString& s, const char* more);                                          \
+    SecureString side##_make();                                                                     \
+    std::unique_ptr<LockedPool> side##_pool();                                                      \
+    /** Throws std::runtime_error. */                                                               \
+    void side##_free_badly();                                                                       \
     LockedPoolManager* side##_manager()
 
 TWO_COPIES_SIDE(library);

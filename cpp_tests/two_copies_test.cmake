@@ -1,17 +1,12 @@
-# A shared library with the library hidden in it, and a program that uses both, with the library in itself or
-# shared: for every pair of optimization levels, no matter which side a compiler inlines what in.
+# Links a shared library that has a hidden copy of the library in it, and a program that uses both, with another copy in
+# itself or with the shared one. Tries every pair of optimization levels, as each makes the compiler inline other
+# functions on either side.
 #
 # Run by cmake -P. Variables: COMPILER, INCLUDE_DIR, SOURCE_DIR, STATIC_LIBRARY, SHARED_LIBRARY, NATIVE_LIBRARIES,
-# WORK_DIR, and optionally CONTROL=ON: each side asks its own copy, as if there were no
-# bitcoin_support::functions(); then some pair must fail.
+# WORK_DIR, and optionally CONTROL=ON: then each side calls its own copy, as if there were no
+# bitcoin_support::functions(), and at least one pair must fail.
 
-function(run)
-  execute_process(COMMAND ${ARGV} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  if(NOT result EQUAL 0)
-    list(JOIN ARGV " " command)
-    message(FATAL_ERROR "${command}\n${output}\nresult: ${result}")
-  endif()
-endfunction()
+include("${CMAKE_CURRENT_LIST_DIR}/script_run.cmake")
 
 file(REMOVE_RECURSE "${WORK_DIR}")
 file(MAKE_DIRECTORY "${WORK_DIR}")
@@ -53,7 +48,7 @@ endforeach()
 list(LENGTH failures count)
 list(JOIN failures "\n  " text)
 if(CONTROL AND count EQUAL 0)
-  message(FATAL_ERROR "the control works, so this test proves nothing")
+  message(FATAL_ERROR "no pair fails in the control, so this test proves nothing")
 elseif(NOT CONTROL AND count GREATER 0)
   message(FATAL_ERROR "${count} of 32 fail:\n  ${text}")
 endif()

@@ -49,13 +49,30 @@ fn free(pool: &LockedPool, chunk: NonNull<u8>) {
     assert_eq!(unsafe { pool.free(chunk.as_ptr()) }, Ok(()));
 }
 
-/// Ends the other threads of a test, however this one ends.
+/// Tells the other threads of a test to end, however this one ends.
 struct Done<'a>(&'a AtomicBool);
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// Runs `body` while other threads, numbered from 0, repeat `work`.
+fn while_threads(threads: usize, work: impl Fn(usize) + Sync, body: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _done = Done(&done);
+        for number in 0..threads {
+            let (work, done) = (&work, &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    work(number);
+                }
+            });
+        }
+        body();
+    });
 }
 
 /// A child's own value of what it has inherited, to be dropped there.
@@ -544,17 +561,11 @@ fn a_child_adds_pools() {
             manager.add_pool(pool);
             assert_eq!(at(chunk).as_deref(), Some(&SECRET[..]));
         };
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let _done = Done(&done);
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    while !done.load(Ordering::Relaxed) {
-                        assert!(manager.alloc(page, 16).is_none());
-                        assert_eq!(manager.stats().chunks_used, 1);
-                    }
-                });
-            }
+        let use_all = |_| {
+            assert!(manager.alloc(page, 16).is_none());
+            assert_eq!(manager.stats().chunks_used, 1);
+        };
+        while_threads(2, use_all, || {
             for _ in 0..40 {
                 in_child(|| {
                     adds();
@@ -685,21 +696,14 @@ fn a_page_allocator_forks_while_another_waits_for_it() {
 fn no_fork_starves() {
     alone("no_fork_starves", || {
         give_up_after(120);
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let _done = Done(&done);
-            for number in 0..12 {
-                let done = &done;
-                scope.spawn(move || {
-                    let pool = LockedPool::default();
-                    while !done.load(Ordering::Relaxed) {
-                        free(&pool, pool.alloc(32, 16).unwrap());
-                        if number % 3 == 0 {
-                            drop(SecureVec::from(vec![1_u8; 5000]));
-                        }
-                    }
-                });
+        let pools: Vec<_> = (0..12).map(|_| LockedPool::default()).collect();
+        let use_pools = |number: usize| {
+            free(&pools[number], pools[number].alloc(32, 16).unwrap());
+            if number % 3 == 0 {
+                drop(SecureVec::from(vec![1_u8; 5000]));
             }
+        };
+        while_threads(pools.len(), use_pools, || {
             for _ in 0..20 {
                 in_child(|| drop(SecureString::from("in the child")));
             }
@@ -902,15 +906,11 @@ fn a_fork_during_the_first_use() {
 fn a_pool_dropped_during_a_fork() {
     alone("a_pool_dropped_during_a_fork", || {
         give_up_after(120);
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let _done = Done(&done);
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    let pool = LockedPool::default();
-                    free(&pool, pool.alloc(32, 16).unwrap());
-                }
-            });
+        let make_and_drop = |_| {
+            let pool = LockedPool::default();
+            free(&pool, pool.alloc(32, 16).unwrap());
+        };
+        while_threads(1, make_and_drop, || {
             for _ in 0..60 {
                 in_child(|| {
                     let locked = locked_by_kernel();
@@ -927,20 +927,13 @@ fn a_pool_dropped_during_a_fork() {
 fn threads_come_and_go_during_forks() {
     alone("threads_come_and_go_during_forks", || {
         give_up_after(240);
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let _done = Done(&done);
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    while !done.load(Ordering::Relaxed) {
-                        let spawn = |i: usize| {
-                            std::thread::spawn(move || SecureVec::from(vec![i as u8; i * 40 + 1]))
-                        };
-                        let threads: Vec<_> = (0..50).map(spawn).collect();
-                        threads.into_iter().for_each(|thread| drop(thread.join().unwrap()));
-                    }
-                });
-            }
+        let start_threads = |_| {
+            let start =
+                |i: usize| std::thread::spawn(move || SecureVec::from(vec![i as u8; i * 40 + 1]));
+            let threads: Vec<_> = (0..50).map(start).collect();
+            threads.into_iter().for_each(|thread| drop(thread.join().unwrap()));
+        };
+        while_threads(2, start_threads, || {
             for _ in 0..40 {
                 in_child(|| {
                     let stats = LockedPoolManager::instance().stats();
@@ -1213,15 +1206,10 @@ fn cost() {
     });
 }
 
-/// [`alone`] that shows what is printed.
+/// Like [`alone`], but prints everything that the test prints.
 fn alone_aloud(test: &str, body: impl FnOnce()) {
-    if std::env::var_os("ALONE").is_some() {
-        return body();
+    match common::printed_alone(test, &[]) {
+        Some(text) => print!("{text}"),
+        None => body(),
     }
-    let status = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
-        .env("ALONE", "1")
-        .status()
-        .unwrap();
-    assert!(status.success());
 }

@@ -7,6 +7,8 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "common/alone.rs"]
+mod alone;
 #[path = "../fuzz/harness/arena.rs"]
 mod arena;
 #[path = "../fuzz/harness/c_abi.rs"]
@@ -20,11 +22,15 @@ mod input;
 mod page_allocator;
 #[path = "../fuzz/harness/pool.rs"]
 mod pool;
+#[path = "common/random.rs"]
+mod random;
 #[path = "../fuzz/harness/secure_types.rs"]
 mod secure_types;
 #[path = "../fuzz/harness/witness.rs"]
 mod witness;
 
+use alone::printed_alone;
+use random::Random;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,32 +39,10 @@ use std::path::Path;
 #[global_allocator]
 static HEAP: witness::Witness = witness::Witness;
 
-/// Runs `body` in a process of its own: this program again, with this test alone.
+/// Runs `body` in a process of its own. Prints how many inputs there were.
 fn alone(test: &str, body: impl FnOnce()) {
-    if std::env::var_os("ALONE").is_some() {
-        return body();
-    }
-    let output = std::process::Command::new(std::env::current_exe().expect("a path"))
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env("ALONE", "1")
-        .output()
-        .expect("this program can be run");
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}:\n{text}", output.status);
+    let Some(text) = printed_alone(test, &[]) else { return body() };
     text.lines().filter(|line| line.contains(" inputs")).for_each(|line| println!("{line}"));
-}
-
-/// splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }
 
 /// The seeds of a target, and pseudo-random inputs without end.
@@ -73,7 +57,8 @@ fn inputs(target: &str) -> impl Iterator<Item = Vec<u8>> {
     let seeds: Vec<_> = seeds.iter().map(|seed| std::fs::read(seed).expect("a file")).collect();
     let mut random = Random(target.bytes().map(u64::from).sum());
     seeds.into_iter().chain(std::iter::repeat_with(move || {
-        let len = random.next() % (16 << (random.next() % 7));
+        let number = random.next();
+        let len = number % (16 << random.below(7));
         (0..len).map(|_| random.next() as u8).collect()
     }))
 }

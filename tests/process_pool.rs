@@ -5,27 +5,16 @@
 
 #![cfg(target_os = "linux")]
 
+mod common;
+
 use bitcoin_support::{FreeError, LockedPool, LockedPoolManager, PoolStats};
+use common::alone;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
 
 fn pool() -> &'static LockedPoolManager {
     LockedPoolManager::instance()
-}
-
-/// Runs `body` in a process of its own: this program again, with this test alone.
-fn alone(test: &str, body: impl FnOnce()) {
-    if std::env::var_os("ALONE").is_some() {
-        return body();
-    }
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env("ALONE", "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}:\n{text}", output.status);
 }
 
 /// A chunk filled with a byte, which it is checked for before it is freed.

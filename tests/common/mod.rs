@@ -5,26 +5,19 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `body` in a process of its own: this program again, with this test alone. What it prints that
-/// begins with "skipped: " is passed on.
+mod alone;
+
+pub(crate) use alone::printed_alone;
+
+/// Runs `body` in a process of its own: this program again, with this test alone. Lines that begin with
+/// "skipped: " are printed here too.
 pub(crate) fn alone(test: &str, body: impl FnOnce()) {
     alone_with(test, &[], body);
 }
 
 /// The same with more variables in its environment.
 pub(crate) fn alone_with(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) {
-    if std::env::var_os("ALONE").is_some() {
-        return body();
-    }
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env("ALONE", "1")
-        .envs(variables.iter().copied())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    let passed = output.status.success() && text.contains("1 passed");
-    assert!(passed, "{}:\n{text}", output.status);
+    let Some(text) = printed_alone(test, variables) else { return body() };
     for line in text.lines() {
         if let Some(at) = line.find("skipped: ") {
             println!("{}", &line[at..]);

@@ -10,5 +10,7 @@
 
 mod heap;
 mod malformed;
+#[path = "../common/random.rs"]
+mod random;
 mod round_trips;
 mod samples;

@@ -6,6 +6,7 @@
 //! Every input is a function of the two, so that a failure can be had again.
 
 use super::heap::peak_of;
+use super::random::Random;
 use super::samples::{Case, Verdict, cases};
 use bitcoin::hashes::{Hash, sha256d};
 use std::collections::BTreeMap;
@@ -23,24 +24,6 @@ const PER_BYTE: usize = 64;
 
 fn number(variable: &str, default: u64) -> u64 {
     env::var(variable).map_or(default, |text| text.parse().expect("a number"))
-}
-
-/// SplitMix64 (Steele, Lea and Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`, which is not 0.
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
 }
 
 /// Changes an encoding in one of the ways that find their way past a decoder's first look.

@@ -153,11 +153,11 @@ impl Fixture {
         check(&host, Some(WANTED_MEMLOCK)).unwrap()
     }
 
-    /// Asserts the severity of the findings of one kind, and what they say was seen.
+    /// Asserts that the findings with this `id` have this severity, and that each says `seen`.
     #[track_caller]
     fn expect(&self, id: &str, severity: Severity, seen: &str) -> &Self {
         let report = self.report();
-        let findings: Vec<_> = report.findings.iter().filter(|found| found.id == id).collect();
+        let findings = findings_of(&report, id);
         assert!(!findings.is_empty(), "nothing about {id}");
         for found in findings {
             assert_eq!(found.severity, severity, "{found:?}");
@@ -169,6 +169,11 @@ impl Fixture {
 }
 
 use Severity::{Danger, Note, Ok as Fine, Warning};
+
+/// The findings with this `id`.
+fn findings_of<'r>(report: &'r Report, id: &str) -> Vec<&'r Finding> {
+    report.findings.iter().filter(|found| found.id == id).collect()
+}
 
 #[test]
 fn a_host_on_which_nothing_can_leak() {
@@ -230,7 +235,7 @@ fn memlock() {
     let host = Fixture::new();
     let ask = |wanted| {
         let report = check(&Host::copy_at(host.0.path()), wanted).unwrap();
-        report.findings.into_iter().find(|found| found.id == "memlock").unwrap()
+        findings_of(&report, "memlock")[0].clone()
     };
     assert_eq!(ask(Some(8 << 20)).severity, Fine);
     let more = ask(Some((8 << 20) + 1));
@@ -285,10 +290,8 @@ fn swap_devices() {
     // Each area is a finding of its own.
     let host = Fixture::new();
     let report = host.swap_on(&["/dev/dm-0", "/dev/sda1"]).report();
-    let severities: Vec<_> = report
-        .findings
-        .iter()
-        .filter(|found| found.id == "swap")
+    let severities: Vec<_> = findings_of(&report, "swap")
+        .into_iter()
         .map(|found| (found.subject.as_deref().unwrap(), found.severity))
         .collect();
     assert_eq!(severities, [("/dev/dm-0", Fine), ("/dev/sda1", Warning)]);
@@ -468,10 +471,7 @@ fn control_groups() {
     .expect("zswap", Note, "on")
     .expect("memlock", Danger, "0 may be locked");
     let report = host.report();
-    let remedy = |id| {
-        let found = report.findings.iter().find(|found| found.id == id).unwrap();
-        found.remedy.clone().unwrap()
-    };
+    let remedy = |id| findings_of(&report, id)[0].remedy.clone().unwrap();
     assert!(remedy("cgroup-swap").contains("MemorySwapMax=0"));
     assert!(remedy("swap").contains("MemorySwapMax=0"));
     host.write(&file, "4096\n").expect("cgroup-swap", Note, "4 KiB may be swapped");

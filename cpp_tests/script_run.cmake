@@ -1,0 +1,12 @@
+# What the tests that CMake scripts run share: include() it.
+
+# run(<command> <argument>...): runs a command, and ends the script with an error if the command fails. What the
+# command printed is in the variable `output`.
+function(run)
+  execute_process(COMMAND ${ARGV} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT result EQUAL 0)
+    list(JOIN ARGV " " command)
+    message(FATAL_ERROR "${command}\n${output}\nresult: ${result}")
+  endif()
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
