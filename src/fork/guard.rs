@@ -1,7 +1,7 @@
 //! The word that holds lockers back while the process forks, and the lock that heeds it.
 //!
-//! Private to `fork`; depends on `sync`. `tests/models.rs` runs this file through every order of events that
-//! the memory model allows.
+//! `tests/models.rs` runs this file through every order of events that the memory model allows, over loom's atomics.
+//! Their constructors are not `const`, so the constructors here take the words.
 //!
 //! A locker takes its lock and then looks at the word; the thread that forks sets the word and then looks at
 //! the locks. All four are sequentially consistent, so that one of the two sees the other: either the locker
@@ -9,13 +9,13 @@
 //! seen free, nothing that a lock guards changes until the word is cleared; though a locker that comes late may
 //! hold a lock for the moment that it takes to look at the word.
 
-use super::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use super::sync::atomic::{AtomicU32, AtomicUsize};
-use super::sync::{is_short, wait_a_turn, wait_while, wake_one};
+use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use crate::sync::atomic::{AtomicU32, AtomicUsize};
+use crate::sync::{is_short, wait_a_turn, wait_while, wake_one};
 
-/// The thread that forks. A thread is any number but 0 here.
+/// Which thread forks. A thread is any number but 0 here.
 pub(crate) struct ForkGuard {
-    /// 0 for none.
+    /// The thread that forks, or 0.
     forker: AtomicUsize,
 }
 
@@ -44,7 +44,7 @@ impl ForkGuard {
         self.forker.load(Relaxed) == thread
     }
 
-    /// Whether no thread forks, for one that would know if it did itself.
+    /// Whether no thread forks. Only the answer for the calling thread itself is certain.
     pub(crate) fn is_idle(&self) -> bool {
         self.forker.load(Relaxed) == 0
     }
@@ -66,7 +66,7 @@ impl ForkGuard {
 
 /// A lock that knows which thread holds it. Its holder waits for no other lock.
 pub(crate) struct Lock {
-    /// 0 for none.
+    /// The thread that holds the lock, or 0.
     holder: AtomicUsize,
     /// The number of threads that sleep until it is free, or are about to.
     sleepers: AtomicU32,
@@ -145,9 +145,9 @@ impl Lock {
         }
     }
 
-    /// In a child process: whether a thread has the lock that is not there. It is free afterwards.
+    /// In a child process: whether a thread has the lock that the child does not have. The lock is free afterwards.
     pub(crate) fn take_from_the_lost(&self, thread: usize) -> bool {
-        // What is as it should be is not written to: the child shares it with its parent.
+        // Words that have the right value are not written to: the child shares their pages with its parent.
         if self.sleepers.load(Relaxed) != 0 {
             self.sleepers.store(0, Relaxed);
         }

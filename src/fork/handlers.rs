@@ -1,0 +1,161 @@
+//! The participants of a fork, and the handlers that the C library calls.
+
+use super::guard::ForkGuard;
+use crate::sys::{Process, System, Threads, at_load};
+use core::ptr;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicUsize};
+
+/// Holds back the threads that want a [`Mutex`](super::Mutex) while another thread forks.
+pub(super) static GUARD: ForkGuard = ForkGuard::of(AtomicUsize::new(0));
+
+/// What a part of this library does at a fork, in the thread that forks.
+pub(crate) struct Participant {
+    /// Before the fork. Other threads that want a [`Mutex`](super::Mutex) wait already. Waits for those that hold one,
+    /// see [`Mutex::wait_until_free`](super::Mutex::wait_until_free).
+    pub(crate) prepare: fn(),
+    /// In the child, in which this is the only thread: puts in order what the other threads have left. Runs once,
+    /// before anything of this library is used there.
+    pub(crate) child: fn(),
+    /// In the parent, and in the child, when the fork is over.
+    pub(crate) done: fn(),
+}
+
+/// The participants in the order in which they were registered. A place that is set stays so.
+static PARTICIPANTS: [AtomicPtr<Participant>; 4] = [const { AtomicPtr::new(ptr::null_mut()) }; 4];
+
+/// How often this process, or those that it descends from, has been the child of a fork.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+// Only the thread that forks uses these three.
+
+/// How many forks have begun in handlers of the first one.
+static NESTED: AtomicUsize = AtomicUsize::new(0);
+/// The process that forks.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
+/// Whether the child has been put in order before its handler ran.
+static IS_EARLY: AtomicBool = AtomicBool::new(false);
+
+fn participants() -> impl DoubleEndedIterator<Item = &'static Participant> {
+    // SAFETY: null, or put there by `register`, from a static.
+    PARTICIPANTS.iter().filter_map(|place| unsafe { place.load(Acquire).as_ref() })
+}
+
+/// From now on `participant` takes part in every fork. Registering it again changes nothing. The participants that are
+/// registered first are the first ones in the child.
+///
+/// It waits for no lock. So a child finds it done or not begun, whatever its parent's other threads were doing.
+pub(crate) fn register(participant: &'static Participant) {
+    let own = ptr::from_ref(participant).cast_mut();
+    for place in &PARTICIPANTS {
+        let there = place.load(Acquire);
+        if there == own {
+            return;
+        }
+        if there.is_null() {
+            register_early();
+            match place.compare_exchange(ptr::null_mut(), own, AcqRel, Acquire) {
+                Ok(_) => return,
+                Err(there) if there == own => return,
+                Err(_) => {}
+            }
+        }
+    }
+    unreachable!("there are as many places as participants");
+}
+
+/// How many forks lie between the first process of this program and this one. A caller that sees the number change runs
+/// in a child.
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Relaxed)
+}
+
+/// Whether the calling thread forks, and is between this library's handlers.
+pub(crate) fn is_under_way() -> bool {
+    !GUARD.is_idle() && GUARD.is_forking(System::this_thread())
+}
+
+at_load! {
+    /// Registers the handlers when this library is loaded.
+    static AT_LOAD = register_handlers;
+}
+
+/// Registers the handlers for code that runs before [`AT_LOAD`]: other static initializers.
+fn register_early() {
+    // The compiler cannot know the value of a volatile read. So a program that uses this library refers to the static, and
+    // a linker that takes from an archive only what is referred to takes the static too.
+    // SAFETY: the static is a function pointer, and is never written to.
+    let register = unsafe { ptr::from_ref(&AT_LOAD).read_volatile() };
+    register();
+}
+
+/// Has the C library call the handlers, once. (Where it has no room to note them, a child may find locks held and memory
+/// that is not locked. There is no caller to report that to.)
+extern "C" fn register_handlers() {
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if !REGISTERED.swap(true, AcqRel) {
+        System::at_fork(prepare, parent, child);
+    }
+}
+
+extern "C" fn prepare() {
+    let thread = System::this_thread();
+    if GUARD.is_forking(thread) {
+        // A fork handler of another library forks.
+        NESTED.fetch_add(1, Relaxed);
+        return;
+    }
+    // Before a signal handler on this thread can ask: every thread of a process stores the same number.
+    PROCESS.store(System::process_number(), Relaxed);
+    GUARD.begin(thread);
+    participants().rev().for_each(|participant| (participant.prepare)());
+}
+
+extern "C" fn parent() {
+    // It is not if a fork handler of another library has loaded this library.
+    if is_under_way() {
+        finish();
+    }
+}
+
+extern "C" fn child() {
+    if !IS_EARLY.swap(false, Relaxed) {
+        put_in_order();
+    }
+    if is_under_way() {
+        finish();
+    }
+}
+
+fn finish() {
+    let nested = NESTED.load(Relaxed);
+    if nested > 0 {
+        NESTED.store(nested - 1, Relaxed);
+        return;
+    }
+    participants().rev().for_each(|participant| (participant.done)());
+    GUARD.end();
+}
+
+fn put_in_order() {
+    PROCESS.store(System::process_number(), Relaxed);
+    GENERATION.fetch_add(1, Relaxed);
+    participants().for_each(|participant| (participant.child)());
+}
+
+/// For a thread that is about to take a lock. In the child of its own fork, where a handler of another library runs
+/// before ours, it puts the child in order.
+#[inline]
+pub(super) fn notice_child() {
+    if !GUARD.is_idle() {
+        notice_child_of_own();
+    }
+}
+
+#[cold]
+fn notice_child_of_own() {
+    if is_under_way() && PROCESS.load(Relaxed) != System::process_number() {
+        IS_EARLY.store(true, Relaxed);
+        put_in_order();
+    }
+}
