@@ -1,5 +1,6 @@
-//! What the documents say of the code is so: the README's examples are the programs in `examples/`, which
-//! the tests build and run, and every test that docs/contents.md and docs/threat-model.md name is there.
+//! The documents agree with the code. The README's examples are the programs in `examples/`, which the tests
+//! build and run. The tests exist that docs/contents.md and docs/threat-model.md name. The picture of the floors
+//! in docs/README.md has the modules of the table in `src/lib.rs`.
 
 use std::fs;
 use std::path::Path;
@@ -14,6 +15,24 @@ fn quotes_the_examples() {
     ] {
         let block = format!("```{language}\n{program}```");
         assert!(readme.contains(&block), "README.md: the {language} example is not the program");
+    }
+}
+
+/// The picture has every module of the table, in the order of the table.
+#[test]
+fn draws_the_floors() {
+    let (_, picture) = include_str!("../docs/README.md").split_once("\n## The floors\n").unwrap();
+    let (_, table) = include_str!("../src/lib.rs").split_once("//! # Layers\n").unwrap();
+    let (table, _) = table.split_once("//! # ").unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("//! | `"));
+    let modules: Vec<_> = rows.map(|row| row.split('`').next().unwrap()).collect();
+    assert!(modules.len() > 10);
+    let mut rest = picture.split(|c: char| !c.is_alphanumeric() && c != '_');
+    for module in modules {
+        assert!(
+            rest.any(|word| word == module),
+            "docs/README.md: no floor {module}, or out of order"
+        );
     }
 }
 
