@@ -1,6 +1,6 @@
-//! What the crate's own types cost in Rust: `cargo bench --bench pool`. Figures are divan's: for one
-//! operation, in one thread and where it says so in two. The sample sizes are given: tuned by itself, divan
-//! takes one operation for a sample when the first happens to be slow.
+//! The cost of the crate's types in Rust: `cargo bench --bench pool`. Figures are for one operation, in one
+//! thread, or in two where the name says so. The sample sizes are fixed: divan's tuning takes one operation
+//! for a sample if the first one happens to be slow.
 //!
 //! Beside others, and through the C ABI: `scripts/bench`.
 

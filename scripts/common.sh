@@ -84,8 +84,8 @@ failed_of_ctest() {
 
 # ---- Checks that could not be made --------------------------------------------
 
-# A test that cannot do its work here prints a line "skipped: <why>". These lines
-# are collected here, so that nobody takes a run for more than it was.
+# A test that cannot do its work on this machine prints a line "skipped: <why>". The
+# scripts collect these lines and print them at the end.
 skips=()
 
 # skips_of_log TITLE LOG: those in a log; in that of `cargo test -- --show-output`,

@@ -1,22 +1,22 @@
 // The competitors of pool_bench: the process-wide pool, Bitcoin Core's, the secure heaps of other libraries,
-// and ordinary heaps with a wipe before each free. Each is a class with static members only, so that a
-// workload calls it as directly as its own users do:
+// and ordinary heaps with a wipe before each free. Each competitor is a class with static members only, so
+// that a workload calls it as directly as its users do:
 //
-//   NAME, LOCKS           what it is called, and whether it promises locked memory
-//   Missing()             loads it; why it is not there, empty if it is
+//   NAME, LOCKS           its name, and whether it promises locked memory
+//   Missing()             loads it; returns why it cannot be loaded, or nothing
 //   Version()
-//   Cannot(work)          why it cannot do that work, empty if it can
-//   Prepare(work)         makes room, while nothing is in use
-//   Fewer(work)           by how much to divide the number of repetitions, since it is slow
+//   Cannot(work)          returns why it cannot do that work, or nothing
+//   Prepare(work)         makes room, while no chunk is in use
+//   Fewer(work)           the divisor for the number of repetitions of a slow competitor
 //   Alloc(size), Free(chunk, size)    thread-safe; Free wipes
 //
-// Libraries are looked for when the program runs, so that it builds and runs without any of them. jemalloc
-// has more thread-local variables than the loader keeps room for when a program starts; ReserveTlsForJemalloc
-// starts the program over with more room. So it lies in the same process as all others and is called like
-// them, and takes its turn in the same rounds.
+// Libraries are loaded when the program runs, so it builds and runs without any of them. jemalloc has more
+// thread-local variables than the loader keeps room for when a program starts. ReserveTlsForJemalloc starts
+// the program again with more room. So jemalloc is in the same process as the others and takes its turn in
+// the same rounds.
 
-#ifndef BITCOIN_SUPPORT_CPP_TESTS_BENCH_PEERS_H
-#define BITCOIN_SUPPORT_CPP_TESTS_BENCH_PEERS_H
+#ifndef BITCOIN_SUPPORT_BENCHES_BENCH_PEERS_H
+#define BITCOIN_SUPPORT_BENCHES_BENCH_PEERS_H
 
 #include "bench_report.h"
 #include "core_reference.h"
@@ -174,7 +174,7 @@ struct Gcrypt {
     {
         return work.live > 10'000 ? "each call walks the list of all chunks: 200 us at 100 000 of them" : "";
     }
-    /** Its heap has a fixed size: what the work needs, 8 bytes of its own for each chunk included. */
+    /** Its heap has a fixed size: what the work needs, and 8 bytes of bookkeeping for each chunk. */
     static void Prepare(const Work& work)
     {
         control(TERM_SECMEM);
@@ -332,4 +332,4 @@ void ForEachPeer(Function function)
 
 } // namespace bench
 
-#endif // BITCOIN_SUPPORT_CPP_TESTS_BENCH_PEERS_H
+#endif // BITCOIN_SUPPORT_BENCHES_BENCH_PEERS_H

@@ -1,8 +1,8 @@
 // What the benchmarks share: their options, rounds in which competitors take turns, and tables of medians
-// and ratios, printed and written as CSV. Knows nothing of what is measured.
+// and ratios, printed and written as CSV. It does not know the workloads.
 
-#ifndef BITCOIN_SUPPORT_CPP_TESTS_BENCH_REPORT_H
-#define BITCOIN_SUPPORT_CPP_TESTS_BENCH_REPORT_H
+#ifndef BITCOIN_SUPPORT_BENCHES_BENCH_REPORT_H
+#define BITCOIN_SUPPORT_BENCHES_BENCH_REPORT_H
 
 #include <algorithm>
 #include <chrono>
@@ -276,4 +276,4 @@ private:
 
 } // namespace bench
 
-#endif // BITCOIN_SUPPORT_CPP_TESTS_BENCH_REPORT_H
+#endif // BITCOIN_SUPPORT_BENCHES_BENCH_REPORT_H

@@ -1,4 +1,4 @@
-// What a secret costs: allocation, wipe and free of chunks, memory, statistics, wiping and start-up of the
+// The cost of a secret: allocation, wipe and free of chunks, memory, statistics, wiping and start-up of the
 // process-wide pool, beside Bitcoin Core's pool, the secure heaps of other libraries, and ordinary heaps
 // with a wipe before each free.
 //
@@ -8,10 +8,10 @@
 //
 // All allocators run in one program, in turn within each round; figures are medians over rounds, ratios are
 // medians of each round's ratio. The pool is called as C programs call it, through the shared library. A
-// competitor that is not installed, or cannot do a workload, is "n/a", and why is said below the table. What
-// is measured is checked, outside the timed parts: chunks must be there, aligned, writable in all bytes
-// without touching each other, locked where that is promised, and wiped once they are freed; the pool's
-// statistics must be exact, and in the end it must hold nothing (exit status 1 if not).
+// competitor that is not installed, or cannot do a workload, is "n/a", with the reason below the table. Outside
+// the timed parts the program checks what it measures: chunks must be there, aligned, writable in all bytes
+// without changing each other, locked where the competitor promises it, and wiped once they are freed. The
+// pool's statistics must be exact, and the pool must be empty at the end (exit status 1 if not).
 
 #include "bench_peers.h"
 #include "bench_report.h"
@@ -45,7 +45,7 @@
 
 namespace {
 
-/** What a chunk of 32 bytes takes; more if somebody looks at its edges. */
+/** The bytes that a chunk of 32 bytes takes; more in builds for sanitizers, which see its ends. */
 #ifdef BITCOIN_SUPPORT_SEES_EDGES
 constexpr size_t TAKEN_BY_32{48};
 #else
@@ -146,7 +146,7 @@ std::string Check(const Work& work)
             return "no memory after " + std::to_string(i) + " chunks";
         }
         memset(chunk, SECRET, size);
-        // A mark of its own, which no neighbour may touch.
+        // Each chunk has a different mark, which a write to a neighbour must not change.
         const uint64_t mark{i};
         if (size >= sizeof mark) memcpy(chunk, &mark, sizeof mark);
         chunks.emplace_back(chunk, size);
@@ -203,8 +203,8 @@ std::string Check(const Work& work)
 }
 
 /**
- * The observations do find what they look for: memory that is not wiped (Core's pool leaves that to others),
- * and memory that is not locked.
+ * The controls: the checks find memory that is not wiped (Core's pool does not wipe), and memory that is not
+ * locked.
  */
 void CheckTheChecks()
 {
@@ -236,8 +236,8 @@ void* Write(size_t size)
 }
 
 /**
- * Nanoseconds for an operation, the median of ten slices of the time: so that who is interrupted by the
- * system, for milliseconds, does not pay for that.
+ * Nanoseconds for an operation: the median of ten slices of the time, so that an interruption by the system,
+ * of milliseconds, does not count.
  */
 template <typename Operation>
 double Time(size_t count, Operation operation)
@@ -605,7 +605,7 @@ struct Memory {
     }
 };
 
-/** What a process of its own does (--memory-of): makes chunks, and prints what memory each took. */
+/** A separate process runs this (--memory-of). It makes chunks, and prints the memory that each took. */
 int MemoryChild(const std::string& peer, size_t live)
 {
     int status{2};
@@ -615,7 +615,7 @@ int MemoryChild(const std::string& peer, size_t live)
         void* const list{mmap(nullptr, live * sizeof(void*), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0)};
         if (list == MAP_FAILED) return;
         auto* const chunks{static_cast<void**>(list)};
-        Memory::Now(); // what reading the files takes is not counted
+        Memory::Now(); // the memory for reading the files is not counted
         const Memory before{Memory::Now()};
         A::Prepare({live, 32, 32});
         for (size_t i{0}; i < live; ++i) chunks[i] = Write<A>(32);
@@ -801,7 +801,7 @@ int main(int argc, char** argv)
     csv.Comment("compiler", "g++ " __VERSION__);
 #endif
     csv.Comment("rounds", std::to_string(options.rounds) + ", of a million " + std::to_string(options.long_rounds) +
-                              ", fewer for who is slow" + (options.quick ? "; quick" : ""));
+                              ", fewer for slow allocators" + (options.quick ? "; quick" : ""));
     ForEachPeer([&](auto a) {
         using A = decltype(a);
         const std::string missing{A::Missing()};

@@ -1,19 +1,19 @@
 // Never worse than Core when locked memory is scarce: runs every cell of a grid of limits, thread counts and patterns
-// of allocations on bitcoin-support and on Core's own pool, each in a process of its own (scarce_cell.cpp says
-// what they do), and prints where bitcoin-support is worse. Knows nothing of either pool.
+// of allocations on bitcoin-support and on Core's own pool, each in a separate process (the program in
+// scarce_cell.cpp), and prints where bitcoin-support is worse. It calls neither pool itself.
 //
 // A point of a cell is worse when, on bitcoin-support,
-//   unlocked    more live bytes are not locked than on Core's pool, what it refused to serve counted as not locked;
+//   unlocked    more live bytes are not locked than on Core's pool (Core's failed allocations count as not locked);
 //   locked      more bytes are locked in all than 1.10 times as many as on Core's pool, and 32 KiB for each active thread;
 //   failed      more allocations have failed;
-//   statistics  the pool's statistics are not what the kernel says.
+//   statistics  the pool's statistics differ from the kernel's figures.
 // A thread is active at a point when it has called the pool since the last phase of the pattern began. Cells in
 // which all threads run at once differ from run to run: where one is worse it runs twice more, and then the median
 // on bitcoin-support counts against the worst on Core's pool.
 //
 // That is the part "grid". The others:
 //   packing   locked bytes of 100 000 chunks of one size without a limit: at most 1.02 of Core's, 1.01 up to 64 bytes;
-//   hoarding  memory that nobody uses any more is there for others, and without a limit given back (HOARD_SLACK);
+//   hoarding  free memory serves other uses, and is returned to the system where there is no limit (HOARD_SLACK);
 //   mappings  of 2 GiB in chunks of 5000 bytes: no more than on Core's pool;
 //   cliffs    times, with many threads and at the limit: printed, and never a reason to fail.
 

@@ -1,19 +1,19 @@
-// One cell of scarce_bench: one pattern of allocations in a process of its own, under a limit on locked
-// memory of its own, and what the kernel says of it afterwards.
+// One cell of scarce_bench: one pattern of allocations in one process under one limit on locked memory, and the
+// kernel's figures at its points.
 //
 //   scarce_cell LIMIT THREADS PATTERN [ARGUMENT...]
 //
 // LIMIT is in bytes, or "none". Built twice, from the same source: scarce_cell is on bitcoin-support,
 // scarce_cell_core on Core's own pool (with BITCOIN_SUPPORT_BENCH_CORE). Both do the same operations in the same
-// order: one thread works while all others wait, and no decision depends on what the pool answers. ("rush" is
-// the exception: there all threads work at once.)
+// order: one thread works while all others wait, and no decision depends on the pool's answers. ("rush" is the
+// exception: there all threads work at once.)
 //
-// Prints for each point of the pattern that is looked at:
+// Prints for each point of the pattern:
 //   mark LABEL active=N live=BYTES chunks=N unlocked=BYTES vmlck=BYTES failed=N total=BYTES locked=BYTES wrong=TEXT
 // `live` and `unlocked` are bytes that the program asked for and has not freed; a byte is unlocked when the
 // kernel's mapping that it lies in has no flag `lo` in /proc/self/smaps. `active` is the number of threads that have
 // called the pool since the phase began that the mark ends. `total` and `locked` are the pool's own statistics, and
-// `wrong` says where they are not what the kernel says, or "-". Besides, patterns that measure something else print
+// `wrong` says where they differ from the kernel's figures, or "-". Patterns that measure something else also print
 //   value NAME NUMBER
 
 #ifdef BITCOIN_SUPPORT_BENCH_CORE
@@ -117,7 +117,7 @@ long __wrap_syscall(long number, ...)
         return -1;
     }
     if (number == SYS_capget) {
-        // The capability with which the program keeps the limit is none that the pool has.
+        // The program keeps the limit with this capability. The pool must not see it.
         errno = EPERM;
         return -1;
     }
@@ -306,7 +306,7 @@ public:
         workers[thread]->Wait();
     }
 
-    /** Work of all threads at the same time. It keeps to Take and Give of its own lane, and to no Level. */
+    /** Work of all threads at the same time. A thread uses Take and Give of its lane only, and no Level. */
     void OnAll(const std::function<void(size_t)>& work)
     {
         std::vector<std::function<void()>> each;
@@ -587,7 +587,7 @@ void Churn(Cell& cell, const std::string& sizes_name, size_t percent)
     }
 }
 
-/** As Churn, with all threads at work at once: each keeps a level of its own. */
+/** As Churn, with all threads at work at once: each thread keeps its level. */
 void Rush(Cell& cell, const std::string& sizes_name, size_t percent)
 {
     const Sizes sizes{SizesOf(sizes_name)};
@@ -717,9 +717,9 @@ bool IsLocked(const void* address, size_t size)
 }
 #endif
 
-/** What happens to memory that nobody uses any more: all threads have had some, and it has been freed by them or
- *  ("other") by others. Under a limit, whoever needs locked memory then must get it. Without one, what is
- *  locked must become little within some more operations of one thread, while all others are idle. */
+/** Memory that was used and is free again. All threads had chunks, which they or ("other") other threads freed. Under
+ *  a limit, the next user of locked memory must get it. Without a limit, one thread does some more operations while
+ *  all others idle, and little memory must be locked afterwards. */
 void Hoard(Cell& cell, size_t limit, const std::string& who)
 {
     const size_t budget{limit == SIZE_MAX ? cell.Threads() << 20 : limit / 100 * 95};
@@ -755,7 +755,7 @@ void Hoard(Cell& cell, size_t limit, const std::string& who)
         if (bitcoin_support_locked_pool_create(nullptr, &pool) != BITCOIN_SUPPORT_OK) std::abort();
         const void* const chunk{bitcoin_support_locked_pool_alloc(pool, 32)};
         Value("own_pool_locked", chunk && IsLocked(chunk, 32));
-        // A sample lies on pages of its own.
+        // A sample lies on separate pages.
         bitcoin_support_address_report report;
         const bool sampling{bitcoin_support_locked_pool_sample(1, 64 * 1024) == BITCOIN_SUPPORT_OK};
         const void* const sample{LockedPoolManager::Instance().alloc(32)};

@@ -1,10 +1,10 @@
 //! Any calls of the functions of `include/bitcoin_support.h`, with any arguments that it permits: null
 //! objects, hostile sizes and alignments, page allocators that fail or lack functions, options of any size
-//! and with any values, frees of what is no chunk. The answers are those that the header documents, and outputs are written on success alone.
+//! and with any values, frees of addresses that are no chunk. The answers are those that the header documents, and outputs are written on success alone.
 //!
 //! Depends on `input`. The functions are declared here as the header declares them; the replay compares
 //! their names with the header's. The process-wide pool must be empty when a run begins, and never used
-//! before the first one; nobody else may use it or other pools meanwhile. A run leaves the limit on locked
+//! before the first one; no other code may use it or other pools meanwhile. A run leaves the limit on locked
 //! memory as it was.
 
 use crate::input::{Input, address};
@@ -358,7 +358,7 @@ fn covered(options: &PoolOptions) -> Option<PoolOptions> {
     Some(seen)
 }
 
-/// Options in a block of the heap that is as long as they state, so that AddressSanitizer sees who reads on.
+/// Options in a block of the heap that is as long as they state, so that AddressSanitizer sees a read beyond it.
 struct Exact {
     block: NonNull<u8>,
     layout: Layout,
@@ -424,7 +424,7 @@ unsafe extern "C" fn allocate_locked(
     _: usize,
     locked: *mut bool,
 ) -> *mut c_void {
-    // SAFETY: the context is a live `Pages` that nobody else uses during a call, see `create_pool`; the
+    // SAFETY: the context is a live `Pages` that no other code uses during a call, see `create_pool`; the
     // library passes a place for the answer.
     let (pages, locked) = unsafe { (&mut *context.cast::<Pages>(), &mut *locked) };
     pages.calls += 1;
@@ -902,7 +902,7 @@ impl Run {
         for text in [remedy, unlimited] {
             assert!(!text.is_empty() && text.iter().all(|byte| (b' '..=b'~').contains(byte)));
         }
-        // Only the error of who is at the limit is the limit's, and a limit of 0 has one more.
+        // Only the error at the limit has the limit's remedy, and a limit of 0 has one error more.
         let of_limit = matches!(error, libc::ENOMEM | libc::EAGAIN);
         let by_limit = of_limit && limit != usize::MAX || error == libc::EPERM && limit == 0;
         assert_eq!(remedy != unlimited, by_limit, "whether the limit is to be raised");
@@ -1221,7 +1221,7 @@ impl Run {
         }
     }
 
-    /// How many of the buffers have a chunk of the instance; one above its largest has pages of its own.
+    /// How many of the buffers have a chunk of the instance; one above the largest chunk has separate pages.
     fn buffer_chunks(&self) -> usize {
         let has_chunk = |&&(buffer, _): &&(Object, Vec<u8>)| {
             // SAFETY: a live buffer.
@@ -1241,7 +1241,7 @@ impl Run {
     }
 
     fn buffer(&mut self, input: &mut Input<'_>) {
-        // What is surely refused: nobody tries to lock it.
+        // A size that is always refused: no attempt is made to lock it.
         let too_many = input.hostile().max(1 << (usize::BITS * 3 / 4));
         let Some(index) = input.index(self.buffers.len()).filter(|_| input.byte() % 8 > 0) else {
             let huge = input.byte() % 8 == 0;

@@ -1,10 +1,10 @@
-//! Any operations on pools over the system's own pages: one of its own with small arenas, and the
+//! Any operations on pools over the system's own pages: a private one with small arenas, and the
 //! process-wide one, also with a second thread. Every byte of every chunk is checked, and every statistic.
 //!
 //! Depends on `input` and the crate's public interface. What the model knows of a chunk is where it is and
 //! what is in it; how many bytes it takes is learned from the statistics when it is allocated, and is the
 //! same for the walk and when it is freed. The process-wide pool must be empty when a run begins, and
-//! nobody else may use it meanwhile.
+//! no other code may use it meanwhile.
 
 use crate::input::{Input, address};
 use bitcoin_support::{FreeError, LockedPool, LockedPoolManager, PoolStats, page_size};
@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 #[allow(dead_code, reason = "only the replay makes mistakes")]
 pub(crate) enum Fault {
     None,
-    /// A chunk is handed out with a byte of somebody's in it.
+    /// A new chunk has a byte of an earlier content in it.
     ForgetsWipe,
     /// A chunk is handed out twice.
     HandsOutTwice,
@@ -62,7 +62,7 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
     };
     let subject = Subject { pool, fault, frees: Cell::new(0) };
     let before = subject.stats();
-    assert_eq!((before.used, before.chunks_used), (0, 0), "somebody else uses the pool");
+    assert_eq!((before.used, before.chunks_used), (0, 0), "other code uses the pool");
     let mut run =
         Run { subject: &subject, chunks: Vec::new(), used: 0, peak: before.peak_used, exact: true };
     let mut helper = None;
@@ -206,7 +206,7 @@ impl Run<'_> {
             assert!(apart, "a chunk overlaps another");
         }
         let key = (addr >> 4) as u8 ^ size as u8 | 1;
-        // SAFETY: a chunk of `size` bytes that is nobody else's.
+        // SAFETY: a live chunk of `size` bytes, which only this model uses.
         let bytes = unsafe { std::slice::from_raw_parts_mut(address(addr), size) };
         assert!(bytes.iter().all(|&byte| byte == 0), "a chunk is not wiped");
         bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = pattern(key, i));
@@ -216,7 +216,7 @@ impl Run<'_> {
     }
 
     fn verify(&self, chunk: &Chunk) {
-        // SAFETY: a chunk of `size` bytes that is nobody else's.
+        // SAFETY: a live chunk of `size` bytes, which only this model uses.
         let bytes = unsafe { std::slice::from_raw_parts(address(chunk.addr), chunk.size) };
         let same = bytes.iter().enumerate().all(|(i, &byte)| byte == pattern(chunk.key, i));
         assert!(same, "a chunk has changed");
@@ -359,7 +359,7 @@ impl Subject {
                 return None;
             }
             Fault::HandsOutTwice => {
-                // One that somebody else has; or the same again, if nobody has any.
+                // Another chunk that is in use; the new chunk, if there is no other.
                 let used = self.chunks().into_iter().find(|chunk| chunk.2 && chunk.0 != addr);
                 if let (Some((other, ..)), 16..64) = (used, size) {
                     return Some(other);

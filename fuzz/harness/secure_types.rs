@@ -3,7 +3,7 @@
 //! zeros, on the ordinary heap every block that is freed.
 //!
 //! Depends on `input`, `witness` and the crate's public interface. The process-wide pool must be empty when
-//! a run begins, and nobody else may use it meanwhile: its statistics count the values that have memory.
+//! a run begins, and no other code may use it meanwhile: its statistics count the values that have memory.
 
 use crate::input::{Input, address};
 use crate::witness::watch;
@@ -94,7 +94,7 @@ fn some_char(input: &mut Input<'_>) -> char {
     char::from_u32(base + number % 20).expect("an assigned character")
 }
 
-/// What no allocator gives, and nobody tries to lock.
+/// A size that no allocator gives, and that no code tries to lock.
 fn too_many(input: &mut Input<'_>) -> usize {
     (1 << (usize::BITS * 3 / 4)).max(input.hostile())
 }

@@ -227,8 +227,8 @@ function(bitcoin_support_switch_over include_dir library)
   foreach(target IN LISTS targets)
     bitcoin_support_remove_sources(${target} removed)
 
-    # A target that puts a directory of its own in front of ours could see Core's
-    # headers. Ours is inherited, so it is first everywhere else.
+    # A target that searches another directory before ours could see Core's headers.
+    # All other targets inherit ours as the first one.
     get_target_property(type ${target} TYPE)
     if(type MATCHES "^(STATIC|SHARED|MODULE|OBJECT)_LIBRARY$|^EXECUTABLE$")
       get_target_property(directories ${target} INCLUDE_DIRECTORIES)
