@@ -1,4 +1,4 @@
-//! Which arena an address lies in, in constant time however many arenas there are.
+//! `AddressMap`: finds the arena that an address lies in, in constant time however many arenas there are.
 //!
 //! The address space is cut into blocks of the largest power of two that is no larger than an arena.
 //! A hash table by block number holds an entry for every block that an arena reaches into: at most

@@ -62,7 +62,7 @@ pub(crate) enum Tier {
 }
 
 pub(super) enum Memory {
-    Own(LockedPages),
+    Pages(LockedPages),
     /// What a foreign allocator gave. It may be addresses without memory.
     Foreign {
         addr: NonNull<u8>,
@@ -85,7 +85,7 @@ pub(crate) enum Verdict {
 impl Drop for ArenaSet {
     fn drop(&mut self) {
         for entry in self.arenas.iter().flatten() {
-            if let Memory::Own(pages) = &entry.memory {
+            if let Memory::Pages(pages) = &entry.memory {
                 poison::unpoison(pages.as_ptr().as_ptr(), pages.len());
             }
         }
@@ -250,7 +250,7 @@ impl ArenaSet {
             Some((size, alignment)) => entry.arena.free(ptr, size, alignment)?,
         }
         let size = before.used - entry.arena.stats().used;
-        let own = matches!(entry.memory, Memory::Own(_));
+        let own = matches!(entry.memory, Memory::Pages(_));
         self.account(arena, before);
         Ok((size, own))
     }
@@ -269,7 +269,7 @@ impl ArenaSet {
             return;
         };
         let after = changed.stats();
-        if matches!(memory, Memory::Own(_)) {
+        if matches!(memory, Memory::Pages(_)) {
             let empty = |stats: ArenaStats| if stats.used == 0 { stats.total } else { 0 };
             self.empty = self.empty - empty(before) + empty(after);
         }
@@ -300,9 +300,9 @@ impl ArenaSet {
 
     /// Makes an arena of pages, and returns its number; `None`, and the pages unmapped, when there is no memory for the
     /// bookkeeping.
-    pub(super) fn add_own(&mut self, pages: LockedPages) -> Option<usize> {
+    pub(super) fn add_pages(&mut self, pages: LockedPages) -> Option<usize> {
         let locked = pages.lock_state().is_ok();
-        self.add(Memory::Own(pages), locked)
+        self.add(Memory::Pages(pages), locked)
     }
 
     /// Makes an arena of what a foreign allocator has given, and returns its number; `None` when there is no memory for
@@ -318,8 +318,8 @@ impl ArenaSet {
 
     fn add(&mut self, memory: Memory, locked: bool) -> Option<usize> {
         let (addr, len, tier) = match &memory {
-            Memory::Own(pages) if locked => (pages.as_ptr(), pages.len(), Tier::First),
-            Memory::Own(pages) => (pages.as_ptr(), pages.len(), Tier::Unlocked),
+            Memory::Pages(pages) if locked => (pages.as_ptr(), pages.len(), Tier::First),
+            Memory::Pages(pages) => (pages.as_ptr(), pages.len(), Tier::Unlocked),
             Memory::Foreign { addr, len } => (*addr, *len, Tier::First),
         };
         let vacant =
@@ -337,12 +337,12 @@ impl ArenaSet {
         self.address_map.insert(start, len, number);
         let ArenaStats { total, free, chunks_free, .. } = arena.stats();
         let largest = arena.largest_free();
-        if let Memory::Own(pages) = &memory {
+        if let Memory::Pages(pages) = &memory {
             poison::poison(pages.as_ptr().as_ptr(), pages.len());
         }
-        let own = matches!(memory, Memory::Own(_));
+        let own = matches!(memory, Memory::Pages(_));
         self.empty += if own { total } else { 0 };
-        let secret = matches!(&memory, Memory::Own(pages) if pages.is_secret_memory());
+        let secret = matches!(&memory, Memory::Pages(pages) if pages.is_secret_memory());
         self.stats.secret_memory += if secret { total } else { 0 };
         let entry = Some(PooledArena { arena, memory, tier });
         match vacant {
@@ -360,7 +360,7 @@ impl ArenaSet {
         if locked {
             self.stats.locked += total;
         }
-        if let Some(PooledArena { memory: Memory::Own(pages), .. }) = &self.arenas[number] {
+        if let Some(PooledArena { memory: Memory::Pages(pages), .. }) = &self.arenas[number] {
             let missing = &mut self.stats.missing_protections;
             missing.count(pages.refusals(), total, usize::wrapping_add);
         }
@@ -390,7 +390,7 @@ impl ArenaSet {
         let mut numbers = (0..self.arenas.len()).rev();
         while excess > 0 && self.empty > 0 {
             let Some(number) = numbers.next() else { break };
-            let Some(PooledArena { arena, memory: Memory::Own(pages), tier }) =
+            let Some(PooledArena { arena, memory: Memory::Pages(pages), tier }) =
                 &self.arenas[number]
             else {
                 continue;
@@ -407,7 +407,8 @@ impl ArenaSet {
             self.first_fit_mut(tier).set(number, 0);
             self.address_map.remove(start, len);
             // Its chunks have been wiped one by one.
-            if let Some(PooledArena { memory: Memory::Own(pages), .. }) = self.arenas[number].take()
+            if let Some(PooledArena { memory: Memory::Pages(pages), .. }) =
+                self.arenas[number].take()
             {
                 pages.discard();
             }
@@ -470,8 +471,8 @@ impl ArenaSet {
         for number in 0..self.arenas.len() {
             let Some(PooledArena { memory, tier, .. }) = &self.arenas[number] else { continue };
             match memory {
-                Memory::Own(pages) if pages.is_absent() => self.lose(number),
-                Memory::Own(pages) => match pages.lock_state() {
+                Memory::Pages(pages) if pages.is_absent() => self.lose(number),
+                Memory::Pages(pages) => match pages.lock_state() {
                     Ok(()) => self.stats.locked += pages.len(),
                     Err(error) if *tier == Tier::First => refusal = Some(error),
                     Err(_) => {}
@@ -494,8 +495,8 @@ impl ArenaSet {
             return;
         }
         let ArenaStats { used, free, total, chunks_used, chunks_free } = arena.stats();
-        let secret = matches!(memory, Memory::Own(pages) if pages.is_secret_memory());
-        if let Memory::Own(pages) = memory {
+        let secret = matches!(memory, Memory::Pages(pages) if pages.is_secret_memory());
+        if let Memory::Pages(pages) = memory {
             let missing = &mut self.stats.missing_protections;
             missing.count(pages.refusals(), total, usize::wrapping_sub);
         }

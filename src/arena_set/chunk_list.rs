@@ -5,20 +5,19 @@ use crate::pages;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Every chunk at one moment, to be visited later: on the ordinary heap, or in a mapping where that has no memory
-/// left.
+/// Every chunk at one moment. The list lies on the ordinary heap, or in a mapping if the heap has no memory left.
 pub(crate) struct ChunkList {
     mapped: &'static [ListedChunk],
     on_heap: Vec<ListedChunk>,
     len: usize,
 }
 
-/// Address; twice the size in bytes, and 1 if it is used.
+/// A chunk: its address, and twice its size in bytes, plus 1 if it is used.
 #[derive(bytemuck::Zeroable)]
 struct ListedChunk(AtomicUsize, AtomicUsize);
 
 impl ChunkList {
-    /// Has room for the chunks of a pool, or for none.
+    /// A list with room for the chunks of a pool, or, where there is no memory, for no chunk.
     pub(crate) fn with_room_for(stats: &PoolStats) -> Self {
         let chunks = stats.chunks_used + stats.chunks_free;
         let mut on_heap = Vec::new();
@@ -53,7 +52,7 @@ impl ChunkList {
 impl Drop for ChunkList {
     fn drop(&mut self) {
         if !self.mapped.is_empty() {
-            // SAFETY: made by `zeroed_table`; the list ends here, and nobody else knows it.
+            // SAFETY: `zeroed_table` has made it, only this list refers to it, and the list ends here.
             unsafe { pages::release_table(self.mapped) };
         }
     }

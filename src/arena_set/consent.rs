@@ -9,10 +9,10 @@ use crate::pages::LockError;
 /// Decides, when no memory can be locked, whether the pool may use unlocked memory (`true`) or fails
 /// the allocation (`false`).
 ///
-/// One thread at a time is in it. It may use the pool, also its statistics, set another callback, and fork. An
-/// allocation in there for which it would be asked again fails at once. It must not wait for a thread that sets
-/// the callback, or allocates what it is asked for. In a child of a fork that came while another thread was in
-/// it, it is not called, which counts as `false`, until one is set there.
+/// One thread at a time calls it. It may use the pool and its statistics, set another callback, and fork. An allocation
+/// that it makes and that would call it again fails at once. It must not wait for a thread that sets the callback, or
+/// whose allocation would call it. If the process forks while another thread is in the callback, the child does not call
+/// it, which counts as `false`, until it sets one.
 pub type LockingFailed = Box<dyn FnMut(&LockError) -> bool + Send>;
 
 /// What an arena set knows of the callback.
@@ -34,9 +34,9 @@ impl Consent {
     }
 }
 
-/// Asks whether unlocked memory may be used: `false` also where the callback must not be called, because the
-/// calling thread is in it already, or a thread of this child's parent was. Nothing may be held. `pending` has
-/// the callback that was set within the one that there is.
+/// Asks the callback whether unlocked memory may be used. `false` also where it cannot be called: the calling thread is in
+/// it already, or this is a child process whose parent had another thread in it. The caller holds no mutex. `pending`
+/// returns the callback that was set by the present one, if any.
 pub(crate) fn ask(
     callback: &Callee<Option<LockingFailed>>,
     error: &LockError,
@@ -50,7 +50,8 @@ pub(crate) fn ask(
     agreed
 }
 
-/// Sets a callback, and drops the old one. Returns it when the calling thread is in the old one.
+/// Sets a callback, and drops the old one. Where the calling thread is in the old one, nothing is set, and the new one is
+/// returned.
 pub(crate) fn set_callee(
     callback: &Callee<Option<LockingFailed>>,
     new: Option<LockingFailed>,

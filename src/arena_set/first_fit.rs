@@ -1,4 +1,4 @@
-//! The first of many arenas that has room for a chunk.
+//! `FirstFit`: finds the first of many arenas that has room for a chunk.
 //!
 //! A tournament over the arenas in the order in which they were made: each node of a binary tree
 //! holds the largest free chunk of the arenas below it. Finding the first arena with enough room,

@@ -116,7 +116,7 @@ impl ArenaSet {
                     if let Some(error) = refusal {
                         self.stats.count_lock_failure(error);
                     }
-                    return self.add_own(pages);
+                    return self.add_pages(pages);
                 }
                 Err(PagesError::Lock(error)) => refusal = refusal.or(Some(error)),
                 Err(_) => return None,
@@ -160,7 +160,7 @@ impl ArenaSet {
                 }
             }
         }
-        self.add_own(pages)
+        self.add_pages(pages)
     }
 
     /// How many bytes to ask a foreign allocator for. Bitcoin Core caps the first arena by the limit, and no other; here

@@ -48,7 +48,7 @@ unsafe fn from_handle<H: Handle>(
     if handle.is_null() {
         return Ok(None);
     }
-    if handle.addr() == ptr::from_ref(LockedPoolManager::shared_pool()).addr() {
+    if handle.addr() == ptr::from_ref(LockedPoolManager::process_pool()).addr() {
         return Err(BITCOIN_SUPPORT_INVALID_HANDLE);
     }
     match handle_table::remove(handle.addr(), H::KIND) {

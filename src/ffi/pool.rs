@@ -131,7 +131,7 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_destroy(
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_locked_pool_instance() -> *mut bitcoin_support_locked_pool {
     // The library writes to nothing through this pointer: `handle_ref` reads, `destroy` refuses.
-    ptr::from_ref(LockedPoolManager::shared_pool()).cast_mut().cast()
+    ptr::from_ref(LockedPoolManager::process_pool()).cast_mut().cast()
 }
 
 /// Chooses options for the process-wide pool, except sizes, which are fixed. The call must come before
@@ -192,14 +192,14 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_set_locking_failed(
 /// bitcoin_support_locked_pool_alloc with that pool's handle, and faster.
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_alloc(size: usize) -> *mut c_void {
-    chunk_or_null(LockedPoolManager::shared_pool().alloc(size, 1))
+    chunk_or_null(LockedPoolManager::process_pool().alloc(size, 1))
 }
 
 /// Like bitcoin_support_alloc, but aligned to `alignment` bytes. NULL also when `alignment` is not a power
 /// of two.
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_alloc_aligned(size: usize, alignment: usize) -> *mut c_void {
-    chunk_or_null(LockedPoolManager::shared_pool().alloc(size, alignment))
+    chunk_or_null(LockedPoolManager::process_pool().alloc(size, alignment))
 }
 
 /// Wipes and frees a chunk of the process-wide pool. NULL does nothing. Equal to
@@ -209,13 +209,13 @@ pub extern "C" fn bitcoin_support_alloc_aligned(size: usize, alignment: usize) -
 /// _INTERRUPTED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_free(ptr: *mut c_void) -> bitcoin_support_status {
-    let pool = LockedPoolManager::shared_pool();
+    let pool = LockedPoolManager::process_pool();
     // SAFETY: the caller promises that the chunk is not used any more.
-    match unsafe { pool.free_common(ptr.cast(), None) } {
+    match unsafe { pool.free_local(ptr.cast(), None) } {
         Some(()) => BITCOIN_SUPPORT_OK,
-        // SAFETY: `free_common` has not freed the chunk, and the caller promises that it is not used any
+        // SAFETY: `free_local` has not freed the chunk, and the caller promises that it is not used any
         // more.
-        None => unsafe { free_uncommon(pool, ptr) },
+        None => unsafe { free_any(pool, ptr) },
     }
 }
 
@@ -255,11 +255,11 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_free(
     // SAFETY: the caller promises a handle that is null or live.
     let Some(pool) = (unsafe { handle_ref(pool) }) else { return BITCOIN_SUPPORT_NULL_ARGUMENT };
     // SAFETY: the caller promises that the chunk is not used any more.
-    match unsafe { pool.free_common(ptr.cast(), None) } {
+    match unsafe { pool.free_local(ptr.cast(), None) } {
         Some(()) => BITCOIN_SUPPORT_OK,
-        // SAFETY: `free_common` has not freed the chunk, and the caller promises that it is not used any
+        // SAFETY: `free_local` has not freed the chunk, and the caller promises that it is not used any
         // more.
-        None => unsafe { free_uncommon(pool, ptr) },
+        None => unsafe { free_any(pool, ptr) },
     }
 }
 
@@ -268,9 +268,9 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_free(
 /// # Safety
 /// As for [`LockedPool::free`].
 #[inline(never)]
-unsafe fn free_uncommon(pool: &LockedPool, ptr: *mut c_void) -> bitcoin_support_status {
+unsafe fn free_any(pool: &LockedPool, ptr: *mut c_void) -> bitcoin_support_status {
     // SAFETY: the caller of this function promises that a chunk at `ptr` is not used any more.
-    unsafe { pool.free_uncommon(ptr.cast(), None) }.into()
+    unsafe { pool.free_any(ptr.cast(), None) }.into()
 }
 
 /// Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment. Wipes as
@@ -288,9 +288,9 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_free_sized(
     // SAFETY: the caller promises a handle that is null or live.
     let Some(pool) = (unsafe { handle_ref(pool) }) else { return BITCOIN_SUPPORT_NULL_ARGUMENT };
     // SAFETY: the caller promises that the chunk is not used any more.
-    match unsafe { pool.free_common(ptr.cast(), Some((size, alignment))) } {
+    match unsafe { pool.free_local(ptr.cast(), Some((size, alignment))) } {
         Some(()) => BITCOIN_SUPPORT_OK,
-        // SAFETY: `free_common` has not freed the chunk, and the caller promises that it is not used any
+        // SAFETY: `free_local` has not freed the chunk, and the caller promises that it is not used any
         // more.
         None => unsafe { free_sized_uncommon(pool, ptr, size, alignment) },
     }
@@ -309,7 +309,7 @@ unsafe fn free_sized_uncommon(
     alignment: usize,
 ) -> bitcoin_support_status {
     // SAFETY: the caller of this function promises that a chunk at `ptr` is not used any more.
-    unsafe { pool.free_uncommon(ptr.cast(), Some((size, alignment))) }.into()
+    unsafe { pool.free_any(ptr.cast(), Some((size, alignment))) }.into()
 }
 
 /// Visits every chunk that the pool has at one moment. The library first makes a list of them, of two

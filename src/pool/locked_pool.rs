@@ -12,15 +12,15 @@ use core::ptr::NonNull;
 
 /// A pool of locked memory that any number of threads may share.
 ///
-/// It starts empty and maps an arena of [`ARENA_SIZE`](Self::ARENA_SIZE) bytes (the
-/// process-wide pool, when it is large, of a 256th of what it has) whenever none that it has can hold a chunk. Over the
-/// operating system's own pages, an empty arena is given back when what is free is more than twice what is used, and
-/// 1 MiB. The others stay until the pool is dropped, which wipes and unmaps them.
+/// It starts without memory, and maps a new arena whenever no arena that it has can hold a chunk. An arena has
+/// [`ARENA_SIZE`](Self::ARENA_SIZE) bytes; in a large process-wide pool it has a 256th of the pool's bytes. Over the
+/// operating system's own pages, empty arenas are given back when more is free than twice what is used, and 1 MiB. The
+/// others stay until the pool is dropped, which wipes and unmaps them.
 ///
 /// Over the operating system's own pages ([`LockedPool::default`]), every chunk is wiped as it is
-/// freed, an arena that cannot be locked whole is tried smaller, and unlocked memory is used only
+/// freed. Where an arena cannot be locked whole, the pool tries smaller ones. It uses unlocked memory only
 /// when none can be locked for a chunk and the [`LockingFailed`] callback agrees (without a callback
-/// it is used, and counted in the statistics). Over a foreign [`LockedPageAllocator`], the pool asks
+/// it uses unlocked memory, and the statistics count that). Over a foreign [`LockedPageAllocator`], the pool asks
 /// for arenas exactly as Bitcoin Core does and never touches what it is given.
 ///
 /// ```
@@ -90,8 +90,8 @@ impl LockedPool {
 
     /// A pool over a foreign source of pages, which it never touches.
     ///
-    /// So it does not lock them in a child process either, and there counts none of them as locked but those
-    /// of a [`PosixLockedPageAllocator`](crate::PosixLockedPageAllocator), which this library locks.
+    /// So it does not lock them again in a child process, and counts none of them as locked there. Those of a
+    /// [`PosixLockedPageAllocator`](crate::PosixLockedPageAllocator) are the exception: this library locks them.
     ///
     /// # Panics
     /// When there is no memory for the pool itself.
@@ -106,7 +106,7 @@ impl LockedPool {
         Self::of(ArenaSet::new(Source::Foreign, Self::ARENA_ALIGN), Some(allocator))
     }
 
-    /// Sets who decides about unlocked memory; `None` accepts it.
+    /// Sets the callback that decides about unlocked memory. Without one (`None`) it is accepted.
     pub fn set_locking_failed(&self, callback: Option<LockingFailed>) {
         match &self.kind {
             Kind::Process => thread_heap::set_locking_failed(callback),
@@ -114,11 +114,11 @@ impl LockedPool {
         }
     }
 
-    /// Allocates `size` bytes aligned to `alignment` bytes. What they hold is unspecified; over our
-    /// own pages it is zeros.
+    /// Allocates `size` bytes aligned to `alignment` bytes. Over the operating system's own pages they are zeros, over a
+    /// foreign source of pages their contents are unspecified.
     ///
     /// `None` when `size` is 0 or above the size of an arena, `alignment` is not a power
-    /// of two, or there is neither room nor any to be had.
+    /// of two, or the pool has no room and cannot get any.
     #[inline(always)]
     pub fn alloc(&self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
         if !alignment.is_power_of_two() {
@@ -130,8 +130,8 @@ impl LockedPool {
         }
     }
 
-    /// Frees the chunk that begins at `ptr`. Null does nothing. Over our own pages the whole chunk
-    /// is wiped first. Constant time, apart from the wipe.
+    /// Frees the chunk that begins at `ptr`. Null does nothing. Over the operating system's own pages the whole chunk is
+    /// wiped first. Constant time, apart from the wipe.
     ///
     /// # Errors
     /// See [`FreeError`]; nothing changes then, unless it is [`FreeError::Overrun`].
@@ -141,11 +141,11 @@ impl LockedPool {
     /// handed out again. (Any other `ptr` is refused and safe.)
     #[inline(always)]
     pub unsafe fn free(&self, ptr: *mut u8) -> Result<(), FreeError> {
-        // SAFETY: by this function's contract.
-        match unsafe { self.free_common(ptr, None) } {
+        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+        match unsafe { self.free_local(ptr, None) } {
             Some(()) => Ok(()),
-            // SAFETY: by this function's contract.
-            None => unsafe { self.free_uncommon(ptr, None) },
+            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+            None => unsafe { self.free_any(ptr, None) },
         }
     }
 
@@ -156,33 +156,33 @@ impl LockedPool {
     /// See [`FreeError`]; nothing changes then, unless it is [`FreeError::Overrun`].
     ///
     /// # Safety
-    /// As for [`free`](Self::free).
+    /// If `ptr` is a used chunk of this pool, nothing uses that chunk any more.
     pub unsafe fn free_sized(
         &self,
         ptr: *mut u8,
         size: usize,
         alignment: usize,
     ) -> Result<(), FreeError> {
-        // SAFETY: by this function's contract.
-        match unsafe { self.free_common(ptr, Some((size, alignment))) } {
+        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+        match unsafe { self.free_local(ptr, Some((size, alignment))) } {
             Some(()) => Ok(()),
-            // SAFETY: by this function's contract.
-            None => unsafe { self.free_uncommon(ptr, Some((size, alignment))) },
+            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+            None => unsafe { self.free_any(ptr, Some((size, alignment))) },
         }
     }
 
     /// Frees in the common case, in few instructions and without a call; `None` when nothing was done.
     ///
     /// # Safety
-    /// As for [`free`](Self::free).
+    /// If `ptr` is a used chunk of this pool, nothing uses that chunk any more.
     #[inline(always)]
-    pub(crate) unsafe fn free_common(
+    pub(crate) unsafe fn free_local(
         &self,
         ptr: *mut u8,
         check: Option<(usize, usize)>,
     ) -> Option<()> {
         match &self.kind {
-            // SAFETY: by this function's contract.
+            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
             Kind::Process => unsafe { thread_heap::free_local(ptr, check) },
             Kind::Private(_) => None,
         }
@@ -191,9 +191,9 @@ impl LockedPool {
     /// Frees in any case.
     ///
     /// # Safety
-    /// As for [`free`](Self::free).
+    /// If `ptr` is a used chunk of this pool, nothing uses that chunk any more.
     #[inline(never)]
-    pub(crate) unsafe fn free_uncommon(
+    pub(crate) unsafe fn free_any(
         &self,
         ptr: *mut u8,
         check: Option<(usize, usize)>,
@@ -202,15 +202,15 @@ impl LockedPool {
             return Ok(());
         }
         match &self.kind {
-            // SAFETY: by this function's contract.
+            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
             Kind::Process => unsafe { thread_heap::free(ptr, check) },
             // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
             Kind::Private(pool) => unsafe { pool.free(ptr, check) },
         }
     }
 
-    /// What the pool holds now. Constant time; the process-wide pool holds its other threads up for the
-    /// moment that it takes (about a microsecond), and takes a step for each of them.
+    /// What the pool holds now. Constant time. The process-wide pool pauses its other threads for the moment that it
+    /// takes, and takes a step for each of them.
     pub fn stats(&self) -> PoolStats {
         match &self.kind {
             Kind::Process => thread_heap::stats(),
@@ -219,8 +219,8 @@ impl LockedPool {
     }
 
     /// Calls `visit` with address, size in bytes and whether it is used, for every chunk that there was at one
-    /// moment, arena by arena. For debugging: a list of them is made first (two words for each;
-    /// where there is no memory for it, nothing is visited), so that `visit` may use the pool.
+    /// moment, arena by arena. For debugging: it makes a list of them first, so that `visit` may use the pool. The list
+    /// takes two words for each chunk; where there is no memory for it, nothing is visited.
     pub fn walk(&self, mut visit: impl FnMut(usize, usize, bool)) {
         match &self.kind {
             Kind::Process => thread_heap::walk(&mut visit),

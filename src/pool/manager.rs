@@ -13,13 +13,13 @@ use core::mem::{self, ManuallyDrop};
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
 
-/// Several [`LockedPool`]s used as one: an allocation is served by the first, in the order in which they
+/// Several [`LockedPool`]s used as one. An allocation is served by the first pool, in the order in which they
 /// were added, that has room or can get it.
 ///
 /// [`instance`](Self::instance) is the process-wide one, shared by all Rust, C and C++ code that is
 /// linked to this library. Its first pool needs no initialization, so that it can be used before `main`,
 /// and is never destroyed: objects with static storage and thread-local ones may free into it however
-/// late. What it still holds when the process exits is wiped in the very end, if no other thread may be looking:
+/// late. When the process exits, what the pool still holds is wiped in the very end, if no other thread can be using it:
 /// see [`ExitPolicy`](crate::ExitPolicy).
 /// After a fork, the child's copy of it is locked again, unless [`configure`](Self::configure) has been told
 /// otherwise.
@@ -35,19 +35,19 @@ use core::ptr::NonNull;
 /// ```
 pub struct LockedPoolManager {
     /// The process-wide pool, in the instance.
-    shared: Option<&'static LockedPool>,
-    /// The manager's own.
+    process: Option<&'static LockedPool>,
+    /// The pools that were added.
     added: Chain,
 }
 
 static PROCESS_WIDE: LockedPool = LockedPool { kind: Kind::Process };
 static INSTANCE: LockedPoolManager =
-    LockedPoolManager { shared: Some(&PROCESS_WIDE), added: Chain::new() };
+    LockedPoolManager { process: Some(&PROCESS_WIDE), added: Chain::new() };
 
 impl LockedPoolManager {
     /// A manager without pools.
     pub const fn new() -> Self {
-        Self { shared: None, added: Chain::new() }
+        Self { process: None, added: Chain::new() }
     }
 
     /// The process-wide manager. Costs nothing.
@@ -62,11 +62,11 @@ impl LockedPoolManager {
     /// It serves [`alloc`](Self::alloc) of this manager only. The secret types take nothing from added pools,
     /// whose memory may be a foreign page allocator's.
     ///
-    /// It takes no memory and waits for nobody, so that it can be called anywhere: in a child process
-    /// whatever its parent's other threads were doing, and also where a pool calls back.
+    /// It takes no memory and waits for no thread, so that it can be called anywhere: in a child process
+    /// whatever its parent's other threads were doing, and in the callback of a pool.
     pub fn add_pool(&self, pool: LockedPool) {
         let Kind::Private(private) = pool.kind else {
-            unreachable!("nobody has the process-wide pool")
+            unreachable!("no program owns the process-wide pool")
         };
         mem::forget(pool);
         self.added.push(private);
@@ -81,7 +81,7 @@ impl LockedPoolManager {
     /// Allocates `size` bytes aligned to `alignment` bytes, as [`LockedPool::alloc`] does.
     #[inline(always)]
     pub fn alloc(&self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
-        if let Some(pool) = self.shared {
+        if let Some(pool) = self.process {
             if let Some(chunk) = pool.alloc(size, alignment) {
                 return Some(chunk);
             }
@@ -100,17 +100,17 @@ impl LockedPoolManager {
     /// See [`FreeError`]; nothing changes then, unless it is [`FreeError::Overrun`].
     ///
     /// # Safety
-    /// As for [`LockedPool::free`].
+    /// If `ptr` is a used chunk of one of the pools, nothing uses that chunk any more.
     #[inline(always)]
     pub unsafe fn free(&self, ptr: *mut u8) -> Result<(), FreeError> {
-        if let Some(pool) = self.shared {
-            // SAFETY: by this function's contract.
+        if let Some(pool) = self.process {
+            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
             let freed = unsafe { pool.free(ptr) };
             if freed != Err(FreeError::NotInPool) {
                 return freed;
             }
         }
-        // SAFETY: by this function's contract.
+        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
         self.in_added(|pool| unsafe { pool.free(ptr) })
     }
 
@@ -120,25 +120,25 @@ impl LockedPoolManager {
     /// See [`FreeError`]; nothing changes then, unless it is [`FreeError::Overrun`].
     ///
     /// # Safety
-    /// As for [`LockedPool::free`].
+    /// If `ptr` is a used chunk of one of the pools, nothing uses that chunk any more.
     pub unsafe fn free_sized(
         &self,
         ptr: *mut u8,
         size: usize,
         alignment: usize,
     ) -> Result<(), FreeError> {
-        if let Some(pool) = self.shared {
-            // SAFETY: by this function's contract.
+        if let Some(pool) = self.process {
+            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
             let freed = unsafe { pool.free_sized(ptr, size, alignment) };
             if freed != Err(FreeError::NotInPool) {
                 return freed;
             }
         }
-        // SAFETY: by this function's contract.
+        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
         self.in_added(|pool| unsafe { pool.free_sized(ptr, size, alignment) })
     }
 
-    /// The first answer of a pool that an address is in.
+    /// Calls `free` with each added pool, up to the one that the address lies in, and returns its answer.
     #[inline(never)]
     fn in_added(
         &self,
@@ -153,8 +153,8 @@ impl LockedPoolManager {
     /// What all pools hold together: the sum of their figures, and the last lock failure of the last
     /// pool that had one. (So `peak_used` is at least what was ever used at once.)
     pub fn stats(&self) -> PoolStats {
-        let shared = self.shared.iter().map(|pool| pool.stats());
-        let pools = shared.chain(self.added().map(|pool| pool.stats()));
+        let process = self.process.iter().map(|pool| pool.stats());
+        let pools = process.chain(self.added().map(|pool| pool.stats()));
         pools.fold(PoolStats::default(), |sum, stats| PoolStats {
             used: sum.used + stats.used,
             free: sum.free + stats.free,
@@ -184,10 +184,10 @@ impl LockedPoolManager {
     /// When the pool is in use already, this is not [`instance`](Self::instance), or the options cannot be:
     /// see [`ConfigureError`]. Everything is as before then.
     pub fn configure(&self, options: &PoolOptions) -> Result<(), ConfigureError> {
-        if options.fork_policy != ForkPolicy::Keep && self.shared.is_some() {
+        if options.fork_policy != ForkPolicy::Keep && self.process.is_some() {
             return Err(ConfigureError::ForkPolicy(options.fork_policy));
         }
-        // SAFETY: children find what their parent had.
+        // SAFETY: with `ForkPolicy::Keep`, or in a manager that refuses all options, children find what their parent had.
         unsafe { self.configure_unchecked(options) }
     }
 
@@ -214,7 +214,7 @@ impl LockedPoolManager {
     /// # Ok::<(), bitcoin_support::ConfigureError>(())
     /// ```
     pub unsafe fn configure_unchecked(&self, options: &PoolOptions) -> Result<(), ConfigureError> {
-        if self.shared.is_none() {
+        if self.process.is_none() {
             return Err(ConfigureError::NotProcessWide);
         }
         options.check_for_process()?;
@@ -229,38 +229,37 @@ impl LockedPoolManager {
         Ok(())
     }
 
-    /// Locked pages as the process-wide pool has them, for a secret too large for it.
-    pub(crate) fn own_pages(len: usize) -> Option<LockedPages> {
-        thread_heap::own_pages(len)
+    /// Locked pages with the options of the process-wide pool, for a secret that is too large for it.
+    pub(crate) fn locked_pages(len: usize) -> Option<LockedPages> {
+        thread_heap::locked_pages(len)
     }
 
-    /// Sets who decides about unlocked memory in the process-wide pool, as
-    /// [`LockedPool::set_locking_failed`] does; pools that were added decide for themselves.
+    /// Sets the callback that decides about unlocked memory in the process-wide pool, as
+    /// [`LockedPool::set_locking_failed`] does. Each pool that was added has its own callback.
     pub fn set_locking_failed(&self, callback: Option<LockingFailed>) {
-        if let Some(pool) = self.shared {
+        if let Some(pool) = self.process {
             pool.set_locking_failed(callback);
         }
     }
 
-    /// Looks for overruns: from now on, one in `one_in` allocations from the process-wide pool is placed in
-    /// pages of its own next to a guard page, at random either at their end, so that a write or read behind
-    /// the chunk faults, or at their beginning, so that one in front of it does. When it is freed its pages
-    /// become inaccessible, and stay so while at least a thousand others are sampled (16 of more than a
-    /// page), so that a late access faults too. A fault is a SIGSEGV at the very instruction; nobody catches
-    /// it here. [`describe_address`](Self::describe_address) says what the faulting address was.
+    /// Looks for overruns: from now on, one in `one_in` allocations from the process-wide pool gets pages that no other
+    /// chunk uses, next to a guard page. At random the chunk lies at their end, so that an access behind it faults, or at
+    /// their beginning, so that an access in front of it faults. When it is freed, its pages become inaccessible, and stay
+    /// so while at least a thousand others are sampled (16 of more than a page), so that a late access faults too. A fault
+    /// is a SIGSEGV at the very instruction; this library does not catch it.
+    /// [`describe_address`](Self::describe_address) says what the faulting address was.
     ///
     /// As chunks are aligned, up to 15 bytes between a chunk and the guard page can be written to unnoticed.
     /// They, and the rest of the pages, are looked at when the chunk is freed: see [`FreeError::Overrun`].
     ///
-    /// 1 finds every such bug: a mode for development and tests. Thousands are for production: which
-    /// allocations are sampled is a matter of chance, so that among many hours of many processes one
-    /// will be there when it counts. `None` samples no more, which is how a process begins. No environment
-    /// variable does it, since those are at the command of whoever starts a program, also one with more rights
-    /// than they have.
+    /// 1 samples every allocation: a mode for development and tests. Thousands are for production: chance decides which
+    /// allocations are sampled, so that many hours of many processes find the bug. `None` samples no more, which is how a
+    /// process begins. No environment variable switches sampling on: a user who starts a program that has more rights than
+    /// the user controls its environment.
     ///
     /// At most `max_locked` bytes, and half of what the process may lock, are locked for samples at once: a
-    /// page for each small chunk in use, none when it has been freed. Where there is none left, an allocation
-    /// is served as usual. In the statistics each sample counts as an arena, while it is in use.
+    /// page for each small chunk in use, and nothing for one that has been freed. Beyond that, an allocation
+    /// is served as usual. In the statistics each sample counts as an arena while it is in use.
     ///
     /// As long as nothing is sampled, nothing of this costs anything. Otherwise an allocation takes some 50 instructions more,
     /// and a sample about ten system calls (some 10 to 20 microseconds) and the mutex that all threads share. The
@@ -282,35 +281,34 @@ impl LockedPoolManager {
         one_in: Option<NonZeroU32>,
         max_locked: usize,
     ) -> Result<(), MapError> {
-        match &self.shared {
+        match &self.process {
             Some(_) => thread_heap::sample(one_in, max_locked),
             None => Ok(()),
         }
     }
 
-    /// What an address means that lies in a chunk that has been [sampled](Self::sample_one_in), used or freed, or
-    /// in the guard pages around it; `None` for all else. Of a place that several chunks have had, it is the
-    /// last.
+    /// What an address means that lies in a [sampled](Self::sample_one_in) chunk, used or freed, or
+    /// in the guard pages around it; `None` for all other addresses. Where several chunks have lain at the address, the
+    /// report is about the last one.
     ///
-    /// For signal handlers that get to know the address of a fault: takes no lock and allocates nothing,
-    /// nor does the report's `Display` form. The answer is right unless the chunk is being allocated or
-    /// freed at the same moment.
+    /// For signal handlers that get the address of a fault: neither this nor the report's `Display` form takes a lock or
+    /// allocates. The answer is right unless the chunk is being allocated or freed at the same moment.
     pub fn describe_address(address: *const u8) -> Option<AddressReport> {
         thread_heap::describe_address(address.addr())
     }
 
     /// Visits every chunk of every pool, as [`LockedPool::walk`] does.
     pub fn walk(&self, mut visit: impl FnMut(usize, usize, bool)) {
-        if let Some(pool) = self.shared {
+        if let Some(pool) = self.process {
             pool.walk(&mut visit);
         }
         self.added().for_each(|pool| pool.walk(&mut visit));
     }
 
-    /// The process-wide pool itself, without those that were added: what C and C++ code calls the instance,
-    /// and what the secret types are kept in. The compiler knows which one it is, so that nothing is looked up.
+    /// The process-wide pool itself, without those that were added. C and C++ code calls it the instance, and the secret
+    /// types lie in it. The compiler knows its address, so that nothing is looked up.
     #[inline(always)]
-    pub(crate) fn shared_pool() -> &'static LockedPool {
+    pub(crate) fn process_pool() -> &'static LockedPool {
         &PROCESS_WIDE
     }
 }
@@ -331,8 +329,8 @@ impl Drop for LockedPoolManager {
 
 impl fmt::Debug for LockedPoolManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shared = self.shared.iter().map(|pool| pool.stats());
-        let pools = shared.chain(self.added().map(|pool| pool.stats()));
+        let process = self.process.iter().map(|pool| pool.stats());
+        let pools = process.chain(self.added().map(|pool| pool.stats()));
         f.debug_list().entries(pools).finish()
     }
 }

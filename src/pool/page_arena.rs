@@ -25,7 +25,7 @@ use core::ptr::NonNull;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct LockedPageArena {
-    // Dropped first: the bookkeeping goes before what it keeps.
+    // Dropped first: the bookkeeping goes before the pages.
     arena: Arena,
     pages: LockedPages,
 }
@@ -70,8 +70,8 @@ impl LockedPageArena {
         }
         let chunk = self.arena.chunk_size(ptr);
         self.arena.free(ptr, size, 1)?;
-        // SAFETY: a used chunk of that size began at `ptr`, in pages of this arena's own; by this
-        // function's contract nobody uses it any more.
+        // SAFETY: a used chunk of that size began at `ptr`, in pages that this arena owns. The caller promises that nothing
+        // uses it any more.
         unsafe { memory_cleanse(ptr, chunk.unwrap_or(0)) };
         Ok(())
     }

@@ -20,25 +20,25 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
 /// A foreign source of pages.
 pub(super) type Pages = Box<dyn LockedPageAllocator + Send>;
 
-/// A place for a pool.
+/// A place for a pool. It lives as long as the process and is used again.
 pub(super) struct PrivatePool {
-    state: Mutex<ArenaSet>,
+    arenas: Mutex<ArenaSet>,
     locking_failed: Callee<Option<LockingFailed>>,
-    /// Where arenas come from, if not from the system.
+    /// The page allocator that arenas come from; `None` where they come from the system.
     pages: Callee<Option<Pages>>,
-    /// The place made before this one.
+    /// The place that was allocated before this one.
     older: AtomicPtr<PrivatePool>,
-    /// The next pool in the chain that this one is in, if any; or the next vacant place.
+    /// The next pool in the chain of a manager that this pool is in, or the next vacant place.
     next: AtomicPtr<PrivatePool>,
 }
 
-/// As many as most programs make; more are allocated.
+/// The first places, as many as most programs need. More are allocated.
 static FIRST: [PrivatePool; 8] = [const { PrivatePool::new() }; 8];
-/// How many of the first places have been taken; or more.
+/// The number of first places that have been taken. It may be higher than the number that there are.
 static FIRST_TAKEN: AtomicUsize = AtomicUsize::new(0);
-/// The last place that was allocated.
+/// The place that was allocated last.
 static MORE: AtomicPtr<PrivatePool> = AtomicPtr::new(ptr::null_mut());
-/// The first of the places that are no pool's.
+/// The first of the vacant places.
 static VACANT: Mutex<Option<&'static PrivatePool>> = Mutex::new(None);
 
 const fn nothing() -> ArenaSet {
@@ -48,7 +48,7 @@ const fn nothing() -> ArenaSet {
 impl PrivatePool {
     const fn new() -> Self {
         Self {
-            state: Mutex::new(nothing()),
+            arenas: Mutex::new(nothing()),
             locking_failed: Callee::new(None),
             pages: Callee::new(None),
             older: AtomicPtr::new(ptr::null_mut()),
@@ -56,53 +56,55 @@ impl PrivatePool {
         }
     }
 
-    /// A place for a pool; `None` when there is no memory for one. Constant time.
-    pub(super) fn take(state: ArenaSet, pages: Option<Pages>) -> Option<&'static Self> {
+    /// Makes a pool of arenas and, if they come from a foreign page allocator, that. `None` when there is no memory for a
+    /// place. Constant time.
+    pub(super) fn take(arenas: ArenaSet, pages: Option<Pages>) -> Option<&'static Self> {
         participate();
-        let own = Self::take_vacant().or_else(Self::make)?;
-        match own.pages.enter() {
+        let pool = Self::take_vacant().or_else(Self::make)?;
+        match pool.pages.enter() {
             Ok(mut place) => *place = pages,
-            Err(_) => own.pages.replace_lost(pages),
+            Err(_) => pool.pages.replace_lost(pages),
         }
-        set_callee(&own.locking_failed, None);
-        *own.state.lock().ok()? = state;
-        Some(own)
+        set_callee(&pool.locking_failed, None);
+        *pool.arenas.lock().ok()? = arenas;
+        Some(pool)
     }
 
     fn take_vacant() -> Option<&'static Self> {
         let mut vacant = VACANT.lock().ok()?;
-        let own = (*vacant)?;
+        let pool = (*vacant)?;
         // SAFETY: null, or a place, which is never freed.
-        *vacant = unsafe { own.next.swap(ptr::null_mut(), Relaxed).as_ref() };
-        Some(own)
+        *vacant = unsafe { pool.next.swap(ptr::null_mut(), Relaxed).as_ref() };
+        Some(pool)
     }
 
-    /// One more place. A fork knows of it before anybody takes its mutex.
+    /// One more place. A fork finds it before any thread takes its mutex.
     fn make() -> Option<&'static Self> {
         if FIRST_TAKEN.load(Relaxed) < FIRST.len() {
-            if let Some(own) = FIRST.get(FIRST_TAKEN.fetch_add(1, Relaxed)) {
-                return Some(own);
+            if let Some(pool) = FIRST.get(FIRST_TAKEN.fetch_add(1, Relaxed)) {
+                return Some(pool);
             }
         }
-        let own = leak(Self::new())?;
+        let pool = leak(Self::new())?;
         let mut newest = MORE.load(Acquire);
         loop {
-            own.older.store(newest, Relaxed);
-            let place = ptr::from_ref(own).cast_mut();
+            pool.older.store(newest, Relaxed);
+            let place = ptr::from_ref(pool).cast_mut();
             match MORE.compare_exchange_weak(newest, place, Release, Acquire) {
-                Ok(_) => return Some(own),
+                Ok(_) => return Some(pool),
                 Err(newer) => newest = newer,
             }
         }
     }
 
-    /// Ends the pool; the place is for another.
+    /// Ends the pool. The place is vacant then.
     pub(super) fn vacate(&'static self) {
-        let mut state = self.lock();
-        if let Source::Foreign = state.source {
-            let mut ended = core::mem::replace(&mut *state, nothing());
-            drop(state);
-            // What is lost stays as it is: nobody knows how far it was.
+        let mut arenas = self.lock();
+        if let Source::Foreign = arenas.source {
+            let mut ended = core::mem::replace(&mut *arenas, nothing());
+            drop(arenas);
+            // In a child process whose parent had another thread in the allocator, the pages stay as they are: it is
+            // unknown how far that thread was.
             if let Ok(mut pages) = self.pages.enter() {
                 if let Some(pages) = &mut *pages {
                     ended.free_foreign(&mut **pages);
@@ -110,28 +112,28 @@ impl PrivatePool {
                 *pages = None;
             }
         } else {
-            let pending = state.consent.pending.take();
-            // Under the mutex, so that no child has arenas that are nobody's.
-            *state = nothing();
-            drop(state);
+            let pending = arenas.consent.pending.take();
+            // Under the mutex, so that no child process finds arenas that belong to no pool.
+            *arenas = nothing();
+            drop(arenas);
             drop(pending);
         }
         set_callee(&self.locking_failed, None);
         let Ok(mut vacant) = VACANT.lock() else { return };
-        let next = vacant.map_or(ptr::null_mut(), |own| ptr::from_ref(own).cast_mut());
+        let next = vacant.map_or(ptr::null_mut(), |pool| ptr::from_ref(pool).cast_mut());
         self.next.store(next, Relaxed);
         *vacant = Some(self);
     }
 
-    /// The state, brought up to date with forks.
+    /// Takes the mutex, and brings the arenas up to date with forks.
     #[inline]
     fn try_lock(&self) -> Result<MutexGuard<'_, ArenaSet>, Interrupted> {
-        let mut state = self.state.lock()?;
-        state.catch_up();
-        Ok(state)
+        let mut arenas = self.arenas.lock()?;
+        arenas.catch_up();
+        Ok(arenas)
     }
 
-    /// The same for what cannot be refused otherwise.
+    /// [`try_lock`](Self::try_lock) for a call that has no way to fail.
     #[track_caller]
     fn lock(&self) -> MutexGuard<'_, ArenaSet> {
         self.try_lock().unwrap_or_else(|Interrupted| refuse_interrupted())
@@ -140,98 +142,98 @@ impl PrivatePool {
     // Not inlined: the process-wide pool is the common one.
     #[inline(never)]
     pub(super) fn alloc(&self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
-        let mut state = self.try_lock().ok()?;
-        if size == 0 || size > state.arena_size {
+        let mut arenas = self.try_lock().ok()?;
+        if size == 0 || size > arenas.arena_size {
             return None;
         }
-        let is_foreign = matches!(state.source, Source::Foreign);
-        let mut chunk = state.alloc_existing(size, alignment, Tier::First);
+        let is_foreign = matches!(arenas.source, Source::Foreign);
+        let mut chunk = arenas.alloc_existing(size, alignment, Tier::First);
         if chunk.is_none() {
-            chunk = match state.source {
+            chunk = match arenas.source {
                 Source::Foreign => {
-                    drop(state);
+                    drop(arenas);
                     return self.alloc_foreign(size, alignment);
                 }
-                _ => self.grow(state, size, alignment),
+                _ => self.grow(arenas, size, alignment),
             };
         }
-        // What a foreign allocator gives may be no memory, also for AddressSanitizer.
+        // What a foreign allocator gives may be addresses without memory, of which AddressSanitizer knows nothing.
         if let (Some(chunk), false) = (chunk, is_foreign) {
             poison::unpoison(chunk.as_ptr(), size);
         }
         chunk
     }
 
-    /// Allocates when the arenas that come first have no room.
+    /// Allocates when the locked arenas have no room. `arena_set::growth` lists the attempts in their order.
     fn grow<'a>(
         &'a self,
-        mut state: MutexGuard<'a, ArenaSet>,
+        mut arenas: MutexGuard<'a, ArenaSet>,
         size: usize,
         alignment: usize,
     ) -> Option<NonNull<u8>> {
-        let failures = state.stats.failures();
-        let mut chunk = state.alloc_locked(size, alignment);
-        if chunk.is_none() && state.stats.failures_since(failures) > 0 {
+        let failures = arenas.stats.failures();
+        let mut chunk = arenas.alloc_locked(size, alignment);
+        if chunk.is_none() && arenas.stats.failures_since(failures) > 0 {
             // The process-wide pool may have locked memory that it does not use.
-            drop(state);
+            drop(arenas);
             let has_given = thread_heap::give_back();
-            state = self.try_lock().ok()?;
+            arenas = self.try_lock().ok()?;
             if has_given {
-                if state.stats.failures_since(failures) == 1 {
+                if arenas.stats.failures_since(failures) == 1 {
                     // That of this allocation, for which there may be memory now.
-                    state.stats.take_back_failures(failures);
+                    arenas.stats.take_back_failures(failures);
                 }
-                state.refusal.forget();
-                chunk = state.alloc_locked(size, alignment);
+                arenas.refusal.forget();
+                chunk = arenas.alloc_locked(size, alignment);
             }
         }
-        let chunk = chunk.or_else(|| state.alloc_unlocked(size, alignment, failures));
-        let Some(error) = state.consent.question.take().filter(|_| chunk.is_none()) else {
+        let chunk = chunk.or_else(|| arenas.alloc_unlocked(size, alignment, failures));
+        let Some(error) = arenas.consent.question.take().filter(|_| chunk.is_none()) else {
             return chunk;
         };
-        drop(state);
+        drop(arenas);
         if !ask(&self.locking_failed, &error, || self.take_pending()) {
             return None;
         }
-        let mut state = self.try_lock().ok()?;
-        state.alloc_with_consent(|state| state.alloc(size, alignment))
+        let mut arenas = self.try_lock().ok()?;
+        arenas.alloc_with_consent(|arenas| arenas.alloc(size, alignment))
     }
 
-    /// The same over a foreign allocator.
+    /// Allocates from a new arena of the foreign page allocator.
     fn alloc_foreign(&self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
-        // One thread after the other; what one has mapped may be enough for the next.
+        // One thread at a time is in the allocator. The arena that one thread gets may have room for the next thread too.
         let mut pages = self.pages.enter().ok()?;
         let pages = pages.as_deref_mut()?;
-        let mut state = self.try_lock().ok()?;
-        if let Some(chunk) = state.alloc_existing(size, alignment, Tier::First) {
+        let mut arenas = self.try_lock().ok()?;
+        if let Some(chunk) = arenas.alloc_existing(size, alignment, Tier::First) {
             return Some(chunk);
         }
-        let is_first = state.stats.arenas == 0;
-        drop(state);
+        let is_first = arenas.stats.arenas == 0;
+        drop(arenas);
         let len = ArenaSet::foreign_arena_size(is_first.then(|| pages.limit()));
         let LockedAllocation { addr, locked } = pages.allocate_locked(len)?;
-        let mut state = self.lock();
-        let mut keep = match state.judge_foreign(addr, len) {
+        let mut arenas = self.lock();
+        let mut keep = match arenas.judge_foreign(addr, len) {
             Verdict::Known => return None,
             Verdict::Keep => true,
             Verdict::Refuse => false,
         };
         if keep && !locked {
             let error = LockError { errno: 0, limit: usize::MAX };
-            state.stats.count_lock_failure(error);
-            if state.consent.asks {
-                drop(state);
+            arenas.stats.count_lock_failure(error);
+            if arenas.consent.asks {
+                drop(arenas);
                 keep = ask(&self.locking_failed, &error, || self.take_pending());
-                state = self.lock();
+                arenas = self.lock();
             }
         }
         if keep {
-            if let Some(arena) = state.add_foreign(addr, len, locked) {
-                return state.alloc_in(arena, size, alignment);
+            if let Some(arena) = arenas.add_foreign(addr, len, locked) {
+                return arenas.alloc_in(arena, size, alignment);
             }
         }
-        drop(state);
-        // SAFETY: it came from `allocate_locked(len)` above and has not been kept.
+        drop(arenas);
+        // SAFETY: the pages came from `allocate_locked(len)` of this allocator, above, and no arena has been made of them.
         unsafe { pages.free_locked(addr, len) };
         None
     }
@@ -247,10 +249,10 @@ impl PrivatePool {
         ptr: *mut u8,
         check: Option<(usize, usize)>,
     ) -> Result<(), FreeError> {
-        let mut state = self.try_lock().map_err(|Interrupted| FreeError::Interrupted)?;
+        let mut arenas = self.try_lock().map_err(|Interrupted| FreeError::Interrupted)?;
         // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
-        let freed = unsafe { state.free(ptr, check) }.map(drop);
-        state.give_back_excess();
+        let freed = unsafe { arenas.free(ptr, check) }.map(drop);
+        arenas.give_back_excess();
         freed
     }
 
@@ -261,19 +263,19 @@ impl PrivatePool {
 
     #[track_caller]
     pub(super) fn walk(&self, visit: &mut dyn FnMut(usize, usize, bool)) {
-        let state = self.lock();
-        let mut chunks = ChunkList::with_room_for(&state.stats);
-        state.walk(&mut |addr, size, used| chunks.push(addr, size, used));
-        drop(state);
+        let arenas = self.lock();
+        let mut chunks = ChunkList::with_room_for(&arenas.stats);
+        arenas.walk(&mut |addr, size, used| chunks.push(addr, size, used));
+        drop(arenas);
         chunks.visit(visit);
     }
 
-    /// Sets the callback; the old one is dropped while nothing is held.
+    /// Sets the callback that decides about unlocked memory. The old one is dropped while no mutex is held.
     #[track_caller]
     pub(super) fn set_locking_failed(&self, callback: Option<LockingFailed>) {
-        let mut state = self.lock();
-        state.consent.asks = callback.is_some();
-        drop(state);
+        let mut arenas = self.lock();
+        arenas.consent.asks = callback.is_some();
+        drop(arenas);
         if let Some(callback) = set_callee(&self.locking_failed, callback) {
             let old = self.lock().consent.pending.replace(callback);
             drop(old);
@@ -307,16 +309,16 @@ fn register() {
 /// For the thread that forks: waits until no other thread is at work on a pool.
 fn prepare() {
     VACANT.wait_until_free();
-    all().for_each(|own| own.state.wait_until_free());
+    all().for_each(|pool| pool.arenas.wait_until_free());
 }
 
 /// In a child: frees every mutex. The figures catch up when a pool is next used.
 fn child() {
     VACANT.after_fork();
-    for own in all() {
-        own.state.after_fork();
-        own.locking_failed.after_fork();
-        own.pages.after_fork();
+    for pool in all() {
+        pool.arenas.after_fork();
+        pool.locking_failed.after_fork();
+        pool.pages.after_fork();
     }
 }
 
@@ -327,15 +329,16 @@ fn all() -> impl Iterator<Item = &'static PrivatePool> {
     let mut more = MORE.load(Acquire);
     FIRST.iter().chain(core::iter::from_fn(move || {
         // SAFETY: null, or a place, which is never freed.
-        let own: &'static PrivatePool = unsafe { more.as_ref() }?;
-        more = own.older.load(Relaxed);
-        Some(own)
+        let pool: &'static PrivatePool = unsafe { more.as_ref() }?;
+        more = pool.older.load(Relaxed);
+        Some(pool)
     }))
 }
 
-/// Pools one after the other, each in one chain only. Nothing waits for anything here, so that a child of a
-/// fork finds a whole chain, whatever its parent's other threads were doing with it; and the links are in
-/// the pools' places, so that adding takes no memory.
+/// The pools of a manager, one after the other. A pool is in one chain at most.
+///
+/// No thread waits for another here, so that a child process finds a whole chain, whatever its parent's other threads
+/// were doing with it. The links are in the pools' places, so that adding a pool takes no memory.
 pub(super) struct Chain(AtomicPtr<PrivatePool>);
 
 impl Chain {
@@ -343,13 +346,13 @@ impl Chain {
         Self(AtomicPtr::new(ptr::null_mut()))
     }
 
-    /// Adds a pool at the end. It must be in no chain.
-    pub(super) fn push(&self, own: &'static PrivatePool) {
+    /// Adds a pool, which is in no chain, at the end.
+    pub(super) fn push(&self, pool: &'static PrivatePool) {
         let mut link = &self.0;
-        let own = ptr::from_ref(own).cast_mut();
-        // Links that are set stay as they are: where one is found set, the end is behind it.
-        while let Err(next) = link.compare_exchange(ptr::null_mut(), own, AcqRel, Acquire) {
-            // SAFETY: not null, so that it is a place, which is never freed.
+        let pool = ptr::from_ref(pool).cast_mut();
+        // A link that is set stays as it is, so that the end is behind it.
+        while let Err(next) = link.compare_exchange(ptr::null_mut(), pool, AcqRel, Acquire) {
+            // SAFETY: not null, hence a place, which is never freed.
             link = unsafe { &(*next).next };
         }
     }
@@ -359,17 +362,17 @@ impl Chain {
         let mut next = self.0.load(Acquire);
         core::iter::from_fn(move || {
             // SAFETY: null, or a place, which is never freed.
-            let own: &'static PrivatePool = unsafe { next.as_ref() }?;
-            next = own.next.load(Acquire);
-            Some(own)
+            let pool: &'static PrivatePool = unsafe { next.as_ref() }?;
+            next = pool.next.load(Acquire);
+            Some(pool)
         })
     }
 
     /// Takes the first pool out.
     pub(super) fn pop(&mut self) -> Option<&'static PrivatePool> {
         // SAFETY: null, or a place, which is never freed.
-        let own: &'static PrivatePool = unsafe { self.0.get_mut().as_ref() }?;
-        *self.0.get_mut() = own.next.swap(ptr::null_mut(), Relaxed);
-        Some(own)
+        let pool: &'static PrivatePool = unsafe { self.0.get_mut().as_ref() }?;
+        *self.0.get_mut() = pool.next.swap(ptr::null_mut(), Relaxed);
+        Some(pool)
     }
 }

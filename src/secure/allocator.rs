@@ -125,12 +125,12 @@ fn has_own_mapping(size: usize) -> bool {
 
 fn acquire(layout: Layout) -> Option<NonNull<u8>> {
     if !has_own_mapping(layout.size()) {
-        return LockedPoolManager::shared_pool().alloc(layout.size(), layout.align());
+        return LockedPoolManager::process_pool().alloc(layout.size(), layout.align());
     }
     if layout.align() > page_size() {
         return None;
     }
-    Some(LockedPoolManager::own_pages(layout.size())?.into_raw().0)
+    Some(LockedPoolManager::locked_pages(layout.size())?.into_raw().0)
 }
 
 /// Wipes and frees a block.
@@ -146,7 +146,8 @@ unsafe fn release(block: NonNull<u8>, size: usize, align: usize) {
         return;
     }
     // SAFETY: the caller promises that the chunk is not used any more.
-    let freed = unsafe { LockedPoolManager::shared_pool().free_sized(block.as_ptr(), size, align) };
+    let freed =
+        unsafe { LockedPoolManager::process_pool().free_sized(block.as_ptr(), size, align) };
     if let Err(error) = freed {
         panic!("{error}");
     }

@@ -44,7 +44,7 @@ impl OutOfLockedMemory {
 
 impl From<NoRoom> for OutOfLockedMemory {
     fn from(NoRoom(requested): NoRoom) -> Self {
-        let locked = LockedPoolManager::shared_pool().stats().locked;
+        let locked = LockedPoolManager::process_pool().stats().locked;
         Self { requested, locked, limit: pages::lock_limit() }
     }
 }

@@ -61,7 +61,7 @@ pub(crate) fn configure(memory: MemoryOptions) -> bool {
 }
 
 /// Locked pages as the pool's are, for a secret that no arena can hold.
-pub(crate) fn own_pages(len: usize) -> Option<LockedPages> {
+pub(crate) fn locked_pages(len: usize) -> Option<LockedPages> {
     let mut central = try_lock().ok()?;
     let arenas = &mut central.arenas;
     arenas.is_in_use = true;

@@ -1,16 +1,18 @@
-//! Sampled chunks: each in pages of its own, which are inaccessible when it is freed, between guard pages.
+//! Sampled chunks: each lies in pages that no other chunk uses, between guard pages.
 //!
 //! All of this is used under the mutex of the process-wide pool, but for [`describe_address`].
 //!
 //! A chunk lies at the right end of its pages, so that an overrun faults, or at the left end, so that an
-//! access in front of it does; chance decides. What is left of the pages (behind a chunk at the right end
-//! up to 15 bytes, since chunks begin at multiples of 16) holds a pattern that is compared when the chunk is
-//! freed. Then the pages are wiped and given back to the system, unlocked, and their addresses stay
-//! inaccessible until all other slots have been used: so late an access still faults. That costs addresses
-//! and no memory. In a child process that its parent's chunks are absent from, their slots are not used again,
-//! so that to free one of them does nothing there for good. (The idea is Electric Fence's, of 1987; that of doing it to a few allocations in
-//! production, GWP-ASan's: Serebryany et al., "GWP-ASan: Sampling-Based Detection of Memory-Safety Bugs in
-//! Production", ICSE-SEIP 2024.)
+//! access in front of it faults. Chance decides. The rest of the pages holds a pattern, which is compared when the chunk
+//! is freed. (Behind a chunk at the right end up to 15 bytes are left, since chunks begin at multiples of 16.)
+//!
+//! When a chunk is freed, its pages are wiped and given back to the system. Their addresses stay inaccessible until all
+//! other slots have been used, so that a late access still faults. That costs addresses and no memory. In a child
+//! process that its parent's chunks are absent from, their slots are not used again: to free such a chunk does nothing
+//! there.
+//!
+//! (The idea is Electric Fence's, of 1987. GWP-ASan does it to a few allocations in production: Serebryany et al.,
+//! "GWP-ASan: Sampling-Based Detection of Memory-Safety Bugs in Production", ICSE-SEIP 2024.)
 
 use super::address_report::AddressReport;
 use super::sampler::random;
@@ -24,18 +26,17 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize};
 use std::collections::VecDeque;
 
-/// What bytes next to a chunk hold: not 0, which is what an overrun by a string's end would write.
+/// The pattern next to a chunk: not 0, as an overrun by the end of a string writes a 0.
 const PATTERN: u8 = 0xd5;
 
-/// Slots for chunks of a page, and of more; fewer where addresses are scarce.
+/// Number of slots for chunks of up to a page, and of slots for larger ones; fewer where addresses are scarce.
 const SLOTS: [usize; 2] = if cfg!(target_pointer_width = "64") { [4096, 64] } else { [512, 16] };
 const FEWEST_SLOTS: usize = 8;
 
-/// What is known of a slot, for whoever looks at it without the mutex, possibly in a signal handler while
-/// it changes.
+/// What is known of a slot. A thread may look at it without the mutex, and in a signal handler, while it changes.
 #[derive(bytemuck::Zeroable)]
 struct Slot {
-    /// Address of the chunk that is or was there last; 0 for none.
+    /// Address of the last chunk in this slot, used or freed; 0 if there was none.
     chunk: AtomicUsize,
     size: AtomicUsize,
     allocated_by: AtomicU32,
@@ -51,7 +52,7 @@ struct Row {
     slots: &'static [Slot],
 }
 
-/// By length; for [`describe_address`]. Set once, to what is never freed.
+/// The rows for smaller and for larger chunks, for [`describe_address`]. Each is set once and never freed.
 static ROWS: [AtomicPtr<Row>; 2] = [const { AtomicPtr::new(ptr::null_mut()) }; 2];
 
 impl Row {
@@ -66,7 +67,7 @@ impl Row {
 
     fn describe(&self, addr: usize) -> Option<AddressReport> {
         let number = self.number(addr);
-        // A guard page is also its left neighbour's.
+        // A guard page belongs to the slot on its left as well.
         let near = [Some(number), number.checked_sub(1)];
         let reports = near.into_iter().flatten().filter_map(|number| {
             let slot = &self.slots[number];
@@ -87,18 +88,18 @@ impl Row {
     }
 }
 
-/// What an address means, if it is or was a sampled chunk's. Takes no lock, allocates nothing, calls
-/// nothing: for signal handlers.
+/// What an address means that lies in or near a sampled chunk, used or freed. For signal handlers: takes no lock,
+/// allocates nothing and makes no system call.
 pub(crate) fn describe_address(addr: usize) -> Option<AddressReport> {
     ROWS.iter().find_map(|row| {
-        // SAFETY: null or a leaked row.
+        // SAFETY: null, or a row that has been leaked.
         let row = unsafe { row.load(Acquire).as_ref() }?;
         row.contains(addr).then(|| row.describe(addr))?
     })
 }
 
-/// Different in a child process. (The system's number tells children apart that the C library does not know of, the
-/// number of forks those in a sandbox that does not tell the other.)
+/// A mark of this process, which differs in a child process. (The system's number also differs in children that the C
+/// library does not know of; the number of forks also where a sandbox hides the system's number.)
 fn this_process() -> (u32, u32) {
     (std::process::id(), crate::fork::generation())
 }
@@ -106,20 +107,21 @@ fn this_process() -> (u32, u32) {
 /// The pages of a chunk.
 struct Mapped {
     pages: LockedPages,
-    /// Whether a child process finds zeros.
+    /// Whether a child process finds zeros in them.
     wiped_in_child: bool,
-    /// The process that has made them, see [`this_process`], and what [`pages::wipes`] was then.
+    /// The process that has mapped them, see [`this_process`].
     process: (u32, u32),
+    /// What [`pages::wipes`] was then.
     wipes: u32,
 }
 
-/// A row and what belongs to the mutex's holder.
+/// A row, and what only the holder of the mutex uses.
 struct Slots {
     row: &'static Row,
     range: AddressRange,
-    /// By slot: the pages of a chunk that is used, or has stayed with the parent process.
+    /// By slot: the pages of a chunk that is used, or whose memory has stayed with the parent process.
     pages: Vec<Option<Mapped>>,
-    /// The numbers of the others, those longest free first.
+    /// The numbers of the other slots, those that have been free for longest first.
     free: VecDeque<u32>,
 }
 
@@ -171,7 +173,7 @@ impl Slots {
         // SAFETY: the slot's pages lie in the range, and the slot is free. No slot reaches the guard page behind it.
         let place = unsafe { self.range.place(offset, len) };
         let pages = state.map_at(place, true).ok()?;
-        // Samples come and go; what was refused last is known afterwards too.
+        // What was refused stays known after the sample is freed.
         state.stats.missing_protections.note(pages.refusals());
         self.free.pop_front();
         Some((number, pages))
@@ -181,13 +183,13 @@ impl Slots {
 /// A used chunk and its pages.
 struct Placed<'a> {
     mapped: &'a Mapped,
-    /// Where it begins in them, in bytes.
+    /// Offset of the chunk in its pages in bytes.
     start: usize,
     size: usize,
 }
 
 impl Placed<'_> {
-    /// The chunk's bytes and its padding: at the right end, up to there.
+    /// Length of the chunk in bytes, padding included.
     fn rounded(&self) -> usize {
         match self.start {
             0 => self.size.next_multiple_of(ARENA_ALIGN),
@@ -195,7 +197,7 @@ impl Placed<'_> {
         }
     }
 
-    /// Whether all bytes around it are as they were made, or zeros where that may have been our own doing.
+    /// Whether all bytes around it still hold the pattern, or zeros where this library may have wiped them.
     fn is_intact(&self) -> bool {
         let bytes = self.mapped.pages.as_slice();
         let mut around = bytes[..self.start].iter().chain(&bytes[self.start + self.size..]);
@@ -216,13 +218,13 @@ impl Placed<'_> {
 pub(super) struct Guarded {
     /// For chunks of a page, and for larger ones.
     slots: Option<[Slots; 2]>,
-    /// What they add to the pool's figures: each is an arena with a chunk in use, and a free one.
+    /// What sampled chunks add to the pool's figures. Each counts as an arena with a used chunk and a free one.
     stats: PoolStats,
     /// The most bytes that may be locked for them.
     pub(super) max_locked: usize,
     /// See [`random`].
     pub(super) state: u64,
-    /// The number of forks that the rest knows of.
+    /// The number of forks that the figures know of.
     forks: u32,
 }
 
@@ -231,7 +233,7 @@ impl Guarded {
         Self { slots: None, stats: PoolStats::NOTHING, max_locked: 0, state: 0, forks: 0 }
     }
 
-    /// Sets addresses aside, once.
+    /// Sets addresses aside, at the first call.
     pub(super) fn prepare(&mut self) -> Result<(), MapError> {
         if self.slots.is_none() {
             let page = pages::page_size();
@@ -257,8 +259,8 @@ impl Guarded {
         &self.stats
     }
 
-    /// A chunk in pages of its own, of the kind that the pool has; `None` when there are none for it, or no
-    /// more may be locked. The process keeps at least half of what it may lock for other chunks.
+    /// Allocates a chunk in pages with the same options as the pool's. `None` when there is no slot for it, or no more
+    /// may be locked: samples take at most half of what the process may lock.
     pub(super) fn alloc(
         &mut self,
         size: usize,
@@ -281,7 +283,7 @@ impl Guarded {
         let bytes = pages.as_mut_slice();
         bytes[..start].fill(PATTERN);
         bytes[start + size..].fill(PATTERN);
-        // SAFETY: within the pages.
+        // SAFETY: `start` is less than the length of the pages.
         let chunk = unsafe { pages.as_ptr().add(start) };
         let wiped_in_child = pool.memory.fork == ForkPolicy::Wipe;
         let mapped = Mapped { pages, wiped_in_child, process: this_process(), wipes };
@@ -295,8 +297,7 @@ impl Guarded {
         Some(chunk)
     }
 
-    /// Frees and wipes the chunk at an address; `None` if that is not among the addresses of sampled chunks.
-    /// Whoever used the chunk must be done with it.
+    /// Frees and wipes the chunk at an address; `None` if the address belongs to no slot. Nothing uses the chunk any more.
     pub(super) fn free(
         &mut self,
         addr: usize,
@@ -309,7 +310,7 @@ impl Guarded {
         let (chunk, size) = (slot.chunk.load(Relaxed), slot.size.load(Relaxed));
         let place = &mut slots.pages[number];
         let placed = match place {
-            // As for any chunk that has stayed with the parent process.
+            // The memory has stayed with the parent process.
             Some(mapped) if mapped.pages.is_absent() => return Some(Ok(())),
             Some(mapped) if chunk == addr => {
                 Placed { start: addr - mapped.pages.as_ptr().addr().get(), size, mapped }
@@ -321,7 +322,7 @@ impl Guarded {
         }
         let intact = placed.is_intact();
         count(&placed, &mut self.stats, usize::wrapping_sub);
-        // Wiped, unlocked and inaccessible from here on.
+        // From here on the pages are wiped, unlocked and inaccessible.
         *place = None;
         slot.freed_by.store(System::thread_number(), Relaxed);
         slot.used.store(false, Relaxed);
@@ -339,7 +340,7 @@ impl Guarded {
         })
     }
 
-    /// Visits each chunk, and the rest of its pages as free.
+    /// Calls `visit` with each chunk, and with the rest of its pages as a free one.
     pub(super) fn walk(&self, visit: &mut dyn FnMut(usize, usize, bool)) {
         for placed in self.used() {
             let (base, rounded) = (placed.mapped.pages.as_ptr().addr().get(), placed.rounded());
@@ -351,8 +352,8 @@ impl Guarded {
         }
     }
 
-    /// Brings the figures up to date with what has become of the memory, if this is a child process that has
-    /// not been here yet: why something could not be locked again, if so.
+    /// Brings the figures up to date with what a fork has made of the memory. Does nothing unless this is a child process
+    /// in which it has not been called yet. Returns why a page could not be locked again, if so.
     pub(super) fn catch_up(&mut self) -> Option<LockError> {
         let forks = crate::fork::generation();
         if self.forks == forks {
@@ -368,13 +369,13 @@ impl Guarded {
     }
 }
 
-/// Length and place of what is free of a chunk's pages.
+/// Length of the free part of a chunk's pages, and its offset in them, in bytes.
 fn rest(placed: &Placed<'_>) -> (usize, usize) {
     let rest = placed.mapped.pages.len() - placed.rounded();
     (rest, if placed.start == 0 { placed.rounded() } else { 0 })
 }
 
-/// Adds or takes away what a chunk and its pages make of the figures.
+/// Adds a chunk and its pages to the figures, or takes them away.
 fn count(placed: &Placed<'_>, stats: &mut PoolStats, change: fn(usize, usize) -> usize) {
     let pages = &placed.mapped.pages;
     let (len, (rest, _)) = (pages.len(), rest(placed));
@@ -390,8 +391,8 @@ fn count(placed: &Placed<'_>, stats: &mut PoolStats, change: fn(usize, usize) ->
     stats.arenas = change(stats.arenas, 1);
 }
 
-/// Whether a chunk of so many bytes at an address may have been allocated with a size and an alignment, as
-/// far as others of the pool tell.
+/// Whether a chunk of `actual` bytes at an address may have been allocated with a size and an alignment. As with the
+/// other chunks of the pool, sizes are compared rounded up.
 fn agrees((size, alignment): (usize, usize), actual: usize, addr: usize) -> bool {
     let rounded = |size: usize| size.checked_next_multiple_of(ARENA_ALIGN);
     alignment.is_power_of_two() && addr % alignment == 0 && rounded(size) == rounded(actual)
