@@ -1,6 +1,4 @@
-//! The one wipe of the crate: `memset` that the compiler cannot remove.
-//!
-//! Depends on nothing; every other module that overwrites secrets calls this one.
+//! The one wipe of the crate: `memset` that the compiler cannot remove. Every module that overwrites secrets calls it.
 
 use core::arch::asm;
 

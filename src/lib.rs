@@ -22,29 +22,30 @@
 //! callers make in registers, on the stack or on the ordinary heap, or from hibernation, which writes
 //! all memory to disk.
 //!
-//! # Layers
-//! Each module depends only on those below it.
+//! # Floors
+//! A file imports only from the floors that its own floor knows, which are all below it, and from the files that stand
+//! behind it in its floor's list. The file with a floor's name declares the others and defines nothing. `tests/layers.rs`
+//! holds the source against this table.
 //!
-//! | module | |
-//! |---|---|
-//! | `ffi` | the C ABI; no logic |
-//! | `secure` | [`SecureVec`], [`SecureString`], [`SecureBox`], [`SecureAllocator`]: secrets as types |
-//! | `zero_after_free` | [`ZeroAfterFreeAllocator`], [`SerializeData`]: the ordinary heap, wiped |
-//! | `zeroizing` | [`ZeroizingAllocator`], and the buffer under the types of both |
-//! | `pool` | [`LockedPool`], [`LockedPoolManager`]: chunks from many arenas, for many threads |
-//! | `thread_heap` | the process-wide pool: a heap of slabs for each thread |
-//! | `arena_set` | arenas on pages: how they grow, refused locks, statistics |
-//! | `arena` | [`Arena`]: chunks of a region that it never touches; no unsafe code |
-//! | `pages` | [`LockedPages`], [`LockedPageAllocator`]: the operating system's memory |
-//! | `fork` | forks of the process, and the locks that a fork waits for |
-//! | `poison` | tells sanitizers which bytes are a chunk's |
-//! | `sync` | how threads wait for each other |
-//! | `cleanse` | [`memory_cleanse`]: the one wipe |
-//! | `leak` | values that live as long as the process |
-//! | `sys` | the contract with the operating system, and the systems that keep it |
-//!
-//! `arena` and `pages` do not know each other; `zero_after_free` knows neither. Beside them, and on their
-//! own: [`get_unique_path`], and `events`, owners for libevent's objects.
+//! | floor | knows | files, from the top down | |
+//! |---|---|---|---|
+//! | `ffi` | `secure` `pool` `pages` `fork` `arena` `unique_path` `cleanse` | `arena` `buffer` `cleanse` `exit` `lock_limit` `sampling` `stats` `pool` `options` `page_allocator` `handle` `handle_table` `fallible_box` `protection` `unique_name` `status` `version` `visit` | the C ABI; no logic |
+//! | `secure` | `pool` `zeroizing` `pages` `cleanse` | `prompt` `boxed` `string` `vec` `allocator` `error` | [`SecureVec`], [`SecureString`], [`SecureBox`], [`SecureAllocator`]: secrets as types |
+//! | `pool` | `thread_heap` `arena_set` `leak` `pages` `fork` `poison` `arena` `cleanse` `sys` | `manager` `locked_pool` `options` `private` `page_arena` `error` | [`LockedPool`], [`LockedPoolManager`]: the types of pools |
+//! | `thread_heap` | `arena_set` `leak` `pages` `fork` `poison` `sync` `arena` `cleanse` `sys` | `control` `free` `alloc` `thread` `lock` `child` `abandoned` `supply` `central` `guarded` `address_report` `pause` `registry` `current_heap` `heap` `remote_batch` `slab_lists` `cache` `chunk_table` `remote_free` `gate` `sampler` `tally` `slab` `size_class` | the process-wide pool: a heap of slabs for each thread |
+//! | `arena_set` | `pages` `fork` `poison` `arena` `cleanse` | `growth` `arenas` `layout` `consent` `chunk_list` `stats` `lock_refusal` `first_fit` `address_map` `interrupted` | arenas on pages, how they grow, and what happens when a lock is refused |
+//! | `arena` |  | `best_fit` `chunk_to_size` `size_to_chunk` `bit_tree` `chunk` `error` | [`Arena`]: chunks of a region that it never touches; no unsafe code |
+//! | `pages` | `fork` `poison` `cleanse` `sys` | `page_allocator` `locked_pages` `address_range` `exit` `registry` `tables` `options` `limits` `remedy` `error` | [`LockedPages`], [`LockedPageAllocator`]: the operating system's memory |
+//! | `fork` | `sync` `sys` | `callee` `mutex` `handlers` `guard` | what happens when the process forks, and the locks that a fork heeds |
+//! | `events` | `zero_after_free` | `http` `reply` `connection` `request` `event` `event_base` `base` `flags` `incoming` `method` `outgoing` `error` `libevent` | owners for libevent's objects |
+//! | `zero_after_free` | `zeroizing` `cleanse` | `consensus_encoding` `consensus` `check_lengths` `from_serialize_data` `to_serialize_data` `consensus_error` `serialize_data` `allocator` | [`ZeroAfterFreeAllocator`], [`SerializeData`]: the ordinary heap, wiped |
+//! | `zeroizing` | `cleanse` |  | [`ZeroizingAllocator`], and the buffer under the types of secrets |
+//! | `unique_path` |  |  | [`get_unique_path`] |
+//! | `cleanse` |  |  | [`memory_cleanse`]: the one wipe |
+//! | `poison` | `sys` | `regions` `asan` `valgrind` | tells AddressSanitizer and valgrind which bytes are a chunk's |
+//! | `sync` | `sys` |  | how threads wait for each other |
+//! | `sys` |  | `unix` `stay_loaded` `thread_word` `other_unix` `linux` `linux/advice` `linux/barrier` `linux/futex` `linux/huge_pages` `linux/limits` `linux/lock_on_fault` `linux/mapping` `linux/secret_memory` `linux/tasks` `hooks` `memory` `limits` `process` `threads` `errno` | the contract with the operating system, and the systems that keep it |
+//! | `leak` |  |  | values that live as long as the process |
 //!
 //! # Features
 //! None is on by default.

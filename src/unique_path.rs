@@ -1,6 +1,4 @@
-//! Names for temporary files that nobody else has.
-//!
-//! Depends on the operating system's random source alone.
+//! Unique names for temporary files, from the operating system's random source.
 
 use std::io;
 use std::path::{Path, PathBuf};
