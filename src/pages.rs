@@ -6,13 +6,15 @@
 //! [`map`] is the one way to get pages. It takes a [`Place`] and [`PageOptions`], and returns [`LockedPages`], which own
 //! their mapping, or says what was refused. An [`AddressRange`] has places next to each other.
 //!
-//! `registry` knows every mapping that there is. `exit` sees to them when the process exits. `error` has what the
+//! `registry` knows every mapping that there is. `forks` puts them in order in a child
+//! process, and `exit` ends them when the process exits. `error` has what the
 //! system can refuse, and `remedy` what an administrator can do about it. `tables` has ordinary memory for
 //! bookkeeping. What is needed of the operating system is in [`sys`](crate::sys).
 
 mod address_range;
 mod error;
 mod exit;
+mod forks;
 mod limits;
 mod locked_pages;
 mod options;
@@ -27,6 +29,7 @@ pub use error::{
     LockError, MapError, Missing, MissingProtections, PagesError, Protection, ProtectionError,
 };
 pub use exit::{ExitPolicy, set_exit_policy};
+pub(crate) use forks::join_forks;
 pub(crate) use limits::{address_limit, effective_lock_limit, has_secret_memory};
 pub use limits::{has_page_size, lock_limit, page_size, raise_lock_limit};
 pub use locked_pages::LockedPages;
@@ -35,5 +38,5 @@ pub(crate) use options::PageOptions;
 pub use options::{ForkPolicy, SecretMemory};
 pub use page_allocator::{LockedAllocation, LockedPageAllocator, PosixLockedPageAllocator};
 pub use registry::wipe_everything;
-pub(crate) use registry::{is_locked, join_forks, wipes};
+pub(crate) use registry::{is_locked, wipes};
 pub(crate) use tables::{GrowingTables, grow_table, keep_unlocked, release_table, zeroed_table};

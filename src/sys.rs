@@ -29,7 +29,7 @@
 //!   otherwise.
 //!
 //! # Systems
-//! `unix` keeps the contract for all Unix systems. Linux has more to offer than the others, and that is in `linux`;
+//! `unix` keeps the contract for all Unix systems, with the calls in `posix`. Linux has more to offer than the others, and that is in `linux`;
 //! `other_unix` says what the others have instead, which is little. `thread_word` and `stay_loaded` are about the
 //! dynamic linker. A further system is a file beside `unix` that implements the four traits.
 
@@ -41,6 +41,8 @@ mod linux;
 mod memory;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 mod other_unix;
+#[cfg(unix)]
+mod posix;
 mod process;
 #[cfg(unix)]
 mod stay_loaded;

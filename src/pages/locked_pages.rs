@@ -2,6 +2,7 @@
 
 use super::address_range::Place;
 use super::error::{LockError, MapError, PagesError, ProtectionError, Refusals, Refused};
+use super::forks::join_forks;
 use super::limits::{has_page_size, page_size};
 use super::options::{ForkPolicy, PageOptions, SecretMemory};
 use super::registry::{self, Slot, TakenSlot};
@@ -262,6 +263,7 @@ fn try_map(
         return pages.if_accepted(options);
     }
     let len = padded(len, page_size())?;
+    join_forks();
     let slot = TakenSlot::take()?;
     let reserved = Reserved::at(in_range, len)?;
     if secret_memory != SecretMemory::Off {
@@ -304,6 +306,7 @@ fn map_protected(len: usize, size: usize, fork: ForkPolicy) -> Result<LockedPage
         return Err(MapError::invalid());
     }
     let len = padded(len, size)?;
+    join_forks();
     let slot = TakenSlot::take()?;
     let reserved = if size == page_size() {
         let reserved = Reserved::at(None, len)?;

@@ -5,11 +5,9 @@
 //! for a lock, and only taking a slot may ask the system for memory.
 
 use super::error::{LockError, MapError, Protection, Refusals};
-use super::exit;
 use super::options::ForkPolicy;
 use super::tables::{release_table, zeroed_table};
 use crate::cleanse::memory_cleanse;
-use crate::fork::{self, Participant};
 use crate::poison;
 use crate::sys::{Limits, Memory, System};
 use core::ptr::{self, NonNull};
@@ -204,7 +202,6 @@ pub(super) struct TakenSlot(&'static Slot);
 impl TakenSlot {
     /// Takes a slot.
     pub(super) fn take() -> Result<Self, MapError> {
-        join_forks();
         let from = NEXT.load(Relaxed);
         for start in [from, 0] {
             let mut first = 0;
@@ -382,15 +379,7 @@ pub(crate) fn wipes() -> u32 {
     WIPES.load(SeqCst)
 }
 
-/// From the first call on, a child process sees to its mappings before it uses any, and before `fork` returns in
-/// it.
-pub(crate) fn join_forks() {
-    static RELOCK: Participant = Participant { prepare: || (), child: in_child, done: || () };
-    exit::note_process();
-    fork::register(&RELOCK);
-}
-
-fn in_child() {
-    exit::note_child();
+/// For a child process, in which this is the only thread: puts all mappings in order.
+pub(super) fn after_fork() {
     slots().for_each(Slot::after_fork);
 }

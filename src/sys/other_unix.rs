@@ -2,13 +2,10 @@
 
 use super::errno::Errno;
 use super::memory::{NoSecretMemory, NotPrivate};
-use super::unix::LockOnFault;
+use super::posix::{LockOnFault, map_inaccessible, unlock_reserved};
 use core::ffi::c_int;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
-
-/// Nothing has to be asked for reserved addresses to take no memory.
-pub(super) const NO_RESERVE: c_int = 0;
 
 /// See `linux`.
 pub(super) const DO_NOT_NEED_LOCKED: Option<c_int> = None;
@@ -26,8 +23,11 @@ pub(super) fn map_guarded_huge(_: usize, _: usize) -> Result<NonNull<u8>, Errno>
     Err(Errno::ENOSYS)
 }
 
-pub(super) fn reserve_by_a_page(_: usize) -> Result<NonNull<u8>, Errno> {
-    Err(Errno::EAGAIN)
+pub(super) fn reserve(len: usize) -> Result<NonNull<u8>, Errno> {
+    let addr = map_inaccessible(len, 0)?;
+    // SAFETY: mapped just now.
+    unsafe { unlock_reserved(addr, len) };
+    Ok(addr)
 }
 
 pub(super) fn lock_on_fault(_: NonNull<u8>, _: usize) -> LockOnFault {
@@ -38,7 +38,7 @@ pub(super) fn lock_on_fault(_: NonNull<u8>, _: usize) -> LockOnFault {
 pub(super) fn keep_private(addr: NonNull<u8>, len: usize) -> NotPrivate {
     // SAFETY: the advice changes nothing of the contents.
     let result = unsafe { libc::madvise(addr.as_ptr().cast(), len, libc::MADV_NOCORE) };
-    NotPrivate { dump: super::unix::check(result).err(), ..NotPrivate::default() }
+    NotPrivate { dump: super::posix::check(result).err(), ..NotPrivate::default() }
 }
 
 #[cfg(not(any(target_os = "freebsd", target_os = "dragonfly")))]

@@ -21,11 +21,12 @@ pub(super) fn keep_loaded() {
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod at_load {
+    use crate::sys::hooks::at_load;
     use core::ffi::{c_char, c_int, c_void};
     use core::mem::{self, MaybeUninit};
     use core::ptr;
 
-    crate::sys::at_load! {
+    at_load! {
         pub(super) static AT_LOAD = stay_loaded;
     }
 

@@ -8,6 +8,7 @@ use super::other_unix as kernel;
 use super::errno::Errno;
 use super::limits::Limits;
 use super::memory::{LockRefusal, Memory, NoSecretMemory, NotPrivate};
+use super::posix::{self, LockOnFault, check};
 use super::process::Process;
 use super::threads::Threads;
 use super::{stay_loaded, thread_word};
@@ -15,51 +16,17 @@ use super::{stay_loaded, thread_word};
 use core::ffi::CStr;
 use core::ffi::{c_int, c_void};
 use core::ptr::{self, NonNull};
-use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicU32, AtomicUsize};
+use core::sync::atomic::AtomicU32;
 
 /// A Unix system.
 pub(crate) struct Unix;
-
-impl Errno {
-    pub(crate) const EACCES: Self = Self::of(libc::EACCES);
-    pub(crate) const EAGAIN: Self = Self::of(libc::EAGAIN);
-    pub(crate) const EFAULT: Self = Self::of(libc::EFAULT);
-    pub(crate) const EINVAL: Self = Self::of(libc::EINVAL);
-    pub(crate) const EMFILE: Self = Self::of(libc::EMFILE);
-    pub(crate) const ENFILE: Self = Self::of(libc::ENFILE);
-    pub(crate) const ENOMEM: Self = Self::of(libc::ENOMEM);
-    pub(crate) const ENOSYS: Self = Self::of(libc::ENOSYS);
-    pub(crate) const EPERM: Self = Self::of(libc::EPERM);
-
-    /// Whether this is the error of a sandbox that forbids a call, where the call itself cannot fail with it.
-    fn is_of_a_sandbox(self) -> bool {
-        matches!(self, Self::EPERM | Self::EACCES | Self::ENOSYS)
-    }
-}
-
-/// The answer of a call that returns 0 or else has an error.
-pub(super) fn check(result: c_int) -> Result<(), Errno> {
-    if result == 0 { Ok(()) } else { Err(Errno::last()) }
-}
 
 // ---- Memory --------------------------------------------------------------------------------------
 
 impl Memory for Unix {
     #[inline]
     fn page_size() -> usize {
-        // The value never changes. Two threads that find it unknown both ask.
-        static PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
-        match PAGE_SIZE.load(Relaxed) {
-            0 => {
-                // SAFETY: sysconf takes no pointers.
-                let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
-                assert!(size.is_power_of_two(), "the system has no page size");
-                PAGE_SIZE.store(size, Relaxed);
-                size
-            }
-            size => size,
-        }
+        posix::page_size()
     }
 
     fn has_huge_pages(size: usize) -> bool {
@@ -67,16 +34,7 @@ impl Memory for Unix {
     }
 
     fn reserve(len: usize) -> Result<NonNull<u8>, Errno> {
-        match map_inaccessible(len) {
-            // In a process that locks everything, all of it would count against the limit, if only for a moment.
-            Err(Errno::EAGAIN) => kernel::reserve_by_a_page(len),
-            Err(error) => Err(error),
-            Ok(addr) => {
-                // SAFETY: mapped just now.
-                unsafe { unlock_reserved(addr, len) };
-                Ok(addr)
-            }
-        }
+        kernel::reserve(len)
     }
 
     fn reserve_guarded(len: usize) -> Result<NonNull<u8>, Errno> {
@@ -90,9 +48,8 @@ impl Memory for Unix {
     }
 
     unsafe fn make_accessible(addr: NonNull<u8>, len: usize) -> Result<(), Errno> {
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: the caller owns the addresses; those who read zeros there go on reading zeros.
-        check(unsafe { libc::mprotect(addr.as_ptr().cast(), len, access) })
+        // SAFETY: the caller owns the addresses.
+        unsafe { posix::make_accessible(addr, len) }
     }
 
     unsafe fn make_readable(addr: NonNull<u8>, len: usize) -> Result<(), Errno> {
@@ -106,7 +63,7 @@ impl Memory for Unix {
         // SAFETY: the caller owns the pages that the new mapping replaces.
         if unsafe { libc::mmap(at, len, libc::PROT_NONE, flags, -1, 0) } != libc::MAP_FAILED {
             // SAFETY: mapped just now.
-            return unsafe { unlock_reserved(addr, len) };
+            return unsafe { posix::unlock_reserved(addr, len) };
         }
         // A process that has as many mappings as it may have gets no new one, not even in the place of another.
         // SAFETY: the caller owns the pages, and none of these calls makes a mapping.
@@ -122,7 +79,7 @@ impl Memory for Unix {
 
     unsafe fn unmap(addr: NonNull<u8>, len: usize) {
         // SAFETY: the caller owns these pages, which no one uses.
-        unsafe { unmap(addr.as_ptr(), len) };
+        unsafe { posix::unmap(addr.as_ptr(), len) };
     }
 
     unsafe fn unmap_guarded(addr: NonNull<u8>, len: usize) {
@@ -135,7 +92,7 @@ impl Memory for Unix {
         // The kernel may have merged a guard page with a neighbouring mapping, and refuses to split that mapping when
         // the process has as many mappings as it may have. Without the guard pages nothing has to be split.
         // SAFETY: the caller owns the pages; the guard pages stay, which cannot be accessed.
-        unsafe { unmap(addr.as_ptr(), len) };
+        unsafe { posix::unmap(addr.as_ptr(), len) };
     }
 
     unsafe fn lock(addr: NonNull<u8>, len: usize) -> Result<(), LockRefusal> {
@@ -144,7 +101,7 @@ impl Memory for Unix {
             LockOnFault::Refused(refusal) => Err(refusal),
             // SAFETY: locking changes where pages live, not what they hold.
             LockOnFault::NotMade => check(unsafe { libc::mlock(addr.as_ptr().cast(), len) })
-                .map_err(|errno| LockRefusal { errno, limit: Self::lock_limit() }),
+                .map_err(|errno| LockRefusal { errno, limit: posix::lock_limit() }),
         }
     }
 
@@ -192,40 +149,6 @@ impl Memory for Unix {
     }
 }
 
-/// What came of an attempt to lock pages as they come into memory.
-#[cfg_attr(
-    not(any(target_os = "linux", target_os = "android")),
-    expect(dead_code, reason = "only Linux has such a call")
-)]
-pub(super) enum LockOnFault {
-    Locked,
-    /// `mlock` would be refused as well.
-    Refused(LockRefusal),
-    /// There is no such call, or it may not be used here. That says nothing of `mlock`.
-    NotMade,
-}
-
-/// Maps addresses that have no memory and no access.
-pub(super) fn map_inaccessible(len: usize) -> Result<NonNull<u8>, Errno> {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | kernel::NO_RESERVE;
-    // SAFETY: asks for a new mapping at a place of the system's choice; nothing existing changes.
-    let addr = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
-    if addr == libc::MAP_FAILED {
-        return Err(Errno::last());
-    }
-    NonNull::new(addr.cast()).ok_or(Errno::ENOMEM)
-}
-
-/// Takes the lock off that the process's `mlockall` has put on new addresses: they would count against the limit on
-/// locked memory for as long as they are reserved. Where that is refused, they count.
-///
-/// # Safety
-/// The caller must own the addresses, which must be reserved.
-pub(super) unsafe fn unlock_reserved(addr: NonNull<u8>, len: usize) {
-    // SAFETY: unlocking changes where pages live, and there are none here.
-    unsafe { libc::munlock(addr.as_ptr().cast(), len) };
-}
-
 /// Has the kernel take the memory of pages, which are zeros from then on.
 ///
 /// # Safety
@@ -243,45 +166,15 @@ unsafe fn give_memory_up(at: *mut c_void, len: usize) -> c_int {
     result
 }
 
-/// [`Memory::unmap`], also for a part of a mapping.
-///
-/// # Safety
-/// The caller must own the pages, which must be used by no one.
-pub(super) unsafe fn unmap(addr: *mut u8, len: usize) {
-    let at = addr.cast();
-    // SAFETY: the caller owns the pages, which no one uses.
-    if unsafe { libc::munmap(at, len) } == 0 {
-        return;
-    }
-    if !Errno::last().is_of_a_sandbox() {
-        std::process::abort();
-    }
-    // SAFETY: the caller owns the pages, which no one uses; a call that is refused leaves them as they are.
-    unsafe {
-        libc::munlock(at, len);
-        libc::madvise(at, len, libc::MADV_DONTNEED);
-        libc::mprotect(at, len, libc::PROT_NONE);
-    }
-}
-
 // ---- Limits --------------------------------------------------------------------------------------
 
 impl Limits for Unix {
     fn lock_limit() -> usize {
-        LOCKED_MEMORY.map_or(usize::MAX, soft_limit)
+        posix::lock_limit()
     }
 
     fn raise_lock_limit() -> Result<usize, Errno> {
-        let Some(resource) = LOCKED_MEMORY else { return Ok(usize::MAX) };
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: `limit` is a valid place for the answer.
-        check(unsafe { libc::getrlimit(resource, &mut limit) })?;
-        if limit.rlim_cur != limit.rlim_max {
-            limit.rlim_cur = limit.rlim_max;
-            // SAFETY: `limit` is valid for the call, which reads it.
-            check(unsafe { libc::setrlimit(resource, &limit) })?;
-        }
-        Ok(Self::lock_limit())
+        posix::raise_lock_limit()
     }
 
     fn may_exceed_lock_limit() -> bool {
@@ -289,36 +182,8 @@ impl Limits for Unix {
     }
 
     fn address_limit() -> usize {
-        soft_limit(ADDRESSES)
+        posix::address_limit()
     }
-}
-
-/// The limit on locked memory. illumos and Solaris have none for a single process.
-#[cfg(not(any(target_os = "illumos", target_os = "solaris")))]
-const LOCKED_MEMORY: Option<Resource> = Some(libc::RLIMIT_MEMLOCK);
-#[cfg(any(target_os = "illumos", target_os = "solaris"))]
-const LOCKED_MEMORY: Option<Resource> = None;
-
-/// The limit on addresses. OpenBSD has one on data, which counts all memory without a file.
-#[cfg(not(target_os = "openbsd"))]
-const ADDRESSES: Resource = libc::RLIMIT_AS;
-#[cfg(target_os = "openbsd")]
-const ADDRESSES: Resource = libc::RLIMIT_DATA;
-
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-type Resource = libc::__rlimit_resource_t;
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-type Resource = c_int;
-
-fn soft_limit(resource: Resource) -> usize {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a valid place for the answer.
-    if unsafe { libc::getrlimit(resource, &mut limit) } != 0
-        || limit.rlim_cur == libc::RLIM_INFINITY
-    {
-        return usize::MAX;
-    }
-    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
 }
 
 // ---- Threads -------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 use crate::sys::errno::Errno;
 use crate::sys::memory::NotPrivate;
-use crate::sys::unix::check;
+use crate::sys::posix::check;
 use core::ffi::c_int;
 use core::ptr::NonNull;
 

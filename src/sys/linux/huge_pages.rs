@@ -1,8 +1,8 @@
 //! Huge pages (`MAP_HUGETLB`), which the system's administrator sets aside. Under Android there are none.
 
+use super::mapping::reserve;
 use crate::sys::errno::Errno;
-use crate::sys::memory::Memory;
-use crate::sys::unix::{Unix, unmap};
+use crate::sys::posix::{page_size, unmap};
 use core::ffi::c_int;
 use core::ptr::NonNull;
 use std::path::Path;
@@ -13,9 +13,9 @@ pub(in crate::sys) fn has_huge_pages(size: usize) -> bool {
 }
 
 pub(in crate::sys) fn map_guarded_huge(len: usize, huge: usize) -> Result<NonNull<u8>, Errno> {
-    let page = Unix::page_size();
+    let page = page_size();
     let whole_len = len.checked_add(2 * huge).ok_or(Errno::ENOMEM)?;
-    let whole = Unix::reserve(whole_len)?.as_ptr();
+    let whole = reserve(whole_len)?.as_ptr();
     // At least a page of the common size is left on either side.
     let inner = whole.wrapping_add(page);
     let inner = inner.wrapping_add(inner.align_offset(huge));

@@ -1,9 +1,8 @@
 //! `mlock2`, which Linux has from 4.4 on.
 
 use crate::sys::errno::Errno;
-use crate::sys::limits::Limits;
 use crate::sys::memory::LockRefusal;
-use crate::sys::unix::{LockOnFault, Unix};
+use crate::sys::posix::{LockOnFault, lock_limit};
 use core::ffi::c_int;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicBool;
@@ -24,7 +23,7 @@ pub(in crate::sys) fn lock_on_fault(addr: NonNull<u8>, len: usize) -> LockOnFaul
     if unsafe { libc::syscall(libc::SYS_mlock2, addr.as_ptr(), len, MLOCK_ONFAULT) } == 0 {
         return LockOnFault::Locked;
     }
-    let refusal = LockRefusal { errno: Errno::last(), limit: Unix::lock_limit() };
+    let refusal = LockRefusal { errno: Errno::last(), limit: lock_limit() };
     match refusal.errno {
         // The answers of the limit are also those to a process that has no more mappings or no more memory.
         // `mlock` meets the same limit, and is tried only where there is none.

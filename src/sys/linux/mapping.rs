@@ -1,13 +1,12 @@
 //! Flags and calls for mappings that only Linux has.
 
 use crate::sys::errno::Errno;
-use crate::sys::memory::Memory;
-use crate::sys::unix::{Unix, map_inaccessible, unlock_reserved, unmap};
+use crate::sys::posix::{map_inaccessible, page_size, unlock_reserved, unmap};
 use core::ffi::c_int;
 use core::ptr::NonNull;
 
 /// Reserved addresses are not counted as memory that the system has promised.
-pub(in crate::sys) const NO_RESERVE: c_int = libc::MAP_NORESERVE;
+const NO_RESERVE: c_int = libc::MAP_NORESERVE;
 
 /// The advice that has the kernel take the memory of locked pages (`MADV_DONTNEED_LOCKED`, Linux 5.18).
 pub(in crate::sys) const DO_NOT_NEED_LOCKED: Option<c_int> = Some(24);
@@ -22,11 +21,25 @@ const MAP_FIXED_NOREPLACE: c_int = 0x10_0000;
 #[cfg(target_os = "linux")]
 const _: () = assert!(MAP_FIXED_NOREPLACE == libc::MAP_FIXED_NOREPLACE);
 
+/// See [`Memory::reserve`](crate::sys::memory::Memory::reserve).
+pub(in crate::sys) fn reserve(len: usize) -> Result<NonNull<u8>, Errno> {
+    match map_inaccessible(len, NO_RESERVE) {
+        // In a process that locks everything, all of it would count against the limit, if only for a moment.
+        Err(Errno::EAGAIN) => reserve_by_a_page(len),
+        Err(error) => Err(error),
+        Ok(addr) => {
+            // SAFETY: mapped just now.
+            unsafe { unlock_reserved(addr, len) };
+            Ok(addr)
+        }
+    }
+}
+
 /// Reserves addresses when the limit on locked memory has no room for all of them: one page, without its lock, grows to
 /// the whole.
-pub(in crate::sys) fn reserve_by_a_page(len: usize) -> Result<NonNull<u8>, Errno> {
-    let page = Unix::page_size();
-    let first = map_inaccessible(page)?;
+fn reserve_by_a_page(len: usize) -> Result<NonNull<u8>, Errno> {
+    let page = page_size();
+    let first = map_inaccessible(page, NO_RESERVE)?;
     // SAFETY: mapped just now.
     unsafe { unlock_reserved(first, page) };
     // SAFETY: mapped above, and used by no one, so that it may move.

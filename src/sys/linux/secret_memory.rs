@@ -15,9 +15,8 @@
 mod calls {
     use super::super::advice::keep_from_children;
     use crate::sys::errno::Errno;
-    use crate::sys::limits::Limits;
-    use crate::sys::memory::{LockRefusal, Memory, NoSecretMemory};
-    use crate::sys::unix::{Unix, check};
+    use crate::sys::memory::{LockRefusal, NoSecretMemory};
+    use crate::sys::posix::{check, lock_limit, make_accessible, page_size};
     use core::ffi::{c_int, c_long, c_uint, c_void};
     use core::ptr::{self, NonNull};
 
@@ -61,7 +60,7 @@ mod calls {
         file().map(drop)
     }
 
-    /// See [`Memory::place_secret_memory`].
+    /// See [`Memory::place_secret_memory`](crate::sys::memory::Memory::place_secret_memory).
     ///
     /// # Safety
     /// The caller must own the addresses: they must be reserved, and used by no one.
@@ -85,18 +84,18 @@ mod calls {
             return Err(match Errno::last() {
                 // What `mmap` answers to a mapping that would be locked beyond the limit.
                 errno @ Errno::EAGAIN => {
-                    NoSecretMemory::Limit(LockRefusal { errno, limit: Unix::lock_limit() })
+                    NoSecretMemory::Limit(LockRefusal { errno, limit: lock_limit() })
                 }
                 errno => NoSecretMemory::Unavailable(errno),
             });
         }
         let _ = keep_from_children(addr, len);
         // SAFETY: mapped just now, and used by no one.
-        let accessible = unsafe { Unix::make_accessible(addr, len) };
+        let accessible = unsafe { make_accessible(addr, len) };
         accessible.map_err(NoSecretMemory::Unavailable)?;
         // The pages exist once they are touched. A system call that writes there reports that there is no
         // memory, where a store would end the process.
-        for offset in (0..len).step_by(Unix::page_size()) {
+        for offset in (0..len).step_by(page_size()) {
             let page = addr.as_ptr().wrapping_add(offset).cast::<c_uint>();
             let nothing = ptr::null_mut::<c_void>();
             // SAFETY: the kernel writes a number into memory of ours, or refuses.
