@@ -1,13 +1,14 @@
 //! Arenas: each divides a region of memory, which it never touches, into chunks.
 //!
-//! An arena is arithmetic on addresses. Its bookkeeping lies outside the region, so that it works as well on a
-//! region that is not mapped. `arena_set` places arenas on locked pages.
+//! An arena is arithmetic on addresses. Its bookkeeping lies outside the region, so that it works
+//! as well on a region that is not mapped. `arena_set` places arenas on locked pages.
 //!
 //! # Placement
-//! Chunk for chunk that of Bitcoin Core's arena: the smallest free chunk that fits, the oldest among
-//! equals, its last bytes. What is left of it, and what is freed, counts as newest. Neighbours merge
-//! at once. Core does this with a multimap and three hash maps. Here two indexes of constant time
-//! do: [`ArenaChunkToSizeMap`] finds chunks by place, [`ArenaSizeToChunkSortedMap`] by size.
+//! Chunk for chunk that of Bitcoin Core's arena: the smallest free chunk that fits, the oldest
+//! among equals, its last bytes. The rest of it, and a chunk that is freed, count as newest.
+//! Neighbours merge at once. Core does this with a multimap and three hash maps. Here two indexes
+//! of constant time do: [`ArenaChunkToSizeMap`] finds chunks by place,
+//! [`ArenaSizeToChunkSortedMap`] by size.
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,9 @@
 //! The floors of the crate, as `src/lib.rs` lists them, against what each file imports.
 //!
-//! Every `use` under `src`, and every path that begins with `crate::`, `super::` or `self::`, leads from one file to
-//! another. It has to lead down: to a floor that the table says its own floor knows, or to a file that stands further
-//! down in its floor's list. No file imports from its parent, and a file that declares modules defines nothing.
+//! Every `use` under `src`, and every path that begins with `crate::`, `super::` or `self::`, leads
+//! from one file to another. It has to lead down: to a floor that the table says its own floor
+//! knows, or to a file that stands further down in its floor's list. No file imports from its
+//! parent, and a file that declares modules defines nothing.
 //!
 //! Tests within a file (`#[cfg(test)]`) may import what they like.
 
@@ -10,14 +11,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// What is not as the table says yet: how the names of the files begin, what is found there, and why.
+/// What is not as the table says yet: how the names of the files begin, what is found there, and
+/// why.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("fork", "", "to be divided into files for its parts"),
     ("pages/", "pages/exit", "`exit` wipes by the registry, and the registry tells it of forks"),
     ("sys/", "sys", "`unix` and the files of its kernels use each other"),
 ];
 
-// ---- The table -----------------------------------------------------------------------------------
+// ---- The table
+// -----------------------------------------------------------------------------------
 
 struct Floor {
     name: String,
@@ -45,7 +47,8 @@ fn floors(lib: &str) -> Vec<Floor> {
         .collect()
 }
 
-// ---- The files -----------------------------------------------------------------------------------
+// ---- The files
+// -----------------------------------------------------------------------------------
 
 /// A file by its path below `src` without the ending: `pool/private`; `lib` for the root.
 type Files = BTreeMap<String, String>;
@@ -62,7 +65,8 @@ fn read(folder: &Path, prefix: &str, files: &mut Files) {
     }
 }
 
-/// The words and signs of a source, without comments, strings and characters; each with its line. `::` is one sign.
+/// The words and signs of a source, without comments, strings and characters; each with its line.
+/// `::` is one sign.
 fn tokens(source: &str) -> Vec<(&str, usize)> {
     let (bytes, mut tokens, mut at, mut line) = (source.as_bytes(), Vec::new(), 0, 1);
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
@@ -164,8 +168,8 @@ fn tree(
     if tokens.get(at).is_some_and(|token| token.0 == "as") { at + 2 } else { at }
 }
 
-/// A path from the root of the crate, as seen in the file's module `here` with `inline` modules around it; `None` for
-/// other crates.
+/// A path from the root of the crate, as seen in the file's module `here` with `inline` modules
+/// around it; `None` for other crates.
 fn absolute(path: &[String], here: &[String], inline: usize) -> Option<Vec<String>> {
     let (mut base, mut rest) = (here.to_vec(), path);
     let mut inline = inline;
@@ -269,7 +273,8 @@ fn contents(source: &str, here: &[String]) -> Contents {
     contents
 }
 
-// ---- What is found -------------------------------------------------------------------------------
+// ---- What is found
+// -------------------------------------------------------------------------------
 
 fn segments(file: &str) -> Vec<String> {
     if file == "lib" { Vec::new() } else { file.split('/').map(String::from).collect() }
@@ -282,7 +287,8 @@ fn target<'a>(path: &[String], files: &'a Files) -> &'a str {
     found.next().map_or("lib", |(file, _)| file)
 }
 
-/// Which files each file imports from. What a façade takes from its own children, to pass it on, is no import.
+/// Which files each file imports from. What a façade takes from its own children, to pass it on, is
+/// no import.
 fn imports(files: &Files) -> Vec<(&str, &str, usize)> {
     let mut imports = Vec::new();
     for (file, source) in files {
@@ -405,7 +411,8 @@ fn crate_files() -> Files {
     files
 }
 
-// ---- Tests ---------------------------------------------------------------------------------------
+// ---- Tests
+// ---------------------------------------------------------------------------------------
 
 #[test]
 fn every_import_leads_down() {

@@ -18,14 +18,17 @@ fn quotes_the_examples() {
     }
 }
 
-/// The picture has every module of the table, in the order of the table.
+/// The picture has every floor of the table, in the order of the table, but for the two that stand
+/// beside the floors.
 #[test]
 fn draws_the_floors() {
     let (_, picture) = include_str!("../docs/README.md").split_once("\n## The floors\n").unwrap();
-    let (_, table) = include_str!("../src/lib.rs").split_once("//! # Layers\n").unwrap();
+    let (_, table) = include_str!("../src/lib.rs").split_once("//! # Floors\n").unwrap();
     let (table, _) = table.split_once("//! # ").unwrap();
     let rows = table.lines().filter_map(|line| line.strip_prefix("//! | `"));
-    let modules: Vec<_> = rows.map(|row| row.split('`').next().unwrap()).collect();
+    let modules = rows.map(|row| row.split('`').next().unwrap());
+    let modules: Vec<_> =
+        modules.filter(|name| !["events", "unique_path"].contains(name)).collect();
     assert!(modules.len() > 10);
     let mut rest = picture.split(|c: char| !c.is_alphanumeric() && c != '_');
     for module in modules {

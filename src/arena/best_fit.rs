@@ -101,7 +101,8 @@ impl Arena {
     ///
     /// Up to the arena's own alignment this takes constant time and places the chunk where Bitcoin
     /// Core's arena would. Above it, the free chunks that are large enough are tried, smallest and
-    /// oldest first, until one has an aligned place; one that is larger by the alignment always has.
+    /// oldest first, until one has an aligned place; one that is larger by the alignment always
+    /// has.
     pub fn alloc(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
         if !alignment.is_power_of_two() {
             return None;
@@ -117,9 +118,10 @@ impl Arena {
         NonNull::new(ptr::with_exposed_provenance_mut(self.base + (start << self.granule_shift)))
     }
 
-    /// [`alloc`](Self::alloc) above the arena's own alignment, in constant time: looks at the free chunk that
-    /// fits best, and else takes one that is larger by the alignment. The place is the lowest in the free chunk,
-    /// so that it meets what `alloc` takes from the other end only when nothing is left between.
+    /// [`alloc`](Self::alloc) above the arena's own alignment, in constant time: looks at the free
+    /// chunk that fits best, and else takes one that is larger by the alignment. The place is the
+    /// lowest in the free chunk, so that it meets what `alloc` takes from the other end only when
+    /// nothing is left between.
     pub(crate) fn alloc_aligned(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
         let wanted = self.granules_for(size)?;
         let slack = (alignment >> self.granule_shift).saturating_sub(1);
@@ -138,9 +140,9 @@ impl Arena {
         NonNull::new(ptr::with_exposed_provenance_mut(self.base + (start << self.granule_shift)))
     }
 
-    /// Divides the used chunk that begins at `ptr` into used chunks of `size` bytes, a multiple of the
-    /// arena's alignment, at `offsets` from its beginning in bytes, which ascend and leave each of them
-    /// room; what lies between is free.
+    /// Divides the used chunk that begins at `ptr` into used chunks of `size` bytes, a multiple of
+    /// the arena's alignment, at `offsets` from its beginning in bytes, which ascend and leave each
+    /// of them room; what lies between is free.
     ///
     /// # Errors
     /// [`FreeError::InvalidFree`] where no used chunk begins; nothing changes then.
@@ -264,7 +266,8 @@ impl Arena {
         [self.used.bookkeeping(), records, left]
     }
 
-    /// Bytes of bookkeeping reserved on the ordinary heap; what is never touched is not resident.
+    /// Bytes of bookkeeping reserved on the ordinary heap. Pages of it that are never touched are
+    /// not resident.
     pub fn reserved_bytes(&self) -> usize {
         self.used.reserved_bytes() + self.free.reserved_bytes()
     }
@@ -292,7 +295,8 @@ impl Arena {
             self.used.set_free(end - size - 1, number as u32);
             self.free.shorten(number, fit, rest);
         }
-        // Where nothing remains, the used chunk's tag will replace that at the free one's beginning.
+        // Where nothing remains, the used chunk's tag will replace that at the free one's
+        // beginning.
         Some(end - size)
     }
 
@@ -319,7 +323,7 @@ impl Arena {
         Some(start)
     }
 
-    /// Takes part of a free chunk; what is left of it on either side stays free.
+    /// Takes part of a free chunk. The rest on either side stays free.
     fn cut(&mut self, fit: Chunk, part: Chunk) {
         self.free.remove_number(self.used.take_free(fit.start + fit.size - 1) as usize);
         self.used.set_free(fit.start, 0);

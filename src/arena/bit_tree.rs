@@ -4,7 +4,7 @@
 //! below, set while that word is not zero, up to a level of a single word. A search looks at one
 //! word per level on the way up and one on the way down: at most eleven words for 2^32 integers,
 //! five for an arena of 256 KiB. (It is the bitmap that two-level segregated fit puts over its
-//! size classes, carried on until every size has a class of its own; Masmano et al., "TLSF: a new
+//! size classes, carried on until each class has one size; Masmano et al., "TLSF: a new
 //! dynamic memory allocator for real-time systems", ECRTS 2004.)
 
 use super::error::OutOfMemory;
@@ -16,10 +16,10 @@ const MAX_LEVELS: usize = 6;
 const MAX_LEN: u64 = 1 << 36;
 
 pub(super) struct BitTree {
-    /// All levels, level 0 first. Zeroed lazily by the system: what is never set is never resident.
+    /// All levels, level 0 first. The system zeroes their pages when they are first touched.
     words: Box<[u64]>,
-    /// Index in `words` of each level's first word; the last level has one word. Past the end for the
-    /// second level where there is only one.
+    /// Index in `words` of each level's first word; the last level has one word. Past the end for
+    /// the second level where there is only one.
     level_start: [usize; MAX_LEVELS],
     levels: usize,
     /// Number of words of level 0.

@@ -6,11 +6,12 @@ use bytemuck::allocation::try_zeroed_slice_box;
 
 /// Used chunks, and the size of each, found by where a chunk begins.
 ///
-/// Places and sizes are counted in granules. A chunk's size is written down at its first granule, in an
-/// array apart from the memory itself, and struck out when the chunk goes: so what is written always
-/// holds. An [`Arena`](super::Arena) writes down in the same array where free chunks begin and end, which
-/// is how neighbours find each other (boundary tags; Knuth, TAOCP 1, 2.5). That is four bytes for each
-/// granule, committed lazily. Operations take constant time except where they say otherwise.
+/// Places and sizes are counted in granules. A chunk's size is written down at its first granule,
+/// in an array apart from the memory itself, and struck out when the chunk goes: so what is written
+/// always holds. An [`Arena`](super::Arena) writes down in the same array where free chunks begin
+/// and end, which is how neighbours find each other (boundary tags; Knuth, TAOCP 1, 2.5). That is
+/// four bytes for each granule, committed lazily. Operations take constant time except where they
+/// say otherwise.
 ///
 /// ```
 /// use bitcoin_support::ArenaChunkToSizeMap;
@@ -24,8 +25,8 @@ use bytemuck::allocation::try_zeroed_slice_box;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct ArenaChunkToSizeMap {
-    /// By granule: the size of the used chunk that begins there, marked `USED`, or the number of the free
-    /// chunk that begins or ends with it; 0 for neither.
+    /// By granule: the size of the used chunk that begins there, marked `USED`, or the number of
+    /// the free chunk that begins or ends with it; 0 for neither.
     tags: Box<[u32]>,
     len: usize,
 }
@@ -48,8 +49,8 @@ impl ArenaChunkToSizeMap {
         Ok(Self { tags: try_zeroed_slice_box(granules).map_err(|()| OutOfMemory)?, len: 0 })
     }
 
-    /// Adds the chunk of `size` granules that begins at `chunk`. The search for a chunk in the way takes
-    /// a step for every granule from the end of the new one down to where another begins.
+    /// Adds the chunk of `size` granules that begins at `chunk`. The search for a chunk in the way
+    /// takes a step for every granule from the end of the new one down to where another begins.
     ///
     /// # Errors
     /// When the chunk is empty, reaches outside the map or overlaps another; then nothing changes.
@@ -65,8 +66,8 @@ impl ArenaChunkToSizeMap {
         Ok(())
     }
 
-    /// Removes the chunk that begins at `chunk` and returns its size; `None`, and no change, when no
-    /// chunk begins there.
+    /// Removes the chunk that begins at `chunk` and returns its size; `None`, and no change, when
+    /// no chunk begins there.
     #[inline(always)]
     pub fn remove(&mut self, chunk: usize) -> Option<usize> {
         let tag = self.tags.get_mut(chunk)?;
@@ -97,8 +98,8 @@ impl ArenaChunkToSizeMap {
         self.len == 0
     }
 
-    /// All chunks, from the lowest place up. A pass over all takes a step for every granule that is in
-    /// no chunk, besides one for every chunk.
+    /// All chunks, from the lowest place up. A pass over all takes a step for every granule that is
+    /// in no chunk, besides one for every chunk.
     pub fn iter(&self) -> impl Iterator<Item = Chunk> + '_ {
         let mut from = 0;
         core::iter::from_fn(move || {
@@ -119,7 +120,7 @@ impl ArenaChunkToSizeMap {
         bytemuck::cast_slice(&self.tags)
     }
 
-    /// Bytes of bookkeeping reserved; what is never touched is not resident.
+    /// Bytes of bookkeeping reserved. Pages of it that are never touched are not resident.
     pub fn reserved_bytes(&self) -> usize {
         size_of_val(&*self.tags)
     }
@@ -132,8 +133,8 @@ impl ArenaChunkToSizeMap {
         self.len += 1;
     }
 
-    /// Writes down that free chunk `number`, which is less than 2^31, begins or ends with `granule`, or with 0
-    /// that none does.
+    /// Writes down that free chunk `number`, which is less than 2^31, begins or ends with
+    /// `granule`, or with 0 that none does.
     #[inline(always)]
     pub(super) fn set_free(&mut self, granule: usize, number: u32) {
         self.tags[granule] = number;
@@ -145,8 +146,8 @@ impl ArenaChunkToSizeMap {
         if tag & USED == 0 { tag as usize } else { 0 }
     }
 
-    /// The number of the free chunk that has `granule` for its first or last, 0 for none, also beyond the
-    /// map. Strikes it out there.
+    /// The number of the free chunk that has `granule` for its first or last, 0 for none, also
+    /// beyond the map. Strikes it out there.
     #[inline(always)]
     pub(super) fn take_free(&mut self, granule: usize) -> u32 {
         let Some(place) = self.tags.get_mut(granule) else { return 0 };

@@ -69,8 +69,8 @@ impl fmt::Display for IndexError {
 
 impl std::error::Error for IndexError {}
 
-/// Why memory could not be freed: nothing has changed then. `Overrun` is the exception, after which it has been
-/// freed.
+/// Why memory could not be freed: nothing has changed then. `Overrun` is the exception, after which
+/// it has been freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FreeError {
@@ -79,7 +79,8 @@ pub enum FreeError {
     InvalidFree,
     /// A used chunk begins at the address, but not one of the size or alignment given.
     SizeMismatch,
-    /// The address is in no arena of the pool. It may have been in one that was empty and has been given back.
+    /// The address is in no arena of the pool. It may have been in one that was empty and has been
+    /// given back.
     NotInPool,
     /// The program has written to bytes next to the chunk, which was a sampled one (see
     /// `LockedPoolManager::sample_one_in`). The chunk **has been** wiped and freed.

@@ -7,14 +7,14 @@ use bytemuck::allocation::try_zeroed_slice_box;
 
 /// Free chunks sorted by size, and among equals by age.
 ///
-/// Each size up to a 16th of the map has a bin, which is a ring of links. A tree of bits over the bins finds
-/// the smallest bin that is large enough and has chunks. All larger chunks share the last bin, whose ring is
-/// sorted by size, then by age: fewer than 16 of them have room in the map at once, so that a walk along
-/// this ring is short. (With a bin for every size, the one free chunk of an arena that is being filled would
-/// pass through all of them, and make them all resident.)
+/// Each size up to a 16th of the map has a bin, which is a ring of links. A tree of bits over the
+/// bins finds the smallest bin that is large enough and has chunks. All larger chunks share the
+/// last bin, whose ring is sorted by size, then by age: fewer than 16 of them have room in the map
+/// at once, so that a walk along this ring is short. (With a bin for every size, the one free chunk
+/// of an arena that is being filled would pass through all of them, and make them all resident.)
 ///
-/// Nothing is allocated after construction, and untouched bookkeeping is never resident. Operations take
-/// constant time except where they say otherwise.
+/// Nothing is allocated after construction, and untouched bookkeeping is never resident. Operations
+/// take constant time except where they say otherwise.
 ///
 /// Places and sizes are counted in granules.
 ///
@@ -37,25 +37,26 @@ pub struct ArenaSizeToChunkSortedMap {
     bins: BitTree,
     /// The last bin, which has all chunks of this size and above.
     large: usize,
-    /// First the bins, from 0 up, then the chunks; a chunk's number is where its record stands. A bin's ring
-    /// runs from the bin to its smallest chunk, the oldest of equals first, on to the largest and newest, and
-    /// back to the bin. The bin 0 has no chunks, and stands for no chunk where a number is wanted.
+    /// First the bins, from 0 up, then the chunks; a chunk's number is where its record stands. A
+    /// bin's ring runs from the bin to its smallest chunk, the oldest of equals first, on to the
+    /// largest and newest, and back to the bin. The bin 0 has no chunks, and stands for no chunk
+    /// where a number is wanted.
     records: Box<[Record]>,
     /// Numbers that chunks had, the first `numbers_left` of these: a stack.
     left: Box<[u32]>,
     numbers_left: usize,
-    /// The highest number that a chunk ever had. Numbers are used again first, so that what belongs to
-    /// them stays in cache.
+    /// The highest number that a chunk ever had. Numbers are used again first, so that what belongs
+    /// to them stays in cache.
     highest: usize,
     granules: usize,
     most: usize,
     len: usize,
 }
 
-/// How far along the array the next newer and the next older record are, modulo 2^32: so that zeros, which
-/// can be had lazily, stand for a bin without chunks, and so that it takes no branches to put a record
-/// into a ring and to take it out. Then a chunk's place and size. (An array because those can be had
-/// zeroed, lazily and fallibly, without unsafe code.)
+/// How far along the array the next newer and the next older record are, modulo 2^32: so that
+/// zeros, which can be had lazily, stand for a bin without chunks, and so that it takes no branches
+/// to put a record into a ring and to take it out. Then a chunk's place and size. (An array because
+/// those can be had zeroed, lazily and fallibly, without unsafe code.)
 type Record = [u32; 4];
 const NEWER: usize = 0;
 const OLDER: usize = 1;
@@ -86,8 +87,9 @@ impl ArenaSizeToChunkSortedMap {
         let large = granules / LARGE_MOST + 1;
         let bins = large + 1; // with bin 0
         let mut non_empty = BitTree::new(large)?;
-        // Bin 0 always counts as one with chunks. No search begins there, and so the first word of the tree is
-        // never empty, which spares the way up through the tree when the chunk that stands for none is unlinked.
+        // Bin 0 always counts as one with chunks. No search begins there, and so the first word of
+        // the tree is never empty, which spares the way up through the tree when the chunk that
+        // stands for none is unlinked.
         non_empty.insert(0);
         // `new_number` may look one number ahead.
         Ok(Self {
@@ -119,8 +121,8 @@ impl ArenaSizeToChunkSortedMap {
         Ok(())
     }
 
-    /// Removes the chunk of `size` granules that begins at `chunk`. The search for it takes a step for
-    /// every chunk of its bin before it.
+    /// Removes the chunk of `size` granules that begins at `chunk`. The search for it takes a step
+    /// for every chunk of its bin before it.
     ///
     /// # Errors
     /// When there is no such chunk of that size in the map; then nothing changes.
@@ -145,7 +147,7 @@ impl ArenaSizeToChunkSortedMap {
         self.best_number(size.max(1)).map(|number| self.chunk(number))
     }
 
-    /// The size of the largest chunk, 0 when there is none.
+    /// The size of the largest chunk; 0 when there are no chunks.
     #[inline]
     pub fn largest(&self) -> usize {
         let largest = self.chunk(self.follow(self.large, OLDER)).size;
@@ -169,7 +171,7 @@ impl ArenaSizeToChunkSortedMap {
         [bytemuck::cast_slice(&self.records), bytemuck::cast_slice(&self.left)]
     }
 
-    /// Bytes of bookkeeping reserved; what is never touched is not resident.
+    /// Bytes of bookkeeping reserved. Pages of it that are never touched are not resident.
     pub fn reserved_bytes(&self) -> usize {
         self.bins.reserved_bytes() + size_of_val(&*self.records) + size_of_val(&*self.left)
     }
@@ -199,16 +201,16 @@ impl ArenaSizeToChunkSortedMap {
         self.len -= 1;
     }
 
-    /// Makes the chunk of a number `rest` granules long, which is less than it was and more than 0; it
-    /// counts as the newest of that size.
+    /// Makes the chunk of a number `rest` granules long, which is less than it was and more than 0;
+    /// it counts as the newest of that size.
     #[inline(always)]
     pub(super) fn shorten(&mut self, number: usize, chunk: Chunk, rest: usize) {
         self.unlink(number, chunk.size);
         self.link(number, Chunk { start: chunk.start, size: rest });
     }
 
-    /// Adds `chunk` extended over two others, `before` and `behind`, by number, either or both of which
-    /// may be 0 for none; its number, which is that of `before` if there is one.
+    /// Adds `chunk` extended over two others, `before` and `behind`, by number, either or both of
+    /// which may be 0 for none; its number, which is that of `before` if there is one.
     ///
     /// Without branches on whether there are any: in an arena in use, that is as good as random.
     #[inline(always)]
@@ -218,7 +220,7 @@ impl ArenaSizeToChunkSortedMap {
         before: usize,
         behind: usize,
     ) -> (usize, Chunk) {
-        // Number 0 is a ring of its own and has no size: to take it out changes nothing.
+        // Record 0 is alone in its ring and has no size: to take it out changes nothing.
         let (size_before, size_behind) = (self.chunk(before).size, self.chunk(behind).size);
         self.unlink(before, size_before);
         self.unlink(behind, size_behind);
@@ -232,9 +234,9 @@ impl ArenaSizeToChunkSortedMap {
         (number, merged)
     }
 
-    /// The number for a chunk into which the chunks of two numbers merge, either or both of which may be
-    /// 0: `before` if it is one, else `behind` if it is one, else a number that no chunk has. A number
-    /// that falls idle is left for another chunk.
+    /// The number for a chunk into which the chunks of two numbers merge, either or both of which
+    /// may be 0: `before` if it is one, else `behind` if it is one, else a number that no chunk
+    /// has. A number that falls idle is left for another chunk.
     #[inline(always)]
     fn new_number(&mut self, before: usize, behind: usize) -> usize {
         if self.numbers_left == 0 {
@@ -273,7 +275,8 @@ impl ArenaSizeToChunkSortedMap {
         None
     }
 
-    /// Puts a number, which is in no bin, into the bin of its chunk: behind all that are not larger.
+    /// Puts a number, which is in no bin, into the bin of its chunk: behind all that are not
+    /// larger.
     #[inline(always)]
     fn link(&mut self, number: usize, chunk: Chunk) {
         let next = if chunk.size < self.large {

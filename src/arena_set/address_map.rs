@@ -1,9 +1,10 @@
-//! `AddressMap`: finds the arena that an address lies in, in constant time however many arenas there are.
+//! `AddressMap`: finds the arena that an address lies in, in constant time however many arenas
+//! there are.
 //!
-//! The address space is cut into blocks of the largest power of two that is no larger than an arena.
-//! A hash table by block number holds an entry for every block that an arena reaches into: at most
-//! three for an arena, and for a block at most two whole arenas, besides the few small ones that
-//! scarce locked memory leads to.
+//! The address space is cut into blocks of the largest power of two that is no larger than an
+//! arena. A hash table by block number holds an entry for every block that an arena reaches into:
+//! at most three for an arena, and for a block at most two whole arenas, besides the few small ones
+//! that scarce locked memory leads to.
 
 use crate::arena::OutOfMemory;
 
@@ -83,8 +84,9 @@ impl AddressMap {
                 debug_assert!(self.slots[slot].len > 0, "recorded");
                 slot = (slot + 1) & mask;
             }
-            // Entries behind it move up where that brings them no further than their home (Knuth, TAOCP 3,
-            // 6.4, algorithm R), so that every probe still reaches its entry without a gap.
+            // Entries behind it move up where that brings them no further than their home (Knuth,
+            // TAOCP 3, 6.4, algorithm R), so that every probe still reaches its entry without a
+            // gap.
             let mut next = slot;
             loop {
                 next = (next + 1) & mask;

@@ -1,4 +1,5 @@
-//! The arenas of a pool: allocates and frees in those that there are, keeps the figures, and gives empty ones back.
+//! The arenas of a pool: allocates and frees in those that there are, keeps the figures, and gives
+//! empty ones back.
 
 use super::address_map::AddressMap;
 use super::consent::Consent;
@@ -70,8 +71,8 @@ pub(super) enum Memory {
     },
 }
 
-// SAFETY: `addr` is a number here and is handed back to the allocator that it came from, which is `Send`. `LockedPages`
-// are `Send`.
+// SAFETY: `addr` is a number here and is handed back to the allocator that it came from, which is
+// `Send`. `LockedPages` are `Send`.
 unsafe impl Send for Memory {}
 
 /// What to do with pages of a foreign allocator.
@@ -116,7 +117,7 @@ impl ArenaSet {
         }
     }
 
-    /// Sets the sizes of arenas, of which there are none yet.
+    /// Sets the size of an arena, and the most that all of them may have, before there are arenas.
     pub(crate) fn set_sizes(&mut self, arena_size: usize, max_size: usize) {
         self.arena_size = arena_size;
         self.max_size = max_size;
@@ -158,8 +159,8 @@ impl ArenaSet {
         None
     }
 
-    /// Allocates `size` bytes aligned to more than a granule from the locked arenas that there are, in constant time.
-    /// Some places that only a search would find are not seen.
+    /// Allocates `size` bytes aligned to more than a granule from the locked arenas that there are,
+    /// in constant time. Some places that only a search would find are not seen.
     pub(crate) fn alloc_aligned(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
         for room in [size, size + alignment - self.granule] {
             let arena = self.first_fit.first(room)?;
@@ -210,8 +211,8 @@ impl ArenaSet {
         if entry.tier == Tier::Absent { None } else { entry.arena.chunk_size(ptr) }
     }
 
-    /// Frees and wipes a chunk, and returns its size in bytes. With `check`, only if that is the size in bytes and the
-    /// alignment that it was allocated with.
+    /// Frees and wipes a chunk, and returns its size in bytes. With `check`, only if that is the
+    /// size in bytes and the alignment that it was allocated with.
     ///
     /// # Safety
     /// If `ptr` is a used chunk, nothing uses that chunk any more.
@@ -223,16 +224,17 @@ impl ArenaSet {
         let (size, own) = self.release(ptr, check)?;
         if own {
             poison::unpoison(ptr, size);
-            // SAFETY: `release` has found that a used chunk of `size` bytes began at `ptr`, in mapped pages that this
-            // set owns. The caller promises that nothing uses the chunk any more, and while this thread has the set
-            // to itself the chunk cannot be allocated anew.
+            // SAFETY: `release` has found that a used chunk of `size` bytes began at `ptr`, in
+            // mapped pages that this set owns. The caller promises that nothing uses the chunk any
+            // more, and while this thread has the set to itself the chunk cannot be allocated anew.
             unsafe { memory_cleanse(ptr, size) };
             poison::poison(ptr, size);
         }
         Ok(size)
     }
 
-    /// Frees a chunk without wiping it: returns its size in bytes, and whether it lies in pages of our own.
+    /// Frees a chunk without wiping it: returns its size in bytes, and whether it lies in pages of
+    /// our own.
     pub(crate) fn release(
         &mut self,
         ptr: *mut u8,
@@ -241,7 +243,8 @@ impl ArenaSet {
         let arena = self.address_map.find(ptr.addr()).ok_or(FreeError::NotInPool)?;
         let Some(entry) = &mut self.arenas[arena] else { return Err(FreeError::NotInPool) };
         if entry.tier == Tier::Absent {
-            // The memory is not in this process, nor is it known which chunks the parent has freed since.
+            // The memory is not in this process, nor is it known which chunks the parent has freed
+            // since.
             return Ok((0, false));
         }
         let before = entry.arena.stats();
@@ -298,15 +301,15 @@ impl ArenaSet {
 
     // ---- Arenas that come --------------------------------------------------------------------
 
-    /// Makes an arena of pages, and returns its number; `None`, and the pages unmapped, when there is no memory for the
-    /// bookkeeping.
+    /// Makes an arena of pages, and returns its number; `None`, and the pages unmapped, when there
+    /// is no memory for the bookkeeping.
     pub(super) fn add_pages(&mut self, pages: LockedPages) -> Option<usize> {
         let locked = pages.lock_state().is_ok();
         self.add(Memory::Pages(pages), locked)
     }
 
-    /// Makes an arena of what a foreign allocator has given, and returns its number; `None` when there is no memory for
-    /// the bookkeeping.
+    /// Makes an arena of what a foreign allocator has given, and returns its number; `None` when
+    /// there is no memory for the bookkeeping.
     pub(crate) fn add_foreign(
         &mut self,
         addr: NonNull<u8>,
@@ -382,8 +385,8 @@ impl ArenaSet {
 
     // ---- Arenas that go ----------------------------------------------------------------------
 
-    /// Gives empty arenas of our own pages back to the system until `excess` bytes have gone or no more of them are
-    /// empty. Returns whether any arena has gone.
+    /// Gives empty arenas of our own pages back to the system until `excess` bytes have gone or no
+    /// more of them are empty. Returns whether any arena has gone.
     pub(crate) fn give_back(&mut self, mut excess: usize) -> bool {
         let mut any = false;
         // The newest first: chunks come from the oldest.
@@ -428,9 +431,10 @@ impl ArenaSet {
         any
     }
 
-    /// Gives back what is free beyond twice what is used, and [`KEPT_FREE`].
+    /// Gives back free memory beyond twice the bytes in use, and [`KEPT_FREE`].
     pub(crate) fn give_back_excess(&mut self) {
-        // One arena stays at least: a pool of large ones would otherwise make one anew for each chunk.
+        // One arena stays at least: a pool of large ones would otherwise make one anew for each
+        // chunk.
         let spare = KEPT_FREE.max(self.arena_size);
         let keep = self.stats.used.saturating_mul(2).saturating_add(spare);
         if self.empty > 0 && self.stats.free > keep {
@@ -438,13 +442,13 @@ impl ArenaSet {
         }
     }
 
-    /// Gives all pages back to the foreign allocator that they came from. The last thing that happens to a pool over
-    /// it.
+    /// Gives all pages back to the foreign allocator that they came from. The last thing that
+    /// happens to a pool over it.
     pub(crate) fn free_foreign(&mut self, allocator: &mut dyn LockedPageAllocator) {
         for entry in self.arenas.drain(..).flatten() {
             if let Memory::Foreign { addr, len } = entry.memory {
-                // SAFETY: `addr` came from `allocate_locked(len)` of this allocator and is handed back once, here. The
-                // pool's chunks end with the pool.
+                // SAFETY: `addr` came from `allocate_locked(len)` of this allocator and is handed
+                // back once, here. The pool's chunks end with the pool.
                 unsafe { allocator.free_locked(addr, len) };
             }
         }
@@ -452,8 +456,8 @@ impl ArenaSet {
 
     // ---- In a child process ------------------------------------------------------------------
 
-    /// Brings the figures up to date with what a fork has made of the memory. Does nothing unless this is a child
-    /// process in which it has not been called yet.
+    /// Brings the figures up to date with what a fork has made of the memory. Does nothing unless
+    /// this is a child process in which it has not been called yet.
     pub(crate) fn catch_up(&mut self) {
         let forks = crate::fork::generation();
         if self.forks != forks {
@@ -487,8 +491,8 @@ impl ArenaSet {
         }
     }
 
-    /// Takes an arena whose memory has stayed with the parent process out of all figures. The set still finds it by its
-    /// addresses.
+    /// Takes an arena whose memory has stayed with the parent process out of all figures. The set
+    /// still finds it by its addresses.
     fn lose(&mut self, number: usize) {
         let Some(PooledArena { arena, memory, tier }) = &mut self.arenas[number] else { return };
         if *tier == Tier::Absent {

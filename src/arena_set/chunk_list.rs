@@ -5,7 +5,8 @@ use crate::pages;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Every chunk at one moment. The list lies on the ordinary heap, or in a mapping if the heap has no memory left.
+/// Every chunk at one moment. The list lies on the ordinary heap, or in a mapping if the heap has
+/// no memory left.
 pub(crate) struct ChunkList {
     mapped: &'static [ListedChunk],
     on_heap: Vec<ListedChunk>,
@@ -52,7 +53,8 @@ impl ChunkList {
 impl Drop for ChunkList {
     fn drop(&mut self) {
         if !self.mapped.is_empty() {
-            // SAFETY: `zeroed_table` has made it, only this list refers to it, and the list ends here.
+            // SAFETY: `zeroed_table` has made it, only this list refers to it, and the list ends
+            // here.
             unsafe { pages::release_table(self.mapped) };
         }
     }

@@ -8,7 +8,8 @@ use crate::arena::OutOfMemory;
 
 /// The largest free chunk of each arena, by the arena's number.
 pub(super) struct FirstFit {
-    /// Node 1 is the root, nodes `2n` and `2n + 1` are below node `n`, leaf `i` is node `width + i`.
+    /// Node 1 is the root, nodes `2n` and `2n + 1` are below node `n`, leaf `i` is node
+    /// `width + i`.
     largest: Vec<usize>,
     width: usize,
 }

@@ -1,22 +1,25 @@
 //! The order of attempts. An allocation takes the first of these that has memory for it:
 //!
 //! 1. a free chunk in a locked arena: [`ArenaSet::alloc_existing`];
-//! 2. in the process-wide pool: the same, when heaps have given back what they have free, if that is much
-//!    (`thread_heap::supply`);
+//! 2. in the process-wide pool: the same, when heaps have given back what they have free, if that
+//!    is much (`thread_heap::supply`);
 //! 3. a new locked arena, as large as usual: [`ArenaSet::grow_locked`];
-//! 4. a smaller one: of what the limit should still allow, then of halves, down to what the chunk needs;
-//! 5. when that is refused, memory that others have free: in the process-wide pool all slabs are dissolved
-//!    (`thread_heap::supply`), for a pool of the program's own the process-wide pool gives back its empty memory
-//!    (`pool::private`), and 1 to 4 are tried again;
+//! 4. a smaller one: of what the limit should still allow, then of halves, down to what the chunk
+//!    needs;
+//! 5. when that is refused, memory that others have free: in the process-wide pool all slabs are
+//!    dissolved (`thread_heap::supply`), for a pool of the program's own the process-wide pool
+//!    gives back its empty memory (`pool::private`), and 1 to 4 are tried again;
 //! 6. a free chunk in an arena that is not locked;
-//! 7. a new arena that is not locked, if the callback agrees: [`ArenaSet::grow_unlocked`] and `consent`;
+//! 7. a new arena that is not locked, if the callback agrees: [`ArenaSet::grow_unlocked`] and
+//!    `consent`;
 //! 8. failure.
 //!
-//! An allocation counts one lock failure, however many of these attempts have been refused, also if a smaller arena was
-//! locked in the end. What was refused is remembered in `lock_refusal`, and 3 and 4 are not tried again before memory is
-//! unlocked or the limit is raised.
+//! An allocation counts one lock failure, however many of these attempts have been refused, also if
+//! a smaller arena was locked in the end. What was refused is remembered in `lock_refusal`, and 3
+//! and 4 are not tried again before memory is unlocked or the limit is raised.
 //!
-//! A pool over a foreign page allocator has attempt 1, and one arena after the other as Bitcoin Core asks for them.
+//! A pool over a foreign page allocator has attempt 1, and one arena after the other as Bitcoin
+//! Core asks for them.
 
 use super::arenas::{ArenaSet, Tier};
 use super::layout::{ARENA_ALIGN, ARENA_SIZE, round_down};
@@ -25,7 +28,8 @@ use crate::pages::{self, LockedPages, PageOptions, PagesError, Place, Refused, S
 use core::ptr::NonNull;
 
 impl ArenaSet {
-    /// Allocates from locked memory, or else from memory that is not locked: attempts 1, 3, 4, 6 and 7.
+    /// Allocates from locked memory, or else from memory that is not locked: attempts 1, 3, 4, 6
+    /// and 7.
     pub(crate) fn alloc(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
         let failures = self.stats.failures();
         self.alloc_locked(size, alignment)
@@ -57,8 +61,8 @@ impl ArenaSet {
         self.alloc_in(arena, size, alignment)
     }
 
-    /// Allocates from memory that is not locked: attempts 6 and 7, when the others have failed. `before` are the lock
-    /// failures that were counted before this allocation.
+    /// Allocates from memory that is not locked: attempts 6 and 7, when the others have failed.
+    /// `before` are the lock failures that were counted before this allocation.
     pub(crate) fn alloc_unlocked(
         &mut self,
         size: usize,
@@ -73,7 +77,8 @@ impl ArenaSet {
         self.alloc_in(arena, size, alignment)
     }
 
-    /// Whether a new arena for a chunk of `size` bytes has been refused under the limit that is in force.
+    /// Whether a new arena for a chunk of `size` bytes has been refused under the limit that is in
+    /// force.
     pub(crate) fn is_refused(&mut self, size: usize) -> bool {
         let need = size.next_multiple_of(self.source.page_size());
         if !self.refusal.covers(need) || !self.may_grow_unlocked() {
@@ -82,18 +87,20 @@ impl ArenaSet {
         self.refusal.is_believed()
     }
 
-    /// How large a new arena must be to have room for a chunk: it begins on a page, and above that alignment a chunk
-    /// needs slack. `None` when no arena is large enough.
+    /// How large a new arena must be to have room for a chunk: it begins on a page, and above that
+    /// alignment a chunk needs slack. `None` when no arena is large enough.
     fn room_for(&self, size: usize, alignment: usize) -> Option<usize> {
         let slack = if alignment <= pages::page_size() { 0 } else { alignment };
         size.checked_add(slack).filter(|&need| need <= self.arena_size)
     }
 
-    /// Makes a new locked arena, smaller than usual if it must be, but of at least `need` bytes; its number.
+    /// Makes a new locked arena, smaller than usual if it must be, but of at least `need` bytes;
+    /// its number.
     fn grow_locked(&mut self, need: usize) -> Option<usize> {
         let need = need.next_multiple_of(self.source.page_size());
         let limit = pages::lock_limit();
-        // (Where there may be unlocked memory, the attempt to get that tells whether memory can be locked again.)
+        // (Where there may be unlocked memory, the attempt to get that tells whether memory can be
+        // locked again.)
         if self.refusal.holds(need, limit) && self.may_grow_unlocked() {
             return None;
         }
@@ -137,9 +144,9 @@ impl ArenaSet {
             && self.memory.secret_memory != SecretMemory::Require
     }
 
-    /// Makes a new arena, locked or not, when smaller ones have been refused already; its number. Where a callback
-    /// decides about unlocked memory and has not agreed yet, it leaves a question in `consent`. With `counted`, the
-    /// refusal is in the statistics already.
+    /// Makes a new arena, locked or not, when smaller ones have been refused already; its number.
+    /// Where a callback decides about unlocked memory and has not agreed yet, it leaves a question
+    /// in `consent`. With `counted`, the refusal is in the statistics already.
     fn grow_unlocked(&mut self, counted: bool) -> Option<usize> {
         if !self.may_grow_unlocked() {
             return None;
@@ -163,8 +170,8 @@ impl ArenaSet {
         self.add_pages(pages)
     }
 
-    /// How many bytes to ask a foreign allocator for. Bitcoin Core caps the first arena by the limit, and no other; here
-    /// the cap is rounded down to what can be locked.
+    /// How many bytes to ask a foreign allocator for. Bitcoin Core caps the first arena by the
+    /// limit, and no other; here the cap is rounded down to what can be locked.
     pub(crate) fn foreign_arena_size(limit: Option<usize>) -> usize {
         let size = ARENA_SIZE;
         let Some(limit) = limit else { return size };
@@ -181,7 +188,8 @@ impl ArenaSet {
             return self.map_at(Place::anywhere(len), require_lock);
         };
         let is_hole = gap.is_hole;
-        // SAFETY: `gap_for` has found the gap in the range, with a guard page on either side, and no arena lies there.
+        // SAFETY: `gap_for` has found the gap in the range, with a guard page on either side, and
+        // no arena lies there.
         let place = unsafe { gap.range.place(gap.offset, len) };
         match self.map_at(place, require_lock) {
             // A child may lack the addresses that its parent has given back.
@@ -190,8 +198,8 @@ impl ArenaSet {
         }
     }
 
-    /// Maps pages as the pool's options want them. What was refused on the way besides the lock is counted in the
-    /// statistics.
+    /// Maps pages as the pool's options want them. What was refused on the way besides the lock is
+    /// counted in the statistics.
     pub(crate) fn map_at(
         &mut self,
         place: Place,

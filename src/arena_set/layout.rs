@@ -1,4 +1,5 @@
-//! Where arenas lie: their sizes, the source of their pages, and their places in a range of addresses.
+//! Where arenas lie: their sizes, the source of their pages, and their places in a range of
+//! addresses.
 
 use crate::arena::OutOfMemory;
 use crate::pages::{self, AddressRange, ForkPolicy, SecretMemory};
@@ -9,11 +10,13 @@ pub(crate) const ARENA_SIZE: usize = 256 * 1024;
 /// Alignment of chunks in bytes, to which sizes are rounded up. Bitcoin Core's figure.
 pub(crate) const ARENA_ALIGN: usize = 16;
 
-/// Bytes that stay free in a pool, besides twice what is used, before empty arenas are given back.
+/// Bytes that may be free in a pool, besides twice the bytes in use, before empty arenas are given
+/// back.
 pub(crate) const KEPT_FREE: usize = 1 << 20;
 
-/// Arenas in a range grow with the pool: each has this part of the pool's bytes, up to a size in bytes. So the number of
-/// mappings grows with the logarithm of the pool's size, and little is locked ahead of its use.
+/// Arenas in a range grow with the pool: each has this part of the pool's bytes, up to a size in
+/// bytes. So the number of mappings grows with the logarithm of the pool's size, and little is
+/// locked ahead of its use.
 const ARENAS_OF_A_POOL: usize = 256;
 const LARGEST_RANGE_ARENA: usize = 16 << 20;
 
@@ -42,13 +45,14 @@ pub(crate) enum Source {
         /// Size of a page in bytes if it is not the common one.
         huge_page: Option<usize>,
     },
-    /// The operating system, one arena after the other within a range of addresses, as long as that has room.
+    /// The operating system, one arena after the other within a range of addresses, as long as that
+    /// has room.
     Range {
         range: AddressRange,
         /// Offset of the next arena in bytes, a guard page behind the last one.
         next: usize,
-        /// The places of arenas that have been given back: offsets and lengths in bytes, with a guard page behind
-        /// each.
+        /// The places of arenas that have been given back: offsets and lengths in bytes, with a
+        /// guard page behind each.
         holes: Vec<(usize, usize)>,
     },
     /// A foreign page allocator, which is kept beside the arena set.
@@ -64,7 +68,8 @@ impl Source {
         }
     }
 
-    /// The size in bytes that an arena should have in a pool of `total` bytes, where that is more than `size`.
+    /// The size in bytes that an arena should have in a pool of `total` bytes, where that is more
+    /// than `size`.
     pub(super) fn preferred_size(&self, size: usize, total: usize) -> usize {
         if !matches!(self, Self::Range { .. }) {
             return size;
@@ -73,7 +78,8 @@ impl Source {
         size.max(share.min(LARGEST_RANGE_ARENA))
     }
 
-    /// A gap for an arena of `len` bytes in the range, with a guard page on either side; `None` where there is no range, or no room in it.
+    /// A gap for an arena of `len` bytes in the range, with a guard page on either side; `None`
+    /// where there is no range, or no room in it.
     pub(super) fn gap_for(&self, len: usize) -> Option<Gap<'_>> {
         let Self::Range { range, next, holes } = self else { return None };
         // The whole hole, or a part that leaves room for another arena behind a guard page.

@@ -1,5 +1,5 @@
-//! What is remembered of the last refusal to lock memory, so that a pool at its limit does not ask the system again for
-//! every allocation.
+//! What is remembered of the last refusal to lock memory, so that a pool at its limit does not ask
+//! the system again for every allocation.
 
 use crate::pages;
 
@@ -8,7 +8,8 @@ const BELIEVED: u32 = 16;
 
 /// The last refusal to lock memory.
 pub(crate) struct LockRefusal {
-    /// Bytes that could not be locked. To lock less is worth another attempt. `usize::MAX` if nothing was refused.
+    /// Bytes that could not be locked. To lock less is worth another attempt. `usize::MAX` if
+    /// nothing was refused.
     bytes: usize,
     /// The limit on locked memory in bytes then. Under a higher one, another attempt is worth it.
     limit: usize,
@@ -47,8 +48,8 @@ impl LockRefusal {
         self.covers(bytes) && limit <= self.limit
     }
 
-    /// Whether a refusal that [`covers`](Self::covers) an attempt is still in force. Looks at the limit, which takes a
-    /// system call, once in [`BELIEVED`] times.
+    /// Whether a refusal that [`covers`](Self::covers) an attempt is still in force. Looks at the
+    /// limit, which takes a system call, once in [`BELIEVED`] times.
     pub(super) fn is_believed(&mut self) -> bool {
         self.believed += 1;
         if self.believed < BELIEVED {

@@ -19,23 +19,26 @@ pub struct PoolStats {
     pub chunks_free: usize,
     /// Number of arenas.
     pub arenas: usize,
-    /// The most bytes that were ever in used chunks at once. In the process-wide pool this is exact while
-    /// one thread uses it; with several it is the most that was seen whenever one of them had to look. It may
-    /// be above `total`, as arenas and the pages of sampled chunks are given back.
+    /// The most bytes that were ever in used chunks at once. In the process-wide pool this is exact
+    /// while one thread uses it. With several threads it is the highest figure that was seen, at
+    /// moments when a thread took the pool's mutex. It may be above `total`, as arenas and the
+    /// pages of sampled chunks are given back.
     pub peak_used: usize,
     /// How often an arena was wanted and could not be locked whole: each time the pool made do with
     /// a smaller one, with unlocked memory, or failed.
     pub lock_failures: usize,
-    /// The last of those. It does not tell whether there is unlocked memory: see
+    /// The last lock failure. It does not tell whether there is unlocked memory: see
     /// [`is_fully_locked`](Self::is_fully_locked).
     pub last_lock_failure: Option<LockError>,
     /// Bytes of `total` that are secret memory, see [`SecretMemory`].
     pub secret_memory: usize,
-    /// Why the pool, which was to use secret memory, last had to do without: the operating system's error
-    /// number (`ENOSYS` when it has none). That it may not lock so much counts as a lock failure instead.
+    /// Why the pool, which was to use secret memory, last had to do without: the operating system's
+    /// error number (`ENOSYS` when it has none). That it may not lock so much counts as a lock
+    /// failure instead.
     pub secret_memory_error: Option<i32>,
-    /// Which protections besides the lock the pool's memory was to have and has not, and why: `bytes` are of
-    /// `total`. (Of a pool over a foreign page allocator, nothing is known.)
+    /// The protections besides the lock that the system has refused to the pool's memory, and why.
+    /// Their `bytes` are part of `total`. (Of a pool over a foreign page allocator, nothing is
+    /// known.)
     pub missing_protections: MissingProtections,
 }
 
@@ -57,8 +60,9 @@ impl PoolStats {
         missing_protections: MissingProtections::NONE,
     };
 
-    /// Whether all memory of the pool is locked, so that no secret in it can be swapped out. A pool may have had
-    /// lock failures and be fully locked: it made do with smaller arenas, or it refused allocations.
+    /// Whether all memory of the pool is locked, so that no secret in it can be swapped out. A pool
+    /// may have had lock failures and be fully locked: it made do with smaller arenas, or it
+    /// refused allocations.
     pub const fn is_fully_locked(&self) -> bool {
         self.locked == self.total
     }

@@ -53,7 +53,8 @@ impl fmt::Display for PoolError {
             Self::Arena(error) => error.fmt(f),
             Self::SecretMemory(errno) => {
                 let why = io::Error::from_raw_os_error(*errno);
-                // An old kernel does not know the call; who has another answer is not to be helped by a new one.
+                // An old kernel does not know the call. Where the answer is another one, a newer
+                // kernel would not help.
                 let remedy = match Errno::of(*errno) {
                     Errno::ENOSYS => {
                         "it wants Linux 5.14 or newer, not booted with secretmem.enable=0 (before 6.5: booted with \
@@ -110,8 +111,8 @@ pub enum ConfigureError {
     Size,
     /// The manager is not the process-wide one.
     NotProcessWide,
-    /// With this policy children of the process would find other values than their parent had, also where safe
-    /// code holds references to them.
+    /// With this policy children of the process would find other values than their parent had, also
+    /// where safe code holds references to them.
     ForkPolicy(ForkPolicy),
     /// The options contradict each other, or the system refuses.
     Pool(PoolError),

@@ -12,16 +12,18 @@ use core::ptr::NonNull;
 
 /// A pool of locked memory that any number of threads may share.
 ///
-/// It starts without memory, and maps a new arena whenever no arena that it has can hold a chunk. An arena has
-/// [`ARENA_SIZE`](Self::ARENA_SIZE) bytes; in a large process-wide pool it has a 256th of the pool's bytes. Over the
-/// operating system's own pages, empty arenas are given back when more is free than twice what is used, and 1 MiB. The
-/// others stay until the pool is dropped, which wipes and unmaps them.
+/// It starts without memory, and maps a new arena whenever no arena that it has can hold a chunk.
+/// An arena has [`ARENA_SIZE`](Self::ARENA_SIZE) bytes; in a large process-wide pool it has a 256th
+/// of the pool's bytes. Over the operating system's own pages, empty arenas are given back when
+/// more is free than twice what is used, and 1 MiB. The others stay until the pool is dropped,
+/// which wipes and unmaps them.
 ///
 /// Over the operating system's own pages ([`LockedPool::default`]), every chunk is wiped as it is
-/// freed. Where an arena cannot be locked whole, the pool tries smaller ones. It uses unlocked memory only
-/// when none can be locked for a chunk and the [`LockingFailed`] callback agrees (without a callback
-/// it uses unlocked memory, and the statistics count that). Over a foreign [`LockedPageAllocator`], the pool asks
-/// for arenas exactly as Bitcoin Core does and never touches what it is given.
+/// freed. Where an arena cannot be locked whole, the pool tries smaller ones. It uses unlocked
+/// memory only when none can be locked for a chunk and the [`LockingFailed`] callback agrees
+/// (without a callback it uses unlocked memory, and the statistics count that). Over a foreign
+/// [`LockedPageAllocator`], the pool asks for arenas exactly as Bitcoin Core does and never touches
+/// what it is given.
 ///
 /// ```
 /// use bitcoin_support::LockedPool;
@@ -78,8 +80,8 @@ impl LockedPool {
     }
 
     /// A pool over the operating system's own pages, of `page_size` bytes each, with arenas of
-    /// `chunk_size` bytes, which also is the largest chunk, and no more than `max_size` bytes in all:
-    /// [`with_options`](Self::with_options) for the sizes alone.
+    /// `chunk_size` bytes, which also is the largest chunk, and no more than `max_size` bytes in
+    /// all: [`with_options`](Self::with_options) for the sizes alone.
     ///
     /// # Errors
     /// See [`PoolError`].
@@ -90,8 +92,9 @@ impl LockedPool {
 
     /// A pool over a foreign source of pages, which it never touches.
     ///
-    /// So it does not lock them again in a child process, and counts none of them as locked there. Those of a
-    /// [`PosixLockedPageAllocator`](crate::PosixLockedPageAllocator) are the exception: this library locks them.
+    /// So it does not lock them again in a child process, and counts none of them as locked there.
+    /// Those of a [`PosixLockedPageAllocator`](crate::PosixLockedPageAllocator) are the exception:
+    /// this library locks them.
     ///
     /// # Panics
     /// When there is no memory for the pool itself.
@@ -114,8 +117,8 @@ impl LockedPool {
         }
     }
 
-    /// Allocates `size` bytes aligned to `alignment` bytes. Over the operating system's own pages they are zeros, over a
-    /// foreign source of pages their contents are unspecified.
+    /// Allocates `size` bytes aligned to `alignment` bytes. Over the operating system's own pages
+    /// they are zeros, over a foreign source of pages their contents are unspecified.
     ///
     /// `None` when `size` is 0 or above the size of an arena, `alignment` is not a power
     /// of two, or the pool has no room and cannot get any.
@@ -130,8 +133,8 @@ impl LockedPool {
         }
     }
 
-    /// Frees the chunk that begins at `ptr`. Null does nothing. Over the operating system's own pages the whole chunk is
-    /// wiped first. Constant time, apart from the wipe.
+    /// Frees the chunk that begins at `ptr`. Null does nothing. Over the operating system's own
+    /// pages the whole chunk is wiped first. Constant time, apart from the wipe.
     ///
     /// # Errors
     /// See [`FreeError`]; nothing changes then, unless it is [`FreeError::Overrun`].
@@ -141,10 +144,12 @@ impl LockedPool {
     /// handed out again. (Any other `ptr` is refused and safe.)
     #[inline(always)]
     pub unsafe fn free(&self, ptr: *mut u8) -> Result<(), FreeError> {
-        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is
+        // one.
         match unsafe { self.free_local(ptr, None) } {
             Some(()) => Ok(()),
-            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there
+            // is one.
             None => unsafe { self.free_any(ptr, None) },
         }
     }
@@ -163,15 +168,18 @@ impl LockedPool {
         size: usize,
         alignment: usize,
     ) -> Result<(), FreeError> {
-        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is
+        // one.
         match unsafe { self.free_local(ptr, Some((size, alignment))) } {
             Some(()) => Ok(()),
-            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there
+            // is one.
             None => unsafe { self.free_any(ptr, Some((size, alignment))) },
         }
     }
 
-    /// Frees in the common case, in few instructions and without a call; `None` when nothing was done.
+    /// Frees in the common case, in few instructions and without a call; `None` when nothing was
+    /// done.
     ///
     /// # Safety
     /// If `ptr` is a used chunk of this pool, nothing uses that chunk any more.
@@ -182,7 +190,8 @@ impl LockedPool {
         check: Option<(usize, usize)>,
     ) -> Option<()> {
         match &self.kind {
-            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there
+            // is one.
             Kind::Process => unsafe { thread_heap::free_local(ptr, check) },
             Kind::Private(_) => None,
         }
@@ -202,15 +211,17 @@ impl LockedPool {
             return Ok(());
         }
         match &self.kind {
-            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there
+            // is one.
             Kind::Process => unsafe { thread_heap::free(ptr, check) },
-            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there
+            // is one.
             Kind::Private(pool) => unsafe { pool.free(ptr, check) },
         }
     }
 
-    /// What the pool holds now. Constant time. The process-wide pool pauses its other threads for the moment that it
-    /// takes, and takes a step for each of them.
+    /// What the pool holds now. Constant time. The process-wide pool pauses its other threads for
+    /// the moment that it takes, and takes a step for each of them.
     pub fn stats(&self) -> PoolStats {
         match &self.kind {
             Kind::Process => thread_heap::stats(),
@@ -218,9 +229,10 @@ impl LockedPool {
         }
     }
 
-    /// Calls `visit` with address, size in bytes and whether it is used, for every chunk that there was at one
-    /// moment, arena by arena. For debugging: it makes a list of them first, so that `visit` may use the pool. The list
-    /// takes two words for each chunk; where there is no memory for it, nothing is visited.
+    /// Calls `visit` with address, size in bytes and whether it is used, for every chunk that there
+    /// was at one moment, arena by arena. For debugging: it makes a list of them first, so that
+    /// `visit` may use the pool. The list takes two words for each chunk; where there is no memory
+    /// for it, nothing is visited.
     pub fn walk(&self, mut visit: impl FnMut(usize, usize, bool)) {
         match &self.kind {
             Kind::Process => thread_heap::walk(&mut visit),
@@ -230,7 +242,8 @@ impl LockedPool {
 }
 
 impl Default for LockedPool {
-    /// A pool over the operating system's own pages. Panics when there is no memory for the pool itself.
+    /// A pool over the operating system's own pages. Panics when there is no memory for the pool
+    /// itself.
     #[track_caller]
     fn default() -> Self {
         let pool = Self::with_options(&PoolOptions::new());

@@ -1,4 +1,5 @@
-//! `LockedPoolManager`: several pools behind one interface, and the pool that all secrets of a process share.
+//! `LockedPoolManager`: several pools behind one interface, and the pool that all secrets of a
+//! process share.
 
 use super::error::ConfigureError;
 use super::locked_pool::{Kind, LockedPool};
@@ -13,15 +14,15 @@ use core::mem::{self, ManuallyDrop};
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
 
-/// Several [`LockedPool`]s used as one. An allocation is served by the first pool, in the order in which they
-/// were added, that has room or can get it.
+/// Several [`LockedPool`]s used as one. An allocation is served by the first pool, in the order in
+/// which they were added, that has room or can get it.
 ///
 /// [`instance`](Self::instance) is the process-wide one, shared by all Rust, C and C++ code that is
-/// linked to this library. Its first pool needs no initialization, so that it can be used before `main`,
-/// and is never destroyed: objects with static storage and thread-local ones may free into it however
-/// late. When the process exits, what the pool still holds is wiped in the very end, if no other thread can be using it:
-/// see [`ExitPolicy`](crate::ExitPolicy).
-/// After a fork, the child's copy of it is locked again, unless [`configure`](Self::configure) has been told
+/// linked to this library. Its first pool needs no initialization, so that it can be used before
+/// `main`, and is never destroyed: objects with static storage and thread-local ones may free into
+/// it however late. When the process exits, what the pool still holds is wiped in the very end, if
+/// no other thread can be using it: see [`ExitPolicy`](crate::ExitPolicy). After a fork, the
+/// child's copy of it is locked again, unless [`configure`](Self::configure) has been told
 /// otherwise.
 ///
 /// ```
@@ -56,14 +57,14 @@ impl LockedPoolManager {
         &INSTANCE
     }
 
-    /// Adds a pool, to be used when those before it have no room and cannot get any. It stays until the
-    /// manager is dropped.
+    /// Adds a pool, to be used when those before it have no room and cannot get any. It stays until
+    /// the manager is dropped.
     ///
-    /// It serves [`alloc`](Self::alloc) of this manager only. The secret types take nothing from added pools,
-    /// whose memory may be a foreign page allocator's.
+    /// It serves [`alloc`](Self::alloc) of this manager only. The secret types take nothing from
+    /// added pools, whose memory may be a foreign page allocator's.
     ///
-    /// It takes no memory and waits for no thread, so that it can be called anywhere: in a child process
-    /// whatever its parent's other threads were doing, and in the callback of a pool.
+    /// It takes no memory and waits for no thread, so that it can be called anywhere: in a child
+    /// process whatever its parent's other threads were doing, and in the callback of a pool.
     pub fn add_pool(&self, pool: LockedPool) {
         let Kind::Private(private) = pool.kind else {
             unreachable!("no program owns the process-wide pool")
@@ -94,7 +95,8 @@ impl LockedPoolManager {
         self.added().find_map(|pool| pool.alloc(size, alignment))
     }
 
-    /// Frees the chunk that begins at `ptr`, whichever pool it came from, as [`LockedPool::free`] does.
+    /// Frees the chunk that begins at `ptr`, whichever pool it came from, as [`LockedPool::free`]
+    /// does.
     ///
     /// # Errors
     /// See [`FreeError`]; nothing changes then, unless it is [`FreeError::Overrun`].
@@ -104,13 +106,15 @@ impl LockedPoolManager {
     #[inline(always)]
     pub unsafe fn free(&self, ptr: *mut u8) -> Result<(), FreeError> {
         if let Some(pool) = self.process {
-            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there
+            // is one.
             let freed = unsafe { pool.free(ptr) };
             if freed != Err(FreeError::NotInPool) {
                 return freed;
             }
         }
-        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is
+        // one.
         self.in_added(|pool| unsafe { pool.free(ptr) })
     }
 
@@ -128,17 +132,20 @@ impl LockedPoolManager {
         alignment: usize,
     ) -> Result<(), FreeError> {
         if let Some(pool) = self.process {
-            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there
+            // is one.
             let freed = unsafe { pool.free_sized(ptr, size, alignment) };
             if freed != Err(FreeError::NotInPool) {
                 return freed;
             }
         }
-        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is
+        // one.
         self.in_added(|pool| unsafe { pool.free_sized(ptr, size, alignment) })
     }
 
-    /// Calls `free` with each added pool, up to the one that the address lies in, and returns its answer.
+    /// Calls `free` with each added pool, up to the one that the address lies in, and returns its
+    /// answer.
     #[inline(never)]
     fn in_added(
         &self,
@@ -150,8 +157,8 @@ impl LockedPoolManager {
             .unwrap_or(Err(FreeError::NotInPool))
     }
 
-    /// What all pools hold together: the sum of their figures, and the last lock failure of the last
-    /// pool that had one. (So `peak_used` is at least what was ever used at once.)
+    /// What all pools hold together: the sum of their figures, and the last lock failure of the
+    /// last pool that had one. (So `peak_used` is at least what was ever used at once.)
     pub fn stats(&self) -> PoolStats {
         let process = self.process.iter().map(|pool| pool.stats());
         let pools = process.chain(self.added().map(|pool| pool.stats()));
@@ -172,27 +179,28 @@ impl LockedPoolManager {
         })
     }
 
-    /// Chooses options for the process-wide pool, and for the mappings of their own that its larger secrets
-    /// get, before anything is allocated from it: at the beginning of `main`, or in a static initializer.
-    /// (What static initializers elsewhere allocate comes first, in the order of linking.) The last of
-    /// several calls counts.
+    /// Chooses options for the process-wide pool, and for the mappings of secrets that are too
+    /// large for it, before anything is allocated from it: at the beginning of `main`, or in a
+    /// static initializer. (Other static initializers may run before, in the order of linking, and
+    /// allocate.) The last of several calls counts.
     ///
     /// Fork policies other than [`ForkPolicy::Keep`], and with them secret memory, are for
     /// [`configure_unchecked`](Self::configure_unchecked).
     ///
     /// # Errors
-    /// When the pool is in use already, this is not [`instance`](Self::instance), or the options cannot be:
-    /// see [`ConfigureError`]. Everything is as before then.
+    /// When the pool is in use already, this is not [`instance`](Self::instance), or the options
+    /// cannot be: see [`ConfigureError`]. Everything is as before then.
     pub fn configure(&self, options: &PoolOptions) -> Result<(), ConfigureError> {
         if options.fork_policy != ForkPolicy::Keep && self.process.is_some() {
             return Err(ConfigureError::ForkPolicy(options.fork_policy));
         }
-        // SAFETY: with `ForkPolicy::Keep`, or in a manager that refuses all options, children find what their parent had.
+        // SAFETY: with `ForkPolicy::Keep`, or in a manager that refuses all options, children find
+        // what their parent had.
         unsafe { self.configure_unchecked(options) }
     }
 
-    /// [`configure`](Self::configure), also with options that change secrets under those who hold them: with
-    /// [`ForkPolicy::Wipe`] values of the secret types, and in containers over
+    /// [`configure`](Self::configure), also with options that change secrets in a child process:
+    /// with [`ForkPolicy::Wipe`] values of the secret types, and in containers over
     /// [`SecureAllocator`](crate::SecureAllocator), are all zeros in a child process, and with
     /// [`ForkPolicy::Absent`] they are not there.
     ///
@@ -200,10 +208,10 @@ impl LockedPoolManager {
     /// As for [`configure`](Self::configure).
     ///
     /// # Safety
-    /// A child process of this one, made by whatever code, must not use values that its parent had in locked
-    /// memory: with `Wipe` those to which zeros are no value, such as references and boxes in a container, and
-    /// with `Absent` any. To drop a value is to use it if it has a destructor. (The types of this crate can be
-    /// dropped there, with elements that have none.)
+    /// A child process of this one, made by whatever code, must not use values that its parent had
+    /// in locked memory: with `Wipe` those to which zeros are no value, such as references and
+    /// boxes in a container, and with `Absent` any. To drop a value is to use it if it has a
+    /// destructor. (The types of this crate can be dropped there, with elements that have none.)
     ///
     /// ```
     /// use bitcoin_support::{ForkPolicy, LockedPoolManager, PoolOptions};
@@ -229,7 +237,8 @@ impl LockedPoolManager {
         Ok(())
     }
 
-    /// Locked pages with the options of the process-wide pool, for a secret that is too large for it.
+    /// Locked pages with the options of the process-wide pool, for a secret that is too large for
+    /// it.
     pub(crate) fn locked_pages(len: usize) -> Option<LockedPages> {
         thread_heap::locked_pages(len)
     }
@@ -242,32 +251,38 @@ impl LockedPoolManager {
         }
     }
 
-    /// Looks for overruns: from now on, one in `one_in` allocations from the process-wide pool gets pages that no other
-    /// chunk uses, next to a guard page. At random the chunk lies at their end, so that an access behind it faults, or at
-    /// their beginning, so that an access in front of it faults. When it is freed, its pages become inaccessible, and stay
-    /// so while at least a thousand others are sampled (16 of more than a page), so that a late access faults too. A fault
-    /// is a SIGSEGV at the very instruction; this library does not catch it.
+    /// Looks for overruns: from now on, one in `one_in` allocations from the process-wide pool gets
+    /// pages that no other chunk uses, next to a guard page. At random the chunk lies at their end,
+    /// so that an access behind it faults, or at their beginning, so that an access in front of it
+    /// faults. When it is freed, its pages become inaccessible, and stay so while at least a
+    /// thousand others are sampled (16 of more than a page), so that a late access faults too. A
+    /// fault is a SIGSEGV at the very instruction; this library does not catch it.
     /// [`describe_address`](Self::describe_address) says what the faulting address was.
     ///
-    /// As chunks are aligned, up to 15 bytes between a chunk and the guard page can be written to unnoticed.
-    /// They, and the rest of the pages, are looked at when the chunk is freed: see [`FreeError::Overrun`].
+    /// As chunks are aligned, up to 15 bytes between a chunk and the guard page can be written to
+    /// unnoticed. These bytes, and the rest of the pages, are checked when the chunk is freed: see
+    /// [`FreeError::Overrun`].
     ///
-    /// 1 samples every allocation: a mode for development and tests. Thousands are for production: chance decides which
-    /// allocations are sampled, so that many hours of many processes find the bug. `None` samples no more, which is how a
-    /// process begins. No environment variable switches sampling on: a user who starts a program that has more rights than
-    /// the user controls its environment.
+    /// 1 samples every allocation: a mode for development and tests. Thousands are for production:
+    /// chance decides which allocations are sampled, so that many hours of many processes find the
+    /// bug. `None` samples no more, which is how a process begins. No environment variable switches
+    /// sampling on: a user who starts a program that has more rights than the user controls its
+    /// environment.
     ///
-    /// At most `max_locked` bytes, and half of what the process may lock, are locked for samples at once: a
-    /// page for each small chunk in use, and nothing for one that has been freed. Beyond that, an allocation
-    /// is served as usual. In the statistics each sample counts as an arena while it is in use.
+    /// At most `max_locked` bytes, and half of what the process may lock, are locked for samples at
+    /// once: a page for each small chunk in use, and nothing for one that has been freed. Beyond
+    /// that, an allocation is served as usual. In the statistics each sample counts as an arena
+    /// while it is in use.
     ///
-    /// As long as nothing is sampled, nothing of this costs anything. Otherwise an allocation takes some 50 instructions more,
-    /// and a sample about ten system calls (some 10 to 20 microseconds) and the mutex that all threads share. The
-    /// pool holds the other threads up while this is called. Pools that were added are not sampled, nor is
-    /// anything in a manager that is not the process-wide one.
+    /// As long as nothing is sampled, nothing of this costs anything. Otherwise an allocation takes
+    /// some 50 instructions more, and a sample about ten system calls (some 10 to 20 microseconds)
+    /// and the mutex that all threads share. The pool holds the other threads up while this is
+    /// called. Pools that were added are not sampled, nor is anything in a manager that is not the
+    /// process-wide one.
     ///
     /// # Errors
-    /// When there are no addresses for it (50 MiB of them, without memory, are set aside at the first call).
+    /// When there are no addresses for it (50 MiB of them, without memory, are set aside at the
+    /// first call).
     ///
     /// ```
     /// use bitcoin_support::LockedPoolManager;
@@ -288,11 +303,12 @@ impl LockedPoolManager {
     }
 
     /// What an address means that lies in a [sampled](Self::sample_one_in) chunk, used or freed, or
-    /// in the guard pages around it; `None` for all other addresses. Where several chunks have lain at the address, the
-    /// report is about the last one.
+    /// in the guard pages around it; `None` for all other addresses. Where several chunks have lain
+    /// at the address, the report is about the last one.
     ///
-    /// For signal handlers that get the address of a fault: neither this nor the report's `Display` form takes a lock or
-    /// allocates. The answer is right unless the chunk is being allocated or freed at the same moment.
+    /// For signal handlers that get the address of a fault: neither this nor the report's `Display`
+    /// form takes a lock or allocates. The answer is right unless the chunk is being allocated or
+    /// freed at the same moment.
     pub fn describe_address(address: *const u8) -> Option<AddressReport> {
         thread_heap::describe_address(address.addr())
     }
@@ -305,8 +321,9 @@ impl LockedPoolManager {
         self.added().for_each(|pool| pool.walk(&mut visit));
     }
 
-    /// The process-wide pool itself, without those that were added. C and C++ code calls it the instance, and the secret
-    /// types lie in it. The compiler knows its address, so that nothing is looked up.
+    /// The process-wide pool itself, without those that were added. C and C++ code calls it the
+    /// instance, and the secret types lie in it. The compiler knows its address, so that nothing is
+    /// looked up.
     #[inline(always)]
     pub(crate) fn process_pool() -> &'static LockedPool {
         &PROCESS_WIDE

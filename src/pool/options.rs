@@ -8,8 +8,8 @@ use crate::pages::{self, ForkPolicy, SecretMemory};
 /// Largest arena in bytes, just under 1 GiB: its bookkeeping could span more.
 const LARGEST_ARENA: usize = ArenaSizeToChunkSortedMap::MAX_GRANULES / ARENA_ALIGN * ARENA_ALIGN;
 
-/// Choices for a pool over the operating system's own pages, made before its first use. Whatever is not
-/// chosen is as in [`LockedPool::default`](crate::LockedPool::default).
+/// Choices for a pool over the operating system's own pages, made before its first use. Whatever is
+/// not chosen is as in [`LockedPool::default`](crate::LockedPool::default).
 ///
 /// ```
 /// use bitcoin_support::{ForkPolicy, LockedPool, PoolOptions, SecretMemory};
@@ -46,7 +46,8 @@ impl PoolOptions {
         self
     }
 
-    /// Whether the pool uses secret memory, for which the fork policy must be [`ForkPolicy::Absent`].
+    /// Whether the pool uses secret memory, for which the fork policy must be
+    /// [`ForkPolicy::Absent`].
     #[must_use]
     pub fn secret_memory(mut self, secret_memory: SecretMemory) -> Self {
         self.secret_memory = secret_memory;
@@ -62,16 +63,17 @@ impl PoolOptions {
         self
     }
 
-    /// Size of an arena, and of the largest chunk, in bytes: a multiple of the page size. The default is
-    /// [`LockedPool::ARENA_SIZE`](crate::LockedPool::ARENA_SIZE), rounded up to a whole page.
+    /// Size of an arena, and of the largest chunk, in bytes: a multiple of the page size. The
+    /// default is [`LockedPool::ARENA_SIZE`](crate::LockedPool::ARENA_SIZE), rounded up to a whole
+    /// page.
     #[must_use]
     pub fn arena_size(mut self, bytes: usize) -> Self {
         self.arena_size = Some(bytes);
         self
     }
 
-    /// The most that all arenas together may have in bytes, at least the size of one; without it there is
-    /// no such limit.
+    /// The most that all arenas together may have in bytes, at least the size of one; without it
+    /// there is no such limit.
     #[must_use]
     pub fn max_size(mut self, bytes: usize) -> Self {
         self.max_size = Some(bytes);
@@ -86,18 +88,20 @@ impl PoolOptions {
         self
     }
 
-    /// Whether the pool has every protection of its memory besides the lock ([`Protection`](crate::Protection)) or
-    /// fails: it cannot be made where the system refuses one, and an allocation fails that would need memory
-    /// without it. Otherwise the pool does without what is refused, and the statistics tell
-    /// ([`PoolStats::missing_protections`](crate::PoolStats::missing_protections)). (Who decides about memory that
-    /// is not locked is [`LockedPool::set_locking_failed`](crate::LockedPool::set_locking_failed).)
+    /// Whether the pool has every protection of its memory besides the lock
+    /// ([`Protection`](crate::Protection)) or fails: it cannot be made where the system refuses
+    /// one, and an allocation fails that would need memory without it. Otherwise the pool does
+    /// without what is refused, and the statistics tell
+    /// ([`PoolStats::missing_protections`](crate::PoolStats::missing_protections)). (Who decides
+    /// about memory that is not locked is
+    /// [`LockedPool::set_locking_failed`](crate::LockedPool::set_locking_failed).)
     #[must_use]
     pub fn require_protections(mut self, require: bool) -> Self {
         self.require_protections = require;
         self
     }
 
-    /// What `secret_memory` asks for, if the other options and the system let it be.
+    /// Whether the other options and the system allow what `secret_memory` asks for.
     fn check_secret_memory(&self) -> Result<(), PoolError> {
         if self.secret_memory == SecretMemory::Off {
             return Ok(());
@@ -132,7 +136,8 @@ impl PoolOptions {
         Ok((page_size, arena_size, max_size))
     }
 
-    /// Looks whether the system lets the rest be, and does what is to be done once.
+    /// Checks whether the system has what the options ask for, and raises the limit on locked
+    /// memory if they ask for that.
     pub(super) fn prepare(&self) -> Result<(), PoolError> {
         self.check_secret_memory()?;
         if self.require_protections {
@@ -145,7 +150,7 @@ impl PoolOptions {
         Ok(())
     }
 
-    /// What they say of the pool's memory.
+    /// The options of the pool's memory.
     pub(super) fn memory(&self) -> MemoryOptions {
         MemoryOptions {
             fork: self.fork_policy,
@@ -154,7 +159,7 @@ impl PoolOptions {
         }
     }
 
-    /// The options of the process-wide pool, if they can be.
+    /// Whether the process-wide pool can have these options.
     pub(super) fn check_for_process(&self) -> Result<(), ConfigureError> {
         if self.page_size.is_some() || self.arena_size.is_some() || self.max_size.is_some() {
             return Err(ConfigureError::Size);

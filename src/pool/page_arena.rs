@@ -32,8 +32,8 @@ pub struct LockedPageArena {
 
 impl LockedPageArena {
     /// An arena of `max_size` bytes, rounded up to whole pages, whose chunks take a multiple of
-    /// `chunk_size` bytes, a power of two, and are aligned to it. Pages that cannot be locked are used
-    /// all the same: ask [`lock_state`](Self::lock_state).
+    /// `chunk_size` bytes, a power of two, and are aligned to it. Pages that cannot be locked are
+    /// used all the same: ask [`lock_state`](Self::lock_state).
     ///
     /// # Errors
     /// See [`PoolError`].
@@ -70,8 +70,8 @@ impl LockedPageArena {
         }
         let chunk = self.arena.chunk_size(ptr);
         self.arena.free(ptr, size, 1)?;
-        // SAFETY: a used chunk of that size began at `ptr`, in pages that this arena owns. The caller promises that nothing
-        // uses it any more.
+        // SAFETY: a used chunk of that size began at `ptr`, in pages that this arena owns. The
+        // caller promises that nothing uses it any more.
         unsafe { memory_cleanse(ptr, chunk.unwrap_or(0)) };
         Ok(())
     }

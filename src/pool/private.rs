@@ -1,7 +1,8 @@
 //! The pools that a program makes itself: each a mutex and the arena set that it guards.
 //!
-//! They lie in places that are never freed. So a fork finds every mutex, and the chains of managers stay whole. A pool's
-//! callback and its page allocator are code of others: they are called while the mutex is free.
+//! They lie in places that are never freed. So a fork finds every mutex, and the chains of managers
+//! stay whole. A pool's callback and its page allocator are code of others: they are called while
+//! the mutex is free.
 
 use crate::arena::FreeError;
 use crate::arena_set::{
@@ -34,7 +35,8 @@ pub(super) struct PrivatePool {
 
 /// The first places, as many as most programs need. More are allocated.
 static FIRST: [PrivatePool; 8] = [const { PrivatePool::new() }; 8];
-/// The number of first places that have been taken. It may be higher than the number that there are.
+/// The number of first places that have been taken. It may be higher than the number that there
+/// are.
 static FIRST_TAKEN: AtomicUsize = AtomicUsize::new(0);
 /// The place that was allocated last.
 static MORE: AtomicPtr<PrivatePool> = AtomicPtr::new(ptr::null_mut());
@@ -56,8 +58,8 @@ impl PrivatePool {
         }
     }
 
-    /// Makes a pool of arenas and, if they come from a foreign page allocator, that. `None` when there is no memory for a
-    /// place. Constant time.
+    /// Makes a pool of arenas and, if they come from a foreign page allocator, that. `None` when
+    /// there is no memory for a place. Constant time.
     pub(super) fn take(arenas: ArenaSet, pages: Option<Pages>) -> Option<&'static Self> {
         participate();
         let pool = Self::take_vacant().or_else(Self::make)?;
@@ -103,8 +105,8 @@ impl PrivatePool {
         if let Source::Foreign = arenas.source {
             let mut ended = core::mem::replace(&mut *arenas, nothing());
             drop(arenas);
-            // In a child process whose parent had another thread in the allocator, the pages stay as they are: it is
-            // unknown how far that thread was.
+            // In a child process whose parent had another thread in the allocator, the pages stay
+            // as they are: it is unknown how far that thread was.
             if let Ok(mut pages) = self.pages.enter() {
                 if let Some(pages) = &mut *pages {
                     ended.free_foreign(&mut **pages);
@@ -157,14 +159,16 @@ impl PrivatePool {
                 _ => self.grow(arenas, size, alignment),
             };
         }
-        // What a foreign allocator gives may be addresses without memory, of which AddressSanitizer knows nothing.
+        // What a foreign allocator gives may be addresses without memory, of which AddressSanitizer
+        // knows nothing.
         if let (Some(chunk), false) = (chunk, is_foreign) {
             poison::unpoison(chunk.as_ptr(), size);
         }
         chunk
     }
 
-    /// Allocates when the locked arenas have no room. `arena_set::growth` lists the attempts in their order.
+    /// Allocates when the locked arenas have no room. `arena_set::growth` lists the attempts in
+    /// their order.
     fn grow<'a>(
         &'a self,
         mut arenas: MutexGuard<'a, ArenaSet>,
@@ -201,7 +205,8 @@ impl PrivatePool {
 
     /// Allocates from a new arena of the foreign page allocator.
     fn alloc_foreign(&self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
-        // One thread at a time is in the allocator. The arena that one thread gets may have room for the next thread too.
+        // One thread at a time is in the allocator. The arena that one thread gets may have room
+        // for the next thread too.
         let mut pages = self.pages.enter().ok()?;
         let pages = pages.as_deref_mut()?;
         let mut arenas = self.try_lock().ok()?;
@@ -233,13 +238,14 @@ impl PrivatePool {
             }
         }
         drop(arenas);
-        // SAFETY: the pages came from `allocate_locked(len)` of this allocator, above, and no arena has been made of them.
+        // SAFETY: the pages came from `allocate_locked(len)` of this allocator, above, and no arena
+        // has been made of them.
         unsafe { pages.free_locked(addr, len) };
         None
     }
 
-    /// Frees and wipes the chunk that begins at `ptr`; with `check`, only if that is the size in bytes and the alignment
-    /// that it was allocated with.
+    /// Frees and wipes the chunk that begins at `ptr`; with `check`, only if that is the size in
+    /// bytes and the alignment that it was allocated with.
     ///
     /// # Safety
     /// If `ptr` is a used chunk of this pool, nothing uses that chunk any more.
@@ -250,7 +256,8 @@ impl PrivatePool {
         check: Option<(usize, usize)>,
     ) -> Result<(), FreeError> {
         let mut arenas = self.try_lock().map_err(|Interrupted| FreeError::Interrupted)?;
-        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is
+        // one.
         let freed = unsafe { arenas.free(ptr, check) }.map(drop);
         arenas.give_back_excess();
         freed
@@ -270,7 +277,8 @@ impl PrivatePool {
         chunks.visit(visit);
     }
 
-    /// Sets the callback that decides about unlocked memory. The old one is dropped while no mutex is held.
+    /// Sets the callback that decides about unlocked memory. The old one is dropped while no mutex
+    /// is held.
     #[track_caller]
     pub(super) fn set_locking_failed(&self, callback: Option<LockingFailed>) {
         let mut arenas = self.lock();
@@ -337,8 +345,9 @@ fn all() -> impl Iterator<Item = &'static PrivatePool> {
 
 /// The pools of a manager, one after the other. A pool is in one chain at most.
 ///
-/// No thread waits for another here, so that a child process finds a whole chain, whatever its parent's other threads
-/// were doing with it. The links are in the pools' places, so that adding a pool takes no memory.
+/// No thread waits for another here, so that a child process finds a whole chain, whatever its
+/// parent's other threads were doing with it. The links are in the pools' places, so that adding a
+/// pool takes no memory.
 pub(super) struct Chain(AtomicPtr<PrivatePool>);
 
 impl Chain {

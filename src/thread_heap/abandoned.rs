@@ -1,4 +1,5 @@
-//! Slabs of threads that have ended: the abandoned heap takes them, and heaps of other threads adopt them.
+//! Slabs of threads that have ended: the abandoned heap takes them, and heaps of other threads
+//! adopt them.
 
 use super::central::Central;
 use super::current_heap::current_number;
@@ -12,7 +13,8 @@ impl Central {
     /// Has a heap adopt a slab that an ended thread has left, and allocates from it.
     pub(super) fn adopt(&self, heap: &Heap, class: SizeClass) -> Option<NonNull<u8>> {
         let abandoned = abandoned_heap()?;
-        // No slot of a slab may stay cached when the slab changes hands, and remote frees belong to it too.
+        // No slot of a slab may stay cached when the slab changes hands, and remote frees belong to
+        // it too.
         abandoned.flush(class, 0);
         abandoned.collect();
         let slab = abandoned.slabs.first(class)?;
@@ -21,12 +23,13 @@ impl Central {
         heap.take_or_refill(class)
     }
 
-    /// Moves all slabs of a heap to the abandoned heap. Its thread is the calling one, or has ended.
+    /// Moves all slabs of a heap to the abandoned heap. Its thread is the calling one, or has
+    /// ended.
     pub(super) fn abandon(&mut self, heap: &'static Heap, pause: &Pause) {
         self.note_peak();
-        // The remote batches of all heaps may have slots of its slabs. Heaps return them to the owner that they find,
-        // without a pause; the abandoned heap's slabs find another owner without a pause too, and between the two a
-        // slab would be on the wrong heap's stack.
+        // The remote batches of all heaps may have slots of its slabs. Heaps return them to the
+        // owner that they find, without a pause; the abandoned heap's slabs find another owner
+        // without a pause too, and between the two a slab would be on the wrong heap's stack.
         all_heaps().for_each(|heap| heap.return_batch(owner));
         self.abandon_one(heap, pause);
         // Should one thread with a heap be left, its mark is of a time when there were others.
@@ -48,8 +51,8 @@ impl Central {
         self.delist(heap);
     }
 
-    /// In a child process: moves all slabs of the heaps of all other threads, which do not exist there, to the abandoned
-    /// heap.
+    /// In a child process: moves all slabs of the heaps of all other threads, which do not exist
+    /// there, to the abandoned heap.
     pub(super) fn abandon_others(&mut self, pause: &Pause) {
         let own = current_number();
         self.note_peak();

@@ -2,10 +2,11 @@
 
 use core::fmt;
 
-/// What an address means that lies in a sampled chunk, in what was one, or in the guard pages around it.
+/// What an address means that lies in a sampled chunk, in what was one, or in the guard pages
+/// around it.
 ///
-/// Its `Display` form is a sentence without the address, such as "0 bytes after a chunk of 32 bytes,
-/// allocated by thread 4711, freed by thread 4712".
+/// Its `Display` form is a sentence without the address, such as "0 bytes after a chunk of 32
+/// bytes, allocated by thread 4711, freed by thread 4712".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AddressReport {

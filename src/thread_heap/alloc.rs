@@ -38,8 +38,8 @@ fn alloc_closed(size: usize, alignment: usize) -> Option<NonNull<u8>> {
     alloc_uncommon(size, alignment)
 }
 
-/// Allocates a small chunk when the calling thread's heap has no free slot in its cache, counts allocations, or is
-/// closed; or when the thread has no heap.
+/// Allocates a small chunk when the calling thread's heap has no free slot in its cache, counts
+/// allocations, or is closed; or when the thread has no heap.
 #[cold]
 #[inline(never)]
 fn alloc_uncommon(size: usize, alignment: usize) -> Option<NonNull<u8>> {
@@ -119,7 +119,8 @@ impl Central {
             let chunk = match own {
                 Some(heap) => {
                     self.note_peak();
-                    // What was in use when the thread came here, an ended thread's slabs, a new slab.
+                    // What was in use when the thread came here, an ended thread's slabs, a new
+                    // slab.
                     heap.take_or_refill(class)
                         .or_else(|| self.adopt(heap, class))
                         .or_else(|| self.take_new_slab(heap, class))
@@ -135,8 +136,8 @@ impl Central {
     }
 }
 
-/// Runs `attempt` under the mutex. If it fails for want of consent to unlocked memory, asks for consent while the mutex
-/// is free, and runs it again if that is given.
+/// Runs `attempt` under the mutex. If it fails for want of consent to unlocked memory, asks for
+/// consent while the mutex is free, and runs it again if that is given.
 fn alloc_asking(
     mut central: CentralGuard,
     mut attempt: impl FnMut(&mut Central) -> Option<NonNull<u8>>,

@@ -1,9 +1,10 @@
 //! The caches of a heap: for each size class a stack of free slots.
 //!
-//! When allocations are counted, for samples, each of them has to leave the common path, which cannot spare an
-//! instruction to ask whether that is so. Then the common path finds its cache empty when it allocates, and full when it
-//! frees, and a second set of caches over the same room is in use, numbered [`CLASS_SPAN`] higher. The table of chunks
-//! has those numbers, so that a free is as fast as ever.
+//! When allocations are counted, for samples, each of them has to leave the common path, which
+//! cannot spare an instruction to ask whether that is so. Then the common path finds its cache
+//! empty when it allocates, and full when it frees, and a second set of caches over the same room
+//! is in use, numbered [`CLASS_SPAN`] higher. The table of chunks has those numbers, so that a free
+//! is as fast as ever.
 
 use super::size_class::{CLASS_SPAN, CLASSES, SLOT_SIZES, SizeClass};
 use super::tally::Tally;
@@ -11,8 +12,8 @@ use bytemuck::Zeroable;
 use core::sync::atomic::AtomicU16;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// How many free slots of a class a heap keeps at hand: 8 KiB of them, but at least 8 and at most 128. Enough that
-/// slabs are seldom looked at, and little beside an arena.
+/// How many free slots of a class a heap keeps at hand: 8 KiB of them, but at least 8 and at most
+/// 128. Enough that slabs are seldom looked at, and little beside an arena.
 pub(super) const fn capacity(size: usize) -> usize {
     match 8192 / size {
         ..8 => 8,
@@ -40,8 +41,8 @@ const _: () = {
     assert!(places <= CACHED);
 };
 
-/// The number of a cache: a class's number, or that and [`CLASS_SPAN`] for the cache that is in use while allocations
-/// are counted.
+/// The number of a cache: a class's number, or that and [`CLASS_SPAN`] for the cache that is in use
+/// while allocations are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CacheNumber(usize);
 
@@ -89,16 +90,17 @@ pub(super) struct Cache {
     pub(super) chunk: Tally,
     /// Slot size in bytes.
     pub(super) size: u16,
-    /// Where the last slot stands in the heap's cached slots. In an empty cache that is `start`, where there always is a
-    /// 0, and in a full one `end`. In a cache that is not in use it is `end` as well.
+    /// Where the last slot stands in the heap's cached slots. In an empty cache that is `start`,
+    /// where there always is a 0, and in a full one `end`. In a cache that is not in use it is
+    /// `end` as well.
     pub(super) top: AtomicU16,
     pub(super) start: u16,
     pub(super) end: u16,
 }
 
 impl Cache {
-    /// An empty cache for each class, one behind the other. Those for counted allocations are not in use,
-    /// have the same room, and leave the last place of it alone.
+    /// An empty cache for each class, one behind the other. Those for counted allocations are not
+    /// in use, have the same room, and leave the last place of it alone.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         let mut next = 0;
         (0..CACHES).map(move |number| {

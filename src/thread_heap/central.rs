@@ -16,11 +16,12 @@ use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Addresses set aside for arenas, in bytes, if the system lets us: more than any process locks. When
-/// they are used up, small chunks take whole units, from arenas elsewhere.
+/// Addresses set aside for arenas, in bytes, if the system lets us: more than any process locks.
+/// When they are used up, small chunks take whole units, from arenas elsewhere.
 const RANGE: usize = if cfg!(target_pointer_width = "64") { 512 << 20 } else { 64 << 20 };
 const SMALLEST_RANGE: usize = 4 << 20;
-/// So many bytes of the range at a time have the tables for their slabs made ready, which take 9 % of that.
+/// So many bytes of the range at a time have the tables for their slabs made ready, which take 9 %
+/// of that.
 const READY_STEP: usize = 16 << 20;
 
 /// The arenas of the process-wide pool, its slabs' bookkeeping, and its figures.
@@ -132,8 +133,8 @@ impl Central {
         self.concurrent = sync::register_barrier();
     }
 
-    /// Makes the tables ready for slabs in the first `units` units of the range; `false` when it does not have so
-    /// many, or there is no memory.
+    /// Makes the tables ready for slabs in the first `units` units of the range; `false` when it
+    /// does not have so many, or there is no memory.
     pub(super) fn make_ready(&mut self, tables: &Tables, units: usize) -> bool {
         let all = tables.units.len();
         if units <= self.ready || units > all {
@@ -185,7 +186,8 @@ impl Central {
         heap.sample(self.one_in, random(&mut self.seed));
     }
 
-    /// Allocates a sampled chunk in pages of its own, if they can be had.
+    /// Allocates a sampled chunk, in pages that no other chunk uses; `None` if there are no such
+    /// pages.
     pub(super) fn alloc_guarded(&mut self, size: usize, alignment: usize) -> Option<NonNull<u8>> {
         self.arenas.is_in_use = true;
         self.note_peak();
@@ -201,11 +203,12 @@ impl Central {
         all_heaps().fold(self.ended, |sum, heap| sum.plus(heap.tally()))
     }
 
-    /// Takes in high-water marks. Called before and after each change of anything but the calling thread's heap.
+    /// Takes in high-water marks. Called before and after each change of anything but the calling
+    /// thread's heap.
     ///
-    /// While one thread has a heap, its mark and what the others left make the figure exact. With several,
-    /// marks of different times do not add up, so the figure is the highest that was seen whenever a thread came
-    /// here; with many, not every time, as each has to be asked.
+    /// While one thread has a heap, its mark and what the others left make the figure exact. With
+    /// several, marks of different times do not add up, so the figure is the highest that was seen
+    /// whenever a thread came here; with many, not every time, as each has to be asked.
     pub(super) fn note_peak(&mut self) {
         let several = self.live > 1 || self.live == 1 && current_heap().is_none();
         self.unmarked += 1;
@@ -229,8 +232,8 @@ impl Central {
         }
     }
 
-    /// Calls `change`, which allocates or frees in arenas, with the high-water mark kept: to the arenas, all of a slab
-    /// is used.
+    /// Calls `change`, which allocates or frees in arenas, with the high-water mark kept: to the
+    /// arenas, all of a slab is used.
     pub(super) fn in_arenas<T>(&mut self, change: impl FnOnce(&mut ArenaSet) -> T) -> T {
         self.note_peak();
         let peak = self.arenas.stats.peak_used;
@@ -266,8 +269,9 @@ impl Central {
         stats
     }
 
-    /// Calls `visit` with the address, the size in bytes and whether it is used, for every chunk: small ones slab by
-    /// slab, then samples, then the chunks of arenas. All other threads are paused.
+    /// Calls `visit` with the address, the size in bytes and whether it is used, for every chunk:
+    /// small ones slab by slab, then samples, then the chunks of arenas. All other threads are
+    /// paused.
     pub(super) fn list_chunks(&self, _: &Pause, visit: &mut dyn FnMut(usize, usize, bool)) {
         for heap in all_heaps() {
             heap.for_each_slab(|slab| {

@@ -1,4 +1,5 @@
-//! What a child process makes of the pool: its bookkeeping catches up with the memory and the threads that are there.
+//! What a child process makes of the pool: its bookkeeping catches up with the memory and the
+//! threads that are there.
 
 use super::central::Central;
 use super::current_heap::{self, current_heap};
@@ -9,8 +10,9 @@ use crate::fork;
 use crate::sync;
 
 impl Central {
-    /// In a child process, brings everything up to date with what a fork has made of the memory, and gives up the heaps
-    /// of threads that do not exist there. Does nothing in another process, or if it has been done.
+    /// In a child process, brings everything up to date with what a fork has made of the memory,
+    /// and gives up the heaps of threads that do not exist there. Does nothing in another process,
+    /// or if it has been done.
     pub(super) fn catch_up(&mut self) {
         let generation = fork::generation();
         if core::mem::replace(&mut self.generation, generation) == generation {
@@ -27,7 +29,8 @@ impl Central {
         }
     }
 
-    /// Brings sampled chunks up to date, and forgets all slabs if their memory has stayed with the parent.
+    /// Brings sampled chunks up to date, and forgets all slabs if their memory has stayed with the
+    /// parent.
     fn catch_up_slabs(&mut self) {
         let before = self.guarded.stats().used;
         if let Some(error) = self.guarded.catch_up() {

@@ -1,8 +1,9 @@
 //! The tables that tell chunks and slabs from each other by their addresses.
 //!
-//! The table of chunks has a byte for every granule of the range, apart from the memory itself. The byte of a used
-//! chunk's first granule holds the number of its cache, all others are 0. So a free of an address that is no used chunk
-//! is noticed at once, also of a slot that is free in a cache. Beside it are tables of units, slabs and remote frees.
+//! The table of chunks has a byte for every granule of the range, apart from the memory itself. The
+//! byte of a used chunk's first granule holds the number of its cache, all others are 0. So a free
+//! of an address that is no used chunk is noticed at once, also of a slot that is free in a cache.
+//! Beside it are tables of units, slabs and remote frees.
 
 use super::remote_free::RemoteFrees;
 use super::size_class::{GRANULE, SizeClass, UNIT};
@@ -46,8 +47,8 @@ impl Granule {
     }
 }
 
-/// Slots of a slab that other threads have freed and that are on their way to the owner, by the slab's number. (In a
-/// table beside the slabs', as few slabs have any.)
+/// Slots of a slab that other threads have freed and that are on their way to the owner, by the
+/// slab's number. (In a table beside the slabs', as few slabs have any.)
 #[derive(bytemuck::Zeroable)]
 pub(super) struct RemoteFreesEntry {
     slots: AtomicU64,
@@ -60,7 +61,8 @@ pub(super) struct RemoteFreesEntry {
 pub(super) struct Tables {
     /// Address of the range.
     pub(super) base: usize,
-    /// By granule: the number of the cache of the small chunk that begins there; 0 if none begins there.
+    /// By granule: the number of the cache of the small chunk that begins there; 0 if none begins
+    /// there.
     pub(super) chunks: &'static [AtomicU8],
     /// By number of the unit.
     pub(super) units: &'static [Unit],
@@ -80,8 +82,8 @@ pub(super) struct Place {
 }
 
 impl Tables {
-    /// Tables for a range; `None` when there is no memory for them. They take memory as slabs are made, up to where
-    /// [`grow`](Self::grow) has let them.
+    /// Tables for a range; `None` when there is no memory for them. They take memory as slabs are
+    /// made, up to where [`grow`](Self::grow) has let them.
     pub(super) fn new(range: &AddressRange) -> Option<Self> {
         let (granules, units) = (range.len() / GRANULE, range.len() / UNIT);
         let bytes = [
@@ -91,8 +93,8 @@ impl Tables {
             units * size_of::<RemoteFreesEntry>(),
         ];
         let mut tables = GrowingTables::new(&bytes).ok()?;
-        // SAFETY: of these tables only the entries of slabs are written to, and of their granules; and a slab is
-        // made only where `grow` has been.
+        // SAFETY: of these tables only the entries of slabs are written to, and of their granules;
+        // and a slab is made only where `grow` has been.
         let (chunks, units, slabs, remote_frees) = unsafe {
             (
                 tables.table(granules)?,
@@ -105,8 +107,8 @@ impl Tables {
         Some(Self { base, chunks, units, slabs, remote_frees })
     }
 
-    /// Makes room for what is known of the slabs in units from `from` up to `to`; `false` when there is no memory
-    /// for it.
+    /// Makes the entries of the units from `from` up to `to` writable, and those of their slabs and
+    /// granules; `false` when there is no memory for them.
     pub(super) fn grow(&self, from: usize, to: usize) -> bool {
         let granules = UNIT / GRANULE;
         // SAFETY: `new` has got the tables from `GrowingTables`.

@@ -1,4 +1,5 @@
-//! What a program asks of the process-wide pool besides chunks: figures, options, samples, and memory given back.
+//! What a program asks of the process-wide pool besides chunks: figures, options, samples, and
+//! memory given back.
 
 use super::lock::{LOCKING_FAILED, lock, try_lock};
 use super::pause::Pause;
@@ -14,8 +15,8 @@ pub(crate) fn stats() -> PoolStats {
     central.stats(&pause)
 }
 
-/// Visits every chunk that there is at one moment: small ones slab by slab, then large ones. A slab's free slots
-/// are chunks.
+/// Visits every chunk that there is at one moment: small ones slab by slab, then large ones. A
+/// slab's free slots are chunks.
 pub(crate) fn walk(visit: &mut dyn FnMut(usize, usize, bool)) {
     let mut central = lock();
     let pause = Pause::begin();
@@ -65,7 +66,8 @@ pub(crate) fn locked_pages(len: usize) -> Option<LockedPages> {
     let mut central = try_lock().ok()?;
     let arenas = &mut central.arenas;
     arenas.is_in_use = true;
-    // The mutex is held, so that no fork comes between: its child would have the file that secret memory is made of.
+    // The mutex is held, so that no fork comes between: its child would have the file that secret
+    // memory is made of.
     let mut pages = arenas.map_at(Place::anywhere(len), true);
     if !matches!(pages, Ok(_) | Err(PagesError::Protections(_))) && central.give_back_all() {
         pages = central.arenas.map_at(Place::anywhere(len), true);
@@ -75,13 +77,14 @@ pub(crate) fn locked_pages(len: usize) -> Option<LockedPages> {
     Some(pages)
 }
 
-/// Gives back all memory in which there is no chunk, for another pool that can lock no more; returns whether there was
-/// any.
+/// Gives back all memory in which there is no chunk, for another pool that can lock no more;
+/// returns whether there was any.
 pub(crate) fn give_back() -> bool {
     try_lock().is_ok_and(|mut central| central.give_back_all())
 }
 
-/// Sets the callback that decides about unlocked memory. The old one is dropped while no mutex is held.
+/// Sets the callback that decides about unlocked memory. The old one is dropped while no mutex is
+/// held.
 pub(crate) fn set_locking_failed(callback: Option<LockingFailed>) {
     let mut central = lock();
     central.arenas.consent.asks = callback.is_some();

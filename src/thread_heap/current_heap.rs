@@ -1,13 +1,16 @@
-//! The calling thread's heap, and how often a thread that has none has come to the mutex: one word for each thread.
+//! The calling thread's heap, and how often a thread that has none has come to the mutex: one word
+//! for each thread.
 
 use super::heap::Heap;
 use crate::sys::{System, Threads};
 use core::ptr;
 
-/// A thread gets a heap when it has come to the mutex so many times: few secrets are served from there.
+/// A thread gets a heap when it has come to the mutex so many times: few secrets are served from
+/// there.
 const CALLS_BEFORE_HEAP: usize = 8;
 
-// The word's values: 0 at first, [`GONE`], [`GONE`] and the number of calls so far, the address of a heap.
+// The word's values: 0 at first, [`GONE`], [`GONE`] and the number of calls so far, the address of
+// a heap.
 
 /// The thread has given its heap up for good.
 const GONE: usize = 1;
@@ -18,7 +21,8 @@ const LAST_CALL: usize = GONE + CALLS_BEFORE_HEAP;
 #[inline(always)]
 pub(super) fn current_heap() -> Option<&'static Heap> {
     let word = System::thread_word();
-    // SAFETY: every other value is the address of a heap that lives as long as the process: `set` has put it there.
+    // SAFETY: every other value is the address of a heap that lives as long as the process: `set`
+    // has put it there.
     (word > LAST_CALL).then(|| unsafe { &*ptr::with_exposed_provenance(word) })
 }
 
@@ -38,7 +42,8 @@ pub(super) fn may_have_one() -> bool {
     System::thread_word() != GONE
 }
 
-/// For a thread without a heap: counts a call, and tells whether there were enough before for a heap.
+/// For a thread without a heap: counts a call, and tells whether there were enough before for a
+/// heap.
 pub(super) fn has_called_enough() -> bool {
     let word = System::thread_word();
     if word < LAST_CALL {

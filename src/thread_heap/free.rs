@@ -13,9 +13,9 @@ use crate::arena::FreeError;
 use crate::arena_set::ARENA_ALIGN;
 use crate::fork::Interrupted;
 
-/// Frees and wipes a chunk of the process-wide pool in the common case: a small one that the calling thread
-/// has allocated. All others are left to [`free`]: `None`. With `check`, the size and alignment that it was allocated
-/// with.
+/// Frees and wipes a chunk of the process-wide pool in the common case: a small one that the
+/// calling thread has allocated. All others are left to [`free`]: `None`. With `check`, the size
+/// and alignment that it was allocated with.
 ///
 /// # Safety
 /// If `ptr` is a used chunk, nothing uses it any more.
@@ -42,7 +42,8 @@ pub(crate) unsafe fn free(ptr: *mut u8, check: Option<(usize, usize)>) -> Result
     let expected = check.map(SizeClass::expected);
     if let Some(heap) = current_heap() {
         if heap.gate.enter() {
-            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there
+            // is one.
             let freed = unsafe { heap.free(ptr.addr(), expected, owner) };
             heap.gate.leave();
             match freed {
@@ -74,7 +75,8 @@ unsafe fn free_slow(
     let mut central = try_lock().map_err(|Interrupted| FreeError::Interrupted)?;
     let place = central.tables.and_then(|tables| Some((tables, tables.find(ptr.addr())?)));
     let Some((tables, place)) = place else {
-        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is
+        // one.
         return unsafe { central.free_exact(ptr, check) };
     };
     central.note_peak();
@@ -83,17 +85,19 @@ unsafe fn free_slow(
     let heap = owner(place.owner & Unit::OWNER);
     let is_own = own.is_some_and(|own| own.number == heap.number);
     let mut pause = None;
-    // The holder of the mutex uses the abandoned heap, and with it frees into slabs that are marked as shared.
+    // The holder of the mutex uses the abandoned heap, and with it frees into slabs that are marked
+    // as shared.
     let frees_for = if is_own { Some(heap) } else { abandoned_heap() };
     let mut freed = match frees_for {
-        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is
+        // one.
         Some(heap) => unsafe { heap.free(ptr.addr(), expected, owner) },
         None => Freed::Elsewhere,
     };
     if matches!(freed, Freed::Elsewhere) {
         pause = Some(Pause::begin());
-        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one; the attempt above
-        // has freed nothing.
+        // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is
+        // one; the attempt above has freed nothing.
         freed = unsafe { heap.free(ptr.addr(), expected, owner) };
         if !matches!(freed, Freed::Refused(_)) {
             // The next one will not need a pause.
@@ -145,7 +149,8 @@ impl Central {
         self.look_for_excess();
         let empty = self.arenas.empty();
         let freed = self.in_arenas(|arenas| {
-            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is one.
+            // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there
+            // is one.
             unsafe { arenas.free(ptr, None) }
         });
         if self.arenas.empty() > empty {
@@ -154,8 +159,8 @@ impl Central {
         freed.map(drop)
     }
 
-    /// Whether a chunk may have been allocated with a size and an alignment. A chunk that was a slot of a dissolved slab
-    /// has its class's size.
+    /// Whether a chunk may have been allocated with a size and an alignment. A chunk that was a
+    /// slot of a dissolved slab has its class's size.
     fn check_exact(
         &self,
         ptr: *mut u8,

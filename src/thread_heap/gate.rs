@@ -2,11 +2,12 @@
 //!
 //! `tests/models.rs` runs this file through every order of events that the memory model allows.
 //!
-//! A thread marks itself busy and then looks whether the gate is closed. A thread that closes the gate marks it
-//! closed and then looks whether the first thread is busy. If both could miss the other's mark, both would use
-//! the heap. So between mark and look each passes a barrier: the one that closes passes a costly barrier, which takes
-//! effect on every processor, and the one that enters passes a barrier that costs nothing. (It is the asymmetric Dekker
-//! protocol of biased locks; Dice, Huang and Yang, "Asymmetric Dekker Synchronization", 2001.)
+//! A thread marks itself busy and then looks whether the gate is closed. A thread that closes the
+//! gate marks it closed and then looks whether the first thread is busy. If both could miss the
+//! other's mark, both would use the heap. So between mark and look each passes a barrier: the one
+//! that closes passes a costly barrier, which takes effect on every processor, and the one that
+//! enters passes a barrier that costs nothing. (It is the asymmetric Dekker protocol of biased
+//! locks; Dice, Huang and Yang, "Asymmetric Dekker Synchronization", 2001.)
 
 use crate::sync::atomic::AtomicBool;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -22,7 +23,8 @@ impl Gate {
         Self { busy: AtomicBool::new(false), closed: AtomicBool::new(false) }
     }
 
-    /// For the thread that the gate belongs to: `true` if it may use the heap. It has to [`leave`](Self::leave) then.
+    /// For the thread that the gate belongs to: `true` if it may use the heap. It has to
+    /// [`leave`](Self::leave) then.
     #[inline(always)]
     pub(super) fn enter(&self) -> bool {
         self.busy.store(true, Relaxed);
@@ -40,8 +42,8 @@ impl Gate {
         self.busy.store(false, Release);
     }
 
-    /// For another thread, one at a time: no later `enter` succeeds once `barrier_everywhere` has been called after
-    /// this.
+    /// For another thread, one at a time: no later `enter` succeeds once `barrier_everywhere` has
+    /// been called after this.
     pub(super) fn close(&self) {
         self.closed.store(true, Relaxed);
     }

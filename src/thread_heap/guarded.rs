@@ -2,17 +2,19 @@
 //!
 //! All of this is used under the mutex of the process-wide pool, but for [`describe_address`].
 //!
-//! A chunk lies at the right end of its pages, so that an overrun faults, or at the left end, so that an
-//! access in front of it faults. Chance decides. The rest of the pages holds a pattern, which is compared when the chunk
-//! is freed. (Behind a chunk at the right end up to 15 bytes are left, since chunks begin at multiples of 16.)
+//! A chunk lies at the right end of its pages, so that an overrun faults, or at the left end, so
+//! that an access in front of it faults. Chance decides. The rest of the pages holds a pattern,
+//! which is compared when the chunk is freed. (Behind a chunk at the right end up to 15 bytes are
+//! left, since chunks begin at multiples of 16.)
 //!
-//! When a chunk is freed, its pages are wiped and given back to the system. Their addresses stay inaccessible until all
-//! other slots have been used, so that a late access still faults. That costs addresses and no memory. In a child
-//! process that its parent's chunks are absent from, their slots are not used again: to free such a chunk does nothing
-//! there.
+//! When a chunk is freed, its pages are wiped and given back to the system. Their addresses stay
+//! inaccessible until all other slots have been used, so that a late access still faults. That
+//! costs addresses and no memory. In a child process that its parent's chunks are absent from,
+//! their slots are not used again: to free such a chunk does nothing there.
 //!
-//! (The idea is Electric Fence's, of 1987. GWP-ASan does it to a few allocations in production: Serebryany et al.,
-//! "GWP-ASan: Sampling-Based Detection of Memory-Safety Bugs in Production", ICSE-SEIP 2024.)
+//! (The idea is Electric Fence's, of 1987. GWP-ASan does it to a few allocations in production:
+//! Serebryany et al., "GWP-ASan: Sampling-Based Detection of Memory-Safety Bugs in Production",
+//! ICSE-SEIP 2024.)
 
 use super::address_report::AddressReport;
 use super::sampler::random;
@@ -29,11 +31,13 @@ use std::collections::VecDeque;
 /// The pattern next to a chunk: not 0, as an overrun by the end of a string writes a 0.
 const PATTERN: u8 = 0xd5;
 
-/// Number of slots for chunks of up to a page, and of slots for larger ones; fewer where addresses are scarce.
+/// Number of slots for chunks of up to a page, and of slots for larger ones; fewer where addresses
+/// are scarce.
 const SLOTS: [usize; 2] = if cfg!(target_pointer_width = "64") { [4096, 64] } else { [512, 16] };
 const FEWEST_SLOTS: usize = 8;
 
-/// What is known of a slot. A thread may look at it without the mutex, and in a signal handler, while it changes.
+/// What is known of a slot. A thread may look at it without the mutex, and in a signal handler,
+/// while it changes.
 #[derive(bytemuck::Zeroable)]
 struct Slot {
     /// Address of the last chunk in this slot, used or freed; 0 if there was none.
@@ -44,15 +48,16 @@ struct Slot {
     used: AtomicBool,
 }
 
-/// Slots for chunks of up to so many bytes, at equal distances: a guard page, pages for a chunk, and the
-/// next slot's guard page.
+/// Slots for chunks of up to so many bytes, at equal distances: a guard page, pages for a chunk,
+/// and the next slot's guard page.
 struct Row {
     base: usize,
     stride: usize,
     slots: &'static [Slot],
 }
 
-/// The rows for smaller and for larger chunks, for [`describe_address`]. Each is set once and never freed.
+/// The rows for smaller and for larger chunks, for [`describe_address`]. Each is set once and never
+/// freed.
 static ROWS: [AtomicPtr<Row>; 2] = [const { AtomicPtr::new(ptr::null_mut()) }; 2];
 
 impl Row {
@@ -60,7 +65,8 @@ impl Row {
         addr.wrapping_sub(self.base) < self.slots.len() * self.stride + pages::page_size()
     }
 
-    /// The slot in whose pages an address lies, or the last one if it is in the guard page behind that.
+    /// The slot in whose pages an address lies, or the last one if it is in the guard page behind
+    /// that.
     fn number(&self, addr: usize) -> usize {
         (addr.wrapping_sub(self.base) / self.stride).min(self.slots.len() - 1)
     }
@@ -88,8 +94,8 @@ impl Row {
     }
 }
 
-/// What an address means that lies in or near a sampled chunk, used or freed. For signal handlers: takes no lock,
-/// allocates nothing and makes no system call.
+/// What an address means that lies in or near a sampled chunk, used or freed. For signal handlers:
+/// takes no lock, allocates nothing and makes no system call.
 pub(crate) fn describe_address(addr: usize) -> Option<AddressReport> {
     ROWS.iter().find_map(|row| {
         // SAFETY: null, or a row that has been leaked.
@@ -98,8 +104,9 @@ pub(crate) fn describe_address(addr: usize) -> Option<AddressReport> {
     })
 }
 
-/// A mark of this process, which differs in a child process. (The system's number also differs in children that the C
-/// library does not know of; the number of forks also where a sandbox hides the system's number.)
+/// A mark of this process, which differs in a child process. (The system's number also differs in
+/// children that the C library does not know of; the number of forks also where a sandbox hides the
+/// system's number.)
 fn this_process() -> (u32, u32) {
     (std::process::id(), crate::fork::generation())
 }
@@ -119,7 +126,8 @@ struct Mapped {
 struct Slots {
     row: &'static Row,
     range: AddressRange,
-    /// By slot: the pages of a chunk that is used, or whose memory has stayed with the parent process.
+    /// By slot: the pages of a chunk that is used, or whose memory has stayed with the parent
+    /// process.
     pages: Vec<Option<Mapped>>,
     /// The numbers of the other slots, those that have been free for longest first.
     free: VecDeque<u32>,
@@ -161,16 +169,17 @@ impl Slots {
         }
     }
 
-    /// New pages of `len` bytes at the slot that has been free for longest, if they can be locked; with
-    /// the number of the slot. A quarter of the slots stays free, so that there always are some that have
-    /// not been used for a while.
+    /// New pages of `len` bytes at the slot that has been free for longest, if they can be locked;
+    /// with the number of the slot. A quarter of the slots stays free, so that there always are
+    /// some that have not been used for a while.
     fn place(&mut self, len: usize, state: &mut ArenaSet) -> Option<(usize, LockedPages)> {
         if self.free.len() <= self.pages.len() / 4 {
             return None;
         }
         let number = *self.free.front()? as usize;
         let offset = number * self.row.stride + pages::page_size();
-        // SAFETY: the slot's pages lie in the range, and the slot is free. No slot reaches the guard page behind it.
+        // SAFETY: the slot's pages lie in the range, and the slot is free. No slot reaches the
+        // guard page behind it.
         let place = unsafe { self.range.place(offset, len) };
         let pages = state.map_at(place, true).ok()?;
         // What was refused stays known after the sample is freed.
@@ -197,7 +206,8 @@ impl Placed<'_> {
         }
     }
 
-    /// Whether all bytes around it still hold the pattern, or zeros where this library may have wiped them.
+    /// Whether all bytes around it still hold the pattern, or zeros where this library may have
+    /// wiped them.
     fn is_intact(&self) -> bool {
         let bytes = self.mapped.pages.as_slice();
         let mut around = bytes[..self.start].iter().chain(&bytes[self.start + self.size..]);
@@ -218,7 +228,8 @@ impl Placed<'_> {
 pub(super) struct Guarded {
     /// For chunks of a page, and for larger ones.
     slots: Option<[Slots; 2]>,
-    /// What sampled chunks add to the pool's figures. Each counts as an arena with a used chunk and a free one.
+    /// What sampled chunks add to the pool's figures. Each counts as an arena with a used chunk and
+    /// a free one.
     stats: PoolStats,
     /// The most bytes that may be locked for them.
     pub(super) max_locked: usize,
@@ -259,8 +270,8 @@ impl Guarded {
         &self.stats
     }
 
-    /// Allocates a chunk in pages with the same options as the pool's. `None` when there is no slot for it, or no more
-    /// may be locked: samples take at most half of what the process may lock.
+    /// Allocates a chunk in pages with the same options as the pool's. `None` when there is no slot
+    /// for it, or no more may be locked: samples take at most half of what the process may lock.
     pub(super) fn alloc(
         &mut self,
         size: usize,
@@ -297,7 +308,8 @@ impl Guarded {
         Some(chunk)
     }
 
-    /// Frees and wipes the chunk at an address; `None` if the address belongs to no slot. Nothing uses the chunk any more.
+    /// Frees and wipes the chunk at an address; `None` if the address belongs to no slot. Nothing
+    /// uses the chunk any more.
     pub(super) fn free(
         &mut self,
         addr: usize,
@@ -352,8 +364,9 @@ impl Guarded {
         }
     }
 
-    /// Brings the figures up to date with what a fork has made of the memory. Does nothing unless this is a child process
-    /// in which it has not been called yet. Returns why a page could not be locked again, if so.
+    /// Brings the figures up to date with what a fork has made of the memory. Does nothing unless
+    /// this is a child process in which it has not been called yet. Returns why a page could not be
+    /// locked again, if so.
     pub(super) fn catch_up(&mut self) -> Option<LockError> {
         let forks = crate::fork::generation();
         if self.forks == forks {
@@ -391,8 +404,8 @@ fn count(placed: &Placed<'_>, stats: &mut PoolStats, change: fn(usize, usize) ->
     stats.arenas = change(stats.arenas, 1);
 }
 
-/// Whether a chunk of `actual` bytes at an address may have been allocated with a size and an alignment. As with the
-/// other chunks of the pool, sizes are compared rounded up.
+/// Whether a chunk of `actual` bytes at an address may have been allocated with a size and an
+/// alignment. As with the other chunks of the pool, sizes are compared rounded up.
 fn agrees((size, alignment): (usize, usize), actual: usize, addr: usize) -> bool {
     let rounded = |size: usize| size.checked_next_multiple_of(ARENA_ALIGN);
     alignment.is_power_of_two() && addr % alignment == 0 && rounded(size) == rounded(actual)

@@ -1,8 +1,8 @@
 //! A thread's heap: its slabs, and for each size class a cache of free slots in front of them.
 //!
-//! The common path is two arrays: an allocation takes a slot from the cache of its class and notes the cache in the
-//! table of chunks. A free looks the cache up there, wipes, and puts the slot back. Slabs are looked at when a cache is
-//! empty or full, for half of it at a time.
+//! The common path is two arrays: an allocation takes a slot from the cache of its class and notes
+//! the cache in the table of chunks. A free looks the cache up there, wipes, and puts the slot
+//! back. Slabs are looked at when a cache is empty or full, for half of it at a time.
 
 use super::cache::{CACHED, CACHES, Cache, CacheNumber, capacity};
 use super::chunk_table::{Granule, Place, Tables};
@@ -39,17 +39,19 @@ pub(super) struct Heap {
     pub(super) tables: Tables,
 
     caches: [Cache; CACHES],
-    /// Granules where cached slots begin. All of them are in locked memory and in slabs of this heap.
+    /// Granules where cached slots begin. All of them are in locked memory and in slabs of this
+    /// heap.
     cached: [AtomicU32; CACHED],
 
-    /// What is added to a class's number for its cache that is in use: [`CLASS_SPAN`] while allocations are counted,
-    /// otherwise 0.
+    /// What is added to a class's number for its cache that is in use: [`CLASS_SPAN`] while
+    /// allocations are counted, otherwise 0.
     counted: AtomicUsize,
     pub(super) sampler: Sampler,
 
     /// Whether a thread has it.
     pub(super) taken: AtomicBool,
-    /// Neighbours in the list of heaps that threads have: numbers; 0 is none. Changed under the mutex.
+    /// Neighbours in the list of heaps that threads have: numbers; 0 is none. Changed under the
+    /// mutex.
     pub(super) next_live: AtomicU32,
     pub(super) previous_live: AtomicU32,
     pub(super) slabs: SlabLists,
@@ -72,14 +74,15 @@ pub(super) enum Freed {
 }
 
 impl Heap {
-    /// A heap without slabs, for the life of the process; `None` when there is no memory for it. It is made
-    /// where it stays: on the stack it would be most of what the smallest stack of a thread has.
+    /// A heap without slabs, for the life of the process; `None` when there is no memory for it. It
+    /// is made where it stays: on the stack it would be most of what the smallest stack of a thread
+    /// has.
     pub(super) fn make(number: u32, tables: &Tables) -> Option<&'static Self> {
         let mut place = Vec::<Self>::new();
         place.try_reserve_exact(1).ok()?;
         let heap = place.as_mut_ptr();
-        // SAFETY: there is room for a heap, which nothing else refers to. Each member is written, or is of a type
-        // that zeros are a value of, which `initialized` checks.
+        // SAFETY: there is room for a heap, which nothing else refers to. Each member is written,
+        // or is of a type that zeros are a value of, which `initialized` checks.
         unsafe {
             heap.write_bytes(0, 1);
             (&raw mut (*heap).gate).write(Gate::new());
@@ -133,8 +136,8 @@ impl Heap {
 
     // ---- The common path -------------------------------------------------------------------
 
-    /// Allocates a slot of a class from the cache that the common path looks at. `None` when that is empty, and while
-    /// allocations are counted.
+    /// Allocates a slot of a class from the cache that the common path looks at. `None` when that
+    /// is empty, and while allocations are counted.
     #[inline(always)]
     pub(super) fn take(&self, class: SizeClass) -> Option<NonNull<u8>> {
         self.take_from(CacheNumber::common(class))
@@ -151,7 +154,8 @@ impl Heap {
         Some(self.hand_out(number, granule))
     }
 
-    /// Makes the free slot at a granule, which is in no cache and no list, a chunk that will go to a cache.
+    /// Makes the free slot at a granule, which is in no cache and no list, a chunk that will go to
+    /// a cache.
     #[inline(always)]
     fn hand_out(&self, number: CacheNumber, granule: Granule) -> NonNull<u8> {
         debug_assert!(granule.index() < self.tables.chunks.len());
@@ -168,9 +172,9 @@ impl Heap {
         unsafe { NonNull::new_unchecked(ptr::with_exposed_provenance_mut(addr)) }
     }
 
-    /// The common case of [`free`](Self::free): a chunk of a slab that this heap alone uses, freed by its own thread,
-    /// which has entered the heap's gate; leaves the gate as well. `None` in all other cases: nothing has been done
-    /// then, and the gate not been left.
+    /// The common case of [`free`](Self::free): a chunk of a slab that this heap alone uses, freed
+    /// by its own thread, which has entered the heap's gate; leaves the gate as well. `None` in all
+    /// other cases: nothing has been done then, and the gate not been left.
     ///
     /// # Safety
     /// If a chunk begins at `addr`, nothing uses it any more.
@@ -180,7 +184,8 @@ impl Heap {
         let granule = addr.wrapping_sub(self.tables.base).rotate_right(GRANULE.ilog2());
         let chunk = self.tables.chunks.get(granule)?;
         debug_assert!(granule / (UNIT / GRANULE) < self.tables.units.len());
-        // SAFETY: the tables are for the same range, and the other one has an entry for this granule.
+        // SAFETY: the tables are for the same range, and the other one has an entry for this
+        // granule.
         let unit = unsafe { self.tables.units.get_unchecked(granule / (UNIT / GRANULE)) };
         if unit.owner.load(Relaxed) != self.number {
             return None;
@@ -203,21 +208,23 @@ impl Heap {
         let (place, size) = (ptr::with_exposed_provenance_mut(addr), cache.size as usize);
         poison::unpoison(place, size);
         if size > cleanse::SMALL {
-            // SAFETY: a chunk of `size` bytes began there, in pages that stay mapped for good. The caller promises that
-            // nothing uses it any more, and it cannot be allocated anew before this thread has left its heap.
+            // SAFETY: a chunk of `size` bytes began there, in pages that stay mapped for good. The
+            // caller promises that nothing uses it any more, and it cannot be allocated anew before
+            // this thread has left its heap.
             unsafe { self.cleanse_and_leave(place, size) };
             return Some(());
         }
-        // SAFETY: a chunk of `size` bytes began there, in pages that stay mapped for good. The caller promises that
-        // nothing uses it any more, and it cannot be allocated anew before this thread has left its heap.
+        // SAFETY: a chunk of `size` bytes began there, in pages that stay mapped for good. The
+        // caller promises that nothing uses it any more, and it cannot be allocated anew before
+        // this thread has left its heap.
         unsafe { cleanse::cleanse_small(place, size) };
         poison::poison(place, size);
         self.gate.leave();
         Some(())
     }
 
-    /// The end of [`free_local`](Self::free_local) where wiping takes a call; apart, so that the rest is a leaf
-    /// function.
+    /// The end of [`free_local`](Self::free_local) where wiping takes a call; apart, so that the
+    /// rest is a leaf function.
     ///
     /// # Safety
     /// `size` bytes at `place` are mapped, and nothing uses them.
@@ -254,8 +261,8 @@ impl Heap {
 
     // ---- Caches ----------------------------------------------------------------------------
 
-    /// Has allocations counted and sampled, or no more, as far as they come from caches. The caller may use the heap,
-    /// or has paused its thread.
+    /// Has allocations counted and sampled, or no more, as far as they come from caches. The caller
+    /// may use the heap, or has paused its thread.
     pub(super) fn sample(&self, one_in: Option<NonZeroU32>, seed: u64) {
         self.sampler.set(one_in, seed);
         self.flush_all();
@@ -264,11 +271,13 @@ impl Heap {
         self.empty_caches();
     }
 
-    /// Empties the caches that are in use, and makes the others look as they do when they are not in use.
+    /// Empties the caches that are in use, and makes the others look as they do when they are not
+    /// in use.
     fn empty_caches(&self) {
         let counted = self.counted.load(Relaxed);
         for class in SizeClass::all() {
-            // The cache for counted allocations never writes there, so it stays a 0 as long as that is used.
+            // The cache for counted allocations never writes there, so it stays a 0 as long as that
+            // is used.
             let last = self.caches[CacheNumber::common(class).index()].end as usize;
             self.cached[last].store(0, Relaxed);
             let used = &self.caches[CacheNumber::of(class, counted).index()];
@@ -377,8 +386,8 @@ impl Heap {
 
     // ---- Frees -----------------------------------------------------------------------------
 
-    /// Frees and wipes the chunk at `addr`, if it is a small one. `expected` is the class of the size that
-    /// the caller believes it to have. `heap` finds a heap by its number.
+    /// Frees and wipes the chunk at `addr`, if it is a small one. `expected` is the class of the
+    /// size that the caller believes it to have. `heap` finds a heap by its number.
     ///
     /// # Safety
     /// If a chunk begins at `addr`, nothing uses it any more.
@@ -411,8 +420,9 @@ impl Heap {
         }
         let (start, size) = (ptr::with_exposed_provenance_mut(addr), class.size());
         poison::unpoison(start, size);
-        // SAFETY: a chunk of `size` bytes began there, in pages that stay mapped for good. The caller promises that
-        // nothing uses it any more, and it cannot be allocated anew before it is in a list or a cache, below.
+        // SAFETY: a chunk of `size` bytes began there, in pages that stay mapped for good. The
+        // caller promises that nothing uses it any more, and it cannot be allocated anew before it
+        // is in a list or a cache, below.
         unsafe {
             if size > cleanse::SMALL {
                 memory_cleanse(start, size);
@@ -486,8 +496,8 @@ impl Heap {
         self.slabs.take_out(&self.tables, slab);
     }
 
-    /// Calls `remove` with each empty slab, which has to [`let_go`](Self::let_go) of it: with `all`, also
-    /// with those that allocations come from next.
+    /// Calls `remove` with each empty slab, which has to [`let_go`](Self::let_go) of it: with
+    /// `all`, also with those that allocations come from next.
     pub(super) fn remove_empty_slabs(&self, all: bool, remove: impl FnMut(SlabNumber)) {
         self.slabs.remove_empty(&self.tables, all, remove);
     }
@@ -497,8 +507,8 @@ impl Heap {
         self.slabs.for_each(&self.tables, visit);
     }
 
-    /// Lets go of all slabs without touching their memory, as if there had never been any. No other thread uses any
-    /// heap.
+    /// Lets go of all slabs without touching their memory, as if there had never been any. No other
+    /// thread uses any heap.
     pub(super) fn forget_slabs(&self) {
         self.collect();
         self.for_each_slab(|slab| self.tables.forget(slab));
@@ -509,8 +519,8 @@ impl Heap {
         words.into_iter().chain(&self.shared_classes).for_each(|word| word.store(0, Relaxed));
     }
 
-    /// The heap has no slabs, and its thread has ended: returns what it has allocated less what it has freed, which is
-    /// taken out of it.
+    /// The heap has no slabs, and its thread has ended: returns what it has allocated less what it
+    /// has freed, which is taken out of it.
     pub(super) fn vacate(&self) -> Tally {
         self.shared_classes.iter().for_each(|word| word.store(0, Relaxed));
         self.slabs.forget_misses();

@@ -1,7 +1,8 @@
 //! The mutex of the process-wide pool, and what happens to it at a fork.
 //!
-//! A fork waits until no other thread is at work on the pool, so that the child, in which there is one thread, finds it
-//! in order. What the child's memory holds, and whether it is locked, has been taken care of by `pages` before.
+//! A fork waits until no other thread is at work on the pool, so that the child, in which there is
+//! one thread, finds it in order. What the child's memory holds, and whether it is locked, has been
+//! taken care of by `pages` before.
 
 use super::central::Central;
 use super::current_heap::current_number;
@@ -28,8 +29,8 @@ pub(super) fn lock() -> CentralGuard {
     try_lock().unwrap_or_else(|Interrupted| refuse_interrupted())
 }
 
-/// Takes the mutex. Waits for another thread that has it; fails if the calling thread has it, which then is in a signal
-/// handler.
+/// Takes the mutex. Waits for another thread that has it; fails if the calling thread has it, which
+/// then is in a signal handler.
 pub(super) fn try_lock() -> Result<CentralGuard, Interrupted> {
     System::keep_loaded();
     participate();
@@ -57,11 +58,12 @@ fn register() {
     fork::register(&POOL);
 }
 
-/// For the thread that forks: waits until no other thread is at work on the pool, and keeps them out of their
-/// heaps. Its own heap is closed too, so that what it does until the fork is over goes by the mutex.
+/// For the thread that forks: waits until no other thread is at work on the pool, and keeps them
+/// out of their heaps. Its own heap is closed too, so that what it does until the fork is over goes
+/// by the mutex.
 ///
-/// A signal handler that has interrupted this thread's work on the pool and forks closes nothing: its child
-/// must not use the pool.
+/// A signal handler that has interrupted this thread's work on the pool and forks closes nothing:
+/// its child must not use the pool.
 fn prepare() {
     CENTRAL.wait_until_free();
     if !CENTRAL.is_own() {

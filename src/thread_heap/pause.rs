@@ -6,13 +6,15 @@ use crate::sync;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Keeps all other threads out of their heaps as long as it lives. The holder of the mutex makes it.
+/// Keeps all other threads out of their heaps as long as it lives. The holder of the mutex makes
+/// it.
 pub(super) struct Pause {
     /// Whether it has closed the gates and has to open them.
     closed: bool,
 }
 
-/// Whether all heaps are closed for good, because the system refuses the barrier that a pause needs.
+/// Whether all heaps are closed for good, because the system refuses the barrier that a pause
+/// needs.
 static HEAPS_ARE_CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Whether all heaps are closed for good.
@@ -25,7 +27,8 @@ impl Pause {
     pub(super) fn begin() -> Self {
         let own = current_number();
         let running = || live_heaps().filter(move |heap| heap.number != own);
-        // The gates are closed already, by this thread, which forks, or for good; or no other thread has a heap.
+        // The gates are closed already, by this thread, which forks, or for good; or no other
+        // thread has a heap.
         if running().all(|heap| heap.gate.is_closed()) {
             return Self::nothing();
         }
@@ -43,8 +46,8 @@ impl Pause {
         Self { closed: false }
     }
 
-    /// Closes all heaps, also the calling thread's, until [`open_all`](Self::open_all). No other thread has the mutex,
-    /// or gets it before that.
+    /// Closes all heaps, also the calling thread's, until [`open_all`](Self::open_all). No other
+    /// thread has the mutex, or gets it before that.
     pub(super) fn close_all() {
         core::mem::forget(Self::begin());
         all_heaps().for_each(|heap| heap.gate.close());
@@ -58,8 +61,9 @@ impl Pause {
     }
 }
 
-/// Closes all heaps for good, also the calling thread's. The system refuses the barrier. As this happens once, a wait
-/// takes its place, so long that each thread has seen its gate closed, or been seen in it.
+/// Closes all heaps for good, also the calling thread's. The system refuses the barrier. As this
+/// happens once, a wait takes its place, so long that each thread has seen its gate closed, or been
+/// seen in it.
 #[cold]
 fn close_for_good() {
     HEAPS_ARE_CLOSED.store(true, Relaxed);

@@ -1,6 +1,7 @@
 //! Every heap that there is, by number, and the list of those that threads have.
 //!
-//! Heap 0 is the abandoned heap: it holds the slabs that ended threads have left. Heaps 1 and up belong to threads.
+//! Heap 0 is the abandoned heap: it holds the slabs that ended threads have left. Heaps 1 and up
+//! belong to threads.
 
 use super::heap::Heap;
 use crate::leak::leak;
@@ -38,7 +39,8 @@ pub(super) fn abandoned_heap() -> Option<&'static Heap> {
     heap(0)
 }
 
-/// The abandoned heap and the heaps that threads have: all heaps that have slabs. For the holder of the mutex.
+/// The abandoned heap and the heaps that threads have: all heaps that have slabs. For the holder of
+/// the mutex.
 pub(super) fn all_heaps() -> impl Iterator<Item = &'static Heap> {
     abandoned_heap().into_iter().chain(live_heaps())
 }
@@ -53,7 +55,8 @@ pub(super) fn live_heaps() -> impl Iterator<Item = &'static Heap> {
     })
 }
 
-/// Makes the heap with a number known; `make` makes it. `None` when there is no memory for it, or too many heaps.
+/// Makes the heap with a number known; `make` makes it. `None` when there is no memory for it, or
+/// too many heaps.
 pub(super) fn register(
     number: u32,
     make: impl FnOnce() -> Option<&'static Heap>,

@@ -1,7 +1,8 @@
-//! The remote batch of a heap: slots of another heap's slab that its thread has freed and not yet returned.
+//! The remote batch of a heap: slots of another heap's slab that its thread has freed and not yet
+//! returned.
 //!
-//! Each return takes an atomic operation on memory that the owner is busy with. So slots of the same slab are returned
-//! together.
+//! Each return takes an atomic operation on memory that the owner is busy with. So slots of the
+//! same slab are returned together.
 
 use super::slab::SlabNumber;
 use bytemuck::Zeroable;

@@ -1,19 +1,22 @@
-//! Remote frees: how chunks that another thread has freed come back to the heap that owns their slab.
+//! Remote frees: how chunks that another thread has freed come back to the heap that owns their
+//! slab.
 //!
 //! `tests/models.rs` runs this file through every order of events that the memory model allows.
 //!
-//! The bits of the slots that others have freed gather in a word of their slab. The thread that adds to a word that was 0
-//! pushes the slab onto the owner's stack. The owner takes the whole stack at once, so that no slab can come back while
-//! a thread still looks at it (the ABA problem of lock-free stacks).
+//! The bits of the slots that others have freed gather in a word of their slab. The thread that
+//! adds to a word that was 0 pushes the slab onto the owner's stack. The owner takes the whole
+//! stack at once, so that no slab can come back while a thread still looks at it (the ABA problem
+//! of lock-free stacks).
 
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
-/// Takes a chunk out of its entry in the table of chunks: returns what the entry held, or `None` if no chunk begins
-/// there (any more). Of several threads that try at the same time one gets the chunk, if `shared` or if they are kept
-/// apart in another way.
+/// Takes a chunk out of its entry in the table of chunks: returns what the entry held, or `None` if
+/// no chunk begins there (any more). Of several threads that try at the same time one gets the
+/// chunk, if `shared` or if they are kept apart in another way.
 pub(super) fn claim(chunk: &AtomicU8, shared: bool) -> Option<u8> {
-    // No ordering: the program has its own way to tell the thread that frees a chunk what was written to it.
+    // No ordering: the program has its own way to tell the thread that frees a chunk what was
+    // written to it.
     let cache = if shared { chunk.swap(0, Relaxed) } else { chunk.load(Relaxed) };
     if !shared && cache != 0 {
         chunk.store(0, Relaxed);
@@ -37,8 +40,8 @@ impl RemoteFreeStack {
         Self(AtomicU32::new(0))
     }
 
-    /// For another thread: hands slots of slab number `slab` to the owner. All that was done to them before happens
-    /// before the owner gets them.
+    /// For another thread: hands slots of slab number `slab` to the owner. All that was done to
+    /// them before happens before the owner gets them.
     pub(super) fn give(&self, slab: u32, frees: RemoteFrees<'_>, slots: u64) {
         if frees.slots.fetch_or(slots, AcqRel) != 0 {
             return; // The slab is on the stack already.
@@ -53,7 +56,8 @@ impl RemoteFreeStack {
         }
     }
 
-    /// For the owner: calls `take` with the number of each slab that has remote frees, and the bits of their slots.
+    /// For the owner: calls `take` with the number of each slab that has remote frees, and the bits
+    /// of their slots.
     pub(super) fn collect<'a>(
         &self,
         frees: impl Fn(u32) -> RemoteFrees<'a>,

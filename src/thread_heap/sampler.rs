@@ -1,4 +1,5 @@
-//! Which allocations are sampled: a count runs down from a random number, and then from the next one.
+//! Which allocations are sampled: a count runs down from a random number, and then from the next
+//! one.
 
 #![forbid(unsafe_code)]
 
@@ -6,7 +7,8 @@ use core::num::NonZeroU32;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-/// Counts the allocations of one heap, or those that are made under the mutex. One thread at a time uses it.
+/// Counts the allocations of one heap, or those that are made under the mutex. One thread at a time
+/// uses it.
 pub(super) struct Sampler {
     /// Allocations up to the next sample, that one included; 0 if nothing is sampled.
     left: AtomicU32,
@@ -41,8 +43,8 @@ impl Sampler {
         self.restart()
     }
 
-    /// Draws the next distance: as likely 1 as `2 * one_in - 1` or any number between. So it is `one_in` on the average,
-    /// and the program cannot tell which allocation is next.
+    /// Draws the next distance: as likely 1 as `2 * one_in - 1` or any number between. So it is
+    /// `one_in` on the average, and the program cannot tell which allocation is next.
     #[cold]
     fn restart(&self) -> bool {
         let one_in = u64::from(self.one_in.load(Relaxed));
@@ -57,8 +59,9 @@ impl Sampler {
     }
 }
 
-/// The next number of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014). It is
-/// random enough to be in step with nothing in the program, and keeps no secret.
+/// The next number of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+/// generators", 2014). It is random enough to be in step with nothing in the program, and keeps no
+/// secret.
 pub(super) fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,5 @@
-//! Size classes: the sizes that slots of slabs have, the class that serves a request, and the shapes of slabs.
+//! Size classes: the sizes that slots of slabs have, the class that serves a request, and the
+//! shapes of slabs.
 //!
 //! All of it is arithmetic on sizes, and most of it is done when the library is compiled.
 
@@ -28,15 +29,17 @@ pub(super) const MAX_UNITS: usize = 64;
 const _: () = assert!(CLASS_SPAN.is_power_of_two() && CLASSES <= CLASS_SPAN);
 // A slab's slots are the bits of a word.
 const _: () = assert!(MAX_SLOTS == u64::BITS as usize);
-// A slot begins at a granule of the table of chunks and is a chunk of an arena, which has the same granule.
+// A slot begins at a granule of the table of chunks and is a chunk of an arena, which has the same
+// granule.
 const _: () = assert!(GRANULE == ARENA_ALIGN && UNIT % GRANULE == 0 && MAX_SIZE % GRANULE == 0);
 
 /// The number of a size class: 1 to `CLASSES - 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SizeClass(usize);
 
-/// Slot sizes in bytes by class: each multiple of a granule up to [`MAX_EXACT`]. Above, the sizes that make
-/// a chunk of any size cost at most [`TOLERANCE`] more than its bytes, the end of its slab included.
+/// Slot sizes in bytes by class: each multiple of a granule up to [`MAX_EXACT`]. Above, the sizes
+/// that make a chunk of any size cost at most [`TOLERANCE`] more than its bytes, the end of its
+/// slab included.
 pub(super) static SLOT_SIZES: [u16; CLASS_SPAN] = SIZES_AND_SHAPES.0;
 
 /// By class, the number of slots of the slab that wastes least.
@@ -133,8 +136,8 @@ impl SizeClass {
         Self::of_number(if size <= MAX_EXACT { granules } else { CLASS_OF[granules] as usize })
     }
 
-    /// The class that serves a size at an alignment, if there is one. Slots lie at multiples of their size from a
-    /// multiple of [`UNIT`].
+    /// The class that serves a size at an alignment, if there is one. Slots lie at multiples of
+    /// their size from a multiple of [`UNIT`].
     #[inline(always)]
     pub(super) fn for_request(size: usize, alignment: usize) -> Option<Self> {
         let size = with_redzone(size);
@@ -153,8 +156,9 @@ impl SizeClass {
         (class.size() % alignment == 0).then_some(class)
     }
 
-    /// The class that a chunk has if it was allocated with a size and an alignment. If no small chunk is allocated with
-    /// them (a size without a class, an alignment that is not a power of two), a class that no chunk has.
+    /// The class that a chunk has if it was allocated with a size and an alignment. If no small
+    /// chunk is allocated with them (a size without a class, an alignment that is not a power of
+    /// two), a class that no chunk has.
     #[inline(always)]
     pub(super) fn expected((size, alignment): (usize, usize)) -> Self {
         match Self::for_request(size, alignment) {
@@ -168,8 +172,8 @@ impl SizeClass {
         SLOT_SIZES[self.0] as usize
     }
 
-    /// How many slots a slab has that takes about `bytes` bytes and has at least one slot. With `exact`, only if such a
-    /// slab wastes nothing.
+    /// How many slots a slab has that takes about `bytes` bytes and has at least one slot. With
+    /// `exact`, only if such a slab wastes nothing.
     pub(super) fn slots_for(self, bytes: usize, exact: bool) -> Option<usize> {
         let (size, best) = (self.size(), BEST_SLOTS[self.0] as usize);
         let units = (bytes / UNIT).clamp(size.div_ceil(UNIT), MAX_UNITS);
@@ -200,9 +204,9 @@ impl SizeClass {
 
     /// Which slot of its slab a live chunk of this class is, by its offset in the slab in bytes.
     pub(super) fn slot_at(self, offset: usize) -> u32 {
-        // Exact: with r = ceil(2^32 / size), offset * r is off by less than offset * size, and that stays
-        // below 2^32 (Granlund and Montgomery, "Division by Invariant Integers using Multiplication",
-        // PLDI 1994, theorem 4.2).
+        // Exact: with r = ceil(2^32 / size), offset * r is off by less than offset * size, and that
+        // stays below 2^32 (Granlund and Montgomery, "Division by Invariant Integers using
+        // Multiplication", PLDI 1994, theorem 4.2).
         ((offset as u64 * u64::from(RECIPROCALS[self.0])) >> 32) as u32
     }
 
@@ -212,7 +216,8 @@ impl SizeClass {
     }
 }
 
-/// The size to allocate for a chunk of `size` bytes, so that a poisoned granule follows it, if there is room.
+/// The size to allocate for a chunk of `size` bytes, so that a poisoned granule follows it, if
+/// there is room.
 #[inline(always)]
 pub(super) fn with_redzone(size: usize) -> usize {
     match size {
@@ -225,7 +230,8 @@ pub(super) fn with_redzone(size: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// Bytes that a chunk takes in the slab that wastes least, times its number of slots, and that number.
+    /// Bytes that a chunk takes in the slab that wastes least, times its number of slots, and that
+    /// number.
     fn cost(class: SizeClass) -> (usize, usize) {
         let slots = BEST_SLOTS[class.number()] as usize;
         (class.units_for(slots) * UNIT, slots)

@@ -6,7 +6,8 @@ use super::size_class::{CLASS_SPAN, MAX_SLOTS, MAX_UNITS, SizeClass};
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-/// The number of a slab: that of its first unit in the range. 0 is no slab, as no slab begins at the first unit.
+/// The number of a slab: that of its first unit in the range. 0 is no slab, as no slab begins at
+/// the first unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SlabNumber(u32);
 
@@ -38,11 +39,11 @@ impl SlabNumber {
 /// Changed under the pool's mutex, with the other threads paused if a slab has the unit already.
 #[derive(bytemuck::Zeroable)]
 pub(super) struct Unit {
-    /// 0 if the unit belongs to no slab. Otherwise the number of the heap that allocates from its slab, and
-    /// [`SHARED`](Self::SHARED) if it applies.
+    /// 0 if the unit belongs to no slab. Otherwise the number of the heap that allocates from its
+    /// slab, and [`SHARED`](Self::SHARED) if it applies.
     pub(super) owner: AtomicU32,
-    /// From the lowest bits on: how many units of its slab come before it ([`OFFSET_BITS`]), the number of the slab's
-    /// slots less 1 ([`SLOT_BITS`]), the number of the slab's class.
+    /// From the lowest bits on: how many units of its slab come before it ([`OFFSET_BITS`]), the
+    /// number of the slab's slots less 1 ([`SLOT_BITS`]), the number of the slab's class.
     slab: AtomicU32,
 }
 
@@ -54,8 +55,8 @@ const _: () = assert!(MAX_UNITS == 1 << OFFSET_BITS && MAX_SLOTS == 1 << SLOT_BI
 const _: () = assert!(CLASS_SPAN as u64 <= 1 << (u32::BITS - OFFSET_BITS - SLOT_BITS));
 
 impl Unit {
-    /// Other threads than the owner free into the slab. Then each free claims the chunk with an atomic
-    /// read-modify-write operation. The slabs of the abandoned heap are always marked so.
+    /// Other threads than the owner free into the slab. Then each free claims the chunk with an
+    /// atomic read-modify-write operation. The slabs of the abandoned heap are always marked so.
     pub(super) const SHARED: u32 = 1 << 31;
     /// The bits of the owner's number, which is one less than this at most.
     pub(super) const OWNER: u32 = Self::SHARED - 1;
@@ -92,14 +93,15 @@ impl Unit {
     }
 }
 
-/// What the owner of a slab knows of it, by the slab's number. (Atomic, because heaps change hands.)
+/// What the owner of a slab knows of it, by the slab's number. (Atomic, because heaps change
+/// hands.)
 #[derive(bytemuck::Zeroable)]
 pub(super) struct Slab {
-    /// The bits of free slots that are not in the owner's cache. A slab is in its owner's list of slabs
-    /// with free slots if and only if this is not 0.
+    /// The bits of free slots that are not in the owner's cache. A slab is in its owner's list of
+    /// slabs with free slots if and only if this is not 0.
     pub(super) free: AtomicU64,
-    /// Neighbours in the owner's list of slabs of this class with free slots; 0 is none. (`previous` of the first means
-    /// nothing.)
+    /// Neighbours in the owner's list of slabs of this class with free slots; 0 is none.
+    /// (`previous` of the first means nothing.)
     pub(super) next: AtomicU32,
     pub(super) previous: AtomicU32,
     /// Neighbours in the owner's list of all its slabs; 0 is none, also before the first.

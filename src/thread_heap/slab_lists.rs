@@ -7,12 +7,12 @@ use bytemuck::Zeroable;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize};
 
-/// Bytes of slabs that may become empty in a heap before it gives them back, unless an eighth of what it
-/// has is more.
+/// Bytes of slabs that may become empty in a heap before it gives them back, unless an eighth of
+/// what it has is more.
 const TRIM_AFTER: usize = 16 * 1024;
 
-/// Bytes that a heap's slabs may have free, besides a sixteenth of the slabs' bytes, for the heap to get
-/// another slab: what a busy thread may cost in locked memory.
+/// Bytes that a heap's slabs may have free, besides a sixteenth of the slabs' bytes, for the heap
+/// to get another slab: what a busy thread may cost in locked memory.
 const SPARE: usize = 16 * 1024;
 
 /// How many chunks of a class a heap has to ask for in vain before it gets a slab of them.
@@ -54,8 +54,8 @@ impl SlabLists {
         SlabNumber::from_link(self.lists[class.number()].load(Relaxed))
     }
 
-    /// Takes up to `most` free slots out of the first slab of a class, and returns the slab and the bits of the slots;
-    /// `None` where no slab of the class has free slots.
+    /// Takes up to `most` free slots out of the first slab of a class, and returns the slab and the
+    /// bits of the slots; `None` where no slab of the class has free slots.
     pub(super) fn take_slots(
         &self,
         tables: &Tables,
@@ -102,8 +102,8 @@ impl SlabLists {
         self.empty.load(Relaxed) > self.kept_empty.load(Relaxed) + spare
     }
 
-    /// Calls `remove` with each empty slab, which has to [`take_out`](Self::take_out) it: with `all`, also
-    /// with those that allocations come from next.
+    /// Calls `remove` with each empty slab, which has to [`take_out`](Self::take_out) it: with
+    /// `all`, also with those that allocations come from next.
     pub(super) fn remove_empty(
         &self,
         tables: &Tables,
@@ -156,12 +156,13 @@ impl SlabLists {
         }
     }
 
-    /// How many slots the heap's next slab of a class should have, if there should be one, when no slot of the class is
-    /// free.
+    /// How many slots the heap's next slab of a class should have, if there should be one, when no
+    /// slot of the class is free.
     ///
-    /// What a slab has free is locked memory that no other thread and no other size can use at once. So the first
-    /// chunks of a class come from no slab; a slab is small beside the slots that are in use already; and all of the
-    /// heap's slabs together have little free. With `exact`, a slab must waste nothing.
+    /// What a slab has free is locked memory that no other thread and no other size can use at
+    /// once. So the first chunks of a class come from no slab; a slab is small beside the slots
+    /// that are in use already; and all of the heap's slabs together have little free. With
+    /// `exact`, a slab must waste nothing.
     pub(super) fn next_slab(&self, class: SizeClass, exact: bool) -> Option<usize> {
         let misses = &self.misses[class.number()];
         if misses.load(Relaxed) < MISSES {

@@ -1,4 +1,5 @@
-//! Where memory comes from and goes to under the mutex: new slabs, chunks of their exact size, and what is given back.
+//! Where memory comes from and goes to under the mutex: new slabs, chunks of their exact size, and
+//! memory that is given back.
 //!
 //! `arena_set::growth` lists the order of attempts; those of the process-wide pool are here.
 
@@ -16,7 +17,8 @@ use core::ptr::{self, NonNull};
 /// With less to lock than so many bytes, memory is not divided among threads at all.
 pub(super) const COMPACT_BELOW: usize = 1 << 20;
 
-/// Bytes that may be free in slabs, besides a sixteenth of what is used, before more memory is locked.
+/// Bytes that may be free in slabs, besides a sixteenth of the bytes in use, before more memory is
+/// locked.
 const SLACK: usize = 64 * 1024;
 
 /// Calls that take the mutex until one of them looks for free memory to give back.
@@ -32,8 +34,8 @@ fn alloc_existing(arenas: &mut ArenaSet, size: usize, alignment: usize) -> Optio
 impl Central {
     // ---- Memory that comes -------------------------------------------------------------------
 
-    /// Whether memory is scarce: then no more of it is divided into slabs, and chunks lie as close as Bitcoin
-    /// Core's do.
+    /// Whether memory is scarce: then no more of it is divided into slabs, and chunks lie as close
+    /// as Bitcoin Core's do.
     fn is_scarce(&self) -> bool {
         let stats = &self.arenas.stats;
         self.at_limit && stats.free < stats.total / 4
@@ -41,7 +43,8 @@ impl Central {
             || stats.locked >= self.lock_limit / 4
     }
 
-    /// Allocates a slot from a new slab of a heap, if it should have one and there is locked memory for it.
+    /// Allocates a slot from a new slab of a heap, if it should have one and there is locked memory
+    /// for it.
     pub(super) fn take_new_slab(&mut self, heap: &Heap, class: SizeClass) -> Option<NonNull<u8>> {
         if self.is_scarce() {
             return None;
@@ -58,7 +61,8 @@ impl Central {
         let first = chunk.addr().get().wrapping_sub(heap.tables.base) / UNIT;
         let end = first.checked_add(bytes / UNIT);
         if !end.is_some_and(|end| self.make_ready(&heap.tables, end)) {
-            // It cannot be a slab: it lies outside the range, or there is no memory for what is known of slabs.
+            // It cannot be a slab: it lies outside the range, or there is no memory for its entries
+            // in the tables.
             let _ = self.arenas.release(chunk.as_ptr(), None);
             return None;
         }
@@ -98,7 +102,7 @@ impl Central {
             // Whatever the limit is, it is reached: until memory comes back, all is scarce.
             self.at_limit = true;
         }
-        // No more memory can be locked: use what is free in slabs.
+        // No more memory can be locked: use the free slots of slabs.
         if self.slabs > 0 {
             let pause = Pause::begin();
             self.reclaim(&pause);
@@ -112,7 +116,8 @@ impl Central {
         self.in_arenas(|arenas| arenas.alloc_unlocked(size, alignment, failures))
     }
 
-    /// Before more memory is locked: takes back what heaps have free, if that is much. Returns whether it was.
+    /// Before more memory is locked: takes back what heaps have free, if that is much. Returns
+    /// whether it was.
     fn prepare_growth(&mut self) -> bool {
         if self.lock_limit != usize::MAX {
             self.lock_limit = pages::lock_limit();
@@ -130,8 +135,8 @@ impl Central {
         true
     }
 
-    /// Turns slabs into chunks of their exact sizes, with what is free between them: all slabs, or those that
-    /// have free slots. Nothing is cached.
+    /// Turns slabs into chunks of their exact sizes, with free chunks between them: all slabs, or
+    /// those that have free slots. No slot is cached.
     fn dissolve_slabs(&mut self, all: bool, _: &Pause) {
         for heap in all_heaps() {
             heap.for_each_slab(|slab| {
@@ -167,8 +172,9 @@ impl Central {
 
     // ---- Memory that goes --------------------------------------------------------------------
 
-    /// Gives back to the system what is free beyond twice what is used, and [`KEPT_FREE`]: first what heaps have
-    /// free, if it takes that and it is more than was left the last time.
+    /// Gives free memory beyond twice the bytes in use, and [`KEPT_FREE`], back to the system.
+    /// Takes it from heaps first, if empty arenas are not enough and heaps have more than was left
+    /// the last time.
     pub(super) fn give_back_excess(&mut self, pause: Option<&Pause>) {
         if self.arenas.stats.total <= KEPT_FREE {
             return;
@@ -187,8 +193,9 @@ impl Central {
         }
     }
 
-    /// Bytes that are free beyond twice what is used, and [`KEPT_FREE`]. While other threads change their figures, the
-    /// sum of them may be anything for a moment; 0 where it makes no sense.
+    /// Bytes that are free beyond twice the bytes in use, and [`KEPT_FREE`]. While other threads
+    /// change their figures, the sum of them may be anything for a moment; 0 where it makes no
+    /// sense.
     fn excess(&self) -> usize {
         let stats = &self.arenas.stats;
         let used = stats.used.wrapping_sub(self.slab_bytes).wrapping_add(self.small().bytes());
@@ -196,8 +203,8 @@ impl Central {
         free.saturating_sub(used.saturating_mul(2).saturating_add(KEPT_FREE))
     }
 
-    /// Looks for excess now and then: each time that as many calls have come to the mutex as there are heaps to
-    /// ask, and [`CALLS_BEFORE_LOOK`] more.
+    /// Looks for excess now and then: each time that as many calls have come to the mutex as there
+    /// are heaps to ask, and [`CALLS_BEFORE_LOOK`] more.
     pub(super) fn look_for_excess(&mut self) {
         self.unlooked += 1;
         if self.unlooked > CALLS_BEFORE_LOOK + self.live {
@@ -214,8 +221,8 @@ impl Central {
         self.arenas.give_back(usize::MAX)
     }
 
-    /// Gives an empty slab back to its arena. The others are paused: otherwise a thread that frees a chunk of another
-    /// heap may be looking at this slab, and take the next one for it.
+    /// Gives an empty slab back to its arena. The others are paused: otherwise a thread that frees
+    /// a chunk of another heap may be looking at this slab, and take the next one for it.
     fn remove_slab(&mut self, heap: &Heap, slab: SlabNumber, _: &Pause) {
         heap.let_go(slab);
         heap.tables.set_owner(slab, 0);
@@ -235,7 +242,8 @@ impl Central {
         heap.remove_empty_slabs(all, |slab| self.remove_slab(heap, slab, pause));
     }
 
-    /// Gives what a heap has too much of back to the arenas, and what these have too much of to the system.
+    /// Gives what a heap has too much of back to the arenas, and what these have too much of to the
+    /// system.
     pub(super) fn trim(&mut self, heap: &Heap, pause: &Pause) {
         self.remove_empty_slabs(heap, false, pause);
         self.give_back_excess(Some(pause));

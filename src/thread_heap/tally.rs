@@ -5,8 +5,9 @@
 use super::size_class::SizeClass;
 use bytemuck::Zeroable;
 
-/// Bytes and number of chunks in one word, so that one addition keeps both. Sums over heaps are right
-/// modulo 2^64 even where a heap has freed more than it has allocated, because chunks were another's.
+/// Bytes and number of chunks in one word, so that one addition keeps both. Sums over heaps are
+/// right modulo 2^64 even where a heap has freed more than it has allocated, because chunks were
+/// another's.
 #[derive(Clone, Copy, Default, Zeroable)]
 pub(super) struct Tally(pub(super) u64);
 
@@ -44,7 +45,8 @@ impl Tally {
         (self.0 % (1 << Self::BITS)) as usize
     }
 
-    /// Whether there are more bytes here than in `other`, or as many in more chunks. Either may be negative.
+    /// Whether there are more bytes here than in `other`, or as many in more chunks. Either may be
+    /// negative.
     #[inline(always)]
     pub(super) const fn exceeds(self, other: Self) -> bool {
         self.0 as i64 > other.0 as i64

@@ -30,7 +30,8 @@ impl Drop for Detach {
     }
 }
 
-/// Gives the calling thread, which has none, a heap, if it may have one and has come here often enough.
+/// Gives the calling thread, which has none, a heap, if it may have one and has come here often
+/// enough.
 pub(super) fn attach(central: &mut Central, tables: &Tables) -> Option<&'static Heap> {
     if !central.concurrent
         || heaps_are_closed()
