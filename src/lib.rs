@@ -38,14 +38,14 @@
 //! | `thread_heap` | `arena_set` `leak` `pages` `fork` `poison` `sync` `arena` `cleanse` `sys` | `control` `free` `alloc` `thread` `lock` `child` `abandoned` `supply` `central` `guarded` `address_report` `pause` `registry` `current_heap` `heap` `remote_batch` `slab_lists` `cache` `chunk_table` `remote_free` `gate` `sampler` `tally` `slab` `size_class` | the process-wide pool: a heap of slabs for each thread |
 //! | `arena_set` | `pages` `fork` `poison` `arena` `cleanse` | `growth` `arenas` `layout` `consent` `chunk_list` `stats` `lock_refusal` `first_fit` `address_map` `interrupted` | arenas on pages, how they grow, and what happens when a lock is refused |
 //! | `arena` |  | `best_fit` `chunk_to_size` `size_to_chunk` `bit_tree` `chunk` `error` | [`Arena`]: chunks of a region that it never touches; no unsafe code |
-//! | `pages` | `fork` `poison` `cleanse` `sys` | `page_allocator` `locked_pages` `address_range` `exit` `registry` `tables` `options` `limits` `remedy` `error` | [`LockedPages`], [`LockedPageAllocator`]: the operating system's memory |
+//! | `pages` | `fork` `poison` `cleanse` `sys` | `page_allocator` `locked_pages` `address_range` `forks` `exit` `registry` `options` `remedy` `tables` `error` `limits` | [`LockedPages`], [`LockedPageAllocator`]: the operating system's memory |
 //! | `fork` | `sync` `sys` | `callee` `mutex` `handlers` `guard` | what happens when the process forks, and the locks that a fork heeds |
 //! | `poison` | `sys` | `regions` `asan` `valgrind` | tells AddressSanitizer and valgrind which bytes are a chunk's |
 //! | `sync` | `sys` |  | how threads wait for each other |
 //! | `unique_path` |  |  | [`get_unique_path`] |
 //! | `cleanse` |  |  | [`memory_cleanse`]: the one wipe |
 //! | `leak` |  |  | values that live as long as the process |
-//! | `sys` |  | `unix` `stay_loaded` `thread_word` `other_unix` `linux` `linux/advice` `linux/barrier` `linux/futex` `linux/huge_pages` `linux/limits` `linux/lock_on_fault` `linux/mapping` `linux/secret_memory` `linux/tasks` `hooks` `memory` `limits` `process` `threads` `errno` | the contract with the operating system, and the systems that keep it |
+//! | `sys` |  | `unix` `linux` `linux/barrier` `linux/futex` `linux/huge_pages` `linux/limits` `linux/lock_on_fault` `linux/mapping` `linux/secret_memory` `linux/tasks` `linux/advice` `other_unix` `posix` `memory` `limits` `process` `threads` `stay_loaded` `thread_word` `hooks` `errno` | the contract with the operating system, and the systems that keep it |
 //!
 //! # Features
 //! None is on by default.

@@ -13,10 +13,7 @@ use std::path::Path;
 
 /// What is not as the table says yet: how the names of the files begin, what is found there, and
 /// why.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("pages/", "pages/exit", "`exit` wipes by the registry, and the registry tells it of forks"),
-    ("sys/", "sys", "`unix` and the files of its kernels use each other"),
-];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
 // ---- The table
 // -----------------------------------------------------------------------------------

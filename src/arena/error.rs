@@ -11,7 +11,7 @@ pub enum ArenaError {
     /// The region begins at the null address, or reaches past the end of the address space.
     Region,
     /// The bookkeeping cannot be allocated, or would have to count more than
-    /// [`ArenaSizeToChunkSortedMap::MAX_GRANULES`] granules.
+    /// [`MAX_GRANULES`](crate::ArenaSizeToChunkSortedMap::MAX_GRANULES) granules.
     OutOfMemory,
 }
 

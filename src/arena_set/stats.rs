@@ -30,7 +30,7 @@ pub struct PoolStats {
     /// The last lock failure. It does not tell whether there is unlocked memory: see
     /// [`is_fully_locked`](Self::is_fully_locked).
     pub last_lock_failure: Option<LockError>,
-    /// Bytes of `total` that are secret memory, see [`SecretMemory`].
+    /// Bytes of `total` that are secret memory, see [`SecretMemory`](crate::SecretMemory).
     pub secret_memory: usize,
     /// Why the pool, which was to use secret memory, last had to do without: the operating system's
     /// error number (`ENOSYS` when it has none). That it may not lock so much counts as a lock
