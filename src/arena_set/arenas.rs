@@ -54,7 +54,7 @@ struct PooledArena {
 /// When an arena is used.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tier {
-    /// First: of our own pages the locked arenas, over a foreign allocator all of them.
+    /// First: over the system's pages the locked arenas, over a foreign allocator all.
     First,
     /// When no more memory can be locked: arenas of our own pages that are not locked.
     Unlocked,

@@ -7,16 +7,17 @@
 //! 4. a smaller one: of what the limit should still allow, then of halves, down to what the chunk
 //!    needs;
 //! 5. when that is refused, memory that others have free: in the process-wide pool all slabs are
-//!    dissolved (`thread_heap::supply`), for a pool of the program's own the process-wide pool
-//!    gives back its empty memory (`pool::private`), and 1 to 4 are tried again;
+//!    dissolved, and 1 is tried again (`thread_heap::supply`); for a private pool the process-wide
+//!    pool gives back its empty memory, and 1, 3 and 4 are tried again (`pool::private`);
 //! 6. a free chunk in an arena that is not locked;
 //! 7. a new arena that is not locked, if the callback agrees: [`ArenaSet::grow_unlocked`] and
 //!    `consent`;
 //! 8. failure.
 //!
-//! An allocation counts one lock failure, however many of these attempts have been refused, also if
-//! a smaller arena was locked in the end. What was refused is remembered in `lock_refusal`, and 3
-//! and 4 are not tried again before memory is unlocked or the limit is raised.
+//! Attempts 3 and 4 together count one lock failure if the system has refused any size, also if a
+//! smaller arena is locked in the end. Attempt 7 counts one only if they have counted none. The
+//! size that was refused is remembered in `lock_refusal`: 3 and 4 are not tried again for as much
+//! before memory is unlocked or the limit is raised.
 //!
 //! A pool over a foreign page allocator has attempt 1, and one arena after the other as Bitcoin
 //! Core asks for them.

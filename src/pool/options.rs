@@ -81,7 +81,7 @@ impl PoolOptions {
     }
 
     /// Whether to raise the process's limit on locked memory first, as
-    /// [`raise_lock_limit`](crate::raise_lock_limit) does. Never done unasked.
+    /// [`raise_lock_limit`](crate::raise_lock_limit) does. The library never does it otherwise.
     #[must_use]
     pub fn raise_lock_limit(mut self, raise: bool) -> Self {
         self.raise_lock_limit = raise;
@@ -92,8 +92,8 @@ impl PoolOptions {
     /// ([`Protection`](crate::Protection)) or fails: it cannot be made where the system refuses
     /// one, and an allocation fails that would need memory without it. Otherwise the pool does
     /// without what is refused, and the statistics tell
-    /// ([`PoolStats::missing_protections`](crate::PoolStats::missing_protections)). (Who decides
-    /// about memory that is not locked is
+    /// ([`PoolStats::missing_protections`](crate::PoolStats::missing_protections)). (The
+    /// callback that decides about memory that is not locked is set by
     /// [`LockedPool::set_locking_failed`](crate::LockedPool::set_locking_failed).)
     #[must_use]
     pub fn require_protections(mut self, require: bool) -> Self {

@@ -35,8 +35,7 @@ pub(super) struct PrivatePool {
 
 /// The first places, as many as most programs need. More are allocated.
 static FIRST: [PrivatePool; 8] = [const { PrivatePool::new() }; 8];
-/// The number of first places that have been taken. It may be higher than the number that there
-/// are.
+/// The number of first places that have been taken, or a higher number if all have been.
 static FIRST_TAKEN: AtomicUsize = AtomicUsize::new(0);
 /// The place that was allocated last.
 static MORE: AtomicPtr<PrivatePool> = AtomicPtr::new(ptr::null_mut());
