@@ -145,9 +145,14 @@ impl Tables {
         self.slab(slab).free.load(Relaxed) == self.unit(slab).all()
     }
 
-    /// Whether no slot of a slab is free, but for those that are cached.
-    pub(super) fn is_full(&self, slab: SlabNumber) -> bool {
-        self.slab(slab).free.load(Relaxed) == 0
+    /// Bytes of the used slots of a slab, of which no slot is cached.
+    pub(super) fn used_bytes(&self, slab: SlabNumber) -> usize {
+        self.unit(slab).class().bytes_of(self.used_slots(slab))
+    }
+
+    /// Bytes of a slab, of which no slot is cached, that no used slot takes: free slots, and what is left at its end.
+    pub(super) fn unused_bytes(&self, slab: SlabNumber) -> usize {
+        self.bytes_of(slab) - self.used_bytes(slab)
     }
 
     /// The bits of the used slots of a slab, of which no slot is cached.

@@ -31,8 +31,8 @@ pub(super) struct SlabLists {
     owned: AtomicU32,
     /// Bytes of all slabs.
     owned_bytes: AtomicUsize,
-    /// Bytes of free slots that are not cached.
-    free_bytes: AtomicUsize,
+    /// Bytes of all slabs that are in no slot which is used or cached.
+    unused_bytes: AtomicUsize,
     /// Bytes of the slabs that are empty.
     empty: AtomicUsize,
     /// Bytes of the slabs that the last trim has left empty.
@@ -78,7 +78,7 @@ impl SlabLists {
         if rest == 0 {
             self.lists[class.number()].store(slab.next.load(Relaxed), Relaxed);
         }
-        subtract(&self.free_bytes, class.bytes_of(free ^ rest));
+        subtract(&self.unused_bytes, class.bytes_of(free ^ rest));
         Some((number, free ^ rest))
     }
 
@@ -87,7 +87,7 @@ impl SlabLists {
         let slab = tables.slab(number);
         let free = slab.free.load(Relaxed);
         slab.free.store(free | slots, Relaxed);
-        add(&self.free_bytes, tables.unit(number).class().bytes_of(slots));
+        add(&self.unused_bytes, tables.unit(number).class().bytes_of(slots));
         if free == 0 {
             self.push(tables, number);
         }
@@ -170,7 +170,7 @@ impl SlabLists {
             return None;
         }
         let room = (SPARE + self.owned_bytes.load(Relaxed) / 16)
-            .saturating_sub(self.free_bytes.load(Relaxed));
+            .saturating_sub(self.unused_bytes.load(Relaxed));
         let used = self.slots[class.number()].load(Relaxed) as usize * class.size();
         let smallest = class.slots_for(0, exact).or_else(|| class.slots_for(SPARE, exact))?;
         let slots = class.slots_for(used / 8, exact).unwrap_or(smallest);
@@ -179,8 +179,8 @@ impl SlabLists {
         if used >= SPARE && (bytes - slots * class.size()) * 32 > bytes {
             return None;
         }
-        // Without free slots, a slab of one slot leaves none either.
-        (slots == 1 || bytes <= room).then_some(slots)
+        // One slot is taken at once.
+        (bytes - class.size() <= room).then_some(slots)
     }
 
     /// Puts in a slab of which no slot is cached.
@@ -194,11 +194,11 @@ impl SlabLists {
         }
         self.owned.store(number.link(), Relaxed);
         add(&self.owned_bytes, tables.bytes_of(number));
-        let (unit, free) = (tables.unit(number), slab.free.load(Relaxed));
-        add(&self.free_bytes, unit.class().bytes_of(free));
+        let unit = tables.unit(number);
+        add(&self.unused_bytes, tables.unused_bytes(number));
         let count = &self.slots[unit.class().number()];
         count.store(count.load(Relaxed) + unit.slots() as u32, Relaxed);
-        if free != 0 {
+        if slab.free.load(Relaxed) != 0 {
             self.push(tables, number);
         }
         if tables.is_empty(number) {
@@ -225,8 +225,8 @@ impl SlabLists {
             None => self.owned.store(next, Relaxed),
         }
         subtract(&self.owned_bytes, tables.bytes_of(number));
-        let (unit, free) = (tables.unit(number), slab.free.load(Relaxed));
-        subtract(&self.free_bytes, unit.class().bytes_of(free));
+        let unit = tables.unit(number);
+        subtract(&self.unused_bytes, tables.unused_bytes(number));
         let count = &self.slots[unit.class().number()];
         count.store(count.load(Relaxed) - unit.slots() as u32, Relaxed);
     }
@@ -245,7 +245,7 @@ impl SlabLists {
         self.owned.store(0, Relaxed);
         self.lists.iter().for_each(|list| list.store(0, Relaxed));
         self.slots.iter().for_each(|count| count.store(0, Relaxed));
-        for number in [&self.owned_bytes, &self.free_bytes, &self.empty, &self.kept_empty] {
+        for number in [&self.owned_bytes, &self.unused_bytes, &self.empty, &self.kept_empty] {
             number.store(0, Relaxed);
         }
     }

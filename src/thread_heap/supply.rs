@@ -24,6 +24,15 @@ const SLACK: usize = 64 * 1024;
 /// Calls that take the mutex until one of them looks for free memory to give back.
 const CALLS_BEFORE_LOOK: usize = 256;
 
+/// Which slabs become chunks of their exact sizes.
+#[derive(Clone, Copy)]
+enum Dissolve {
+    All,
+    NotFull,
+    /// Of which less than a fifth is used.
+    Sparse,
+}
+
 /// Allocates from the locked arenas that there are.
 fn alloc_existing(arenas: &mut ArenaSet, size: usize, alignment: usize) -> Option<NonNull<u8>> {
     let quick =
@@ -106,7 +115,7 @@ impl Central {
         if self.slabs > 0 {
             let pause = Pause::begin();
             self.reclaim(&pause);
-            self.dissolve_slabs(true, &pause);
+            self.dissolve_slabs(Dissolve::All, &pause);
             self.slack = 0;
             drop(pause);
             if let Some(chunk) = self.in_arenas(existing) {
@@ -128,19 +137,25 @@ impl Central {
         }
         let pause = Pause::begin();
         self.reclaim(&pause);
-        if self.is_scarce() {
-            self.dissolve_slabs(false, &pause);
-        }
+        self.dissolve_slabs(
+            if self.is_scarce() { Dissolve::NotFull } else { Dissolve::Sparse },
+            &pause,
+        );
         self.slack = self.free_in_slabs();
         true
     }
 
-    /// Turns slabs into chunks of their exact sizes, with free chunks between them: all slabs, or
-    /// those that have free slots. No slot is cached.
-    fn dissolve_slabs(&mut self, all: bool, _: &Pause) {
+    /// Turns slabs into chunks of their exact sizes, with free chunks between them. No slot is cached.
+    fn dissolve_slabs(&mut self, which: Dissolve, _: &Pause) {
         for heap in all_heaps() {
             heap.for_each_slab(|slab| {
-                if all || !heap.tables.is_full(slab) {
+                let (used, unused) = (heap.tables.used_bytes(slab), heap.tables.unused_bytes(slab));
+                let is_one = match which {
+                    Dissolve::All => true,
+                    Dissolve::NotFull => unused > 0,
+                    Dissolve::Sparse => unused / 4 > used,
+                };
+                if is_one {
                     self.dissolve(heap, slab);
                 }
             });
