@@ -2,7 +2,8 @@
 
 use std::io;
 
-/// An error number of the operating system. Its constants, which have the system's names, are defined beside the calls of each system.
+/// An error number of the operating system. Its constants have the system's names, and are defined
+/// beside the calls of each system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Errno(i32);
 

@@ -147,5 +147,9 @@ pub(crate) enum NoSecretMemory {
     /// The system does not have it, or has none left.
     Unavailable(Errno),
     /// The process must not lock so much.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "only Linux has secret memory")
+    )]
     Limit(LockRefusal),
 }

@@ -10,7 +10,6 @@ use core::sync::atomic::Ordering::Relaxed;
 impl Errno {
     pub(crate) const EACCES: Self = Self::of(libc::EACCES);
     pub(crate) const EAGAIN: Self = Self::of(libc::EAGAIN);
-    pub(crate) const EFAULT: Self = Self::of(libc::EFAULT);
     pub(crate) const EINVAL: Self = Self::of(libc::EINVAL);
     pub(crate) const EMFILE: Self = Self::of(libc::EMFILE);
     pub(crate) const ENFILE: Self = Self::of(libc::ENFILE);

@@ -35,6 +35,9 @@ mod calls {
     #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
     const _: () = assert!(MEMFD_SECRET == libc::SYS_memfd_secret);
 
+    /// The kernel could not write to an address.
+    const EFAULT: Errno = Errno::of(libc::EFAULT);
+
     /// Makes a file of secret memory, which `exec` closes.
     fn file() -> Result<File, Errno> {
         // SAFETY: the call takes no pointers.
@@ -102,7 +105,7 @@ mod calls {
             let touched = unsafe { libc::syscall(libc::SYS_getcpu, page, nothing, nothing) };
             if touched != 0 {
                 return Err(NoSecretMemory::Unavailable(match Errno::last() {
-                    Errno::EFAULT => Errno::ENOMEM,
+                    EFAULT => Errno::ENOMEM,
                     errno => errno,
                 }));
             }

@@ -114,7 +114,7 @@ fn flags(stat: &[u8]) -> Option<(&[u8], u32)> {
 fn open(at: c_int, path: &CStr, flags: c_int) -> Option<OwnedFd> {
     // SAFETY: a text that ends with a zero.
     let fd = unsafe { libc::openat(at, path.as_ptr(), flags | O_RDONLY | O_CLOEXEC) };
-    // SAFETY: a new descriptor, which nobody else has.
+    // SAFETY: a new descriptor, which nothing else owns.
     (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
