@@ -1,15 +1,18 @@
-//! Pages of memory for secrets: whole mappings that are kept out of swap and core dumps, between guard pages.
+//! Pages of memory for secrets: whole mappings that are kept out of swap and core dumps, between
+//! guard pages.
 //!
-//! This module alone locks and unlocks memory, and only whole mappings of its own: memory locks do not nest, so that a
-//! page with two owners would be unlocked for both by the first that lets go. It knows nothing of arenas.
+//! This module alone locks and unlocks memory, and only whole mappings of its own: memory locks do
+//! not nest, so that a page with two owners would be unlocked for both by the first that lets go.
+//! It knows nothing of arenas.
 //!
-//! [`map`] is the one way to get pages. It takes a [`Place`] and [`PageOptions`], and returns [`LockedPages`], which own
-//! their mapping, or says what was refused. An [`AddressRange`] has places next to each other.
+//! [`map`] is the one way to get pages. It takes a [`Place`] and [`PageOptions`], and returns
+//! [`LockedPages`], which own their mapping, or says what was refused. An [`AddressRange`] has
+//! places next to each other.
 //!
-//! `registry` knows every mapping that there is. `forks` puts them in order in a child
-//! process, and `exit` ends them when the process exits. `error` has what the
-//! system can refuse, and `remedy` what an administrator can do about it. `tables` has ordinary memory for
-//! bookkeeping. What is needed of the operating system is in [`sys`](crate::sys).
+//! `registry` knows every mapping that there is. `forks` puts them in order in a child process, and
+//! `exit` ends them when the process exits. `error` has what the system can refuse, and `remedy`
+//! what an administrator can do about it. `tables` has ordinary memory for bookkeeping. What is
+//! needed of the operating system is in [`sys`](crate::sys).
 
 mod address_range;
 mod error;

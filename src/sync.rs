@@ -1,5 +1,5 @@
-//! How threads wait for each other: by turns at first, then asleep; and the barrier of one thread that another one
-//! completes. `tests/models.rs` puts loom's in its place.
+//! How threads wait for each other: by turns at first, then asleep; and the barrier of one thread
+//! that another one completes. `tests/models.rs` puts loom's in its place.
 //!
 //! Nothing here is a cancellation point (`pthread_cancel`): a thread that waits may hold a lock.
 
@@ -8,8 +8,9 @@ pub(crate) use core::sync::atomic;
 use crate::sys::{System, Threads};
 use atomic::AtomicU32;
 
-/// A barrier for one thread that is complete with [`barrier_everywhere`] of another: here it keeps the
-/// compiler from moving memory accesses across it, and the processor's part is left to the other thread.
+/// A barrier for one thread that is complete with [`barrier_everywhere`] of another: here it keeps
+/// the compiler from moving memory accesses across it, and the processor's part is left to the
+/// other thread.
 #[inline(always)]
 pub(crate) fn barrier_here() {
     atomic::compiler_fence(atomic::Ordering::SeqCst);
@@ -25,8 +26,8 @@ pub(crate) fn barrier_everywhere() -> bool {
     System::barrier_everywhere()
 }
 
-/// Whether a thread that has waited for so many turns for a lock goes on waiting by turns. After that it sleeps until it
-/// is woken.
+/// Whether a thread that has waited for so many turns for a lock goes on waiting by turns. After
+/// that it sleeps until it is woken.
 pub(crate) fn is_short(turn: u32) -> bool {
     turn < 40
 }
@@ -41,7 +42,8 @@ pub(crate) fn wait_a_turn(turn: u32) {
     }
 }
 
-/// Waits until [`wake_one`] is called, unless the word does not have this value any more. May return early.
+/// Waits until [`wake_one`] is called, unless the word does not have this value any more. May
+/// return early.
 pub(crate) fn wait_while(word: &AtomicU32, value: u32) {
     System::wait_while(word, value);
 }
@@ -51,8 +53,9 @@ pub(crate) fn wake_one(word: &AtomicU32) {
     System::wake_one(word);
 }
 
-/// Waits for so long that every processor has made its stores visible to the others: a thousand times as long
-/// as any keeps them to itself. For a thread that needs [`barrier_everywhere`] once and may not have it.
+/// Waits for so long that every processor has made its stores visible to the others: a thousand
+/// times as long as any keeps them to itself. For a thread that needs [`barrier_everywhere`] once
+/// and may not have it.
 pub(crate) fn wait_for_stores() {
     for _ in 0..100 {
         System::sleep(100_000);

@@ -1,11 +1,13 @@
 //! The operating system: the contract with it, and the systems that keep the contract.
 //!
-//! This module and the files below it are the only ones with system calls, with `libc` and with `cfg`s that ask which
-//! system there is. (The prompt of `secure` and the module `events` are about one system's terminal and one
-//! library's objects, and call them themselves.) It depends on no other module.
+//! This module and the files below it are the only ones with system calls, with `libc` and with
+//! `cfg`s that ask which system there is. (The prompt of `secure` and the module `events` are about
+//! one system's terminal and one library's objects, and call them themselves.) It depends on no
+//! other module.
 //!
 //! # The contract
-//! Four traits say what the rest of the library needs. Each function is described once, at the trait.
+//! Four traits say what the rest of the library needs. Each function is described once, at the
+//! trait.
 //!
 //! | trait | |
 //! |---|---|
@@ -14,24 +16,26 @@
 //! | [`Threads`] | which thread this is; waiting, waking, and the memory barrier of all threads |
 //! | [`Process`] | which process this is; forks, exit, symbols of the program |
 //!
-//! Two macros go with them: [`at_load`] and [`at_exit`] name functions that run when the library is loaded and when the
-//! process exits.
+//! Two macros go with them: [`at_load`] and [`at_exit`] name functions that run when the library is
+//! loaded and when the process exits.
 //!
 //! What holds for all of it:
-//! - Lengths are in bytes. Where a function takes an address and a length, both are multiples of the page size, and the
-//!   length is not 0.
+//! - Lengths are in bytes. Where a function takes an address and a length, both are multiples of
+//!   the page size, and the length is not 0.
 //! - A function that takes memory which the caller must own is `unsafe`.
-//! - An error is an [`Errno`], the system's own number. What the system does not have at all is told apart from what it
-//!   refuses, where that makes a difference to the caller.
-//! - No function takes a lock or allocates, except [`Memory::has_huge_pages`]. None is a cancellation point
-//!   (`pthread_cancel`), except [`Process::flush_streams`] and [`Process::is_alone`], which run at exit.
-//! - Any thread may call any function at any time. Each costs one or a few system calls, unless its description says
-//!   otherwise.
+//! - An error is an [`Errno`], the system's own number. What the system does not have at all is
+//!   told apart from what it refuses, where that makes a difference to the caller.
+//! - No function takes a lock or allocates, except [`Memory::has_huge_pages`]. None is a
+//!   cancellation point (`pthread_cancel`), except [`Process::flush_streams`] and
+//!   [`Process::is_alone`], which run at exit.
+//! - Any thread may call any function at any time. Each costs one or a few system calls, unless its
+//!   description says otherwise.
 //!
 //! # Systems
-//! `unix` keeps the contract for all Unix systems, with the calls in `posix`. Linux has more to offer than the others, and that is in `linux`;
-//! `other_unix` says what the others have instead, which is little. `thread_word` and `stay_loaded` are about the
-//! dynamic linker. A further system is a file beside `unix` that implements the four traits.
+//! `unix` keeps the contract for all Unix systems, with the calls in `posix`. Linux has more to
+//! offer than the others, and that is in `linux`; `other_unix` says what the others have instead,
+//! which is little. `thread_word` and `stay_loaded` are about the dynamic linker. A further system
+//! is a file beside `unix` that implements the four traits.
 
 mod errno;
 mod hooks;

@@ -9,13 +9,14 @@ const RANDOM_BYTES: usize = 16;
 /// Characters of a name: two hexadecimal digits for each byte.
 pub(crate) const NAME_LEN: usize = 2 * RANDOM_BYTES;
 
-/// `base` with a name of 32 hexadecimal digits appended, which is taken from 128 bits of the operating
-/// system's random source: nobody has chosen it before, and nobody can guess it. In any thread.
+/// `base` with a name of 32 hexadecimal digits appended, which is taken from 128 bits of the
+/// operating system's random source: the name has not been chosen before, and cannot be guessed.
+/// Any thread may call this.
 ///
 /// Nothing is created. Between this call and the creation of a file, the name means nothing to the
 /// system: create it so that this fails if it exists (`O_EXCL`, [`create_new`], or
-/// [`std::fs::create_dir`]), for it might be a link that somebody put there who sees what this process
-/// is about to do.
+/// [`std::fs::create_dir`]), for it might be a link that somebody put there who sees what this
+/// process is about to do.
 ///
 /// ```
 /// use bitcoin_support::get_unique_path;
@@ -31,8 +32,8 @@ pub(crate) const NAME_LEN: usize = 2 * RANDOM_BYTES;
 /// [`create_new`]: std::fs::OpenOptions::create_new
 ///
 /// # Errors
-/// When the system has no random bytes to give, as when it denies the call. There is no fallback to the
-/// clock.
+/// When the system has no random bytes to give, as when it denies the call. There is no fallback to
+/// the clock.
 pub fn get_unique_path(base: &Path) -> io::Result<PathBuf> {
     let name = unique_name()?;
     // Hexadecimal digits are ASCII.

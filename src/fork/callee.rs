@@ -9,11 +9,12 @@ use core::ops::{Deref, DerefMut};
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, AtomicUsize};
 
-/// Code of the program, with the data that belongs to it. One thread at a time runs it, and may do anything there.
+/// Code of the program, with the data that belongs to it. One thread at a time runs it, and may do
+/// anything there.
 pub(crate) struct Callee<T> {
     lock: Lock,
-    /// Whether the value is in an unknown state: this is a child, and the parent's thread that used the value does not
-    /// exist here.
+    /// Whether the value is in an unknown state: this is a child, and the parent's thread that used
+    /// the value does not exist here.
     is_lost: AtomicBool,
     value: UnsafeCell<T>,
 }
@@ -40,12 +41,13 @@ impl<T> Callee<T> {
         Self { lock: free_lock(), is_lost: AtomicBool::new(false), value: UnsafeCell::new(value) }
     }
 
-    /// Takes the right to call it. Waits for another thread that has the right. The caller must not hold a
-    /// [`Mutex`](super::Mutex).
+    /// Takes the right to call it. Waits for another thread that has the right. The caller must not
+    /// hold a [`Mutex`](super::Mutex).
     pub(crate) fn enter(&self) -> Result<CalleeGuard<'_, T>, NotCallable> {
         notice_child();
         let thread = System::this_thread();
-        // The thread that has the right may wait for the fork of this thread, so this thread must not wait for it.
+        // The thread that has the right may wait for the fork of this thread, so this thread must
+        // not wait for it.
         let entered = if is_under_way() {
             self.lock.try_acquire(thread)
         } else {
@@ -62,7 +64,8 @@ impl<T> Callee<T> {
     pub(crate) fn replace_lost(&self, value: T) {
         if self.lock.acquire(&NO_FORK, System::this_thread()) {
             let guard = CalleeGuard { callee: self };
-            // SAFETY: this thread holds the lock. The old value is not dropped, as its state is unknown.
+            // SAFETY: this thread holds the lock. The old value is not dropped, as its state is
+            // unknown.
             unsafe { self.value.get().write(value) };
             self.is_lost.store(false, Relaxed);
             drop(guard);
@@ -93,7 +96,8 @@ impl<T> Deref for CalleeGuard<'_, T> {
 
 impl<T> DerefMut for CalleeGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: this thread holds the lock, so that no other uses the value; the one guard is borrowed exclusively.
+        // SAFETY: this thread holds the lock, so that no other uses the value; the one guard is
+        // borrowed exclusively.
         unsafe { &mut *self.callee.value.get() }
     }
 }

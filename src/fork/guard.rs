@@ -1,13 +1,15 @@
 //! The word that holds lockers back while the process forks, and the lock that heeds it.
 //!
-//! `tests/models.rs` runs this file through every order of events that the memory model allows, over loom's atomics.
-//! Their constructors are not `const`, so the constructors here take the words.
+//! `tests/models.rs` runs this file through every order of events that the memory model allows,
+//! over loom's atomics. Their constructors are not `const`, so the constructors here take the
+//! words.
 //!
-//! A locker takes its lock and then looks at the word; the thread that forks sets the word and then looks at
-//! the locks. All four are sequentially consistent, so that one of the two sees the other: either the locker
-//! sees the fork and lets go of the lock, or the fork sees the lock and waits for it. Once every lock has been
-//! seen free, nothing that a lock guards changes until the word is cleared; though a locker that comes late may
-//! hold a lock for the moment that it takes to look at the word.
+//! A locker takes its lock and then looks at the word; the thread that forks sets the word and then
+//! looks at the locks. All four are sequentially consistent, so that one of the two sees the other:
+//! either the locker sees the fork and lets go of the lock, or the fork sees the lock and waits for
+//! it. Once every lock has been seen free, nothing that a lock guards changes until the word is
+//! cleared; though a locker that comes late may hold a lock for the moment that it takes to look at
+//! the word.
 
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::sync::atomic::{AtomicU32, AtomicUsize};
@@ -80,8 +82,8 @@ impl Lock {
         Self { holder, sleepers, wakes }
     }
 
-    /// Takes the lock, which this thread has to [`release`](Self::release); `false` if it holds it already.
-    /// Waits while another thread holds it or forks.
+    /// Takes the lock, which this thread has to [`release`](Self::release); `false` if it holds it
+    /// already. Waits while another thread holds it or forks.
     #[inline]
     pub(crate) fn acquire(&self, guard: &ForkGuard, thread: usize) -> bool {
         loop {
@@ -126,7 +128,8 @@ impl Lock {
         self.sleepers.fetch_sub(1, Relaxed);
     }
 
-    /// [`acquire`](Self::acquire) that waits for nothing: `false` also when another thread has the lock.
+    /// [`acquire`](Self::acquire) that waits for nothing: `false` also when another thread has the
+    /// lock.
     pub(crate) fn try_acquire(&self, thread: usize) -> bool {
         self.holder.compare_exchange(0, thread, SeqCst, Relaxed).is_ok()
     }
@@ -136,7 +139,8 @@ impl Lock {
         self.holder.load(Relaxed) == thread
     }
 
-    /// For the thread that forks, after [`ForkGuard::begin`]: waits until no other thread has the lock.
+    /// For the thread that forks, after [`ForkGuard::begin`]: waits until no other thread has the
+    /// lock.
     pub(crate) fn wait_until_free(&self, thread: usize) {
         let mut turn = 0;
         while !matches!(self.holder.load(SeqCst), holder if holder == 0 || holder == thread) {
@@ -145,9 +149,11 @@ impl Lock {
         }
     }
 
-    /// In a child process: whether a thread has the lock that the child does not have. The lock is free afterwards.
+    /// In a child process: whether a thread has the lock that the child does not have. The lock is
+    /// free afterwards.
     pub(crate) fn take_from_the_lost(&self, thread: usize) -> bool {
-        // Words that have the right value are not written to: the child shares their pages with its parent.
+        // Words that have the right value are not written to: the child shares their pages with its
+        // parent.
         if self.sleepers.load(Relaxed) != 0 {
             self.sleepers.store(0, Relaxed);
         }

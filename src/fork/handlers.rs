@@ -11,11 +11,11 @@ pub(super) static GUARD: ForkGuard = ForkGuard::of(AtomicUsize::new(0));
 
 /// What a part of this library does at a fork, in the thread that forks.
 pub(crate) struct Participant {
-    /// Before the fork. Other threads that want a [`Mutex`](super::Mutex) wait already. Waits for those that hold one,
-    /// see [`Mutex::wait_until_free`](super::Mutex::wait_until_free).
+    /// Before the fork. Other threads that want a [`Mutex`](super::Mutex) wait already. Waits for
+    /// those that hold one, see [`Mutex::wait_until_free`](super::Mutex::wait_until_free).
     pub(crate) prepare: fn(),
-    /// In the child, in which this is the only thread: puts in order what the other threads have left. Runs once,
-    /// before anything of this library is used there.
+    /// In the child, in which this is the only thread: puts in order what the other threads have
+    /// left. Runs once, before anything of this library is used there.
     pub(crate) child: fn(),
     /// In the parent, and in the child, when the fork is over.
     pub(crate) done: fn(),
@@ -41,10 +41,11 @@ fn participants() -> impl DoubleEndedIterator<Item = &'static Participant> {
     PARTICIPANTS.iter().filter_map(|place| unsafe { place.load(Acquire).as_ref() })
 }
 
-/// From now on `participant` takes part in every fork. Registering it again changes nothing. The participants that are
-/// registered first are the first ones in the child.
+/// From now on `participant` takes part in every fork. Registering it again changes nothing. The
+/// participants that are registered first are the first ones in the child.
 ///
-/// It waits for no lock. So a child finds it done or not begun, whatever its parent's other threads were doing.
+/// It waits for no lock. So a child finds it done or not begun, whatever its parent's other threads
+/// were doing.
 pub(crate) fn register(participant: &'static Participant) {
     let own = ptr::from_ref(participant).cast_mut();
     for place in &PARTICIPANTS {
@@ -64,8 +65,8 @@ pub(crate) fn register(participant: &'static Participant) {
     unreachable!("there are as many places as participants");
 }
 
-/// How many forks lie between the first process of this program and this one. A caller that sees the number change runs
-/// in a child.
+/// How many forks lie between the first process of this program and this one. A caller that sees
+/// the number change runs in a child.
 pub(crate) fn generation() -> u32 {
     GENERATION.load(Relaxed)
 }
@@ -82,15 +83,15 @@ at_load! {
 
 /// Registers the handlers for code that runs before [`AT_LOAD`]: other static initializers.
 fn register_early() {
-    // The compiler cannot know the value of a volatile read. So a program that uses this library refers to the static, and
-    // a linker that takes from an archive only what is referred to takes the static too.
-    // SAFETY: the static is a function pointer, and is never written to.
+    // The compiler cannot know the value of a volatile read. So a program that uses this library
+    // refers to the static, and a linker that takes from an archive only what is referred to takes
+    // the static too. SAFETY: the static is a function pointer, and is never written to.
     let register = unsafe { ptr::from_ref(&AT_LOAD).read_volatile() };
     register();
 }
 
-/// Has the C library call the handlers, once. (Where it has no room to note them, a child may find locks held and memory
-/// that is not locked. There is no caller to report that to.)
+/// Has the C library call the handlers, once. (Where it has no room to note them, a child may find
+/// locks held and memory that is not locked. There is no caller to report that to.)
 extern "C" fn register_handlers() {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if !REGISTERED.swap(true, AcqRel) {
@@ -105,7 +106,8 @@ extern "C" fn prepare() {
         NESTED.fetch_add(1, Relaxed);
         return;
     }
-    // Before a signal handler on this thread can ask: every thread of a process stores the same number.
+    // Before a signal handler on this thread can ask: every thread of a process stores the same
+    // number.
     PROCESS.store(System::process_number(), Relaxed);
     GUARD.begin(thread);
     participants().rev().for_each(|participant| (participant.prepare)());
@@ -143,8 +145,8 @@ fn put_in_order() {
     participants().for_each(|participant| (participant.child)());
 }
 
-/// For a thread that is about to take a lock. In the child of its own fork, where a handler of another library runs
-/// before ours, it puts the child in order.
+/// For a thread that is about to take a lock. In the child of its own fork, where a handler of
+/// another library runs before ours, it puts the child in order.
 #[inline]
 pub(super) fn notice_child() {
     if !GUARD.is_idle() {

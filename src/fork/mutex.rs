@@ -7,8 +7,8 @@ use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, AtomicUsize};
 
-/// The calling thread has the mutex already. It runs a signal handler that has interrupted this library, and would wait
-/// for itself.
+/// The calling thread has the mutex already. It runs a signal handler that has interrupted this
+/// library, and would wait for itself.
 #[derive(Debug)]
 pub(crate) struct Interrupted;
 
@@ -17,8 +17,9 @@ pub(super) const fn free_lock() -> Lock {
     Lock::of(AtomicUsize::new(0), AtomicU32::new(0), AtomicU32::new(0))
 }
 
-/// A value that one thread at a time uses, and that no child of a fork finds in use. See [`fork`](super) for what its
-/// holder must not do. A [`Participant`](super::Participant) waits for it and calls [`after_fork`](Self::after_fork).
+/// A value that one thread at a time uses, and that no child of a fork finds in use. See
+/// [`fork`](super) for what its holder must not do. A [`Participant`](super::Participant) waits for
+/// it and calls [`after_fork`](Self::after_fork).
 pub(crate) struct Mutex<T> {
     lock: Lock,
     value: UnsafeCell<T>,
@@ -48,7 +49,8 @@ impl<T> Mutex<T> {
         }
     }
 
-    /// For the `prepare` of a [`Participant`](super::Participant): waits until no other thread has the mutex.
+    /// For the `prepare` of a [`Participant`](super::Participant): waits until no other thread has
+    /// the mutex.
     pub(crate) fn wait_until_free(&self) {
         self.lock.wait_until_free(System::this_thread());
     }
@@ -58,8 +60,8 @@ impl<T> Mutex<T> {
         self.lock.is_held_by(System::this_thread())
     }
 
-    /// For the `child` of a [`Participant`](super::Participant). A thread that the child does not have may have taken
-    /// the mutex; it has not used the value.
+    /// For the `child` of a [`Participant`](super::Participant). A thread that the child does not
+    /// have may have taken the mutex; it has not used the value.
     pub(crate) fn after_fork(&self) {
         self.lock.take_from_the_lost(System::this_thread());
     }
@@ -83,7 +85,8 @@ impl<T> Deref for MutexGuard<'_, T> {
 impl<T> DerefMut for MutexGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: this thread holds the lock, so that no other uses the value; the one guard is borrowed exclusively.
+        // SAFETY: this thread holds the lock, so that no other uses the value; the one guard is
+        // borrowed exclusively.
         unsafe { &mut *self.mutex.value.get() }
     }
 }

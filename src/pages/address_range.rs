@@ -4,8 +4,8 @@ use super::error::MapError;
 use crate::sys::{Memory, System};
 use core::ptr::NonNull;
 
-/// Inaccessible addresses, set aside for the life of the process unless they are released, at which pages are placed: so
-/// the pages of one pool lie within one range.
+/// Inaccessible addresses, set aside for the life of the process unless they are released, at which
+/// pages are placed: so the pages of one pool lie within one range.
 pub(crate) struct AddressRange {
     addr: NonNull<u8>,
     len: usize,
@@ -26,8 +26,8 @@ impl AddressRange {
     /// # Safety
     /// No pages in the range may be left, and no [`Place`] in it may be used any more.
     pub(crate) unsafe fn release(self) {
-        // SAFETY: `reserve` has set all of this aside. Only `place` lets anything be made of it, and the caller has
-        // nothing left of that.
+        // SAFETY: `reserve` has set all of this aside. Only `place` lets anything be made of it,
+        // and the caller has nothing left of that.
         unsafe { System::unmap(self.addr, self.len) };
     }
 
@@ -41,12 +41,12 @@ impl AddressRange {
         self.len
     }
 
-    /// The place for `len` bytes at `offset`, both multiples of the page size. The caller leaves at least a page of the
-    /// range on either side, as guards.
+    /// The place for `len` bytes at `offset`, both multiples of the page size. The caller leaves at
+    /// least a page of the range on either side, as guards.
     ///
     /// # Safety
-    /// The place must lie in the range. There must be no pages in it, and no other place that overlaps it, until the
-    /// pages that are mapped in it have ended, or the mapping has failed.
+    /// The place must lie in the range. There must be no pages in it, and no other place that
+    /// overlaps it, until the pages that are mapped in it have ended, or the mapping has failed.
     pub(crate) unsafe fn place(&self, offset: usize, len: usize) -> Place {
         // SAFETY: the caller says that this is within the range.
         let addr = unsafe { self.addr.add(offset) };

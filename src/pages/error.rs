@@ -1,4 +1,5 @@
-//! What the system can refuse to pages for secrets, as types. What can be done about it is in `remedy`.
+//! What the system can refuse to pages for secrets, as types. What can be done about it is in
+//! `remedy`.
 
 use crate::sys::{Errno, LockRefusal};
 use core::fmt;
@@ -22,7 +23,8 @@ impl MapError {
         Self(io::ErrorKind::InvalidInput.into())
     }
 
-    /// The operating system's error number; 0 where it was not asked, because no size like this can be mapped.
+    /// The operating system's error number; 0 where it was not asked, because no size like this can
+    /// be mapped.
     pub fn errno(&self) -> i32 {
         self.0.raw_os_error().unwrap_or(0)
     }
@@ -131,20 +133,22 @@ pub(crate) struct Refused {
     pub(crate) secret_memory: Option<i32>,
 }
 
-/// A protection that memory for secrets is to have besides its lock, and that the system can refuse. (Guard pages
-/// are not among them: the mapping is made with them, or not at all.)
+/// A protection that memory for secrets is to have besides its lock, and that the system can
+/// refuse. (Guard pages are not among them: the mapping is made with them, or not at all.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Protection {
     /// The memory is left out of core dumps (`MADV_DONTDUMP`).
     DumpExclusion,
-    /// Children find what the [`ForkPolicy`](super::ForkPolicy) says, by the kernel's doing (`MADV_WIPEONFORK`,
-    /// `MADV_DONTFORK`). Where that is refused, children that the C library makes find it all the same, as this
-    /// library sees to it there; those made by the bare system call have the contents.
+    /// Children find what the [`ForkPolicy`](super::ForkPolicy) says, by the kernel's doing
+    /// (`MADV_WIPEONFORK`, `MADV_DONTFORK`). Where that is refused, children that the C library
+    /// makes find it all the same, as this library sees to it there; those made by the bare system
+    /// call have the contents.
     ForkPolicy,
     /// The memory is not merged with equal pages (`MADV_UNMERGEABLE`).
     NoMerging,
-    /// The memory is not backed by huge pages, which would lock more than is wanted (`MADV_NOHUGEPAGE`).
+    /// The memory is not backed by huge pages, which would lock more than is wanted
+    /// (`MADV_NOHUGEPAGE`).
     NoHugePages,
 }
 
@@ -186,8 +190,8 @@ impl std::error::Error for ProtectionError {}
 pub struct Missing {
     /// Bytes that were to have it and have not.
     pub bytes: usize,
-    /// The operating system's error number at the last refusal; 0 if there was none. (Memory that was given up
-    /// again, as a pool does that requires its protections, is in no count of bytes.)
+    /// The operating system's error number at the last refusal; 0 if there was none. (Memory that
+    /// was given up again, as a pool does that requires its protections, is in no count of bytes.)
     pub errno: i32,
 }
 

@@ -3,8 +3,8 @@
 use super::{exit, registry};
 use crate::fork::{self, Participant};
 
-/// From the first call on, a child process puts its mappings in order before it uses any, and before `fork` returns in
-/// it. To be called before a mapping is made.
+/// From the first call on, a child process puts its mappings in order before it uses any, and
+/// before `fork` returns in it. To be called before a mapping is made.
 pub(crate) fn join_forks() {
     static PAGES: Participant = Participant { prepare: || (), child: in_child, done: || () };
     exit::note_process();

@@ -21,15 +21,15 @@ pub fn lock_limit() -> usize {
     System::lock_limit()
 }
 
-/// How many bytes this process may lock in all: [`lock_limit`], or `usize::MAX` where the process may exceed it.
-/// Takes up to three system calls.
+/// How many bytes this process may lock in all: [`lock_limit`], or `usize::MAX` where the process
+/// may exceed it. Takes up to three system calls.
 pub(crate) fn effective_lock_limit() -> usize {
     if System::may_exceed_lock_limit() { usize::MAX } else { System::lock_limit() }
 }
 
-/// Raises the limit on locked bytes ([`lock_limit`]) as far as the process may on its own, to the hard
-/// value of `RLIMIT_MEMLOCK`, and returns what it is then (`usize::MAX` for none). The library never does
-/// so unasked: the limit is the process's, and its children inherit it.
+/// Raises the limit on locked bytes ([`lock_limit`]) as far as the process may on its own, to the
+/// hard value of `RLIMIT_MEMLOCK`, and returns what it is then (`usize::MAX` for none). The library
+/// never does so unasked: the limit is the process's, and its children inherit it.
 ///
 /// Pools find out the next time they want more locked memory.
 ///
@@ -39,8 +39,8 @@ pub fn raise_lock_limit() -> io::Result<usize> {
     Ok(System::raise_lock_limit()?)
 }
 
-/// How many bytes of addresses this process may have (`RLIMIT_AS`'s soft value): `usize::MAX` when there is
-/// no limit or it is unknown.
+/// How many bytes of addresses this process may have (`RLIMIT_AS`'s soft value): `usize::MAX` when
+/// there is no limit or it is unknown.
 pub(crate) fn address_limit() -> usize {
     System::address_limit()
 }

@@ -50,7 +50,8 @@ impl LockedPages {
     /// Maps `len` bytes, rounded up to whole pages, and locks them. Pages that cannot be locked are
     /// returned all the same: ask [`lock_state`](Self::lock_state).
     ///
-    /// Costs about six system calls, and later a page fault for every page when it is first touched.
+    /// Costs about six system calls, and later a page fault for every page when it is first
+    /// touched.
     ///
     /// # Errors
     /// When the pages cannot be mapped, or `len` is 0 or too large for the address space.
@@ -58,12 +59,13 @@ impl LockedPages {
         Self::with_page_size(len, page_size())
     }
 
-    /// Like [`new`](Self::new), with pages of a given size in bytes: the system's common ones or, where
-    /// it has them ([`has_page_size`]), huge ones. `len` is rounded up to whole pages of that size.
+    /// Like [`new`](Self::new), with pages of a given size in bytes: the system's common ones or,
+    /// where it has them ([`has_page_size`]), huge ones. `len` is rounded up to whole pages of that
+    /// size.
     ///
     /// # Errors
-    /// As for [`new`](Self::new); also when the system has no such pages, or none left: huge pages are
-    /// set aside by its administrator (`vm.nr_hugepages` on Linux).
+    /// As for [`new`](Self::new); also when the system has no such pages, or none left: huge pages
+    /// are set aside by its administrator (`vm.nr_hugepages` on Linux).
     pub fn with_page_size(len: usize, page_size: usize) -> Result<Self, MapError> {
         let pages = map_protected(len, page_size, ForkPolicy::Keep)?;
         pages.lock();
@@ -73,7 +75,8 @@ impl LockedPages {
     /// Like [`new`](Self::new), but keeps no pages that cannot be locked.
     ///
     /// # Errors
-    /// As for [`new`](Self::new) ([`PagesError::Map`]); also when they cannot be locked ([`PagesError::Lock`]).
+    /// As for [`new`](Self::new) ([`PagesError::Map`]); also when they cannot be locked
+    /// ([`PagesError::Lock`]).
     pub fn new_locked(len: usize) -> Result<Self, PagesError> {
         let options = PageOptions { require_lock: true, ..PageOptions::default() };
         map(Place::anywhere(len), &options).map_err(|refused| refused.error)
@@ -102,7 +105,8 @@ impl LockedPages {
         }
     }
 
-    /// Gives up pages in which there is no secret, without wiping them: a wipe would make them resident.
+    /// Gives up pages in which there is no secret, without wiping them: a wipe would make them
+    /// resident.
     pub(crate) fn discard(self) {
         ManuallyDrop::new(self).unmap();
     }
@@ -113,11 +117,12 @@ impl LockedPages {
         if self.slot.is_taken() {
             // In this child, something else has the addresses.
         } else if self.in_range {
-            // SAFETY: this value owns the pages, and nothing can use them after it. Their addresses stay reserved.
+            // SAFETY: this value owns the pages, and nothing can use them after it. Their addresses
+            // stay reserved.
             unsafe { System::make_inaccessible(self.addr, self.len) };
         } else {
-            // SAFETY: this value owns the pages, and nothing can use them after it. `map` has them from
-            // `reserve_guarded` or `map_guarded_huge`, with this length.
+            // SAFETY: this value owns the pages, and nothing can use them after it. `map` has them
+            // from `reserve_guarded` or `map_guarded_huge`, with this length.
             unsafe { System::unmap_guarded(self.addr, self.len) };
         }
         self.slot.vacate();
@@ -125,7 +130,8 @@ impl LockedPages {
 
     /// Whether the pages are locked, and if not, why.
     ///
-    /// In a child process they have been locked again before `fork` returned, as far as the system let us.
+    /// In a child process they have been locked again before `fork` returned, as far as the system
+    /// let us.
     pub fn lock_state(&self) -> Result<(), LockError> {
         self.slot.lock_state()
     }
@@ -135,8 +141,9 @@ impl LockedPages {
         self.slot.is_secret_memory()
     }
 
-    /// The error number with which secret memory was refused, where it was preferred and these are other pages. (A
-    /// refusal by the limit on locked memory is none: it says nothing of secret memory.)
+    /// The error number with which secret memory was refused, where it was preferred and these are
+    /// other pages. (A refusal by the limit on locked memory is none: it says nothing of secret
+    /// memory.)
     pub(crate) fn secret_memory_refusal(&self) -> Option<i32> {
         self.secret_memory_refusal
     }
@@ -178,12 +185,13 @@ impl LockedPages {
 
     /// The bytes, to be written.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        // SAFETY: the mapping is readable and writable over its length and initialized, and its owner is borrowed
-        // exclusively.
+        // SAFETY: the mapping is readable and writable over its length and initialized, and its
+        // owner is borrowed exclusively.
         unsafe { core::slice::from_raw_parts_mut(self.addr.as_ptr(), self.len) }
     }
 
-    /// Gives up ownership of the mapping, which stays as it is: its address, and whether it is locked.
+    /// Gives up ownership of the mapping, which stays as it is: its address, and whether it is
+    /// locked.
     pub(crate) fn into_raw(self) -> (NonNull<u8>, bool) {
         let pages = ManuallyDrop::new(self);
         (pages.addr, pages.lock_state().is_ok())
@@ -230,14 +238,15 @@ impl fmt::Debug for LockedPages {
     }
 }
 
-/// Maps pages in a place, readable and writable, with every protection but the lock before they are locked: no page is
-/// ever resident without them. The length is rounded up to whole pages; in an address range it must be whole pages.
+/// Maps pages in a place, readable and writable, with every protection but the lock before they are
+/// locked: no page is ever resident without them. The length is rounded up to whole pages; in an
+/// address range it must be whole pages.
 ///
 /// Costs about six system calls; for secret memory, one more for each page.
 ///
 /// # Errors
-/// What was refused and is required by the options; or [`PagesError::Map`] when the pages cannot be mapped, or the
-/// length is 0 or too large for the address space.
+/// What was refused and is required by the options; or [`PagesError::Map`] when the pages cannot be
+/// mapped, or the length is 0 or too large for the address space.
 pub(crate) fn map(place: Place, options: &PageOptions) -> Result<LockedPages, Refused> {
     let mut secret_memory = None;
     match try_map(place, options, &mut secret_memory) {
@@ -336,7 +345,8 @@ fn padded(len: usize, size: usize) -> Result<usize, MapError> {
     padded.ok_or_else(MapError::invalid)
 }
 
-/// Addresses for pages that are not made yet. Given back to the system when they are dropped, unless they lie in a range.
+/// Addresses for pages that are not made yet. Given back to the system when they are dropped,
+/// unless they lie in a range.
 struct Reserved {
     addr: NonNull<u8>,
     len: usize,
@@ -358,8 +368,8 @@ impl Reserved {
     /// The owner of the pages, which are accessible now, with its entry in the registry.
     fn into_pages(self, slot: TakenSlot, fork: ForkPolicy, is_secret: bool) -> LockedPages {
         let Self { addr, len, in_range } = *ManuallyDrop::new(self);
-        // SAFETY: the pages are accessible, and belong to the value that is made here, which closes the entry before it
-        // unmaps them.
+        // SAFETY: the pages are accessible, and belong to the value that is made here, which closes
+        // the entry before it unmaps them.
         let slot = unsafe { slot.enter(addr, len, fork, is_secret) };
         LockedPages { addr, len, slot, in_range, secret_memory_refusal: None }
     }
@@ -368,7 +378,8 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         if !self.in_range {
-            // SAFETY: reserved with guard pages, or mapped with them, with this length; used by no one.
+            // SAFETY: reserved with guard pages, or mapped with them, with this length; used by no
+            // one.
             unsafe { System::unmap_guarded(self.addr, self.len) };
         }
     }

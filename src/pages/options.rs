@@ -4,46 +4,49 @@ use super::limits::page_size;
 
 /// What a child process finds, after `fork`, in memory for secrets that its parent had.
 ///
-/// Whatever the policy, the parent's memory stays as it is, memory that the child allocates itself is
-/// locked, and the child's statistics say what is so there. A child that only goes on to `exec`, and one
-/// made by `vfork` or `posix_spawn`, is not concerned. (One made past the C library, by the bare system
-/// call, has nothing locked; on Linux, what is said of [`Wipe`](Self::Wipe) and [`Absent`](Self::Absent)
-/// holds there too, though its pools do not know.)
+/// Whatever the policy, the parent's memory stays as it is, memory that the child allocates itself
+/// is locked, and the child's statistics say what is so there. A child that only goes on to `exec`,
+/// and one made by `vfork` or `posix_spawn`, is not concerned. (One made past the C library, by the
+/// bare system call, has nothing locked; on Linux, what is said of [`Wipe`](Self::Wipe) and
+/// [`Absent`](Self::Absent) holds there too, though its pools do not know.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForkPolicy {
-    /// The contents, locked again before `fork` returns: memory locks are not inherited. What a daemon
-    /// needs, which forks with its secrets at hand and leaves the parent to end.
+    /// The contents, locked again before `fork` returns: memory locks are not inherited. What a
+    /// daemon needs, which forks with its secrets at hand and leaves the parent to end.
     #[default]
     Keep,
-    /// Zeros, locked. Chunks stay allocated, so that the child can free them, and use them. Objects in them
-    /// that the child goes on to use must be valid when all their bytes are zeros: plain data is, references and
-    /// containers in locked memory are not. (So for the secret types it takes
-    /// [`configure_unchecked`](crate::LockedPoolManager::configure_unchecked).)
+    /// Zeros, locked. Chunks stay allocated, so that the child can free them, and use them. Objects
+    /// in them that the child goes on to use must be valid when all their bytes are zeros: plain
+    /// data is, references and containers in locked memory are not. (So for the secret types it
+    /// takes [`configure_unchecked`](crate::LockedPoolManager::configure_unchecked).)
     Wipe,
-    /// Nothing: an access ends the process. The child's pool is empty; the chunks that its parent had are
-    /// not counted in it, and to free one, which succeeds, does nothing. So objects of this library that
-    /// the child has inherited can be dropped; values in them whose own destructor looks at them cannot.
+    /// Nothing: an access ends the process. The child's pool is empty; the chunks that its parent
+    /// had are not counted in it, and to free one, which succeeds, does nothing. So objects of this
+    /// library that the child has inherited can be dropped; values in them whose own destructor
+    /// looks at them cannot.
     Absent,
 }
 
-/// Whether pools use secret memory, which no other process can read, not even a privileged one that reads
-/// `/proc/PID/mem` or traces this one: Linux's `memfd_secret`.
+/// Whether pools use secret memory, which no other process can read, not even a privileged one that
+/// reads `/proc/PID/mem` or traces this one: Linux's `memfd_secret`.
 ///
-/// It is locked from the start, counts against the same limit as locked memory, and cannot be kept in a
-/// child process: it goes with [`ForkPolicy::Absent`] only. It makes growth of a pool slower (a few
-/// microseconds for each page), and while it is in use the machine refuses to hibernate. System calls that
-/// lend pages to a device (`O_DIRECT`, `vmsplice`) refuse it; `read` and `write` take it.
+/// It is locked from the start, counts against the same limit as locked memory, and cannot be kept
+/// in a child process: it goes with [`ForkPolicy::Absent`] only. It makes growth of a pool slower
+/// (a few microseconds for each page), and while it is in use the machine refuses to hibernate.
+/// System calls that lend pages to a device (`O_DIRECT`, `vmsplice`) refuse it; `read` and `write`
+/// take it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SecretMemory {
     /// Ordinary memory.
     #[default]
     Off,
-    /// Where the system has it, and else ordinary locked memory: the statistics tell which, and why.
+    /// Where the system has it, and else ordinary locked memory: the statistics tell which, and
+    /// why.
     Prefer,
-    /// Nothing but that: a pool that cannot have it cannot be made, and an allocation fails when there is
-    /// no more of it.
+    /// Nothing but that: a pool that cannot have it cannot be made, and an allocation fails when
+    /// there is no more of it.
     Require,
 }
 

@@ -1,4 +1,5 @@
-//! Where a pool's pages come from: the trait, which others may implement, and this library's own pages behind it.
+//! Where a pool's pages come from: the trait, which others may implement, and this library's own
+//! pages behind it.
 
 use super::limits::lock_limit;
 use super::locked_pages::LockedPages;
@@ -16,10 +17,11 @@ pub struct LockedAllocation {
 /// Source of locked pages for a [`LockedPool`](crate::LockedPool).
 ///
 /// Implementations may hand out addresses that are no memory, as Bitcoin Core's tests do: a pool
-/// over a foreign allocator never touches what it manages. A pool has one thread at a time in its allocator, and
-/// holds no lock meanwhile: an implementation may use other pools, look at this one's statistics, and fork. An
-/// allocation from this pool that needs more pages fails at once in there. In a child of a fork that came while
-/// another thread was in the allocator, it is not called any more.
+/// over a foreign allocator never touches what it manages. A pool has one thread at a time in its
+/// allocator, and holds no lock meanwhile: an implementation may use other pools, look at this
+/// one's statistics, and fork. An allocation from this pool that needs more pages fails at once in
+/// there. In a child of a fork that came while another thread was in the allocator, it is not
+/// called any more.
 pub trait LockedPageAllocator {
     /// Maps `len` bytes, rounded up to whole pages, and tries to lock them. `None` when they cannot
     /// be mapped; pages that could not be locked are returned all the same and say so.

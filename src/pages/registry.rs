@@ -1,8 +1,9 @@
-//! Every mapping for secrets that the process has, in a table that needs no lock: for code that must find
-//! all of them at once, which is a signal handler that wipes, or a child process right after its fork.
+//! Every mapping for secrets that the process has, in a table that needs no lock: for code that
+//! must find all of them at once, which is a signal handler that wipes, or a child process right
+//! after its fork.
 //!
-//! A slot of the table is taken before a mapping is made, and given up before the mapping is unmapped. Nothing here waits
-//! for a lock, and only taking a slot may ask the system for memory.
+//! A slot of the table is taken before a mapping is made, and given up before the mapping is
+//! unmapped. Nothing here waits for a lock, and only taking a slot may ask the system for memory.
 
 use super::error::{LockError, MapError, Protection, Refusals};
 use super::options::ForkPolicy;
@@ -22,7 +23,8 @@ pub(super) struct Slot {
     len: AtomicUsize,
     /// The bits below.
     flags: AtomicU32,
-    /// How many threads are just writing to the mapping through the table. It stays mapped meanwhile.
+    /// How many threads are just writing to the mapping through the table. It stays mapped
+    /// meanwhile.
     pins: AtomicU32,
     /// Why it is not locked.
     errno: AtomicI32,
@@ -33,7 +35,8 @@ pub(super) struct Slot {
 
 /// The address in a slot that is free.
 const VACANT: usize = 0;
-/// The address in a slot that is taken while there is no mapping to use: it is not made yet, or about to go.
+/// The address in a slot that is taken while there is no mapping to use: it is not made yet, or
+/// about to go.
 const CLOSED: usize = 1;
 
 const LOCKED: u32 = 1;
@@ -77,10 +80,11 @@ impl Slot {
         self.addr.store(VACANT, Release);
     }
 
-    /// Keeps other threads off the mapping, which is going to be unmapped: waits for those that are writing to it.
+    /// Keeps other threads off the mapping, which is going to be unmapped: waits for those that are
+    /// writing to it.
     pub(super) fn close(&self) {
-        // A thread that sets a pin looks at the address afterwards. Here it is the other way round: one of the two sees
-        // what the other has done.
+        // A thread that sets a pin looks at the address afterwards. Here it is the other way round:
+        // one of the two sees what the other has done.
         self.addr.store(CLOSED, SeqCst);
         while self.pins.load(SeqCst) != 0 {
             std::thread::yield_now();
@@ -140,8 +144,9 @@ impl Slot {
         if addr > CLOSED && !self.has(ABSENT) {
             let start = ptr::with_exposed_provenance_mut(addr);
             poison::unpoison(start, self.len.load(Relaxed));
-            // SAFETY: an entered mapping is writable over its length, and is not unmapped as long as the
-            // pin is set. Its users may find zeros there from now on, which is what is asked for.
+            // SAFETY: an entered mapping is writable over its length, and is not unmapped as long
+            // as the pin is set. Its users may find zeros there from now on, which is what is asked
+            // for.
             unsafe { memory_cleanse(start, self.len.load(Relaxed)) };
         }
         self.pins.fetch_sub(1, SeqCst);
@@ -154,8 +159,8 @@ impl Slot {
     unsafe fn withdraw(&self) {
         self.pins.fetch_add(1, SeqCst);
         if let (Some(addr), false) = (self.mapping(), self.has(ABSENT)) {
-            // SAFETY: an entered mapping is not unmapped as long as the pin is set, and the threads that use it may end
-            // the process.
+            // SAFETY: an entered mapping is not unmapped as long as the pin is set, and the threads
+            // that use it may end the process.
             unsafe { System::make_inaccessible(addr, self.len.load(Relaxed)) };
         }
         self.pins.fetch_sub(1, SeqCst);
@@ -233,8 +238,9 @@ impl TakenSlot {
     /// Gives the mapping its protections but for the lock, and enters it.
     ///
     /// # Safety
-    /// The caller must own the pages, which must be accessible, until it [closes](Slot::close) the slot. It must accept
-    /// that they are wiped by [`wipe_everything`], and that children find in them what the policy says.
+    /// The caller must own the pages, which must be accessible, until it [closes](Slot::close) the
+    /// slot. It must accept that they are wiped by [`wipe_everything`], and that children find in
+    /// them what the policy says.
     pub(super) unsafe fn enter(
         self,
         addr: NonNull<u8>,
@@ -314,7 +320,8 @@ fn add_block() -> Result<&'static [Slot], MapError> {
         let start = block.as_ptr().cast_mut();
         match place.compare_exchange(ptr::null_mut(), start, Release, Acquire) {
             Ok(_) => return Ok(block),
-            // SAFETY: the table comes from `zeroed_table`, no other thread has seen it, and this is its last use.
+            // SAFETY: the table comes from `zeroed_table`, no other thread has seen it, and this is
+            // its last use.
             Err(_) => unsafe { release_table(block) },
         }
     }
@@ -331,15 +338,17 @@ pub(crate) fn is_locked(addr: NonNull<u8>) -> bool {
     find(addr).is_some_and(|slot| slot.lock_state().is_ok())
 }
 
-/// Overwrites every live secret in locked memory with zeros, at once: all memory of every pool over the
-/// system's own pages, the process-wide one included, and of every [`LockedPages`](super::LockedPages).
-/// A panic button, for a signal handler or before a deliberate crash.
+/// Overwrites every live secret in locked memory with zeros, at once: all memory of every pool over
+/// the system's own pages, the process-wide one included, and of every
+/// [`LockedPages`](super::LockedPages). A panic button, for a signal handler or before a deliberate
+/// crash.
 ///
-/// It takes no lock, allocates nothing and makes no system call, so that it may be called anywhere, also
-/// in a signal handler that interrupts this library. Nothing else changes: chunks stay allocated, and the
-/// pools remain usable. What other threads write meanwhile or afterwards stays; what they read may be zeros
-/// from one moment to the next, so that a program should end soon after it. Memory of foreign page
-/// allocators is not touched. It takes as long as `memset` of all locked memory.
+/// It takes no lock, allocates nothing and makes no system call, so that it may be called anywhere,
+/// also in a signal handler that interrupts this library. Nothing else changes: chunks stay
+/// allocated, and the pools remain usable. What other threads write meanwhile or afterwards stays;
+/// what they read may be zeros from one moment to the next, so that a program should end soon after
+/// it. Memory of foreign page allocators is not touched. It takes as long as `memset` of all locked
+/// memory.
 ///
 /// ```
 /// let mut key = bitcoin_support::SecureBox::new([0x5a_u8; 32]);
@@ -350,9 +359,9 @@ pub(crate) fn is_locked(addr: NonNull<u8>) -> bool {
 /// ```
 ///
 /// # Safety
-/// Objects that the program goes on to use must be valid when all their bytes are zeros: plain data is,
-/// references and containers in locked memory are not. And it is as if any other thread had written to its
-/// memory: a thread that must not take zeros for data must not go on.
+/// Objects that the program goes on to use must be valid when all their bytes are zeros: plain data
+/// is, references and containers in locked memory are not. And it is as if any other thread had
+/// written to its memory: a thread that must not take zeros for data must not go on.
 pub unsafe fn wipe_everything() {
     WIPES.fetch_add(1, SeqCst);
     slots().for_each(Slot::wipe);
@@ -364,7 +373,8 @@ pub(super) fn is_used() -> bool {
     slots().any(|slot| slot.mapping().is_some())
 }
 
-/// Takes the memory of all mappings away, also of those that are in use: for the exit of the process.
+/// Takes the memory of all mappings away, also of those that are in use: for the exit of the
+/// process.
 ///
 /// # Safety
 /// The threads that use a mapping from then on must be ones that may end the process.
@@ -373,8 +383,8 @@ pub(super) unsafe fn withdraw_everything() {
     slots().for_each(|slot| unsafe { slot.withdraw() });
 }
 
-/// Changes with every [`wipe_everything`], when it begins and when it ends: a thread that sees it change may find
-/// zeros where something else was.
+/// Changes with every [`wipe_everything`], when it begins and when it ends: a thread that sees it
+/// change may find zeros where something else was.
 pub(crate) fn wipes() -> u32 {
     WIPES.load(SeqCst)
 }

@@ -1,8 +1,9 @@
-//! What an administrator can do about what the system has refused, in one line of text for each case.
+//! What an administrator can do about what the system has refused, in one line of text for each
+//! case.
 //!
-//! The error number comes first, as it tells what has refused. Linux answers ENOMEM or EAGAIN to a process that is at
-//! the limit on locked memory, and EPERM only where the limit is 0; any other answer is that of a sandbox, which no
-//! limit changes.
+//! The error number comes first, as it tells what has refused. Linux answers ENOMEM or EAGAIN to a
+//! process that is at the limit on locked memory, and EPERM only where the limit is 0; any other
+//! answer is that of a sandbox, which no limit changes.
 
 use super::error::{LockError, Protection, ProtectionError};
 use crate::sys::Errno;

@@ -1,4 +1,5 @@
-//! Ordinary memory for bookkeeping, past the heap: tables that take memory only as far as they are used.
+//! Ordinary memory for bookkeeping, past the heap: tables that take memory only as far as they are
+//! used.
 
 use super::error::MapError;
 use super::limits::page_size;
@@ -10,8 +11,8 @@ use core::ptr::NonNull;
 pub(crate) fn zeroed_table<T: Zeroable + Sync>(len: usize) -> Result<&'static [T], MapError> {
     let bytes = table_bytes::<T>(len)?;
     let addr = reserve_zeros(bytes, Access::Write)?;
-    // SAFETY: the mapping is large enough, aligned to a page, never unmapped, and filled with zeros,
-    // which are valid for `T`.
+    // SAFETY: the mapping is large enough, aligned to a page, never unmapped, and filled with
+    // zeros, which are valid for `T`.
     Ok(unsafe { core::slice::from_raw_parts(addr.as_ptr().cast(), len) })
 }
 
@@ -21,9 +22,9 @@ enum Access {
     Write,
 }
 
-/// Maps ordinary memory full of zeros, which the system provides page by page as it is touched, also in a process that
-/// has everything locked that it maps. Zeros that can only be read take no memory at all, until
-/// [`Memory::make_accessible`].
+/// Maps ordinary memory full of zeros, which the system provides page by page as it is touched,
+/// also in a process that has everything locked that it maps. Zeros that can only be read take no
+/// memory at all, until [`Memory::make_accessible`].
 fn reserve_zeros(len: usize, access: Access) -> Result<NonNull<u8>, MapError> {
     let addr = System::reserve(len).map_err(MapError::of)?;
     // SAFETY: reserved above, and used by no one.
@@ -47,10 +48,10 @@ fn table_bytes<T>(len: usize) -> Result<usize, MapError> {
     bytes.ok_or_else(MapError::invalid)
 }
 
-/// Memory for tables that live as long as the process, in one mapping. All entries can be read from the start, where
-/// they are zeros, and none can be written before [`grow_table`] has reached it. Until then they take no memory, nor
-/// a promise of it: a system that promises no more than it has (`vm.overcommit_memory=2`) counts what can be
-/// written, touched or not.
+/// Memory for tables that live as long as the process, in one mapping. All entries can be read from
+/// the start, where they are zeros, and none can be written before [`grow_table`] has reached it.
+/// Until then they take no memory, nor a promise of it: a system that promises no more than it has
+/// (`vm.overcommit_memory=2`) counts what can be written, touched or not.
 pub(crate) struct GrowingTables {
     next: NonNull<u8>,
     /// Bytes from `next` on that are no table's yet.
@@ -78,15 +79,15 @@ impl GrowingTables {
         // SAFETY: `bytes` bytes are left of the mapping.
         self.next = unsafe { addr.add(bytes) };
         self.left -= bytes;
-        // SAFETY: this part of the mapping is large enough and no other table's, begins with a page, and is never
-        // unmapped. It is full of zeros, which are valid for `T`. The caller writes to no entry before
-        // `grow_table` has made it writable.
+        // SAFETY: this part of the mapping is large enough and no other table's, begins with a
+        // page, and is never unmapped. It is full of zeros, which are valid for `T`. The caller
+        // writes to no entry before `grow_table` has made it writable.
         Some(unsafe { core::slice::from_raw_parts(addr.as_ptr().cast(), len) })
     }
 }
 
-/// Lets the entries of a table from `from` up to `to` be written, and perhaps some around them. What they hold
-/// stays.
+/// Lets the entries of a table from `from` up to `to` be written, and perhaps some around them.
+/// What they hold stays.
 ///
 /// # Safety
 /// The table must come from [`GrowingTables`].
@@ -103,8 +104,8 @@ pub(crate) unsafe fn grow_table<T>(
         return Ok(());
     }
     let addr = NonNull::from(table).cast::<u8>();
-    // SAFETY: a table of `GrowingTables` has whole pages from its first entry on, and these are some of them. Those who
-    // read entries there go on reading what they hold.
+    // SAFETY: a table of `GrowingTables` has whole pages from its first entry on, and these are
+    // some of them. Those who read entries there go on reading what they hold.
     unsafe { System::make_accessible(addr.add(start), end - start) }.map_err(MapError::of)
 }
 
@@ -114,20 +115,22 @@ pub(crate) unsafe fn grow_table<T>(
 /// It must come from [`zeroed_table`] and not be used again.
 pub(crate) unsafe fn release_table<T>(table: &'static [T]) {
     let bytes = size_of_val(table).next_multiple_of(page_size());
-    // SAFETY: a table of `zeroed_table` has a mapping to itself, and the caller does not use it again.
+    // SAFETY: a table of `zeroed_table` has a mapping to itself, and the caller does not use it
+    // again.
     unsafe { System::unmap(NonNull::from(table).cast(), bytes) };
 }
 
-/// Takes the lock off that the process's `mlockall` has put on memory in which there is no secret: a pool's
-/// bookkeeping would take more of the limit on locked memory than its chunks. Pages that reach beyond the
-/// bytes stay as they are.
+/// Takes the lock off that the process's `mlockall` has put on memory in which there is no secret:
+/// a pool's bookkeeping would take more of the limit on locked memory than its chunks. Pages that
+/// reach beyond the bytes stay as they are.
 pub(crate) fn keep_unlocked(bytes: &[u8]) {
     let page = page_size();
     let start = bytes.as_ptr().addr().next_multiple_of(page) - bytes.as_ptr().addr();
     let end = bytes.as_ptr().addr() + bytes.len();
     let end = (end - end % page).saturating_sub(bytes.as_ptr().addr());
     if let Some(pages) = bytes.get(start..end).filter(|pages| !pages.is_empty()) {
-        // SAFETY: the pages are mapped, as they can be read, and hold no secret whose owner counts on a lock.
+        // SAFETY: the pages are mapped, as they can be read, and hold no secret whose owner counts
+        // on a lock.
         unsafe { System::unlock(NonNull::from(pages).cast(), pages.len()) };
     }
 }

@@ -1,5 +1,5 @@
-//! AddressSanitizer. Its runtime's functions are looked for by name, so that the library can be linked into programs
-//! that do not have it.
+//! AddressSanitizer. Its runtime's functions are looked for by name, so that the library can be
+//! linked into programs that do not have it.
 
 use crate::sys::{Process, System};
 use core::ffi::{CStr, c_void};
@@ -9,8 +9,9 @@ use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 type Function = unsafe extern "C" fn(*const c_void, usize);
 
-/// A function of the runtime: null until it has been looked for, then its address, or [`ABSENT`]. Threads
-/// that look at the same time find the same. So no thread waits for another one, which a child of a fork might lack.
+/// A function of the runtime: null until it has been looked for, then its address, or [`ABSENT`].
+/// Threads that look at the same time find the same. So no thread waits for another one, which a
+/// child of a fork might lack.
 struct Found(AtomicPtr<c_void>);
 
 /// Stands for a function that the program does not have.
@@ -28,8 +29,9 @@ impl Found {
             function = if function.is_null() { ABSENT } else { function };
             self.0.store(function, Relaxed);
         }
-        // SAFETY: neither null nor `ABSENT`, hence an address that the system has found; the interface of
-        // AddressSanitizer declares both of its functions so (`sanitizer/asan_interface.h`).
+        // SAFETY: neither null nor `ABSENT`, hence an address that the system has found; the
+        // interface of AddressSanitizer declares both of its functions so
+        // (`sanitizer/asan_interface.h`).
         (function != ABSENT).then(|| unsafe { transmute::<*mut c_void, Function>(function) })
     }
 }

@@ -19,8 +19,8 @@ pub(crate) fn is_active() -> bool {
     false
 }
 
-/// From now on the tools report each access to these bytes, which are the library's own. They begin at a multiple of 8
-/// bytes.
+/// From now on the tools report each access to these bytes, which are the library's own. They begin
+/// at a multiple of 8 bytes.
 #[inline(always)]
 pub(crate) fn poison(start: *mut u8, len: usize) {
     #[cfg(feature = "asan")]

@@ -1,5 +1,5 @@
-//! Requests to Memcheck, which do nothing when it does not run ("The Client Request mechanism" in valgrind's
-//! manual; `valgrind/valgrind.h` and `memcheck.h` say how they are made and numbered).
+//! Requests to Memcheck, which do nothing when it does not run ("The Client Request mechanism" in
+//! valgrind's manual; `valgrind/valgrind.h` and `memcheck.h` say how they are made and numbered).
 
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
@@ -30,8 +30,9 @@ pub(super) fn unpoison(start: *mut u8, len: usize) {
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 fn request(request: &[usize; 6]) -> usize {
     let mut answer = 0;
-    // SAFETY: rotates a register once around and exchanges another with itself, which changes nothing but
-    // flags. Valgrind takes the sequence for a request, reads its six words, and answers in `rdx`.
+    // SAFETY: rotates a register once around and exchanges another with itself, which changes
+    // nothing but flags. Valgrind takes the sequence for a request, reads its six words, and
+    // answers in `rdx`.
     unsafe {
         core::arch::asm!(
             "rol rdi, 3",

@@ -1,10 +1,11 @@
 //! Functions that the dynamic linker calls: pointers to them lie in sections that it knows.
 
-/// Declares a static whose function runs when the library is loaded: at the start of the program, or in `dlopen`.
+/// Declares a static whose function runs when the library is loaded: at the start of the program,
+/// or in `dlopen`.
 ///
-/// The dynamic linker has relocated the library by then, and calls the function once, on one thread. A linker that
-/// takes from an archive only what the program refers to leaves the static out, unless code that the program uses refers
-/// to it.
+/// The dynamic linker has relocated the library by then, and calls the function once, on one
+/// thread. A linker that takes from an archive only what the program refers to leaves the static
+/// out, unless code that the program uses refers to it.
 macro_rules! at_load {
     ($(#[$attribute:meta])* $visibility:vis static $name:ident = $function:path;) => {
         $(#[$attribute])*
@@ -18,8 +19,9 @@ macro_rules! at_load {
     };
 }
 
-/// Declares a static whose function runs when the process exits by `exit` or by a return from `main`, after the
-/// program's exit handlers and the destructors of its static objects. As for [`at_load`], code must refer to it.
+/// Declares a static whose function runs when the process exits by `exit` or by a return from
+/// `main`, after the program's exit handlers and the destructors of its static objects. As for
+/// [`at_load`], code must refer to it.
 macro_rules! at_exit {
     ($(#[$attribute:meta])* $visibility:vis static $name:ident = $function:path;) => {
         $(#[$attribute])*

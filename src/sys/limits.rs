@@ -2,12 +2,14 @@
 
 use super::errno::Errno;
 
-/// What the process may have. Limits are in bytes; `usize::MAX` stands for no limit and for an unknown one.
+/// What the process may have. Limits are in bytes; `usize::MAX` stands for no limit and for an
+/// unknown one.
 pub(crate) trait Limits {
     /// How much the process may lock, for a process without privileges. 0 if it may lock nothing.
     fn lock_limit() -> usize;
 
-    /// Raises the limit on locked memory as far as the process may by itself, and returns what it is then.
+    /// Raises the limit on locked memory as far as the process may by itself, and returns what it
+    /// is then.
     fn raise_lock_limit() -> Result<usize, Errno>;
 
     /// Whether the process may lock more than the limit. Takes up to two system calls.

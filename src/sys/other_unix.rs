@@ -1,4 +1,5 @@
-//! What Unix systems other than Linux have where `linux` has more. Mostly they have nothing, and the answer says so.
+//! What Unix systems other than Linux have where `linux` has more. Mostly they have nothing, and
+//! the answer says so.
 
 use super::errno::Errno;
 use super::memory::{NoSecretMemory, NotPrivate};

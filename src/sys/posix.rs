@@ -17,7 +17,8 @@ impl Errno {
     pub(crate) const ENOSYS: Self = Self::of(libc::ENOSYS);
     pub(crate) const EPERM: Self = Self::of(libc::EPERM);
 
-    /// Whether this is the error of a sandbox that forbids a call, where the call itself cannot fail with it.
+    /// Whether this is the error of a sandbox that forbids a call, where the call itself cannot
+    /// fail with it.
     pub(super) fn is_of_a_sandbox(self) -> bool {
         matches!(self, Self::EPERM | Self::EACCES | Self::ENOSYS)
     }
@@ -56,8 +57,9 @@ pub(super) fn map_inaccessible(len: usize, flags: c_int) -> Result<NonNull<u8>, 
     NonNull::new(addr.cast()).ok_or(Errno::ENOMEM)
 }
 
-/// Takes the lock off that the process's `mlockall` has put on new addresses: they would count against the limit on
-/// locked memory for as long as they are reserved. Where that is refused, they count.
+/// Takes the lock off that the process's `mlockall` has put on new addresses: they would count
+/// against the limit on locked memory for as long as they are reserved. Where that is refused, they
+/// count.
 ///
 /// # Safety
 /// The caller must own the addresses, which must be reserved.
@@ -89,7 +91,8 @@ pub(super) unsafe fn unmap(addr: *mut u8, len: usize) {
     if !Errno::last().is_of_a_sandbox() {
         std::process::abort();
     }
-    // SAFETY: the caller owns the pages, which no one uses; a call that is refused leaves them as they are.
+    // SAFETY: the caller owns the pages, which no one uses; a call that is refused leaves them as
+    // they are.
     unsafe {
         libc::munlock(at, len);
         libc::madvise(at, len, libc::MADV_DONTNEED);

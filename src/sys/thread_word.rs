@@ -1,10 +1,11 @@
 //! One word for each thread, read in two instructions, also from a shared library.
 //!
-//! A `thread_local!` in a shared library costs a call to the dynamic linker's `__tls_get_addr` at every access, as the
-//! compiler must assume that the library is loaded late. glibc's dynamic linker keeps some room for libraries that are
-//! loaded late, and one word fits into it (the *initial-exec* model; U. Drepper, "ELF Handling For Thread-Local
-//! Storage", 2013, section 4.3.6). Stable Rust cannot ask for that model; hence the assembly. On other systems a
-//! `thread_local!` is used.
+//! A `thread_local!` in a shared library costs a call to the dynamic linker's `__tls_get_addr` at
+//! every access, as the compiler must assume that the library is loaded late. glibc's dynamic
+//! linker keeps some room for libraries that are loaded late, and one word fits into it (the
+//! *initial-exec* model; U. Drepper, "ELF Handling For Thread-Local Storage", 2013, section 4.3.6).
+//! Stable Rust cannot ask for that model; hence the assembly. On other systems a `thread_local!` is
+//! used.
 
 #[cfg(all(
     target_os = "linux",

@@ -21,7 +21,8 @@ use core::sync::atomic::AtomicU32;
 /// A Unix system.
 pub(crate) struct Unix;
 
-// ---- Memory --------------------------------------------------------------------------------------
+// ---- Memory
+// --------------------------------------------------------------------------------------
 
 impl Memory for Unix {
     #[inline]
@@ -65,8 +66,8 @@ impl Memory for Unix {
             // SAFETY: mapped just now.
             return unsafe { posix::unlock_reserved(addr, len) };
         }
-        // A process that has as many mappings as it may have gets no new one, not even in the place of another.
-        // SAFETY: the caller owns the pages, and none of these calls makes a mapping.
+        // A process that has as many mappings as it may have gets no new one, not even in the place
+        // of another. SAFETY: the caller owns the pages, and none of these calls makes a mapping.
         let result = unsafe {
             libc::munlock(at, len)
                 | give_memory_up(at, len)
@@ -89,9 +90,10 @@ impl Memory for Unix {
         if unsafe { libc::munmap(whole.cast(), len + 2 * page) } == 0 {
             return;
         }
-        // The kernel may have merged a guard page with a neighbouring mapping, and refuses to split that mapping when
-        // the process has as many mappings as it may have. Without the guard pages nothing has to be split.
-        // SAFETY: the caller owns the pages; the guard pages stay, which cannot be accessed.
+        // The kernel may have merged a guard page with a neighbouring mapping, and refuses to split
+        // that mapping when the process has as many mappings as it may have. Without the guard
+        // pages nothing has to be split. SAFETY: the caller owns the pages; the guard pages stay,
+        // which cannot be accessed.
         unsafe { posix::unmap(addr.as_ptr(), len) };
     }
 
@@ -152,21 +154,23 @@ impl Memory for Unix {
 /// Has the kernel take the memory of pages, which are zeros from then on.
 ///
 /// # Safety
-/// The caller must own the pages: they must be used by no one, or only by threads that may end the process.
+/// The caller must own the pages: they must be used by no one, or only by threads that may end the
+/// process.
 unsafe fn give_memory_up(at: *mut c_void, len: usize) -> c_int {
     // SAFETY: the caller owns the pages, and no one needs what is in them.
     let result = unsafe { libc::madvise(at, len, libc::MADV_DONTNEED) };
     if result != 0 && Errno::last() == Errno::EINVAL {
         if let Some(advice) = kernel::DO_NOT_NEED_LOCKED {
-            // Under AddressSanitizer `munlock` does nothing, and the first advice does not take locked pages.
-            // SAFETY: the caller owns the pages, and no one needs what is in them.
+            // Under AddressSanitizer `munlock` does nothing, and the first advice does not take
+            // locked pages. SAFETY: the caller owns the pages, and no one needs what is in them.
             return unsafe { libc::madvise(at, len, advice) };
         }
     }
     result
 }
 
-// ---- Limits --------------------------------------------------------------------------------------
+// ---- Limits
+// --------------------------------------------------------------------------------------
 
 impl Limits for Unix {
     fn lock_limit() -> usize {
@@ -186,7 +190,8 @@ impl Limits for Unix {
     }
 }
 
-// ---- Threads -------------------------------------------------------------------------------------
+// ---- Threads
+// -------------------------------------------------------------------------------------
 
 impl Threads for Unix {
     #[inline]
@@ -229,7 +234,8 @@ impl Threads for Unix {
     }
 }
 
-// ---- Process -------------------------------------------------------------------------------------
+// ---- Process
+// -------------------------------------------------------------------------------------
 
 impl Process for Unix {
     fn process_number() -> i32 {

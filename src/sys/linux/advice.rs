@@ -14,8 +14,9 @@ fn advise(addr: NonNull<u8>, len: usize, advice: c_int) -> Result<(), Errno> {
 
 pub(in crate::sys) fn keep_private(addr: NonNull<u8>, len: usize) -> NotPrivate {
     let dump = advise(addr, len, libc::MADV_DONTDUMP).err();
-    // A kernel without same-page merging or huge pages answers EINVAL to the other two, and needs neither. Every kernel
-    // knows the first one: where it is refused, a sandbox answers, to all three.
+    // A kernel without same-page merging or huge pages answers EINVAL to the other two, and needs
+    // neither. Every kernel knows the first one: where it is refused, a sandbox answers, to all
+    // three.
     let refused = |error: &Errno| *error != Errno::EINVAL || dump.is_some();
     let merging = advise(addr, len, libc::MADV_UNMERGEABLE).err().filter(refused);
     let huge_pages = advise(addr, len, libc::MADV_NOHUGEPAGE).err().filter(refused);

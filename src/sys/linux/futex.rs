@@ -1,5 +1,5 @@
-//! Waiting of threads by bare system calls. The C library's `nanosleep` is a cancellation point, which these are not.
-//! On 32-bit systems and under Android a thread lets others go on instead.
+//! Waiting of threads by bare system calls. The C library's `nanosleep` is a cancellation point,
+//! which these are not. On 32-bit systems and under Android a thread lets others go on instead.
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod calls {

@@ -1,4 +1,5 @@
-//! Huge pages (`MAP_HUGETLB`), which the system's administrator sets aside. Under Android there are none.
+//! Huge pages (`MAP_HUGETLB`), which the system's administrator sets aside. Under Android there are
+//! none.
 
 use super::mapping::reserve;
 use crate::sys::errno::Errno;

@@ -2,14 +2,16 @@
 
 use core::ffi::CStr;
 
-/// The process has `CAP_IPC_LOCK`, and has it outside of any user namespace, as the kernel wants it (`can_do_mlock`).
+/// The process has `CAP_IPC_LOCK`, and has it outside of any user namespace, as the kernel wants it
+/// (`can_do_mlock`).
 pub(in crate::sys) fn may_exceed_lock_limit() -> bool {
     const VERSION_3: u32 = 0x2008_0522;
     const CAP_IPC_LOCK: u32 = 14;
     let header = [VERSION_3, 0];
     // Effective, permitted and inheritable capabilities, the lower and the upper 32 of each.
     let mut sets = [[0_u32; 3]; 2];
-    // SAFETY: the kernel reads 8 bytes of the header and writes 24 to the sets, as version 3 has it.
+    // SAFETY: the kernel reads 8 bytes of the header and writes 24 to the sets, as version 3 has
+    // it.
     let got = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) } == 0;
     got && sets[0][0] >> CAP_IPC_LOCK & 1 != 0 && is_in_first_user_namespace()
 }

@@ -8,13 +8,13 @@ use core::ptr::NonNull;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Locks pages as they come into memory. So locking touches none of them, and copies none that a child process shares
-/// with its parent.
+/// Locks pages as they come into memory. So locking touches none of them, and copies none that a
+/// child process shares with its parent.
 pub(in crate::sys) fn lock_on_fault(addr: NonNull<u8>, len: usize) -> LockOnFault {
     const MLOCK_ONFAULT: c_int = 1;
-    /// Whether the call has been refused whatever its arguments: by an old kernel, by a kernel that imitates
-    /// Linux, or by a sandbox whose list has `mlock` alone. A sandbox is never taken down, and a child
-    /// process has its parent's, so that the call is not tried again.
+    /// Whether the call has been refused whatever its arguments: by an old kernel, by a kernel that
+    /// imitates Linux, or by a sandbox whose list has `mlock` alone. A sandbox is never taken down,
+    /// and a child process has its parent's, so that the call is not tried again.
     static UNKNOWN: AtomicBool = AtomicBool::new(false);
     if UNKNOWN.load(Relaxed) {
         return LockOnFault::NotMade;
@@ -25,8 +25,8 @@ pub(in crate::sys) fn lock_on_fault(addr: NonNull<u8>, len: usize) -> LockOnFaul
     }
     let refusal = LockRefusal { errno: Errno::last(), limit: lock_limit() };
     match refusal.errno {
-        // The answers of the limit are also those to a process that has no more mappings or no more memory.
-        // `mlock` meets the same limit, and is tried only where there is none.
+        // The answers of the limit are also those to a process that has no more mappings or no more
+        // memory. `mlock` meets the same limit, and is tried only where there is none.
         Errno::ENOMEM | Errno::EAGAIN if refusal.limit != usize::MAX => {
             LockOnFault::Refused(refusal)
         }

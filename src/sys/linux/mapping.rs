@@ -8,10 +8,12 @@ use core::ptr::NonNull;
 /// Reserved addresses are not counted as memory that the system has promised.
 const NO_RESERVE: c_int = libc::MAP_NORESERVE;
 
-/// The advice that has the kernel take the memory of locked pages (`MADV_DONTNEED_LOCKED`, Linux 5.18).
+/// The advice that has the kernel take the memory of locked pages (`MADV_DONTNEED_LOCKED`, Linux
+/// 5.18).
 pub(in crate::sys) const DO_NOT_NEED_LOCKED: Option<c_int> = Some(24);
 
-/// What `mmap` takes to map at an address: with `gone`, only if nothing is there, and else in place of what is there.
+/// What `mmap` takes to map at an address: with `gone`, only if nothing is there, and else in place
+/// of what is there.
 pub(in crate::sys) fn flags_in_place(gone: bool) -> c_int {
     NO_RESERVE | if gone { MAP_FIXED_NOREPLACE } else { libc::MAP_FIXED }
 }
@@ -24,7 +26,8 @@ const _: () = assert!(MAP_FIXED_NOREPLACE == libc::MAP_FIXED_NOREPLACE);
 /// See [`Memory::reserve`](crate::sys::memory::Memory::reserve).
 pub(in crate::sys) fn reserve(len: usize) -> Result<NonNull<u8>, Errno> {
     match map_inaccessible(len, NO_RESERVE) {
-        // In a process that locks everything, all of it would count against the limit, if only for a moment.
+        // In a process that locks everything, all of it would count against the limit, if only for
+        // a moment.
         Err(Errno::EAGAIN) => reserve_by_a_page(len),
         Err(error) => Err(error),
         Ok(addr) => {
@@ -35,8 +38,8 @@ pub(in crate::sys) fn reserve(len: usize) -> Result<NonNull<u8>, Errno> {
     }
 }
 
-/// Reserves addresses when the limit on locked memory has no room for all of them: one page, without its lock, grows to
-/// the whole.
+/// Reserves addresses when the limit on locked memory has no room for all of them: one page,
+/// without its lock, grows to the whole.
 fn reserve_by_a_page(len: usize) -> Result<NonNull<u8>, Errno> {
     let page = page_size();
     let first = map_inaccessible(page, NO_RESERVE)?;

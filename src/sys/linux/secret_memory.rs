@@ -1,15 +1,17 @@
-//! `memfd_secret`: memory that the kernel itself has no mapping of. So the kernel cannot read it for another process,
-//! however privileged that is: not through `/proc/PID/mem`, `ptrace` or `process_vm_readv`.
+//! `memfd_secret`: memory that the kernel itself has no mapping of. So the kernel cannot read it
+//! for another process, however privileged that is: not through `/proc/PID/mem`, `ptrace` or
+//! `process_vm_readv`.
 //!
-//! Linux has it from 5.14 on, unless it was built or booted without (`secretmem.enable=0`; before 6.5,
-//! `secretmem.enable=1` is needed), on processors on which the kernel can take single pages out of its own mapping.
-//! Under Android it is not used.
+//! Linux has it from 5.14 on, unless it was built or booted without (`secretmem.enable=0`; before
+//! 6.5, `secretmem.enable=1` is needed), on processors on which the kernel can take single pages
+//! out of its own mapping. Under Android it is not used.
 //!
-//! Such memory is locked from the start (and counts against `RLIMIT_MEMLOCK`), and out of core dumps. It
-//! is a shared mapping: a child process that had it would have its parent's very pages, and the process that ends
-//! first would wipe them for the other. So it goes with children in which it is absent, and with nothing
-//! else. Each page costs the kernel a split of its own mapping and a flush of all processors' translations when
-//! it is first touched. While any process has such memory, the machine does not hibernate.
+//! Such memory is locked from the start (and counts against `RLIMIT_MEMLOCK`), and out of core
+//! dumps. It is a shared mapping: a child process that had it would have its parent's very pages,
+//! and the process that ends first would wipe them for the other. So it goes with children in which
+//! it is absent, and with nothing else. Each page costs the kernel a split of its own mapping and a
+//! flush of all processors' translations when it is first touched. While any process has such
+//! memory, the machine does not hibernate.
 
 #[cfg(target_os = "linux")]
 mod calls {
@@ -20,8 +22,8 @@ mod calls {
     use core::ffi::{c_int, c_long, c_uint, c_void};
     use core::ptr::{self, NonNull};
 
-    /// The number of the system call, which the `libc` crate does not have for every processor. All of them have
-    /// the same since Linux 5.1, but where one kernel serves several interfaces.
+    /// The number of the system call, which the `libc` crate does not have for every processor. All
+    /// of them have the same since Linux 5.1, but where one kernel serves several interfaces.
     const MEMFD_SECRET: c_long = 447
         + if cfg!(all(target_arch = "x86_64", target_pointer_width = "32")) {
             0x4000_0000
@@ -78,10 +80,10 @@ mod calls {
         check(unsafe { libc::ftruncate(file.0, size) }).map_err(NoSecretMemory::Unavailable)?;
         let flags = libc::MAP_SHARED | libc::MAP_FIXED;
         let at = addr.as_ptr().cast();
-        // Inaccessible until it is kept from children: one that another thread makes in between must not
-        // share what will be written here. (That it could not be kept from them is noticed by the caller, which
-        // asks again.)
-        // SAFETY: the caller owns the addresses that the new mapping replaces.
+        // Inaccessible until it is kept from children: one that another thread makes in between
+        // must not share what will be written here. (That it could not be kept from them is noticed
+        // by the caller, which asks again.) SAFETY: the caller owns the addresses that the new
+        // mapping replaces.
         let mapped = unsafe { libc::mmap(at, len, libc::PROT_NONE, flags, file.0, 0) };
         if mapped == libc::MAP_FAILED {
             return Err(match Errno::last() {
@@ -96,8 +98,8 @@ mod calls {
         // SAFETY: mapped just now, and used by no one.
         let accessible = unsafe { make_accessible(addr, len) };
         accessible.map_err(NoSecretMemory::Unavailable)?;
-        // The pages exist once they are touched. A system call that writes there reports that there is no
-        // memory, where a store would end the process.
+        // The pages exist once they are touched. A system call that writes there reports that there
+        // is no memory, where a store would end the process.
         for offset in (0..len).step_by(page_size()) {
             let page = addr.as_ptr().wrapping_add(offset).cast::<c_uint>();
             let nothing = ptr::null_mut::<c_void>();

@@ -1,6 +1,7 @@
 //! The threads of this process, as `/proc` shows them: whether this one is alone.
 //!
-//! Nothing here allocates: `exit` may have been called in a signal handler that interrupts the heap.
+//! Nothing here allocates: `exit` may have been called in a signal handler that interrupts the
+//! heap.
 
 use crate::sys::errno::Errno;
 use core::ffi::{CStr, c_int, c_long};
@@ -19,9 +20,8 @@ pub(in crate::sys) fn thread_number() -> u32 {
 pub(in crate::sys) fn is_alone() -> bool {
     const TRIES: u32 = 1000;
     for _ in 0..TRIES {
-        // In a process that is the only user of its memory this call does nothing and succeeds; in any other it
-        // fails (unshare(2)).
-        // SAFETY: changes nothing; takes no pointers.
+        // In a process that is the only user of its memory this call does nothing and succeeds; in
+        // any other it fails (unshare(2)). SAFETY: changes nothing; takes no pointers.
         if unsafe { libc::unshare(libc::CLONE_VM) } == 0 {
             return true;
         }
@@ -79,7 +79,8 @@ impl Entries {
     }
 }
 
-/// The name in the first of several directory entries (`struct linux_dirent64`), and those behind it.
+/// The name in the first of several directory entries (`struct linux_dirent64`), and those behind
+/// it.
 fn first_name(entries: &[u8]) -> Option<(&CStr, &[u8])> {
     const LENGTH: usize = 16;
     const NAME: usize = 19;
@@ -102,7 +103,8 @@ fn is_ending(tasks: c_int, task: &CStr) -> bool {
 /// The kernel's `PF_EXITING`: the thread never returns to the program.
 const EXITING: u32 = 4;
 
-/// The third and the ninth field (proc_pid_stat(5)). The second, a name in parentheses, may hold anything.
+/// The third and the ninth field (proc_pid_stat(5)). The second, a name in parentheses, may hold
+/// anything.
 fn flags(stat: &[u8]) -> Option<(&[u8], u32)> {
     let end = stat.iter().rposition(|&byte| byte == b')')?;
     let mut fields = stat[end + 1..].split(|&byte| byte == b' ').skip(1);
