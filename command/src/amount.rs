@@ -1,4 +1,4 @@
-//! Numbers of bytes, for people and from them.
+//! Numbers of bytes: how they are printed, and how people write them.
 
 use crate::parse::Bound;
 
@@ -86,7 +86,7 @@ mod tests {
         ] {
             assert_eq!(parse_amount(text), Ok(bytes), "{text}");
         }
-        // A megabyte of a million bytes is not what anybody means here, nor is half a one.
+        // MB would be a million bytes, which is not meant here. Fractions are refused too.
         for text in ["", "M", "many", "-1", "+1", "4MB", "4B", "1.5M", "4 M M", "0x10", "\u{664}"] {
             let error = parse_amount(text).unwrap_err();
             assert!(error.contains("K, M, G"), "{text}: {error}");

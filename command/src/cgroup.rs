@@ -1,9 +1,9 @@
-//! How much of a process may be swapped, by the control group that it is in.
+//! How much of a process its control group allows to be swapped.
 //!
-//! Depends on `host` and `parse`. In version 2 of the groups `memory.swap.max` limits what is on swap. With 0 the kernel
-//! swaps nothing of the group, even when the whole host is short of memory. In version 1 `memory.memsw.limit_in_bytes` counts memory and swap
-//! together: where it is no higher than `memory.limit_in_bytes`, the group's own limit never leads to swap, but a shortage of
-//! the whole host still does.
+//! In version 2 of control groups, `memory.swap.max` limits the number of bytes on swap. If it is 0, the kernel
+//! swaps nothing of the group, even when the whole host is short of memory. In version 1,
+//! `memory.memsw.limit_in_bytes` limits the sum of memory and swap. If it is not higher than
+//! `memory.limit_in_bytes`, the group's own limit never leads to swap, but a shortage of the whole host still does.
 
 use crate::host::Host;
 use crate::parse::{self, Bound, Mount};
@@ -13,9 +13,9 @@ use crate::parse::{self, Bound, Mount};
 pub(crate) struct SwapLimit {
     /// Bytes that may be on swap; `None` for no limit.
     pub(crate) bytes: Bound,
-    /// The file that says so, of the group or of one above it; of a group without a limit its own.
+    /// The file with the limit: of the group, or of a group above it. Without a limit, the group's own file.
     pub(crate) file: String,
-    /// Whether the kernel heeds it also when the whole host is short of memory: it is one of version 2.
+    /// Whether the kernel obeys the limit even when the whole host is short of memory, as in version 2.
     pub(crate) holds_always: bool,
 }
 
@@ -26,8 +26,8 @@ impl SwapLimit {
     }
 }
 
-/// The lowest limit among a process's group and the groups above it. `None` where no file tells: the host has no control
-/// groups, they do not count memory, or they cannot be seen from here (a container's own view).
+/// The lowest limit of a process's group and the groups above it. `None` if there is no such file: the host has no control
+/// groups, or they do not count memory, or this container does not show them.
 pub(crate) fn swap_limit(host: &Host, process: &str) -> Option<SwapLimit> {
     let groups = host.read(&format!("/proc/{process}/cgroup")).ok().flatten()?;
     let mounts = parse::mounts(&host.read("/proc/self/mountinfo").ok().flatten()?);
@@ -48,7 +48,7 @@ fn version_2(host: &Host, mounts: &[Mount], group: &str) -> Option<SwapLimit> {
     lowest(limits)
 }
 
-/// In bytes what version 1 shows where there is no limit: the largest number of whole pages, whatever their size.
+/// The number of bytes that version 1 shows if there is no limit: the largest multiple of the page size, for any page size.
 const NO_LIMIT: u64 = i64::MAX as u64 & !0xffff;
 
 fn version_1(host: &Host, mounts: &[Mount], group: &str) -> Option<SwapLimit> {
@@ -69,7 +69,7 @@ fn version_1(host: &Host, mounts: &[Mount], group: &str) -> Option<SwapLimit> {
     lowest(limits)
 }
 
-/// The first of those with the lowest limit: the one next to the process.
+/// The lowest limit. Of several equal ones the first, which is nearest to the process.
 fn lowest(limits: impl Iterator<Item = SwapLimit>) -> Option<SwapLimit> {
     limits.min_by_key(|limit| limit.bytes.unwrap_or(u64::MAX))
 }
@@ -80,12 +80,12 @@ fn directories(
     group: &str,
     is_mount: impl Fn(&Mount) -> bool,
 ) -> Option<Vec<String>> {
-    // A group that was removed while processes are in it.
+    // The group has been removed while processes were in it.
     let group = group.strip_suffix(" (deleted)").unwrap_or(group);
     let inside = |mount: &Mount| {
         let rest = group.strip_prefix(mount.root.trim_end_matches('/'))?;
         let whole = rest.is_empty() || rest.starts_with('/');
-        // A group outside of what is seen here begins with `/..`.
+        // The path of a group that is not visible here begins with `/..`.
         (whole && !rest.split('/').any(|name| name == "..")).then(|| rest.to_owned())
     };
     let (mount, rest) = mounts
@@ -174,7 +174,7 @@ mod tests {
         host.expect(None, both, false);
         host.write(memory, "1048576\n").write(both, "3145728\n").expect(Some(2 << 20), both, false);
         host.write(both, "1048576\n").expect(Some(0), both, false);
-        // A box without limit in one that has one.
+        // A group without a limit in a group that has one.
         let above = "/sys/fs/cgroup/memory/box/memory.memsw.limit_in_bytes";
         host.write(both, "9223372036854771712\n")
             .write(above, "4096\n")
@@ -182,7 +182,7 @@ mod tests {
             .expect(Some(0), above, false);
     }
 
-    /// A container without a view of its own: what is mounted is a part.
+    /// A container in which only a part of the groups is mounted.
     #[test]
     fn a_part_of_the_groups_is_mounted() {
         let mounts = UNIFIED.replace("0:26 / ", "0:26 /docker/abc ");

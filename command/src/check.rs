@@ -1,7 +1,7 @@
-//! `check`: what on this host could leak the secrets of the programs on it.
+//! `check`: what on this host could leak the secrets of its programs.
 //!
-//! Depends on `host`, `parse` and `finding`. One file for each kind of leak; each check reads what it needs
-//! and returns findings, so that a file that cannot be read costs one finding, not the report.
+//! There is one file for each kind of leak. Each check reads the files that it needs and returns findings. If a
+//! file cannot be read, that is one finding, and the rest of the report is complete.
 
 mod dumps;
 mod hibernation;
@@ -19,7 +19,7 @@ use serde::Serialize;
 /// more than one; a Bitcoin node with ten thousand wallets needs about ten.
 pub const WANTED_MEMLOCK: u64 = 4 << 20;
 
-/// What `check` found.
+/// The result of `check`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Always `bitcoin-support-check`.
@@ -30,16 +30,16 @@ pub struct Report {
     pub kernel: String,
     /// The worst of the findings.
     pub severity: Severity,
-    /// What was looked at, in a fixed order.
+    /// The findings, in a fixed order.
     pub findings: Vec<Finding>,
 }
 
-/// Looks at a host. `wanted` is how many bytes a program should be able to lock, `None` for any number.
+/// Checks a host. `wanted` is the number of bytes that a program should be able to lock, `None` for any number.
 ///
-/// Limits are those of the calling process, which are not those of a service that another has started.
+/// Limits are those of the calling process. Those of a service may be different.
 ///
 /// # Errors
-/// When the host's `/proc` cannot be read at all. What else cannot be read is a finding.
+/// When the host's `/proc` cannot be read at all. Any other file that cannot be read is a finding.
 pub fn check(host: &Host, wanted: Bound) -> Result<Report, Unreadable> {
     let kernel = host.require("/proc/sys/kernel/osrelease")?.trim().to_owned();
     let release = parse::release(&kernel);
@@ -73,14 +73,14 @@ pub fn check(host: &Host, wanted: Bound) -> Result<Report, Unreadable> {
     })
 }
 
-/// The finding when a file that there is cannot be read.
+/// The finding when a file exists but cannot be read.
 fn unreadable(id: &'static str, error: &Unreadable) -> Finding {
     let means = "Whether secrets can leak this way is not known.";
     Finding::new(id, Severity::Warning, error.to_string(), means)
         .remedy("Run `bitcoin-support check` as root.")
 }
 
-/// The finding of a check that may fail to read.
+/// The finding of a check, or that a file could not be read.
 fn or_unreadable(id: &'static str, finding: Result<Finding, Unreadable>) -> Finding {
     finding.unwrap_or_else(|error| unreadable(id, &error))
 }

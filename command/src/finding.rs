@@ -1,8 +1,8 @@
-//! A finding: what was seen, how bad it is, and what to do about it.
+//! A finding: the observation, its severity, and the remedy.
 
 use serde::Serialize;
 
-/// How bad a finding is, from least to worst. The worst of a report decides the exit code.
+/// The severity of a finding, from best to worst. The worst of a report decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -12,12 +12,12 @@ pub enum Severity {
     Note,
     /// Copies of secrets outside locked memory can leak, or a protection is missing.
     Warning,
-    /// Secrets in locked memory themselves can end up on a disk in the clear, or have.
+    /// Secrets in locked memory can be written to a disk in the clear, or have been.
     Danger,
 }
 
 impl Severity {
-    /// What the command exits with when this is the worst: 0 for ok and note, 1 for warning, 2 for danger.
+    /// The exit code of a report whose worst finding has this severity: 0 for ok and note, 1 for warning, 2 for danger.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Ok | Self::Note => 0,
@@ -37,20 +37,20 @@ impl Severity {
     }
 }
 
-/// One thing that was looked at. Scripts rely on `id`, `subject` and `severity`; the texts are for people.
+/// The result of one check. Scripts rely on `id`, `subject` and `severity`; the texts are for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at, from a fixed set (docs/command.md lists it).
+    /// The name of the check, from a fixed set (docs/command.md lists it).
     pub id: &'static str,
-    /// Which one, where there can be several: a swap area's name.
+    /// The object, if a check has several: the name of a swap area.
     pub subject: Option<String>,
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// What was seen.
+    /// The observation.
     pub seen: String,
-    /// What that means for secrets.
+    /// Its meaning for secrets.
     pub means: String,
-    /// What to do about it. Always there for warnings and dangers.
+    /// What to do about it. Every warning and danger has a remedy.
     pub remedy: Option<String>,
 }
 

@@ -1,7 +1,7 @@
 //! `inspect`: the locked memory of a running process, as `/proc` shows it.
 //!
-//! Depends on `host`, `cgroup`, `parse` and `finding`, and on `check` for who may lock without limit. It reads what the
-//! kernel says of mappings, never what is in them, and the process does not notice.
+//! It reads the kernel's data about mappings, never their contents. The process does not notice. `check` finds out
+//! whether the process may lock without limit.
 
 use crate::amount::amount;
 use crate::cgroup::{SwapLimit, swap_limit};
@@ -15,13 +15,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 
-/// Bytes of an arena, which the library asks for at once.
+/// Size in bytes of an arena, which the library maps as a whole.
 const ARENA: u64 = 256 << 10;
 
-/// What a core dump has unless a process says otherwise.
+/// The kernel's default filter for core dumps.
 const DEFAULT_CORE_FILTER: u64 = 0x33;
 
-/// What `inspect` found.
+/// The result of `inspect`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Always `bitcoin-support-inspect`.
@@ -36,7 +36,7 @@ pub struct Report {
     pub regions: Vec<Region>,
     /// Sums over them.
     pub totals: Totals,
-    /// What was looked at, in a fixed order.
+    /// The findings, in a fixed order.
     pub findings: Vec<Finding>,
 }
 
@@ -45,45 +45,45 @@ pub struct Report {
 pub struct Process {
     /// Its number.
     pub pid: u32,
-    /// Its name, which it chooses itself.
+    /// Its name. The process can choose it freely.
     pub name: String,
     /// The user it runs as (the effective one).
     pub uid: Option<u32>,
-    /// How much it has locked, by the kernel's count (`VmLck`).
+    /// Bytes that it has locked, by the kernel's count (`VmLck`).
     pub locked: u64,
-    /// How much it may lock (`RLIMIT_MEMLOCK`, soft); null for no limit.
+    /// Bytes that it may lock (`RLIMIT_MEMLOCK`, soft); null for no limit.
     pub lock_limit: Bound,
-    /// Whether the limit does not count for it (`CAP_IPC_LOCK` in the first user namespace).
+    /// Whether it is exempt from that limit (`CAP_IPC_LOCK` in the first user namespace).
     pub lock_limit_exempt: bool,
-    /// Whether it has `CAP_IPC_LOCK` in a user namespace of its own (a rootless container), where it does not lift the limit.
+    /// Whether it has `CAP_IPC_LOCK` only in another user namespace (a rootless container), which does not lift the limit.
     pub lock_limit_namespaced: bool,
-    /// How much of its control group, or of one above, may be swapped; null for no limit, and where none is seen.
+    /// Bytes of its control group, or of one above, that may be swapped; null if there is no limit, or none is visible.
     pub swap_limit: Bound,
-    /// Whether nothing of the process is ever swapped: that limit is 0, in a group of version 2.
+    /// Whether no memory of the process is ever swapped, because that limit is 0 in a group of version 2.
     pub swap_forbidden: bool,
     /// Largest core file (`RLIMIT_CORE`, soft); null for no limit.
     pub core_limit: Bound,
-    /// Which memory its core dumps have (`coredump_filter`).
+    /// The kinds of memory in its core dumps (`coredump_filter`).
     pub core_filter: u64,
-    /// Whether it may be dumped, and traced by its own user; null where `/proc` does not tell, as for
-    /// processes of root.
+    /// Whether it may be dumped, and traced by its own user; null if `/proc` does not show it, as for processes
+    /// of root.
     pub dumpable: Option<bool>,
-    /// The process that traces it, a debugger say.
+    /// The process that traces it, such as a debugger.
     pub tracer: Option<u32>,
 }
 
-/// What a region looks like.
+/// The kind of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Locked, not dumped, no file's, between guard pages: as the library makes arenas.
+    /// Locked, not dumped, not of a file, between guard pages: like an arena of the library.
     Arena,
-    /// Locked, and not all of that.
+    /// Locked, but not like an arena in every respect.
     Locked,
-    /// Of `memfd_secret`: locked, not dumped, and not even root can read it from outside.
+    /// Memory of `memfd_secret`: locked, not dumped, and even root cannot read it from outside.
     SecretMemory,
-    /// Left out of core dumps as secrets are, but not locked: an arena that could not be, or that lost its
-    /// lock by a fork.
+    /// Left out of core dumps like secrets, but not locked: an arena that could not be locked, or that lost its
+    /// lock in a fork.
     Unlocked,
 }
 
@@ -98,7 +98,7 @@ impl Kind {
     }
 }
 
-/// What becomes of a region in a forked child.
+/// What happens to a region in a forked child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fork {
@@ -123,7 +123,7 @@ impl Fork {
     }
 }
 
-/// A mapping that is locked, or looks as if it should be. Sizes are in bytes.
+/// A mapping that is locked, or that probably should be. Sizes are in bytes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Region {
     /// First address.
@@ -134,27 +134,27 @@ pub struct Region {
     pub end: u64,
     /// Size.
     pub size: u64,
-    /// What it looks like.
+    /// Its kind.
     pub kind: Kind,
     /// The mapping's name, empty for anonymous memory.
     pub path: String,
     /// Whether it is locked (flag `lo`).
     pub locked: bool,
-    /// How much of it is in memory and locked.
+    /// Bytes that are in memory and locked.
     pub locked_bytes: u64,
-    /// How much is in memory.
+    /// Bytes in memory.
     pub resident_bytes: u64,
-    /// How much is on swap.
+    /// Bytes on swap.
     pub swap_bytes: u64,
     /// Whether the process leaves it out of core dumps (flag `dd`).
     pub dont_dump: bool,
     /// Whether a core dump has it, by that flag and the process's filter.
     pub dumpable: bool,
-    /// What a forked child has of it.
+    /// What happens to it in a forked child.
     pub fork: Fork,
-    /// Whether it declines huge pages (flag `nh`).
+    /// Whether the process excludes it from huge pages (flag `nh`).
     pub no_huge_pages: bool,
-    /// How much of it is in transparent huge pages.
+    /// Bytes in transparent huge pages.
     pub huge_bytes: u64,
     /// Whether it may be merged with equal pages (flag `mg`).
     pub mergeable: bool,
@@ -164,14 +164,14 @@ pub struct Region {
     pub guard_after: bool,
     /// Whether guards may lie inside it (flag `gu`, Linux 6.19 or newer).
     pub guards_inside: bool,
-    /// Whether it may get transparent huge pages: the kernel finds it eligible, and it does not decline them.
+    /// Whether it may get transparent huge pages: the kernel finds it eligible, and the process does not exclude it.
     pub huge_eligible: bool,
-    /// The words of its line `VmFlags`.
+    /// The flags in its line `VmFlags`.
     pub flags: String,
 }
 
 impl Region {
-    /// Whether code that runs over its edges is stopped, as far as the kernel shows it.
+    /// Whether an access beyond its ends faults, as far as the kernel shows it.
     fn is_guarded(&self) -> bool {
         self.guard_before && self.guard_after || self.guards_inside
     }
@@ -184,20 +184,20 @@ fn as_address<S: serde::Serializer>(address: &u64, serializer: S) -> Result<S::O
 /// Sums over the regions, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
-    /// How many there are.
+    /// Number of regions.
     pub regions: usize,
-    /// How many of them look like arenas of the library.
+    /// Number of regions that look like arenas of the library.
     pub arenas: usize,
     /// Size of those that are locked.
     pub locked_size: u64,
-    /// Size of those that should be and are not.
+    /// Size of those that should be locked and are not.
     pub unlocked_size: u64,
-    /// How much is in memory.
+    /// Bytes in memory.
     pub resident: u64,
-    /// How much is on swap.
+    /// Bytes on swap.
     pub swap: u64,
-    /// Size of locked mappings that are not listed: files' contents that are not written to, and
-    /// inaccessible memory. Processes that lock everything (`mlockall`) have them.
+    /// Size of locked mappings that are not listed: files that are not written to, and inaccessible memory. A
+    /// process that locks all its memory (`mlockall`) has them.
     pub other_locked: u64,
     /// Size of mappings that are not listed because they are never on swap: the kernel drops them when memory is short
     /// (`MAP_DROPPABLE`). The C library keeps the state of its random numbers there.
@@ -210,18 +210,18 @@ pub struct Totals {
 pub enum Error {
     /// There is no process of this number.
     NoProcess(u32),
-    /// `/proc` does not show it. It is mounted with this value of `hidepid`, and hides the processes of other users. The last
-    /// field says whether there is a process of this number, where the kernel tells.
+    /// `/proc` does not show it, because it is mounted with this value of `hidepid`, which hides the processes of other
+    /// users. The last field says whether the process exists, if the kernel tells.
     Hidden(u32, String, Option<bool>),
-    /// The caller may not look at it.
+    /// The caller is not permitted to inspect it.
     NotAllowed(u32, Unreadable),
-    /// It is a thread of the kernel, and has no memory of its own.
+    /// It is a kernel thread, which has no memory of its own.
     OfKernel(u32),
-    /// It has ended: while it was looked at, or before and its parent has not waited for it.
+    /// It has ended: during the inspection, or before, and its parent has not waited for it.
     Ended(u32),
-    /// The kernel shows no mappings with their treatment (it was built without CONFIG_PROC_PAGE_MONITOR).
+    /// The kernel has no file `smaps`, because it was built without CONFIG_PROC_PAGE_MONITOR.
     NoMappings,
-    /// The kernel does not say how mappings are treated (the lines `VmFlags`, Linux 3.8 or newer).
+    /// The kernel does not show the flags of mappings (the lines `VmFlags`, since Linux 3.8).
     NoFlags,
     /// A file could not be read for another reason.
     Unreadable(Unreadable),
@@ -272,23 +272,23 @@ impl std::error::Error for Error {
     }
 }
 
-/// Looks at a process. The process goes on meanwhile: mappings that change while they are read may be seen
-/// half. One that ends meanwhile is an error, not a process with fewer mappings.
+/// Inspects a process. The process runs meanwhile, so mappings that change while they are read may be incomplete
+/// in the report. If the process ends meanwhile, that is an error.
 ///
 /// # Errors
-/// When there is no such process, it may not be looked at, or it has no memory.
+/// When there is no such process, the caller may not inspect it, or it has no memory.
 pub fn inspect(host: &Host, pid: u32) -> Result<Report, Error> {
     let files = Files { host, pid };
     let status = files.require("status")?;
     let started = files.started()?;
     let (task, smaps) = files.smaps(&status)?;
     let limits = files.require("limits")?;
-    // A thread can be found by its number as a process can; this file is among a process's alone.
+    // `/proc` shows a thread under its number as it shows a process. But only a process has this file.
     let filter = host.read(&format!("/proc/{task}/coredump_filter")).ok().flatten();
     let filter = filter.and_then(|filter| parse::hexadecimal(&filter));
     let swap = swap_limit(host, &pid.to_string());
 
-    // The kernel shows the mappings that are left of a process that ends while it is read.
+    // If the process ends while it is read, the kernel shows only the mappings that are left.
     let task = if task == pid { String::new() } else { format!("task/{task}/") };
     let status_file = format!("{task}status");
     let task_status = files.require(&status_file)?;
@@ -335,7 +335,7 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
-    /// The text of a file; `None` if it is not there.
+    /// The text of a file. `None` if the file does not exist.
     fn read(&self, name: &str) -> Result<Option<String>, Error> {
         self.host.read(&format!("/proc/{}/{name}", self.pid)).map_err(|error| self.refused(error))
     }
@@ -353,7 +353,7 @@ impl Files<'_> {
         }
     }
 
-    /// Why there is nothing of this process in `/proc`.
+    /// Why `/proc` does not have the process.
     fn absent(&self) -> Error {
         let there = self.host.has_process(self.pid);
         let mounts = self.host.read("/proc/self/mountinfo").ok().flatten().unwrap_or_default();
@@ -363,7 +363,7 @@ impl Files<'_> {
         }
     }
 
-    /// When it started; what does not change while there is a process of this number.
+    /// The time of its start, which does not change as long as the process exists.
     fn started(&self) -> Result<Option<u64>, Error> {
         Ok(self.read("stat")?.and_then(|stat| parse::start_time(&stat)))
     }
@@ -384,14 +384,14 @@ impl Files<'_> {
                 return Ok((task, text));
             }
         }
-        // No thread shows mappings. Why not?
+        // No thread shows mappings. The status says why.
         let after = self.require("status")?;
         Err(if has_ended(status) || has_ended(&after) {
             Error::Ended(self.pid)
         } else if first.is_none() && parse::field(&after, "VmSize").is_some() {
             Error::NoMappings
         } else if parse::field(&after, "Kthread") == Some("0") {
-            // It has given up its memory, and is about to end.
+            // The process has freed its memory, and is about to end.
             Error::Ended(self.pid)
         } else {
             Error::OfKernel(self.pid)
@@ -399,12 +399,12 @@ impl Files<'_> {
     }
 }
 
-/// Whether a process has ended and is only waited for (a zombie), or not even that.
+/// Whether a process has ended, and may still exist as a zombie.
 fn has_ended(status: &str) -> bool {
     parse::field(status, "State").is_some_and(|state| state.starts_with(['Z', 'X']))
 }
 
-/// What was read of a process, but for its mappings.
+/// The data of a process, except its mappings.
 struct Seen<'a> {
     name: String,
     /// Of the thread whose mappings were read.
@@ -421,7 +421,7 @@ struct Seen<'a> {
 fn process(pid: u32, seen: Seen<'_>) -> Process {
     let limit = |name| parse::limit(seen.limits, name).and_then(|limit| limit.soft);
     let field = |name| parse::field(seen.status, name);
-    // The real and the effective one.
+    // The first two numbers are the real and the effective user.
     let uid = field("Uid").and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok());
     Process {
         pid,
@@ -440,14 +440,14 @@ fn process(pid: u32, seen: Seen<'_>) -> Process {
     }
 }
 
-/// The files in `/proc/PID` of a process that may not be dumped are root's: of its user namespace, where `root` is the number
-/// of that root here. Of a process of that user they are the same either way.
+/// Whether the process may be dumped. If not, its files in `/proc/PID` belong to the root of its user namespace, whose
+/// number is `root` here. `None` if the process runs as that user, because the owner is the same in both cases.
 fn dumpable(uid: Option<u32>, owner: Option<u32>, root: Option<u32>) -> Option<bool> {
     let (uid, owner) = (uid?, owner?);
     if uid == 0 || Some(uid) == root { None } else { Some(uid == owner) }
 }
 
-/// What of the mappings is of interest.
+/// The regions among the mappings, with the sums over them.
 fn regions(mappings: &[Mapping], core_filter: u64) -> (Vec<Region>, Totals) {
     let mut regions = Vec::new();
     let mut totals = Totals::default();
@@ -508,7 +508,7 @@ fn regions(mappings: &[Mapping], core_filter: u64) -> (Vec<Region>, Totals) {
     (regions, totals)
 }
 
-/// `None` for what is not listed.
+/// The kind of a mapping. `None` if it is not listed.
 fn kind(mapping: &Mapping, flags: Flags, guarded: bool) -> Option<Kind> {
     if mapping.is_secret_memory() {
         return Some(Kind::SecretMemory);
@@ -522,7 +522,7 @@ fn kind(mapping: &Mapping, flags: Flags, guarded: bool) -> Option<Kind> {
     match flags {
         Flags { locked: true, dont_dump: true, .. } if plain && guarded => Some(Kind::Arena),
         Flags { locked: true, .. } if plain || mapping.access.write => Some(Kind::Locked),
-        // Huge pages are not swapped, and need no lock.
+        // Huge pages are never swapped, so they need no lock.
         Flags { locked: false, dont_dump: true, huge_tlb: false, .. }
             if plain && mapping.access.write =>
         {
@@ -532,7 +532,7 @@ fn kind(mapping: &Mapping, flags: Flags, guarded: bool) -> Option<Kind> {
     }
 }
 
-/// Whether a core dump has a mapping: what core(5) says of the filter's bits.
+/// Whether a core dump contains a mapping, by the bits of the filter as core(5) describes them.
 fn is_dumped(mapping: &Mapping, flags: Flags, filter: u64) -> bool {
     let has = |bit: u32| filter >> bit & 1 == 1;
     if flags.dont_dump || flags.device {
@@ -541,16 +541,16 @@ fn is_dumped(mapping: &Mapping, flags: Flags, filter: u64) -> bool {
     match mapping.shared {
         true if flags.huge_tlb => has(6),
         false if flags.huge_tlb => has(5),
-        // A file without a name is anonymous memory that is shared.
+        // A file that has been deleted is shared anonymous memory.
         true if mapping.path.ends_with(" (deleted)") => has(1),
         true => has(3),
         false if mapping.is_anonymous() || mapping.path.starts_with('[') => has(0),
-        // What was written to is no longer the file's.
+        // Pages that were written to are no longer part of the file.
         false => has(2) || (has(0) && mapping.access.write),
     }
 }
 
-/// A few of the addresses, for people.
+/// The first few addresses, for people.
 fn places<'a>(regions: impl Iterator<Item = &'a Region> + Clone) -> String {
     const SHOWN: usize = 3;
     let mut text = regions
@@ -570,14 +570,14 @@ pub(crate) fn count(number: usize) -> String {
     if number == 1 { "1 region".into() } else { format!("{number} regions") }
 }
 
-/// A question about each region. The finding names the regions that are faulty.
+/// A check of each region. The finding names the faulty regions.
 struct Question {
     id: &'static str,
     severity: Severity,
     is_faulty: fn(&Region) -> bool,
-    /// What is so when no region is faulty.
+    /// The meaning when no region is faulty.
     none: &'static str,
-    /// What is wrong with the others: it stands between their number and their addresses.
+    /// The fault, as text between the number of faulty regions and their addresses.
     what: &'static str,
     means: &'static str,
     remedy: &'static str,
@@ -595,20 +595,20 @@ impl Question {
     }
 }
 
-/// One finding for each question, whatever the answer.
+/// One finding for each check.
 fn findings(process: &Process, regions: &[Region], totals: &Totals) -> Vec<Finding> {
     let unlocked = Question {
         id: "unlocked-regions",
         severity: Severity::Warning,
         is_faulty: |region| region.kind == Kind::Unlocked,
-        none: "Nothing that is kept from core dumps is left to be swapped.",
+        none: "All memory that is left out of core dumps is locked.",
         what: "not locked, though left out of core dumps",
         means: "Probably secrets that may be swapped: the lock was refused, or a fork lost it (a daemon that does \
                 not lock again in the child).",
         remedy: "Raise the limit (`LimitMEMLOCK=` in the systemd unit, `ulimit -l` in a shell), or run the process \
                  in the foreground. In the unit, `MemorySwapMax=0` keeps all of the process from swap.",
     };
-    // What may not be swapped at all needs no lock for that.
+    // If the process may not be swapped at all, its memory needs no lock.
     let unlocked = if process.swap_forbidden {
         Question {
             severity: Severity::Note,
@@ -629,8 +629,8 @@ fn findings(process: &Process, regions: &[Region], totals: &Totals) -> Vec<Findi
     findings
 }
 
-/// The other questions. Where the kernel refused the library a protection, the statistics of its pool count that, and the
-/// region shows up here.
+/// The other checks. If the kernel refused the library a protection, the statistics of the pool count that, and the region is
+/// faulty here.
 const QUESTIONS: [Question; 5] = [
     Question {
         id: "swapped-regions",
@@ -638,7 +638,7 @@ const QUESTIONS: [Question; 5] = [
         is_faulty: |region| region.swap_bytes > 0,
         none: "Nothing of these regions is on swap.",
         what: "with pages on swap",
-        means: "What was in them is on the swap area, and stays there when the process has ended.",
+        means: "Their contents are on the swap area, and stay there after the process has ended.",
         remedy: "Replace the keys if the swap area is not encrypted; `swapoff` and overwrite it. Then see why the \
                  memory was not locked.",
     },
@@ -648,8 +648,8 @@ const QUESTIONS: [Question; 5] = [
         is_faulty: |region| region.dumpable,
         none: "A core dump has none of these regions.",
         what: "in core dumps (not excluded by MADV_DONTDUMP)",
-        means: "Locked memory that a core dump writes to disk all the same: the program does not ask for its \
-                exclusion, or was refused it.",
+        means: "A core dump writes this locked memory to disk: the program does not exclude it, or the kernel has \
+                refused that.",
         remedy: "`LimitCORE=0` in the systemd unit. The program should ask for MADV_DONTDUMP; where it does, a \
                  sandbox refuses madvise.",
     },
@@ -658,10 +658,10 @@ const QUESTIONS: [Question; 5] = [
         severity: Severity::Note,
         // Memory of memfd_secret is placed by the program that maps it.
         is_faulty: |region| region.locked && !region.is_guarded(),
-        none: "Around each region lies inaccessible memory: code that runs over its edge is stopped.",
+        none: "There is inaccessible memory on both sides of each region, so an access beyond its ends faults.",
         what: "without inaccessible memory on both sides",
         means: "Code that reads or writes past the end of a neighbour reaches the secrets.",
-        remedy: "The library puts guard pages around its arenas; see which code locks these.",
+        remedy: "The library puts guard pages around its arenas. Find out which code has locked these regions.",
     },
     Question {
         id: "mergeable-regions",
@@ -678,13 +678,13 @@ const QUESTIONS: [Question; 5] = [
         is_faulty: |region| region.huge_bytes > 0 || region.huge_eligible,
         none: "None of these regions is in transparent huge pages, or will be.",
         what: "in transparent huge pages, or eligible for them (not excluded by MADV_NOHUGEPAGE)",
-        means: "More memory may be locked than was asked for.",
+        means: "More memory may be locked than the program has requested.",
         remedy: "`echo madvise >/sys/kernel/mm/transparent_hugepage/enabled`.",
     },
 ];
 
-/// What a forked child has of the regions. A program chooses it for each pool; where some of its arenas go to children and
-/// others do not, that may be the choice, or a refusal.
+/// What happens to the regions in a forked child. A program chooses it for each pool. If a child gets some arenas and not
+/// others, that may be the program's choice, or the kernel has refused some.
 fn fork_policies(regions: &[Region]) -> Finding {
     const ID: &str = "fork-policies";
     let of = |fork| regions.iter().filter(move |region| region.fork == fork);
@@ -707,17 +707,18 @@ fn fork_policies(regions: &[Region]) -> Finding {
         let seen = format!("{}; those copied: {}", seen.join(", "), places(kept));
         let means = "A forked child has copies of some arenas, and of others not. That is as the program chose \
                      for each of its pools, or MADV_WIPEONFORK and MADV_DONTFORK were refused for some.";
-        return Finding::new(ID, Severity::Note, seen, means)
-            .remedy("See what the statistics of the program's pools say of refused protections.");
+        return Finding::new(ID, Severity::Note, seen, means).remedy(
+            "Compare with the refused protections in the statistics of the program's pools.",
+        );
     }
     if seen.is_empty() {
         return Finding::new(ID, Severity::Ok, "none", "A forked child inherits no such region.");
     }
-    let means = "What a forked child has of the regions. Copies are not locked there unless the child locks them.";
+    let means = "What happens to the regions in a forked child. The child's copies are not locked unless it locks them.";
     Finding::new(ID, Severity::Ok, seen.join(", "), means)
 }
 
-/// Words of `VmFlags` that are newer than this command.
+/// Flags in `VmFlags` that this command does not know.
 fn unknown_flags(regions: &[Region]) -> Finding {
     const ID: &str = "unknown-flags";
     let unknown = |region: &Region| smaps::unknown_flags(&region.flags).next().is_some();
@@ -725,25 +726,24 @@ fn unknown_flags(regions: &[Region]) -> Finding {
     let words: BTreeSet<_> =
         those.clone().flat_map(|region| smaps::unknown_flags(&region.flags)).collect();
     if words.is_empty() {
-        let means = "All that the kernel says of how these regions are treated is understood.";
+        let means = "The command knows all flags of these regions.";
         return Finding::new(ID, Severity::Ok, "none", means);
     }
     let words: Vec<_> = words.into_iter().collect();
     let seen =
         format!("{} of {}: {}", words.join(" "), count(those.clone().count()), places(those));
-    let means = "The kernel shows flags of these regions that this command does not know. What it says of them may \
-                 not be all.";
+    let means = "These regions have flags that this command does not know. The report about them may be incomplete.";
     Finding::new(ID, Severity::Note, seen, means).remedy("Use a newer bitcoin-support.")
 }
 
-/// What of the process may be swapped, by its control group.
+/// How much of the process its control group allows to be swapped.
 fn cgroup_swap(process: &Process) -> Finding {
     const ID: &str = "cgroup-swap";
     let seen = format!("{} may be swapped", amount(process.swap_limit));
     let means = if process.swap_forbidden {
         "Nothing of the process is swapped, locked or not: its control group forbids it (memory.swap.max)."
     } else {
-        "What is not locked may be swapped as far as the host has swap. `MemorySwapMax=0` in the systemd unit \
+        "Memory that is not locked may be swapped if the host has swap. `MemorySwapMax=0` in the systemd unit \
          forbids it."
     };
     Finding::new(ID, Severity::Ok, seen, means)
@@ -774,7 +774,7 @@ fn lock_limit(process: &Process) -> Finding {
     let left = process.lock_limit.map_or(u64::MAX, |limit| limit.saturating_sub(process.locked));
     if process.lock_limit_exempt {
         let seen = format!("{seen}; exempt (CAP_IPC_LOCK)");
-        return Finding::new(ID, Severity::Ok, seen, "The limit does not count for this process.");
+        return Finding::new(ID, Severity::Ok, seen, "This process is exempt from the limit.");
     }
     if left >= ARENA {
         return Finding::new(ID, Severity::Ok, seen, "There is room for more secrets.");
@@ -785,14 +785,14 @@ fn lock_limit(process: &Process) -> Finding {
         .remedy("Raise it: `LimitMEMLOCK=` in the systemd unit, `ulimit -l` in a shell, `--ulimit memlock` of a container.")
 }
 
-/// Who can look into the process now.
+/// Which processes can read the process's memory now.
 fn reachable(process: &Process) -> Finding {
     const ID: &str = "reachable";
     if let Some(tracer) = process.tracer {
         let seen = format!("process {tracer} traces it");
         let means = "A debugger reads and writes all its memory, locked memory too.";
         return Finding::new(ID, Severity::Warning, seen, means)
-            .remedy(format!("If it should not: `ps {tracer}`."));
+            .remedy(format!("If that is not intended: `ps {tracer}`."));
     }
     match process.dumpable {
         Some(false) => {

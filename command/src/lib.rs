@@ -1,22 +1,22 @@
-//! What the command `bitcoin-support` is made of: it looks at a host, or at a running process, and says
-//! what could leak secrets that a program keeps in locked memory. It changes nothing, and depends on nothing of
-//! the library: it sees what the kernel says, whatever the library claims of itself.
+//! The parts of the command `bitcoin-support`. It inspects a host, or a running process, and reports what could
+//! leak secrets that a program keeps in locked memory. It changes nothing. It shares no code with the library, so
+//! that it reports what the kernel says, independently of the library's own statistics.
 //!
 //! # Layers
 //! Each module depends only on those below it.
 //!
 //! | module | |
 //! |---|---|
-//! | `report` | the words and tables for people; JSON is the report types themselves, serialized |
-//! | [`check`](mod@check), [`inspect`](mod@inspect) | from what was read to findings |
-//! | `cgroup` | what of a process may be swapped, by its control group |
-//! | `host` | where the kernel's files are read, and the one question that no file answers |
-//! | `parse` | text of the kernel's files in, types out; total: any text gives an answer |
+//! | `report` | text and tables for people; the JSON is the serialized report types |
+//! | [`check`](mod@check), [`inspect`](mod@inspect) | derive findings from the kernel's files |
+//! | `cgroup` | how much of a process its control group allows to be swapped |
+//! | `host` | reads the kernel's files, and asks the kernel the one question that no file answers |
+//! | `parse` | turns the text of the kernel's files into types; accepts any text |
 //! | `finding` | a finding and its severity |
-//! | `amount` | numbers of bytes as words, and back |
-//! | `printable` | text that others chose, for terminals |
+//! | `amount` | prints and parses numbers of bytes |
+//! | `printable` | escapes untrusted text for terminals |
 //!
-//! Everything is read below a root directory, so that tests can show it a host that they made up.
+//! All files are read below a root directory, so that tests can present a made-up host.
 
 #![forbid(unsafe_code)]
 
@@ -45,5 +45,5 @@ pub const SCHEMA: u32 = 1;
 
 /// Exit code for a wrong command line (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;
-/// Exit code when what was to be looked at could not be read, or the output not be written (`EX_SOFTWARE`).
+/// Exit code when the host or the process could not be read, or the output could not be written (`EX_SOFTWARE`).
 pub const EXIT_UNREADABLE: u8 = 70;

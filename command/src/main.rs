@@ -22,18 +22,18 @@ SYNOPSIS
     bitcoin-support --help | --version
 
 DESCRIPTION
-    check    Looks at this host: how much memory may be locked, swap and whether it
+    check    Inspects this host: how much memory may be locked, swap and whether it
              is encrypted, hibernation, core dumps, who may trace whom, secret
-             memory, huge pages and page merging. Says what could leak secrets, and
-             what to do about it. Run it as the program's user, with the program's
-             limits: those of another login or systemd unit may differ.
+             memory, huge pages and page merging. Reports what could leak secrets,
+             and what to do about it. Run it as the program's user, with the
+             program's limits: those of another login or systemd unit may differ.
 
-    inspect  Looks at the locked memory of a running process, any process: where it
-             is, whether it is locked, whether core dumps have it, whether guard
-             pages lie around it, whether any of it is on swap. Never reads what is
-             in it. Needs the permission to trace the process, as root has it.
+    inspect  Inspects the locked memory of any running process: where it is, whether
+             it is locked, whether core dumps have it, whether guard pages lie around
+             it, whether any of it is on swap. Never reads the contents. Needs the
+             permission to trace the process, which root has.
 
-    Nothing is changed.
+    The command changes nothing.
 
 OPTIONS
     --json             Report as JSON, in the schema of docs/command.md.
@@ -48,10 +48,10 @@ EXIT STATUS
     0    Nothing worse than notes.
     1    Warnings: copies of secrets outside locked memory can leak, or a protection
          is missing.
-    2    Danger: secrets in locked memory themselves can end up on a disk in the
-         clear, or have.
+    2    Danger: secrets in locked memory can be written to a disk in the clear, or
+         have been.
     64   The command line is wrong.
-    70   The host or the process cannot be looked at, or the report not be written.
+    70   The host or the process cannot be read, or the report cannot be written.
 
 EXAMPLES
     systemd-run --pipe -p User=bitcoin -p LimitMEMLOCK=4M bitcoin-support check
@@ -102,7 +102,7 @@ fn command_line(mut arguments: Parser) -> Result<Command, lexopt::Error> {
                 memlock = Some(amount.map_err(|error| format!("--memlock: {error}"))?);
             }
             Arg::Long("all") => all_rows = true,
-            // For tests: look at a copy of a host's files.
+            // For tests: read a copy of a host's files.
             Arg::Long("root") => {
                 host = Some(Host::copy_at(PathBuf::from(arguments.value()?)));
             }
@@ -129,7 +129,7 @@ fn command_line(mut arguments: Parser) -> Result<Command, lexopt::Error> {
     }
 }
 
-/// As wide as the terminal, if the report goes to one.
+/// The layout: as wide as the terminal, if the report goes to one.
 fn layout(all_rows: bool) -> Layout {
     let layout = Layout { all_rows, ..Layout::default() };
     match rustix::termios::tcgetwinsize(io::stdout()) {
@@ -141,7 +141,7 @@ fn layout(all_rows: bool) -> Layout {
     }
 }
 
-/// Prints a report; what to exit with.
+/// Prints a report, and returns the exit code.
 fn report<R: Report, E: Display>(json: bool, layout: Layout, report: Result<R, E>) -> u8 {
     let report = match report {
         Ok(report) => report,
@@ -160,7 +160,7 @@ fn report<R: Report, E: Display>(json: bool, layout: Layout, report: Result<R, E
     }
 }
 
-/// Prints, and returns `code`, unless that fails for another reason than that nobody reads on.
+/// Prints, and returns `code`, or the code for an error. It is no error if the reader has closed the pipe.
 fn print(text: &str, code: u8) -> u8 {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -174,6 +174,6 @@ fn print(text: &str, code: u8) -> u8 {
 }
 
 fn complain(text: &str) {
-    // Nobody is left to be told if this fails.
+    // If this fails, there is no other place to report it.
     let _ = io::stderr().write_all(complaint(text).as_bytes());
 }

@@ -1,8 +1,6 @@
-//! Text of the kernel's files in, types out. Total: any text gives an answer, and what a line does not say is
-//! left out. Formats are those of the kernel's Documentation/filesystems/proc.rst, Documentation/admin-guide
-//! and of proc(5).
-//!
-//! Depends on nothing.
+//! Turns the text of the kernel's files into types. Every function accepts any text, and skips lines that it does
+//! not understand. The formats are those of the kernel's Documentation/filesystems/proc.rst and
+//! Documentation/admin-guide, and of proc(5).
 
 pub mod smaps;
 
@@ -12,9 +10,9 @@ pub type Bound = Option<u64>;
 /// A soft and a hard resource limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// What is enforced.
+    /// The limit that is in force.
     pub soft: Bound,
-    /// What the process may raise the soft one to.
+    /// The limit up to which the process may raise the soft one.
     pub hard: Bound,
 }
 
@@ -35,7 +33,7 @@ pub fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
-/// A process's name by its `/proc/PID/status`, as the process chose it: there line ends and backslashes are escaped.
+/// The name of a process in its `/proc/PID/status`. The file escapes line ends and backslashes; the result does not.
 pub fn process_name(status: &str) -> String {
     let mut name = String::new();
     let mut rest = field(status, "Name").unwrap_or("").chars();
@@ -53,10 +51,10 @@ pub fn process_name(status: &str) -> String {
     name
 }
 
-/// When a process started, by its `/proc/PID/stat`: in ticks since the host did. With its number it tells one process from
-/// all others.
+/// The start of a process in its `/proc/PID/stat`: in ticks since the host started. Together with the number of the process
+/// it identifies the process.
 pub fn start_time(stat: &str) -> Option<u64> {
-    // The name, in parentheses, may have blanks and parentheses of its own; the fields behind it have none.
+    // The name is in parentheses, and may contain blanks and parentheses. The fields behind it contain neither.
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(19)?.parse().ok()
 }
@@ -80,7 +78,7 @@ pub fn maps_all_users(uid_map: &str) -> bool {
     uid_map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
-/// The number that root of a user namespace has outside of it, by its `/proc/PID/uid_map`.
+/// The number of a user namespace's root outside of the namespace, in a `/proc/PID/uid_map`.
 pub fn mapped_root(uid_map: &str) -> Option<u32> {
     uid_map.lines().find_map(|line| {
         let mut numbers = line.split_whitespace();
@@ -94,20 +92,20 @@ pub fn kilobytes(value: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// A number in hexadecimal digits, as sets of capabilities and core filters are written.
+/// A hexadecimal number, such as a set of capabilities or a core filter.
 pub fn hexadecimal(text: &str) -> Option<u64> {
     let text = text.trim();
     u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()
 }
 
-/// The word in brackets of a choice such as `always [madvise] never`.
+/// The chosen word, in brackets, of a text such as `always [madvise] never`.
 pub fn chosen(choice: &str) -> Option<&str> {
     choice.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'))
 }
 
-/// The last value of a parameter on the kernel's command line; the empty one for a parameter without.
+/// The last value of a parameter on the kernel's command line. Empty for a parameter without a value.
 pub fn parameter<'a>(command_line: &'a str, name: &str) -> Option<&'a str> {
-    // What follows `--` is for the first process.
+    // The arguments behind `--` are for the first process.
     let words = command_line.split_whitespace().take_while(|&word| word != "--");
     words.filter_map(|word| value_of(word, name)).last()
 }
@@ -117,7 +115,7 @@ fn value_of<'a>(word: &'a str, name: &str) -> Option<&'a str> {
     if rest.is_empty() { Some("") } else { rest.strip_prefix('=') }
 }
 
-/// A boolean as the kernel reads them; a parameter without value is set.
+/// A boolean as the kernel parses it. A parameter without a value is true.
 pub fn boolean(value: &str) -> Option<bool> {
     match value.trim().as_bytes() {
         [] | [b'y' | b'Y' | b't' | b'T' | b'1', ..] | [b'o' | b'O', b'n' | b'N', ..] => Some(true),
@@ -137,7 +135,7 @@ pub fn release(text: &str) -> Option<(u32, u32)> {
 pub struct SwapArea {
     /// The device or file.
     pub name: String,
-    /// Whether it is a file, on some file system; else it is a device.
+    /// Whether it is a file; otherwise it is a device.
     pub is_file: bool,
     /// Size in bytes.
     pub size: u64,
@@ -179,27 +177,27 @@ fn unescape(name: &str) -> String {
 /// A line of `/proc/PID/mountinfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// What of it is mounted: a path in it, `/` for all.
+    /// The path in the file system that is mounted: `/` for all of it.
     pub root: String,
     /// Where it is mounted.
     pub point: String,
-    /// `major:minor` of what is mounted; major 0 where that is not one block device.
+    /// `major:minor` of the device. The major number is 0 if it is not a single block device.
     pub device: String,
     /// The kind of file system.
     pub kind: String,
-    /// What is mounted, as the file system names it: `/dev/sda2`.
+    /// The source, as the file system names it: `/dev/sda2`.
     pub source: String,
-    /// How it is mounted: options by commas.
+    /// The options, separated by commas.
     pub options: String,
 }
 
-/// The mounts of `/proc/PID/mountinfo`, in its order: of two at one place the later hides the earlier.
+/// The mounts of `/proc/PID/mountinfo`, in its order. Of two mounts at one place, the later hides the earlier.
 pub fn mounts(mountinfo: &str) -> Vec<Mount> {
     mountinfo.lines().filter_map(mount).collect()
 }
 
 fn mount(line: &str) -> Option<Mount> {
-    // Between the fields that all have and the file system's own stands a hyphen.
+    // A hyphen separates the common fields from those of the file system.
     let (common, special) = line.split_once(" - ")?;
     let mut common = common.split(' ').skip(2);
     let device = common.next()?.to_owned();

@@ -1,8 +1,8 @@
-//! Reports as they are printed: for people a line for what is as it should be and three for what is not, then a table; for
-//! scripts JSON.
+//! Reports as they are printed. For people: a finding that is ok takes one line, any other takes three; then there is a table.
+//! For scripts: JSON.
 //!
-//! Names that others chose (a process's, a file's) are printed with escapes for what a terminal would obey and for what
-//! cannot be seen: they must not reach the terminal of the person who inspects them.
+//! Names of processes and files are untrusted. Control characters and invisible characters in them are escaped, so that they
+//! do not reach the terminal of the person who reads the report.
 
 use crate::amount::amount;
 use crate::finding::{Finding, Severity};
@@ -15,12 +15,12 @@ use std::fmt::Write;
 /// How a report is laid out for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Columns of text, which the findings are wrapped to.
+    /// Width of the text in columns. Findings are wrapped to it.
     pub width: usize,
-    /// Whether rows of a table that are wider than that are wrapped too, as on a terminal. Else they are as long as they
-    /// need to be, one line for each row. Nothing is ever cut.
+    /// Whether wider rows of a table are wrapped too, as for a terminal. Otherwise each row is one line of any length. No row
+    /// is cut off.
     pub wrap_rows: bool,
-    /// Whether each region has a row of its own, however many there are.
+    /// Whether each region has its own row, even if there are many.
     pub all_rows: bool,
 }
 
@@ -44,7 +44,7 @@ pub trait Report {
     fn json(&self) -> Result<String, serde_json::Error>;
 }
 
-/// A complaint for standard error, with a line end.
+/// A message for standard error, with a line end.
 pub fn complaint(text: &str) -> String {
     format!("bitcoin-support: {}\n", printable_lines(text))
 }
@@ -114,7 +114,7 @@ fn json(report: &impl Serialize) -> Result<String, serde_json::Error> {
 /// Columns of the severity, and of the name of a finding.
 const SEVERITY: usize = 9;
 const ID: usize = 24;
-/// Columns that the text of a finding has at least; where the names leave it less, it stands below them.
+/// The least width of a finding's text in columns. If the names leave less, the text goes below them.
 const TEXT: usize = 40;
 
 fn findings(out: &mut String, layout: Layout, findings: &[Finding]) {
@@ -140,8 +140,8 @@ fn findings(out: &mut String, layout: Layout, findings: &[Finding]) {
     }
 }
 
-/// Wrapped text, with one indentation for its first line and another for those that follow. A word that is longer than a line
-/// stays whole.
+/// Wraps text, with one indentation for the first line and another for the others. A word that is longer than a line is not
+/// broken.
 fn paragraph(out: &mut String, layout: Layout, first: &str, others: &str, text: &str) {
     let options = textwrap::Options::new(layout.width)
         .break_words(false)
@@ -154,7 +154,7 @@ fn paragraph(out: &mut String, layout: Layout, first: &str, others: &str, text: 
     }
 }
 
-/// How many findings of each severity that is not ok.
+/// The number of findings of each severity except ok.
 fn summary(findings: &[Finding]) -> String {
     use Severity::{Danger, Note, Warning};
     let parts: Vec<_> = [(Danger, "danger"), (Warning, "warning"), (Note, "note")]
@@ -168,23 +168,23 @@ fn summary(findings: &[Finding]) -> String {
     if parts.is_empty() { "all ok".into() } else { parts.join(", ") }
 }
 
-/// Regions that have a row each. Of more than these, those that are alike share a row.
+/// The most regions that have a row each. If there are more, similar regions share a row.
 const LONG: usize = 20;
 
 const COLUMNS: usize = 10;
 const HEADING: [&str; COLUMNS] =
     ["start", "size", "kind", "locked", "swap", "dump", "fork", "guards", "huge", "merge"];
 
-/// A row of the table: one region, or several that are alike.
+/// A row of the table: one region, or several similar ones.
 struct Row<'a> {
     regions: Vec<&'a Region>,
 }
 
-/// What regions have in common that share a row.
+/// The properties that regions must have in common to share a row.
 #[derive(PartialEq)]
 struct Likeness<'a> {
     kind: Kind,
-    /// What is mapped; files are alike whatever their names.
+    /// The mapping's name. `None` for a file: files with different names are similar.
     path: Option<&'a str>,
     is_locked: bool,
     has_swap: bool,
@@ -205,7 +205,7 @@ impl<'a> Likeness<'a> {
     }
 }
 
-/// What the table says of a region in words: dump, fork, guards, huge, merge.
+/// The words of a region in the table: dump, fork, guards, huge, merge.
 fn words(region: &Region) -> [&'static str; 5] {
     let guards = match (region.guard_before, region.guard_after) {
         (true, true) => "both",
@@ -242,7 +242,7 @@ impl<'a> Row<'a> {
             },
             sum(|region| region.size),
             first.kind.name().into(),
-            // Pages that are not in memory yet are locked as they come to be.
+            // A page of a locked region that is not in memory yet is locked when it is first touched.
             sum(|region| if region.locked { region.size } else { region.locked_bytes }),
             sum(|region| region.swap_bytes),
             dump.into(),
@@ -256,7 +256,7 @@ impl<'a> Row<'a> {
         ]
     }
 
-    /// What is mapped there, for people.
+    /// The mapping's name, for people.
     fn path(&self) -> String {
         let first = &self.regions[0].path;
         if self.regions.iter().all(|region| region.path == *first) {
@@ -289,13 +289,13 @@ fn table(out: &mut String, layout: Layout, regions: &[Region]) {
             *width = cell.len().max(*width);
         }
     }
-    // What is mapped stands in a last column without a heading.
+    // The mapping's name is in a last column without a heading.
     let path = cells.iter().map(|(_, path)| path.chars().count()).max().unwrap_or(0);
     let whole = widths.iter().map(|width| width + 2).sum::<usize>() + path;
     let whole = if path == 0 { whole - 2 } else { whole };
     if layout.wrap_rows && whole > layout.width {
         for (cells, path) in &cells {
-            // Each figure with its name.
+            // Each figure is preceded by its name.
             let named = HEADING[1..].iter().zip(&cells[1..]);
             let mut text: String = named.map(|(name, cell)| format!("{name} {cell}, ")).collect();
             text += if path.is_empty() { "anonymous" } else { path };
@@ -319,7 +319,7 @@ fn table(out: &mut String, layout: Layout, regions: &[Region]) {
     }
     if rows.len() < regions.len() {
         let hint = format!(
-            "Regions that are alike share a row, with sums; `--all` shows all {} one by one.",
+            "Similar regions share a row, with sums; `--all` shows all {} one by one.",
             regions.len()
         );
         paragraph(out, layout, "", "", &hint);

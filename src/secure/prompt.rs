@@ -51,6 +51,7 @@ impl SecureString {
     /// # Errors
     /// See [`ReadSecretError`]. The limit is 4096 bytes. The bytes that had been read have been wiped.
     pub fn prompt(text: &str) -> Result<Self, ReadSecretError> {
+        // Why it is a mutex of `parking_lot`: docs/design.md, Prompts.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock();
         let terminal =

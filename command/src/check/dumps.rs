@@ -1,4 +1,4 @@
-//! What is written to disk when a process, or the kernel, crashes.
+//! Memory that is written to disk when a process or the kernel crashes.
 
 use super::or_unreadable;
 use crate::amount::amount;
@@ -12,8 +12,8 @@ const KEPT: &str = "A core dump leaves locked memory out; copies of secrets else
                     are in it, on the disk.";
 const NOT_KEPT: &str = "A process that crashes leaves nothing on the disk.";
 
-/// Bytes below which neither the kernel writes a file nor systemd-coredump keeps anything: no core dump is
-/// smaller than a page. (The smallest page that Linux has.)
+/// The smallest core dump in bytes: Linux's smallest page. With a lower limit the kernel writes no file and
+/// systemd-coredump keeps no dump.
 const PAGE: u64 = 4096;
 
 /// Whether core dumps are made, and where they go.
@@ -40,7 +40,7 @@ fn look_at_core_dumps(host: &Host) -> Result<Finding, Unreadable> {
 
     let Some(command) = pattern.strip_prefix('|') else {
         if pattern.starts_with('@') {
-            let remedy = "See what listens on that socket keeps, or `sysctl kernel.core_pattern=core` and \
+            let remedy = "Check which dumps the program on that socket keeps, or `sysctl kernel.core_pattern=core` and \
                           `LimitCORE=0` in the program's systemd unit.";
             return warning(format!("sent to the socket {pattern}, whatever the limit"), remedy);
         }
@@ -52,16 +52,16 @@ fn look_at_core_dumps(host: &Host) -> Result<Finding, Unreadable> {
         };
     };
     if soft == Some(1) {
-        // The kernel's mark of a handler's own children.
+        // By this limit the kernel recognizes a crash of the handler's own children.
         return ok(format!("piped to {command}, but not with a limit of 1 byte"));
     }
     let program = command.split_whitespace().next().unwrap_or("");
     let name = program.rsplit('/').next().unwrap_or("");
     match name {
-        "true" | "false" => ok(format!("piped to {program}, which keeps nothing")),
+        "true" | "false" => ok(format!("piped to {program}, which keeps no dump")),
         "systemd-coredump" => {
             if storage(host)?.as_deref() == Some("none") {
-                return ok("piped to systemd-coredump, which is told to keep nothing".into());
+                return ok("piped to systemd-coredump, which is configured to keep nothing".into());
             }
             match soft {
                 Some(soft) if soft < PAGE => ok(format!(
@@ -80,13 +80,13 @@ fn look_at_core_dumps(host: &Host) -> Result<Finding, Unreadable> {
         ),
         _ => warning(
             format!("piped to {program}, whatever the limit (here {shown})"),
-            "See what that program keeps, or `sysctl kernel.core_pattern='|/bin/false'`.",
+            "Check which dumps that program keeps, or `sysctl kernel.core_pattern='|/bin/false'`.",
         ),
     }
 }
 
-/// What systemd-coredump is told to do with dumps: the setting in the last of its files that has one. A
-/// drop-in hides one of the same name in a directory of less weight.
+/// The setting `Storage` of systemd-coredump, from the last of its files that has one. A drop-in hides another of
+/// the same name in a directory of lower priority.
 fn storage(host: &Host) -> Result<Option<String>, Unreadable> {
     const DIRECTORIES: [&str; 4] =
         ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"];
@@ -95,7 +95,7 @@ fn storage(host: &Host) -> Result<Option<String>, Unreadable> {
         Ok(text.and_then(|text| parse::setting(&text, "Coredump", "Storage").map(str::to_owned)))
     };
     let mut value = None;
-    // Of the main files the first counts.
+    // Only the first of the main files counts.
     for directory in DIRECTORIES {
         let path = format!("{directory}/coredump.conf");
         if host.exists(&path) {
@@ -121,19 +121,20 @@ fn storage(host: &Host) -> Result<Option<String>, Unreadable> {
     Ok(value)
 }
 
-/// Which memory a core dump has: the filter that processes inherit from their parents.
+/// The kinds of memory in a core dump: the filter that processes inherit from their parents.
 pub(super) fn core_filter(host: &Host) -> Finding {
     const ID: &str = "core-filter";
     let look = || {
         let text = host.read("/proc/self/coredump_filter")?.unwrap_or_default();
         let Some(filter) = parse::hexadecimal(&text) else {
-            let means = "Nothing chooses what a core dump has.";
+            let means = "This kernel has no filter for core dumps.";
             return Ok(Finding::new(ID, Severity::Ok, "there is none", means));
         };
         let seen = format!("{filter:#04x}");
         // Bits 0 and 1: private and shared anonymous memory.
         if filter & 3 == 0 {
-            let means = "A core dump leaves all memory out that is no file's: heap and stack too.";
+            let means =
+                "A core dump contains no anonymous memory, so neither the heap nor the stack.";
             return Ok(Finding::new(ID, Severity::Ok, seen, means));
         }
         let kept = core_dumps(host).severity > Severity::Ok;
@@ -179,7 +180,7 @@ pub(super) fn suid_dumpable(host: &Host) -> Finding {
     or_unreadable(ID, look())
 }
 
-/// A kernel that waits to save the memory of one that crashed.
+/// Whether a crash kernel is loaded, which saves memory when the kernel crashes.
 pub(super) fn crash_kernel(host: &Host) -> Finding {
     const ID: &str = "kernel-crash-dump";
     let look = || {

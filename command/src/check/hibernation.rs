@@ -1,5 +1,5 @@
-//! Hibernation writes all memory to a swap area, locked or not. While any process holds secret memory the kernel does not
-//! hibernate. It shows the same word then as a kernel that never hibernates; this module tells the two apart.
+//! Hibernation writes all memory to a swap area, locked memory too. The kernel does not hibernate while a process has secret
+//! memory. It then shows the same word as a kernel that cannot hibernate at all; this module distinguishes the two.
 
 use super::or_unreadable;
 use super::swap::Swap;
@@ -14,9 +14,9 @@ const REMEDY: &str = "Put `nohibernate` on the kernel's command line, or `system
 
 /// Whether the machine can hibernate.
 enum State {
-    /// Not before the next boot, and why.
+    /// Not before the next boot, for this reason.
     Never(&'static str),
-    /// Not now, and what is known of why.
+    /// Not now. The text says what is known about the reason.
     NotNow(String),
     Possible,
 }
@@ -63,7 +63,7 @@ fn look(host: &Host, release: Option<(u32, u32)>, swap: &Swap) -> Result<Finding
     };
     Ok(match now {
         None => Finding::new(ID, severity, seen, means).remedy(REMEDY),
-        // Nothing is written as long as that lasts.
+        // Nothing is written while a process has secret memory.
         Some(_) => {
             let means =
                 format!("It is possible again as soon as no process holds secret memory. {means}");
@@ -100,7 +100,7 @@ fn state(host: &Host, release: Option<(u32, u32)>) -> Result<State, Unreadable> 
     Ok(State::NotNow(holders(host)))
 }
 
-/// What is known of the processes that hold secret memory.
+/// The processes that have secret memory, as far as they are visible.
 fn holders(host: &Host) -> String {
     const SHOWN: usize = 5;
     let mut named = Vec::new();
@@ -127,7 +127,7 @@ fn holders(host: &Host) -> String {
             text += &format!(" and {more} more");
         }
     }
-    // The caller may not look at all processes.
+    // The caller may not be permitted to inspect all processes.
     let mounts = host.read("/proc/self/mountinfo").ok().flatten().unwrap_or_default();
     let hidden = parse::hidepid(&parse::mounts(&mounts)).is_some();
     if unseen > 0 || hidden {
@@ -137,13 +137,13 @@ fn holders(host: &Host) -> String {
             "; other processes may hold some too, which root can see"
         };
     } else if named.is_empty() {
-        // The holder has ended since, or is outside of this container; or the kernel has another reason.
+        // The process has ended meanwhile, or is outside of this container, or the kernel has another reason.
         text += "; no process that can be seen here holds any";
     }
     text
 }
 
-/// Whether a process has secret memory mapped, or a file of it open: the kernel counts the files.
+/// Whether a process has secret memory mapped, or has a file of it open. (The kernel counts the files.)
 fn holds_secret_memory(host: &Host, process: u32) -> Result<bool, Unreadable> {
     let maps = host.read(&format!("/proc/{process}/maps"))?.unwrap_or_default();
     if smaps::mappings(&maps).iter().any(smaps::Mapping::is_secret_memory) {

@@ -9,28 +9,28 @@ use crate::parse::{self, Bound};
 
 const ID: &str = "memlock";
 
-/// Bit of `CAP_IPC_LOCK`, with which the limit does not count.
+/// The bit of `CAP_IPC_LOCK`, which exempts from the limit.
 const CAP_IPC_LOCK: u32 = 14;
 
-/// The number of the first user namespace, which it has on every kernel.
+/// The number of the first user namespace, the same on every kernel.
 const FIRST_USER_NAMESPACE: &str = "user:[4026531837]";
 
-/// With less than a page nothing can be locked. (The smallest page that Linux has.)
+/// Linux's smallest page in bytes. With a lower limit no memory can be locked.
 const PAGE: u64 = 4096;
 
-/// Whether the limit counts for a process.
+/// Whether a process is exempt from the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exemption {
-    /// It has no `CAP_IPC_LOCK`: the limit counts.
+    /// It has no `CAP_IPC_LOCK`, so the limit applies.
     None,
-    /// It has `CAP_IPC_LOCK` in a user namespace, as root in a rootless container has. The kernel asks for it in the first
-    /// namespace: the limit counts.
+    /// It has `CAP_IPC_LOCK` in a user namespace, like root in a rootless container. The kernel requires it in the first
+    /// namespace, so the limit applies.
     InUserNamespace,
     /// It may lock without limit.
     Whole,
 }
 
-/// Whether a process may lock without limit. `process` is its name in `/proc`, `status` its file of that name.
+/// Whether a process may lock without limit. `process` is its name in `/proc`, `status` the text of its file `status`.
 pub(crate) fn exemption(host: &Host, process: &str, status: &str) -> Exemption {
     let capabilities = parse::field(status, "CapEff").and_then(parse::hexadecimal);
     match capabilities.map(|set| set >> CAP_IPC_LOCK & 1) {
@@ -41,11 +41,11 @@ pub(crate) fn exemption(host: &Host, process: &str, status: &str) -> Exemption {
 }
 
 fn in_first_user_namespace(host: &Host, process: &str) -> bool {
-    // A namespace that maps all users onto themselves looks like the first by its map, so its number comes first.
+    // The number of the namespace is checked before its map, because another namespace may have the same map as the first.
     if let Some(namespace) = host.link(&format!("/proc/{process}/ns/user")) {
         return namespace == FIRST_USER_NAMESPACE;
     }
-    // Without the file the kernel has no user namespaces.
+    // If there is no such file, the kernel has no user namespaces.
     let map = host.read(&format!("/proc/{process}/uid_map"));
     map.is_ok_and(|map| map.is_none_or(|map| parse::maps_all_users(&map)))
 }

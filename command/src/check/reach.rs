@@ -1,11 +1,11 @@
-//! Who can reach a process's memory from outside, and what else the kernel offers or does with pages.
+//! Which processes can read another one's memory, and which features for pages the kernel has.
 
 use super::or_unreadable;
 use crate::finding::{Finding, Severity};
 use crate::host::{Host, Unreadable};
 use crate::parse;
 
-/// Who may trace whom.
+/// Which processes may trace others.
 pub(super) fn ptrace(host: &Host) -> Finding {
     const ID: &str = "ptrace-scope";
     let look = || {
@@ -37,19 +37,19 @@ pub(super) fn ptrace(host: &Host) -> Finding {
     or_unreadable(ID, look())
 }
 
-/// The first kernel that has `memfd_secret`, and the first that has it switched on.
+/// The first kernel that has `memfd_secret`, and the first that enables it by default.
 const SECRET_MEMORY_SINCE: (u32, u32) = (5, 14);
 const SECRET_MEMORY_ON_SINCE: (u32, u32) = (6, 5);
 
 const SECRET_MEMORY_MODULE: &str = "/sys/module/secretmem";
 
-/// Whether processes may hold secret memory: not with a kernel that is older, or was built without.
+/// Whether the kernel supports secret memory.
 pub(super) fn may_have_secret_memory(host: &Host, release: Option<(u32, u32)>) -> bool {
     release.is_none_or(|release| release >= SECRET_MEMORY_SINCE)
         && host.exists(SECRET_MEMORY_MODULE)
 }
 
-/// Whether there is `memfd_secret`: told by what the kernel shows of it, not by the call.
+/// Whether `memfd_secret` is available, by the files that the kernel shows. The call is not made.
 pub(super) fn secret_memory(host: &Host, release: Option<(u32, u32)>) -> Finding {
     const ID: &str = "secret-memory";
     let note = |seen: String, remedy: &str| {
@@ -66,7 +66,7 @@ pub(super) fn secret_memory(host: &Host, release: Option<(u32, u32)>) -> Finding
             let seen = "this kernel was built without it (CONFIG_SECRETMEM)".into();
             return Ok(note(seen, "Boot a kernel that has it."));
         }
-        // Root alone may read the switch.
+        // Only root may read this file.
         let switched = match host.read(&format!("{SECRET_MEMORY_MODULE}/parameters/enable")) {
             Ok(Some(text)) => parse::boolean(&text).map(|on| (on, "")),
             Ok(None) | Err(_) => None,
@@ -122,7 +122,7 @@ pub(super) fn transparent_huge_pages(host: &Host) -> Finding {
     let look = || {
         let text = host.read(&format!("{DIRECTORY}/enabled"))?.unwrap_or_default();
         let all = parse::chosen(&text).unwrap_or("not in this kernel").to_owned();
-        // Since Linux 6.8 each size has a choice of its own; `inherit` means the choice for all.
+        // Since Linux 6.8 each size has its own setting. `inherit` means the common setting.
         let mut seen = all.clone();
         let mut unasked = all == "always";
         for name in host.names(DIRECTORY) {
@@ -134,8 +134,8 @@ pub(super) fn transparent_huge_pages(host: &Host) -> Finding {
             }
         }
         Ok(if unasked {
-            let means = "Memory gets huge pages unasked. The library declines them for locked memory; a \
-                         program that does not may lock more than it thinks.";
+            let means = "Memory gets huge pages even if a program does not ask for them. The library excludes its locked \
+                         memory; a program that does not may lock more memory than it intends.";
             Finding::new(ID, Severity::Note, seen, means).remedy(
                 "For programs on other secure heaps: `echo madvise \
                  >/sys/kernel/mm/transparent_hugepage/enabled`, and the same for each size.",
@@ -148,15 +148,15 @@ pub(super) fn transparent_huge_pages(host: &Host) -> Finding {
     or_unreadable(ID, look())
 }
 
-/// Same-page merging.
+/// Whether the kernel merges equal pages.
 pub(super) fn page_merging(host: &Host) -> Finding {
     const ID: &str = "page-merging";
     let look = || {
         let text = host.read("/sys/kernel/mm/ksm/run")?;
         Ok(match text.as_deref().map(str::trim) {
             Some("1") => {
-                let means = "Pages of equal contents may be merged, and who writes to one can tell from the \
-                             time whether it was. The library declines it for locked memory.";
+                let means = "Pages of equal contents may be merged, and a process that writes to one can tell from the \
+                             time whether it was merged. The library excludes its locked memory.";
                 Finding::new(ID, Severity::Note, "on (KSM)", means).remedy(
                     "`echo 2 >/sys/kernel/mm/ksm/run`; in the program's systemd unit, no `MemoryKSM=yes`.",
                 )
@@ -189,7 +189,7 @@ pub(super) fn huge_pages(host: &Host) -> Finding {
             }
         }
         Ok(if set_aside.is_empty() {
-            let means = "A pool that is made for huge pages gets none; the others need none.";
+            let means = "A pool with huge pages cannot get any. Other pools do not need them.";
             Finding::new(ID, Severity::Ok, "none set aside", means)
         } else {
             let means = "Pools can be made of them. They are never swapped.";
@@ -199,7 +199,7 @@ pub(super) fn huge_pages(host: &Host) -> Finding {
     or_unreadable(ID, look())
 }
 
-/// What the pool's threads stop each other with.
+/// Whether membarrier is available, by which threads of the pool pause each other.
 pub(super) fn membarrier(host: &Host) -> Finding {
     const ID: &str = "membarrier";
     match host.membarrier() {
@@ -216,7 +216,7 @@ pub(super) fn membarrier(host: &Host) -> Finding {
             )
         }
         None => {
-            let means = "Only the running kernel can be asked.";
+            let means = "Only the kernel of this host can be asked.";
             Finding::new(ID, Severity::Ok, "not asked", means)
         }
     }

@@ -1,8 +1,8 @@
-//! What is written to disk when memory is short: swap areas, whether they are encrypted, zswap, and whether the control
-//! group lets anything be swapped.
+//! Memory that is written to disk when memory is short: swap areas, their encryption, zswap, and the limit of the control
+//! group.
 //!
-//! Encryption is told as far as the kernel shows it: dm-crypt anywhere under the device, by the name that
-//! cryptsetup gives it. What a disk encrypts by itself looks like one that does not.
+//! Encryption is reported as far as the kernel shows it: a device of dm-crypt anywhere below the swap area, by the
+//! name that cryptsetup gives it. A disk that encrypts by itself is not recognized.
 
 use super::{or_unreadable, unreadable};
 use crate::amount::amount;
@@ -11,16 +11,16 @@ use crate::finding::{Finding, Severity};
 use crate::host::{Host, Unreadable};
 use crate::parse::{self, Mount, SwapArea};
 
-/// Where what is swapped ends up.
+/// Where swapped pages are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// On a disk, encrypted by the device of this name.
+    /// To a disk, encrypted by the device of this name.
     Encrypted(String),
-    /// In memory, compressed.
+    /// To memory, compressed.
     Memory,
-    /// On a disk or a network, in the clear as far as the kernel knows.
+    /// To a disk or a network, not encrypted as far as the kernel shows.
     Clear(String),
-    /// It cannot be told, and why.
+    /// Unknown, for this reason.
     Unknown(String),
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Swap {
 }
 
 impl Swap {
-    /// The host's swap areas, and what the group of this process may have on them.
+    /// The host's swap areas, and the limit of this process's control group.
     pub(super) fn of(host: &Host) -> Self {
         Self { areas: areas(host), limit: swap_limit(host, "self") }
     }
@@ -49,7 +49,7 @@ impl Swap {
         self.areas.as_ref().map_or(true, |areas| areas.iter().any(|(_, place)| place.is_exposed()))
     }
 
-    /// Whether some area is not in memory, or not known.
+    /// Whether an area is not in memory, or its place is unknown.
     pub(super) fn has_areas_on_disk(&self) -> bool {
         let on_disk = |areas: &Vec<_>| areas.iter().any(|(_, place)| *place != Place::Memory);
         self.areas.as_ref().map_or(true, on_disk)
@@ -66,7 +66,7 @@ impl Swap {
 }
 
 fn areas(host: &Host) -> Areas {
-    // A kernel without swap has no such file.
+    // A kernel without swap does not have this file.
     let Some(swaps) = host.read("/proc/swaps")? else { return Ok(Vec::new()) };
     let areas = parse::swap_areas(&swaps);
     let mountinfo = host.read("/proc/self/mountinfo").ok().flatten().unwrap_or_default();
@@ -86,7 +86,7 @@ fn of_file(host: &Host, file: &str, mounts: &[Mount], above: &mut Vec<String>) -
     let Some(mount) = parse::mount_of(mounts, file) else {
         return Place::Unknown("its file system is not known".into());
     };
-    // The numbers are sure; file systems over several devices, or none, have major 0.
+    // The numbers are reliable. A file system over several devices, or over none, has the major number 0.
     if !mount.device.starts_with("0:") {
         let uevent = host.read(&format!("/sys/dev/block/{}/uevent", mount.device));
         let name = uevent.ok().flatten().and_then(|text| {
@@ -100,7 +100,7 @@ fn of_file(host: &Host, file: &str, mounts: &[Mount], above: &mut Vec<String>) -
         return of_path(host, &mount.source, above);
     }
     if mount.source.starts_with("/dev/") {
-        // The other devices of a btrfs may be different ones.
+        // Other devices of the same btrfs may not be encrypted.
         return match of_path(host, &mount.source, above) {
             Place::Encrypted(_) if btrfs_devices(host, &mount.source) != Some(1) => {
                 Place::Unknown("its btrfs may have devices that are not encrypted".into())
@@ -111,7 +111,7 @@ fn of_file(host: &Host, file: &str, mounts: &[Mount], above: &mut Vec<String>) -
     Place::Unknown(format!("it is on {} ({})", mount.source, mount.kind))
 }
 
-/// How many devices the btrfs has that this one is part of.
+/// The number of devices of the btrfs that this device belongs to.
 fn btrfs_devices(host: &Host, source: &str) -> Option<usize> {
     let name = device_name(host, source)?;
     let systems = host.names("/sys/fs/btrfs").into_iter();
@@ -126,7 +126,7 @@ fn device_name(host: &Host, path: &str) -> Option<String> {
     if host.exists(&format!("/sys/class/block/{name}")) {
         return Some(name.to_owned());
     }
-    // Devices of the device mapper have names of their own besides.
+    // A device of the device mapper also has a second name.
     let mapped = name.strip_prefix("mapper/")?;
     host.names("/sys/class/block").into_iter().find(|device| {
         let text = host.read(&format!("/sys/class/block/{device}/dm/name"));
@@ -141,9 +141,9 @@ fn of_path(host: &Host, path: &str, above: &mut Vec<String>) -> Place {
     }
 }
 
-/// `above` holds the devices that are made of this one: the kernel makes no rings, but a made-up tree might.
+/// `above` has the devices that are built on this one. The kernel makes no cycles, but a made-up tree may have one.
 fn device(host: &Host, name: &str, above: &mut Vec<String>) -> Place {
-    // In a name in /sys an exclamation mark stands for a slash.
+    // In names in /sys, an exclamation mark replaces a slash.
     let name = name.replace('/', "!");
     if above.contains(&name) {
         return Place::Unknown(format!("{name} is its own part"));
@@ -164,7 +164,7 @@ fn device_under(host: &Host, name: String, above: &mut Vec<String>) -> Place {
         return Place::Encrypted(text("dm/name").map_or(name, |name| name.trim().to_owned()));
     }
     if name.starts_with("zram") {
-        // Without the kernel's option for it there is no such file.
+        // A kernel without this option does not have the file.
         return match text("backing_dev").as_deref().map(str::trim) {
             None | Some("none" | "") => Place::Memory,
             Some(path) => match device_name(host, path) {
@@ -177,7 +177,7 @@ fn device_under(host: &Host, name: String, above: &mut Vec<String>) -> Place {
         let mountinfo = host.read("/proc/self/mountinfo").ok().flatten().unwrap_or_default();
         return of_file(host, file.trim(), &parse::mounts(&mountinfo), above);
     }
-    // A mapped device, a RAID: as well encrypted as its worst part.
+    // A mapped device or a RAID is only as well encrypted as its worst part.
     let parts = host.names(&format!("{directory}/slaves"));
     if !parts.is_empty() {
         let mut worst = None;
@@ -189,7 +189,7 @@ fn device_under(host: &Host, name: String, above: &mut Vec<String>) -> Place {
         }
         return worst.unwrap_or(Place::Clear(name));
     }
-    // A partition has the parts of its disk, which may be a RAID.
+    // A partition is on the parts of its disk, which may be a RAID.
     if host.exists(&format!("{directory}/partition")) {
         let disk = host.parent_name(&directory).filter(|disk| *disk != "block");
         if let Some(disk) = disk.filter(|disk| host.exists(&format!("/sys/class/block/{disk}"))) {
@@ -202,8 +202,8 @@ fn device_under(host: &Host, name: String, above: &mut Vec<String>) -> Place {
     Place::Clear(name)
 }
 
-/// Whether a device of the device mapper is one of dm-crypt. cryptsetup also makes devices that check what
-/// they hold and do not encrypt it.
+/// Whether a device of the device mapper is one of dm-crypt. cryptsetup also makes devices that only check their
+/// contents and do not encrypt them.
 fn encrypts(uuid: &str) -> bool {
     let kind = uuid.trim().strip_prefix("CRYPT-").unwrap_or("");
     !["", "VERITY", "INTEGRITY", "SUBDEV"].contains(&kind.split('-').next().unwrap_or(""))
@@ -211,7 +211,7 @@ fn encrypts(uuid: &str) -> bool {
 
 const NO_SWAP: &str = "Nothing is swapped.";
 
-/// One finding for each area; one if there is none.
+/// One finding for each area, or one finding if there is no area.
 pub(super) fn findings(swap: &Swap) -> Vec<Finding> {
     const ID: &str = "swap";
     let areas = match &swap.areas {
@@ -221,7 +221,7 @@ pub(super) fn findings(swap: &Swap) -> Vec<Finding> {
     if areas.is_empty() {
         return vec![Finding::new(ID, Severity::Ok, "no swap", NO_SWAP)];
     }
-    // What the group forbids concerns its own processes alone.
+    // The limit of the control group concerns only its own processes.
     let (severity, leaks) = if swap.is_forbidden() {
         let leaks = "Nothing of this control group is swapped (see cgroup-swap). Of other processes, copies of \
                      secrets in memory that is not locked may be.";
@@ -250,12 +250,11 @@ pub(super) fn findings(swap: &Swap) -> Vec<Finding> {
         };
         let finding = match place {
             Place::Encrypted(by) => {
-                let means =
-                    "What is swapped is encrypted on the disk; who has the machine running has it.";
+                let means = "Swapped pages are encrypted on the disk. The key is in memory while the machine runs.";
                 Finding::new(ID, Severity::Ok, seen(&format!("encrypted by {by}")), means)
             }
             Place::Memory => {
-                let means = "What is swapped stays in memory.";
+                let means = "Swapped pages stay in memory.";
                 Finding::new(ID, Severity::Ok, seen("compressed in memory"), means)
             }
             Place::Clear(device) => {
@@ -280,23 +279,23 @@ pub(super) fn zswap(host: &Host, swap: &Swap) -> Finding {
             return Ok(Finding::new(ID, Severity::Ok, "not in this kernel", NO_SWAP));
         };
         if parse::boolean(&text) != Some(true) {
-            let means = "What is swapped goes to the swap area as it is.";
+            let means = "Swapped pages are written to the swap area without compression.";
             return Ok(Finding::new(ID, Severity::Ok, "off", means));
         }
         if !swap.is_exposed() {
             let means =
-                "It compresses what is swapped, in memory; nothing reaches a disk in the clear.";
+                "It compresses swapped pages in memory. Nothing reaches a disk in the clear.";
             return Ok(Finding::new(ID, Severity::Ok, "on", means));
         }
-        let means = "It compresses what is swapped, in memory, and writes it to the swap area later: it \
-                     does not keep it from the disk.";
+        let means = "It compresses swapped pages in memory, and writes them to the swap area later. It does not keep \
+                     them from the disk.";
         Ok(Finding::new(ID, Severity::Note, "on", means)
-            .remedy("See to the swap areas; zswap itself need not be changed."))
+            .remedy("Encrypt the swap areas. zswap itself need not be changed."))
     };
     or_unreadable(ID, look())
 }
 
-/// How much of this control group may be swapped.
+/// How much of this process's control group may be swapped.
 pub(super) fn cgroup_swap(swap: &Swap) -> Finding {
     const ID: &str = "cgroup-swap";
     const REMEDY: &str = "In the program's systemd unit: `MemorySwapMax=0`, which writes 0 to the group's \
@@ -309,7 +308,12 @@ pub(super) fn cgroup_swap(swap: &Swap) -> Finding {
     let Some(limit) = &swap.limit else {
         let seen = "no limit that can be seen from here";
         if !exposed {
-            return Finding::new(ID, Severity::Ok, seen, "No swap in the clear needs one.");
+            return Finding::new(
+                ID,
+                Severity::Ok,
+                seen,
+                "There is no unencrypted swap, so none is needed.",
+            );
         }
         let means = "The kernel may swap what this process has not locked.";
         return Finding::new(ID, Severity::Note, seen, means).remedy(REMEDY);
@@ -320,7 +324,12 @@ pub(super) fn cgroup_swap(swap: &Swap) -> Finding {
         return Finding::new(ID, Severity::Ok, seen, means);
     }
     if !exposed {
-        return Finding::new(ID, Severity::Ok, seen, "No swap in the clear needs a limit.");
+        return Finding::new(
+            ID,
+            Severity::Ok,
+            seen,
+            "There is no unencrypted swap, so no limit is needed.",
+        );
     }
     let means = if limit.bytes == Some(0) {
         "The group's own limit never makes its processes swap. A host that is short of memory may still swap what \

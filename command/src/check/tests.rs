@@ -544,13 +544,13 @@ fn core_dumps() {
         .expect("core-dumps", Fine, "keeps nothing with a limit of 0")
         .limit(NAME, "unlimited", "unlimited")
         .write("etc/systemd/coredump.conf", "[Coredump]\nStorage=none\n")
-        .expect("core-dumps", Fine, "told to keep nothing")
+        .expect("core-dumps", Fine, "configured to keep nothing")
         .write("usr/lib/systemd/coredump.conf.d/10-keep.conf", "[Coredump]\nStorage=external\n")
         .expect("core-dumps", Warning, "kept by systemd-coredump")
         .write("etc/systemd/coredump.conf.d/10-keep.conf", "[Coredump]\n")
-        .expect("core-dumps", Fine, "told to keep nothing")
+        .expect("core-dumps", Fine, "configured to keep nothing")
         .write("etc/systemd/coredump.conf.d/20-other", "[Coredump]\nStorage=journal\n")
-        .expect("core-dumps", Fine, "told to keep nothing");
+        .expect("core-dumps", Fine, "configured to keep nothing");
     // For other programs the limit does not count.
     host.limit(NAME, "0", "0")
         .write(PATTERN, "|/usr/share/apport/apport -p%p\n")
@@ -561,7 +561,7 @@ fn core_dumps() {
         .expect("core-dumps", Fine, "not with a limit of 1 byte")
         .limit(NAME, "unlimited", "unlimited")
         .write(PATTERN, "|/bin/false\n")
-        .expect("core-dumps", Fine, "keeps nothing")
+        .expect("core-dumps", Fine, "keeps no dump")
         .limit(NAME, "0", "0")
         .write(PATTERN, "@/run/coredump.socket\n")
         .expect("core-dumps", Warning, "socket")
