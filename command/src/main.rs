@@ -29,9 +29,9 @@ DESCRIPTION
              program's limits: those of another login or systemd unit may differ.
 
     inspect  Inspects the locked memory of any running process: where it is, whether
-             it is locked, whether core dumps have it, whether guard pages lie around
-             it, whether any of it is on swap. Never reads the contents. Needs the
-             permission to trace the process, which root has.
+             it is locked, whether core dumps have it, whether guard pages lie
+             around it, whether any of it is on swap. Never reads the contents.
+             Needs the permission to trace the process, which root has.
 
     The command changes nothing.
 
