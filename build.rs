@@ -1,6 +1,6 @@
-//! Gives the shared library its SONAME and the crate its ABI number, both from one place: `abi` under
-//! `[package.metadata.bitcoin-support]` in Cargo.toml. Has the shared library stay loaded. Links libevent if
-//! the feature `events` wants it.
+//! Gives the shared library its SONAME and the crate its ABI number, both from one place: `abi`
+//! under `[package.metadata.bitcoin-support]` in Cargo.toml. Has the shared library stay loaded.
+//! Links libevent if the feature `events` wants it.
 
 use std::env;
 use std::fs;
@@ -18,12 +18,13 @@ fn main() {
 
     let os = env::var("CARGO_CFG_TARGET_OS").expect("cargo names the target's system");
     if matches!(os.as_str(), "linux" | "android" | "freebsd" | "dragonfly" | "netbsd" | "openbsd") {
-        // Cargo warns of arguments for a shared library alone, as Cargo.toml lists none: it is made only where
-        // `--crate-type cdylib` asks for it. So this package's tests and benchmarks get them too, and the
-        // linker gives a program no SONAME. Packages that depend on this one get none of them.
+        // Cargo warns of arguments for a shared library alone, as Cargo.toml lists none: it is made
+        // only where `--crate-type cdylib` asks for it. So this package's tests and benchmarks get
+        // them too, and the linker gives a program no SONAME. Packages that depend on this one get
+        // none of them.
         println!("cargo:rustc-link-arg=-Wl,-soname,libbitcoin_support.so.{abi}");
-        // `dlclose` must leave the library where it is: the process's secrets lie in its pool, and threads,
-        // forks and the exit of the process call functions in it.
+        // `dlclose` must leave the library where it is: the process's secrets lie in its pool, and
+        // threads, forks and the exit of the process call functions in it.
         println!("cargo:rustc-link-arg=-Wl,-z,nodelete");
     }
 

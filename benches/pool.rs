@@ -1,6 +1,6 @@
-//! The cost of the crate's types in Rust: `cargo bench --bench pool`. Figures are for one operation, in one
-//! thread, or in two where the name says so. The sample sizes are fixed: divan's tuning takes one operation
-//! for a sample if the first one happens to be slow.
+//! The cost of the crate's types in Rust: `cargo bench --bench pool`. Figures are for one
+//! operation, in one thread, or in two where the name says so. The sample sizes are fixed: divan's
+//! tuning takes one operation for a sample if the first one happens to be slow.
 //!
 //! Beside others, and through the C ABI: `scripts/bench`.
 

@@ -60,12 +60,12 @@
 // The contents, locked again before fork returns. This is the default, and what a daemon needs.
 #define BITCOIN_SUPPORT_FORK_KEEP 0
 
-// Zeros, locked. Chunks stay allocated. A child must not use objects in them that cannot be all zeros,
-// such as pointers.
+// Zeros, locked. Chunks stay allocated. A child must not use objects in them that cannot be all
+// zeros, such as pointers.
 #define BITCOIN_SUPPORT_FORK_WIPE 1
 
-// No memory: an access ends the process. The child's pool is empty. In the child, freeing a chunk of the
-// parent's succeeds and does nothing. A child must not use objects in them.
+// No memory: an access ends the process. The child's pool is empty. In the child, freeing a chunk
+// of the parent's succeeds and does nothing. A child must not use objects in them.
 #define BITCOIN_SUPPORT_FORK_ABSENT 2
 
 // The pool uses ordinary memory. The default.
@@ -84,9 +84,9 @@
 // Alignment of the chunks of a locked pool in bytes. Sizes are rounded up to a multiple of it.
 #define BITCOIN_SUPPORT_ARENA_ALIGN 16
 
-// The default. Secrets are wiped if the exiting thread is the only one that uses this memory. Otherwise
-// they are left to the kernel, so that no thread finds zeros in place of its secret. Where the system
-// cannot tell (Linux does, by unshare), nothing is wiped.
+// The default. Secrets are wiped if the exiting thread is the only one that uses this memory.
+// Otherwise they are left to the kernel, so that no thread finds zeros in place of its secret.
+// Where the system cannot tell (Linux does, by unshare), nothing is wiped.
 #define BITCOIN_SUPPORT_EXIT_WIPE_WHEN_ALONE 0
 
 // Secrets are always left to the kernel.
@@ -96,13 +96,13 @@
 // contents back, and a thread that touches a secret afterwards ends the process (SIGSEGV).
 #define BITCOIN_SUPPORT_EXIT_INACCESSIBLE 2
 
-// Outcome of a call. After any status but BITCOIN_SUPPORT_OK and BITCOIN_SUPPORT_OVERRUN, everything is
-// as it was before the call.
+// Outcome of a call. After any status but BITCOIN_SUPPORT_OK and BITCOIN_SUPPORT_OVERRUN,
+// everything is as it was before the call.
 typedef enum bitcoin_support_status {
     // Success.
     BITCOIN_SUPPORT_OK = 0,
-    // No used chunk begins at the address: the chunk was freed before, or the address lies inside a
-    // chunk, or it was never allocated.
+    // No used chunk begins at the address: the chunk was freed before, or the address lies inside
+    // a chunk, or it was never allocated.
     BITCOIN_SUPPORT_INVALID_FREE = 1,
     // The address is in no arena of the pool.
     BITCOIN_SUPPORT_NOT_IN_POOL = 2,
@@ -122,27 +122,28 @@ typedef enum bitcoin_support_status {
     BITCOIN_SUPPORT_NO_RANDOMNESS = 9,
     // The pool is in use already, and the call must come before its first use.
     BITCOIN_SUPPORT_IN_USE = 10,
-    // An option has an unknown value, contradicts another option, or cannot be chosen for this pool.
+    // An option has an unknown value, contradicts another option, or cannot be chosen for this
+    // pool.
     BITCOIN_SUPPORT_BAD_OPTION = 11,
     // The system does not have the feature, or does not allow its use.
     BITCOIN_SUPPORT_NOT_AVAILABLE = 12,
-    // The chunk was a sampled one (see bitcoin_support_locked_pool_sample), and bytes next to it have
-    // been overwritten. The chunk has been wiped and freed nevertheless.
+    // The chunk was a sampled one (see bitcoin_support_locked_pool_sample), and bytes next to it
+    // have been overwritten. The chunk has been wiped and freed nevertheless.
     BITCOIN_SUPPORT_OVERRUN = 13,
     // The call was made in a signal handler that interrupted the same thread inside this pool.
     BITCOIN_SUPPORT_INTERRUPTED = 14,
-    // The handle is not a live handle of this type: it has been destroyed, or it is the handle of the
-    // process-wide pool, which cannot be destroyed.
+    // The handle is not a live handle of this type: it has been destroyed, or it is the handle of
+    // the process-wide pool, which cannot be destroyed.
     BITCOIN_SUPPORT_INVALID_HANDLE = 15,
 } bitcoin_support_status;
 
-// An arena: allocates chunks of a region of memory that it never touches. Not thread-safe: calls on one
-// arena must not overlap in time.
+// An arena: allocates chunks of a region of memory that it never touches. Not thread-safe: calls
+// on one arena must not overlap in time.
 typedef struct bitcoin_support_arena bitcoin_support_arena;
 
-// A growable buffer for a secret. It lies in the process-wide pool, or in locked pages of its own if it
-// is larger than BITCOIN_SUPPORT_ARENA_SIZE bytes. When it grows, the old place of the bytes is wiped.
-// Not thread-safe.
+// A growable buffer for a secret. It lies in the process-wide pool, or in locked pages of its own
+// if it is larger than BITCOIN_SUPPORT_ARENA_SIZE bytes. When it grows, the old place of the bytes
+// is wiped. Not thread-safe.
 typedef struct bitcoin_support_buffer bitcoin_support_buffer;
 
 // A pool of locked memory. Thread-safe.
@@ -163,27 +164,28 @@ typedef struct bitcoin_support_arena_stats {
 } bitcoin_support_arena_stats;
 
 // Called once for each chunk by the functions that walk over chunks: with its address, its size in
-// bytes, and whether it is used. It must not use the arena that is walked over. It may use the pool.
+// bytes, and whether it is used. It must not use the arena that is walked over. It may use the
+// pool.
 typedef void (*bitcoin_support_visit_chunk)(void *context, void *chunk, size_t size, bool used);
 
-// A protection of memory for secrets besides the lock, which the system can refuse. (Guard pages are not
-// among them: if they cannot be had, the memory is not mapped.)
+// A protection of memory for secrets besides the lock, which the system can refuse. (Guard pages
+// are not among them: if they cannot be had, the memory is not mapped.)
 typedef uint32_t bitcoin_support_protection;
 
-// What a child process finds after fork in memory that its parent had. The parent's memory stays as it
-// is.
+// What a child process finds after fork in memory that its parent had. The parent's memory stays
+// as it is.
 typedef uint32_t bitcoin_support_fork_policy;
 
-// Whether a pool uses secret memory (Linux's memfd_secret), which no other process can read, whatever
-// its privileges. It can only be combined with BITCOIN_SUPPORT_FORK_ABSENT. The machine refuses to
-// hibernate while secret memory is in use.
+// Whether a pool uses secret memory (Linux's memfd_secret), which no other process can read,
+// whatever its privileges. It can only be combined with BITCOIN_SUPPORT_FORK_ABSENT. The machine
+// refuses to hibernate while secret memory is in use.
 typedef uint32_t bitcoin_support_secret_memory;
 
-// Choices for a pool. Set all members to zero, which stands for the defaults, then set `size`, then the
-// members of your choice. bitcoin_support_locked_pool_options_init does the first two steps. Later
-// versions append members; a member that `size` does not cover has its default. A `size` is
-// BITCOIN_SUPPORT_BAD_OPTION if it ends within a member, or in the padding behind the last one, or is
-// larger than that of this version.
+// Choices for a pool. Set all members to zero, which stands for the defaults, then set `size`,
+// then the members of your choice. bitcoin_support_locked_pool_options_init does the first two
+// steps. Later versions append members; a member that `size` does not cover has its default. A
+// `size` is BITCOIN_SUPPORT_BAD_OPTION if it ends within a member, or in the padding behind the
+// last one, or is larger than that of this version.
 typedef struct bitcoin_support_locked_pool_options {
     // sizeof(bitcoin_support_locked_pool_options).
     size_t size;
@@ -202,22 +204,23 @@ typedef struct bitcoin_support_locked_pool_options {
     // bitcoin_support_raise_lock_limit.
     bool raise_lock_limit;
     // Whether the pool must have every protection of its memory besides the lock: see
-    // bitcoin_support_protection. If so, the pool cannot be made where the system refuses one, and an
-    // allocation fails that would need memory without it.
+    // bitcoin_support_protection. If so, the pool cannot be made where the system refuses one, and
+    // an allocation fails that would need memory without it.
     bool require_protections;
 } bitcoin_support_locked_pool_options;
 
-// Source of pages for a locked pool: a table of functions over a `context` of the caller's. One thread
-// at a time calls them: the thread that happens to use the pool. The pool holds no lock meanwhile. The
-// functions may use other pools, read this pool's statistics, and fork. An allocation from this pool
-// that needs more pages fails at once if it is made in one of the functions. If the process forks while
-// another thread is in one of the functions, the child process calls none of them any more. The
-// addresses need not be mapped: the pool never touches them.
+// Source of pages for a locked pool: a table of functions over a `context` of the caller's. One
+// thread at a time calls them: the thread that happens to use the pool. The pool holds no lock
+// meanwhile. The functions may use other pools, read this pool's statistics, and fork. An
+// allocation from this pool that needs more pages fails at once if it is made in one of the
+// functions. If the process forks while another thread is in one of the functions, the child
+// process calls none of them any more. The addresses need not be mapped: the pool never touches
+// them.
 typedef struct bitcoin_support_page_allocator {
     // Passed to every function.
     void *context;
-    // Maps and locks `len` bytes. Sets `*locked`, which is false before the call, to whether they are
-    // locked. NULL when they cannot be mapped.
+    // Maps and locks `len` bytes. Sets `*locked`, which is false before the call, to whether they
+    // are locked. NULL when they cannot be mapped.
     void *(*allocate_locked)(void *context, size_t len, bool *locked);
     // Wipes, unlocks and unmaps the `len` bytes at `addr`, as allocate_locked returned them.
     void (*free_locked)(void *context, void *addr, size_t len);
@@ -228,14 +231,15 @@ typedef struct bitcoin_support_page_allocator {
 } bitcoin_support_page_allocator;
 
 // Decides, when no memory can be locked, whether the pool uses unlocked memory (true) or fails the
-// allocation (false). `error` is the operating system's error number (0: unknown). `limit` is the limit
-// on locked bytes that was in force (SIZE_MAX: none or unknown).
+// allocation (false). `error` is the operating system's error number (0: unknown). `limit` is the
+// limit on locked bytes that was in force (SIZE_MAX: none or unknown).
 //
-// One thread at a time is in the callback. No lock is held meanwhile: it may use the pool, read its
-// statistics, set another callback, and fork. An allocation made in the callback fails at once if the
-// pool would have to call it again. The callback must not wait for a thread that sets the callback or
-// needs its answer. If the process forks while another thread is in the callback, the child process does
-// not call it, and allocates as if it had returned false, until a callback is set there.
+// One thread at a time is in the callback. No lock is held meanwhile: it may use the pool, read
+// its statistics, set another callback, and fork. An allocation made in the callback fails at once
+// if the pool would have to call it again. The callback must not wait for a thread that sets the
+// callback or needs its answer. If the process forks while another thread is in the callback, the
+// child process does not call it, and allocates as if it had returned false, until a callback is
+// set there.
 typedef bool (*bitcoin_support_locking_failed)(void *context, int error, size_t limit);
 
 // The refusals of one protection.
@@ -265,10 +269,11 @@ typedef struct bitcoin_support_locked_pool_stats {
     // The most bytes that were in used chunks at any time. For the process-wide pool with several
     // threads, the most that was seen.
     size_t peak_used;
-    // Number of arenas that could not be locked whole when the pool asked for them. It counts too when
-    // the pool got a smaller arena, which is locked.
+    // Number of arenas that could not be locked whole when the pool asked for them. It counts too
+    // when the pool got a smaller arena, which is locked.
     size_t lock_failures;
-    // Limit on locked bytes that was in force at the last of these failures (SIZE_MAX: none or unknown).
+    // Limit on locked bytes that was in force at the last of these failures (SIZE_MAX: none or
+    // unknown).
     size_t last_lock_limit;
     // Error number of the last of these failures (0: none, or unknown).
     int last_lock_error;
@@ -276,8 +281,8 @@ typedef struct bitcoin_support_locked_pool_stats {
     int secret_memory_error;
     // Bytes of `total` that are secret memory.
     size_t secret_memory;
-    // For each BITCOIN_SUPPORT_PROTECTION_ value, the bytes of `total` that lack the protection although
-    // they were to have it. (Nothing is known of a pool over a foreign page allocator.)
+    // For each BITCOIN_SUPPORT_PROTECTION_ value, the bytes of `total` that lack the protection
+    // although they were to have it. (Nothing is known of a pool over a foreign page allocator.)
     struct bitcoin_support_missing_protection missing_protections[4];
 } bitcoin_support_locked_pool_stats;
 
@@ -295,16 +300,16 @@ typedef struct bitcoin_support_address_report {
     uint32_t freed_by;
     // Whether the chunk has been freed.
     bool freed;
-    // All of this in a sentence, such as "0 bytes after a chunk of 32 bytes, allocated by thread 4711,
-    // freed by thread 4712".
+    // All of this in a sentence, such as "0 bytes after a chunk of 32 bytes, allocated by thread
+    // 4711, freed by thread 4712".
     char text[160];
 } bitcoin_support_address_report;
 
-// What happens to the secrets that are left in locked memory when the process exits, by a return from
-// main or by exit. It concerns all pools over the operating system's own pages, and all buffers. It is
-// the last thing that happens, after exit handlers and destructors of objects with static storage. A
-// process that ends in another way is not concerned: the kernel takes its memory back and zeroes it
-// before another process gets it.
+// What happens to the secrets that are left in locked memory when the process exits, by a return
+// from main or by exit. It concerns all pools over the operating system's own pages, and all
+// buffers. It is the last thing that happens, after exit handlers and destructors of objects with
+// static storage. A process that ends in another way is not concerned: the kernel takes its memory
+// back and zeroes it before another process gets it.
 typedef uint32_t bitcoin_support_exit_policy;
 
 #ifdef __cplusplus
@@ -324,8 +329,8 @@ const char *bitcoin_support_status_name(int status);
 // The meaning of a status, in a sentence. Never NULL. The text must not be freed.
 const char *bitcoin_support_status_message(int status);
 
-// Overwrites `len` bytes at `ptr` with zeros. As fast as memset, but no compiler optimizes it away.
-// `ptr` may be NULL when `len` is 0.
+// Overwrites `len` bytes at `ptr` with zeros. As fast as memset, but no compiler optimizes it
+// away. `ptr` may be NULL when `len` is 0.
 void memory_cleanse(void *ptr, size_t len);
 
 // Overwrites a string with zeros, up to its terminating zero. NULL does nothing. Bytes behind the
@@ -334,20 +339,19 @@ void memory_cleanse(void *ptr, size_t len);
 void bitcoin_support_cleanse_string(char *string);
 
 // Overwrites all locked memory with zeros, at once: all memory of every pool over the operating
-// system's own pages, and all buffers, used or not. This is a panic button. It takes no lock, allocates
-// nothing and makes no system call, so it may be called anywhere, even in a signal handler. Pools and
-// chunks stay valid, with zeros in them. Objects in locked memory that are more than plain bytes must
-// not be used any more.
+// system's own pages, and all buffers, used or not. This is a panic button. It takes no lock,
+// allocates nothing and makes no system call, so it may be called anywhere, even in a signal
+// handler. Pools and chunks stay valid, with zeros in them. Objects in locked memory that are more
+// than plain bytes must not be used any more.
 void bitcoin_support_wipe_all(void);
 
-// Writes a name for a temporary file to `name`: 32 hexadecimal digits from the system's random source
-// and a terminating zero. It does not create the file. The caller should create it in a way that fails
-// if the file exists.
+// Writes a name for a temporary file to `name`: 32 hexadecimal digits from the system's random
+// source and a terminating zero. It does not create the file. The caller should create it in a way
+// that fails if the file exists.
 //
 // Returns: BITCOIN_SUPPORT_OK, _NULL_ARGUMENT, _BUFFER_TOO_SMALL (`size` is below
 // BITCOIN_SUPPORT_UNIQUE_NAME_SIZE), or _NO_RANDOMNESS.
-enum bitcoin_support_status bitcoin_support_get_unique_name(char *name,
-                                                            size_t size);
+enum bitcoin_support_status bitcoin_support_get_unique_name(char *name, size_t size);
 
 // Makes an empty buffer with room for `capacity` bytes.
 //
@@ -361,8 +365,8 @@ enum bitcoin_support_status bitcoin_support_buffer_create(size_t capacity,
 // Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (not a live buffer).
 enum bitcoin_support_status bitcoin_support_buffer_destroy(struct bitcoin_support_buffer *buffer);
 
-// The bytes. They may be read and written until the buffer is resized, appended to or destroyed. NULL
-// for a NULL buffer.
+// The bytes. They may be read and written until the buffer is resized, appended to or destroyed.
+// NULL for a NULL buffer.
 void *bitcoin_support_buffer_data(struct bitcoin_support_buffer *buffer);
 
 // Number of bytes. 0 for a NULL buffer.
@@ -374,17 +378,18 @@ size_t bitcoin_support_buffer_size(const struct bitcoin_support_buffer *buffer);
 enum bitcoin_support_status bitcoin_support_buffer_resize(struct bitcoin_support_buffer *buffer,
                                                           size_t size);
 
-// Appends `size` bytes from `data`, which must not be bytes of this buffer. `data` may be NULL when
-// `size` is 0.
+// Appends `size` bytes from `data`, which must not be bytes of this buffer. `data` may be NULL
+// when `size` is 0.
 //
 // Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY or _NULL_ARGUMENT.
 enum bitcoin_support_status bitcoin_support_buffer_append(struct bitcoin_support_buffer *buffer,
                                                           const void *data,
                                                           size_t size);
 
-// Makes an arena over the `size` bytes at `base`. The arena never reads or writes them, so they need not
-// be mapped. Chunks are aligned to `alignment` bytes, a power of two, and their sizes are multiples of
-// it. Bytes of the region before its first multiple of `alignment` and after its last one stay unused.
+// Makes an arena over the `size` bytes at `base`. The arena never reads or writes them, so they
+// need not be mapped. Chunks are aligned to `alignment` bytes, a power of two, and their sizes are
+// multiples of it. Bytes of the region before its first multiple of `alignment` and after its last
+// one stay unused.
 //
 // Out: `*arena`, to be destroyed with bitcoin_support_arena_destroy.
 // Returns: BITCOIN_SUPPORT_OK, _BAD_ALIGNMENT, _BAD_REGION, _OUT_OF_MEMORY or _NULL_ARGUMENT.
@@ -398,14 +403,14 @@ enum bitcoin_support_status bitcoin_support_arena_create(void *base,
 // Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (not a live arena).
 enum bitcoin_support_status bitcoin_support_arena_destroy(struct bitcoin_support_arena *arena);
 
-// Allocates `size` bytes with the alignment of the arena. NULL when there is no room, or `size` is 0.
-// Takes constant time.
-void *bitcoin_support_arena_alloc(struct bitcoin_support_arena *arena,
-                                  size_t size);
+// Allocates `size` bytes with the alignment of the arena. NULL when there is no room, or `size` is
+// 0. Takes constant time.
+void *bitcoin_support_arena_alloc(struct bitcoin_support_arena *arena, size_t size);
 
 // Allocates `size` bytes aligned to `alignment` bytes, a power of two. NULL when there is no room,
-// `size` is 0, or `alignment` is not a power of two. Takes constant time, except for an alignment above
-// the arena's own: then the time grows with the number of free chunks at unsuitable addresses.
+// `size` is 0, or `alignment` is not a power of two. Takes constant time, except for an alignment
+// above the arena's own: then the time grows with the number of free chunks at unsuitable
+// addresses.
 void *bitcoin_support_arena_alloc_aligned(struct bitcoin_support_arena *arena,
                                           size_t size,
                                           size_t alignment);
@@ -416,8 +421,8 @@ void *bitcoin_support_arena_alloc_aligned(struct bitcoin_support_arena *arena,
 enum bitcoin_support_status bitcoin_support_arena_free(struct bitcoin_support_arena *arena,
                                                        void *ptr);
 
-// Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment. NULL does
-// nothing. Takes constant time.
+// Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment. NULL
+// does nothing. Takes constant time.
 //
 // Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE or _SIZE_MISMATCH.
 enum bitcoin_support_status bitcoin_support_arena_free_sized(struct bitcoin_support_arena *arena,
@@ -436,17 +441,15 @@ void bitcoin_support_arena_walk(const struct bitcoin_support_arena *arena,
                                 bitcoin_support_visit_chunk visit,
                                 void *context);
 
-// What an administrator can do about a refused protection, in one line of English. `protection` is a
-// BITCOIN_SUPPORT_PROTECTION_ value, `error` the error number from the statistics. Never NULL. The text
-// must not be freed.
-const char *bitcoin_support_protection_remedy(bitcoin_support_protection protection,
-                                              int error);
+// What an administrator can do about a refused protection, in one line of English. `protection` is
+// a BITCOIN_SUPPORT_PROTECTION_ value, `error` the error number from the statistics. Never NULL.
+// The text must not be freed.
+const char *bitcoin_support_protection_remedy(bitcoin_support_protection protection, int error);
 
-// What an administrator can do about memory that could not be locked, in one line of English. `error`
-// and `limit` are the figures that the callback or the statistics gave. Never NULL. The text must not be
-// freed.
-const char *bitcoin_support_lock_remedy(int error,
-                                        size_t limit);
+// What an administrator can do about memory that could not be locked, in one line of English.
+// `error` and `limit` are the figures that the callback or the statistics gave. Never NULL. The
+// text must not be freed.
+const char *bitcoin_support_lock_remedy(int error, size_t limit);
 
 // Raises the process's limit on locked memory (RLIMIT_MEMLOCK) to its hard limit, which needs no
 // privilege. The library never does so unless it is asked. `limit` may be NULL.
@@ -458,21 +461,21 @@ enum bitcoin_support_status bitcoin_support_raise_lock_limit(size_t *limit);
 // Sets all options to their defaults, and `size` to that of this version. NULL does nothing.
 void bitcoin_support_locked_pool_options_init(struct bitcoin_support_locked_pool_options *options);
 
-// Makes a pool over `pages`, which is copied, or over the operating system's own pages if `pages` is
-// NULL. A pool over the operating system's pages wipes chunks when they are freed. The library calls
-// `pages->destroy` in any case: if this function fails, before it returns.
+// Makes a pool over `pages`, which is copied, or over the operating system's own pages if `pages`
+// is NULL. A pool over the operating system's pages wipes chunks when they are freed. The library
+// calls `pages->destroy` in any case: if this function fails, before it returns.
 //
-// Out: `*pool`, to be destroyed with bitcoin_support_locked_pool_destroy.
-// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, or _NULL_ARGUMENT (`pool`, or a function of `pages` other
+// Out: `*pool`, to be destroyed with bitcoin_support_locked_pool_destroy. Returns:
+// BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, or _NULL_ARGUMENT (`pool`, or a function of `pages` other
 // than destroy, is NULL).
 enum bitcoin_support_status bitcoin_support_locked_pool_create(const struct bitcoin_support_page_allocator *pages,
                                                                struct bitcoin_support_locked_pool **pool);
 
-// Makes a pool over the operating system's own pages, by options, or by the defaults if `options` is
-// NULL. Nothing is mapped before the first allocation.
+// Makes a pool over the operating system's own pages, by options, or by the defaults if `options`
+// is NULL. Nothing is mapped before the first allocation.
 //
-// Out: `*pool`, to be destroyed with bitcoin_support_locked_pool_destroy.
-// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _BAD_OPTION, _NOT_AVAILABLE (the system has no secret
+// Out: `*pool`, to be destroyed with bitcoin_support_locked_pool_destroy. Returns:
+// BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _BAD_OPTION, _NOT_AVAILABLE (the system has no secret
 // memory, or refuses a required protection, or does not let the limit be raised) or _NULL_ARGUMENT
 // (`pool`).
 enum bitcoin_support_status bitcoin_support_locked_pool_create_with(const struct bitcoin_support_locked_pool_options *options,
@@ -484,108 +487,108 @@ enum bitcoin_support_status bitcoin_support_locked_pool_create_with(const struct
 // cannot be destroyed).
 enum bitcoin_support_status bitcoin_support_locked_pool_destroy(struct bitcoin_support_locked_pool *pool);
 
-// The process-wide pool, which all code of the process shares. It needs no initialization and is never
-// destroyed, so static destructors and exit handlers can use it. Never NULL.
+// The process-wide pool, which all code of the process shares. It needs no initialization and is
+// never destroyed, so static destructors and exit handlers can use it. Never NULL.
 struct bitcoin_support_locked_pool *bitcoin_support_locked_pool_instance(void);
 
-// Chooses options for the process-wide pool, except sizes, which are fixed. The call must come before
-// the first allocation from this pool: at the beginning of main, or in a static initializer. The last of
-// several calls counts.
+// Chooses options for the process-wide pool, except sizes, which are fixed. The call must come
+// before the first allocation from this pool: at the beginning of main, or in a static
+// initializer. The last of several calls counts.
 //
-// Returns: BITCOIN_SUPPORT_OK, _IN_USE (something has been allocated), _BAD_OPTION, _NOT_AVAILABLE or
-// _NULL_ARGUMENT.
+// Returns: BITCOIN_SUPPORT_OK, _IN_USE (something has been allocated), _BAD_OPTION, _NOT_AVAILABLE
+// or _NULL_ARGUMENT.
 enum bitcoin_support_status bitcoin_support_locked_pool_configure_instance(const struct bitcoin_support_locked_pool_options *options);
 
-// Sets the callback that decides about unlocked memory. NULL is the default: the pool uses unlocked
-// memory, and counts it in the statistics.
+// Sets the callback that decides about unlocked memory. NULL is the default: the pool uses
+// unlocked memory, and counts it in the statistics.
 enum bitcoin_support_status bitcoin_support_locked_pool_set_locking_failed(struct bitcoin_support_locked_pool *pool,
                                                                            bitcoin_support_locking_failed callback,
                                                                            void *context);
 
-// Allocates `size` bytes from the process-wide pool, aligned to BITCOIN_SUPPORT_ARENA_ALIGN. Equal to
-// bitcoin_support_locked_pool_alloc with that pool's handle, and faster.
+// Allocates `size` bytes from the process-wide pool, aligned to BITCOIN_SUPPORT_ARENA_ALIGN. Equal
+// to bitcoin_support_locked_pool_alloc with that pool's handle, and faster.
 void *bitcoin_support_alloc(size_t size);
 
-// Like bitcoin_support_alloc, but aligned to `alignment` bytes. NULL also when `alignment` is not a power
-// of two.
-void *bitcoin_support_alloc_aligned(size_t size,
-                                    size_t alignment);
+// Like bitcoin_support_alloc, but aligned to `alignment` bytes. NULL also when `alignment` is not
+// a power of two.
+void *bitcoin_support_alloc_aligned(size_t size, size_t alignment);
 
 // Wipes and frees a chunk of the process-wide pool. NULL does nothing. Equal to
 // bitcoin_support_locked_pool_free with that pool's handle, and faster.
 //
-// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _OVERRUN if the chunk is a sampled one, or
-// _INTERRUPTED.
+// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _OVERRUN if the chunk is a sampled
+// one, or _INTERRUPTED.
 enum bitcoin_support_status bitcoin_support_free(void *ptr);
 
 // Allocates `size` bytes, aligned to BITCOIN_SUPPORT_ARENA_ALIGN. NULL when `size` is 0 or above
 // BITCOIN_SUPPORT_ARENA_SIZE, or when the pool has no room and cannot get any.
 void *bitcoin_support_locked_pool_alloc(struct bitcoin_support_locked_pool *pool, size_t size);
 
-// Like bitcoin_support_locked_pool_alloc, but aligned to `alignment` bytes. NULL also when `alignment` is
-// not a power of two.
+// Like bitcoin_support_locked_pool_alloc, but aligned to `alignment` bytes. NULL also when
+// `alignment` is not a power of two.
 void *bitcoin_support_locked_pool_alloc_aligned(struct bitcoin_support_locked_pool *pool,
                                                 size_t size,
                                                 size_t alignment);
 
-// Frees the chunk that begins at `ptr`. If the pool is over the operating system's own pages, the whole
-// chunk is wiped first. NULL does nothing.
+// Frees the chunk that begins at `ptr`. If the pool is over the operating system's own pages, the
+// whole chunk is wiped first. NULL does nothing.
 //
-// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _OVERRUN if the chunk is a sampled one, or
-// _INTERRUPTED.
+// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _OVERRUN if the chunk is a sampled
+// one, or _INTERRUPTED.
 enum bitcoin_support_status bitcoin_support_locked_pool_free(struct bitcoin_support_locked_pool *pool,
                                                              void *ptr);
 
 // Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment. Wipes as
 // bitcoin_support_locked_pool_free does. NULL does nothing.
 //
-// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _SIZE_MISMATCH, _OVERRUN if the chunk is a
-// sampled one, or _INTERRUPTED.
+// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _SIZE_MISMATCH, _OVERRUN if the chunk
+// is a sampled one, or _INTERRUPTED.
 enum bitcoin_support_status bitcoin_support_locked_pool_free_sized(struct bitcoin_support_locked_pool *pool,
                                                                    void *ptr,
                                                                    size_t size,
                                                                    size_t alignment);
 
-// Visits every chunk that the pool has at one moment. The library first makes a list of them, of two
-// words for each; if there is no memory for the list, it visits nothing. `visit` may use the pool. For
-// debugging.
+// Visits every chunk that the pool has at one moment. The library first makes a list of them, of
+// two words for each; if there is no memory for the list, it visits nothing. `visit` may use the
+// pool. For debugging.
 void bitcoin_support_locked_pool_walk(const struct bitcoin_support_locked_pool *pool,
                                       bitcoin_support_visit_chunk visit,
                                       void *context);
 
-// Statistics of the pool. Takes constant time, except for the process-wide pool, where it takes a step
-// for each thread that uses the pool and stops those threads meanwhile.
+// Statistics of the pool. Takes constant time, except for the process-wide pool, where it takes a
+// step for each thread that uses the pool and stops those threads meanwhile.
 struct bitcoin_support_locked_pool_stats bitcoin_support_locked_pool_get_stats(const struct bitcoin_support_locked_pool *pool);
 
 // Finds overruns. From this call on, about one in `one_in` allocations from the process-wide pool,
-// chosen at random, is a sample: it gets pages of its own, and lies at their end or at their beginning,
-// next to a guard page. When it is freed, its pages become inaccessible for a while. So an access behind
-// the chunk, in front of it, or after its free is a SIGSEGV at that very instruction. The library does
-// not catch the signal; bitcoin_support_describe_address explains the address. Up to 15 bytes between
-// the chunk and the end of its pages are compared when it is freed: see BITCOIN_SUPPORT_OVERRUN.
+// chosen at random, is a sample: it gets pages of its own, and lies at their end or at their
+// beginning, next to a guard page. When it is freed, its pages become inaccessible for a while. So
+// an access behind the chunk, in front of it, or after its free is a SIGSEGV at that very
+// instruction. The library does not catch the signal; bitcoin_support_describe_address explains
+// the address. Up to 15 bytes between the chunk and the end of its pages are compared when it is
+// freed: see BITCOIN_SUPPORT_OVERRUN.
 //
-// `one_in` = 1 finds every such bug, in development and tests. For production, choose thousands. 0 stops
-// sampling. A process starts without it, and only this function (or its counterpart in Rust) changes
-// that. At most `max_locked` bytes are locked for samples at once, a page for each small chunk in use,
-// and no more than half of what the process may lock. Where none are left, an allocation is served as
-// usual. In the statistics, a sample counts as an arena while it is in use.
+// `one_in` = 1 finds every such bug, in development and tests. For production, choose thousands. 0
+// stops sampling. A process starts without it, and only this function (or its counterpart in Rust)
+// changes that. At most `max_locked` bytes are locked for samples at once, a page for each small
+// chunk in use, and no more than half of what the process may lock. Where none are left, an
+// allocation is served as usual. In the statistics, a sample counts as an arena while it is in
+// use.
 //
 // Returns: BITCOIN_SUPPORT_OK, or _OUT_OF_MEMORY (there is no address space for samples).
-enum bitcoin_support_status bitcoin_support_locked_pool_sample(uint32_t one_in,
-                                                               size_t max_locked);
+enum bitcoin_support_status bitcoin_support_locked_pool_sample(uint32_t one_in, size_t max_locked);
 
-// Explains an address that lies in a sampled chunk (see bitcoin_support_locked_pool_sample), used or
-// freed, or in the guard pages around it. If several chunks have been at that place, the report is about
-// the last one. May be called in a signal handler: it takes no lock and allocates nothing. The report is
-// right unless the chunk is being allocated or freed at the same moment.
+// Explains an address that lies in a sampled chunk (see bitcoin_support_locked_pool_sample), used
+// or freed, or in the guard pages around it. If several chunks have been at that place, the report
+// is about the last one. May be called in a signal handler: it takes no lock and allocates
+// nothing. The report is right unless the chunk is being allocated or freed at the same moment.
 //
 // Out: `*report`.
 // Returns: BITCOIN_SUPPORT_OK, _NOT_IN_POOL (the address is none of these) or _NULL_ARGUMENT.
 enum bitcoin_support_status bitcoin_support_describe_address(const void *address,
                                                              struct bitcoin_support_address_report *report);
 
-// Chooses what happens to secrets when the process exits: a BITCOIN_SUPPORT_EXIT_ value. Any thread may
-// call this at any time. The last call counts.
+// Chooses what happens to secrets when the process exits: a BITCOIN_SUPPORT_EXIT_ value. Any
+// thread may call this at any time. The last call counts.
 //
 // Returns: BITCOIN_SUPPORT_OK or _BAD_OPTION.
 enum bitcoin_support_status bitcoin_support_set_exit_policy(bitcoin_support_exit_policy policy);

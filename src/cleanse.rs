@@ -1,4 +1,5 @@
-//! The one wipe of the crate: `memset` that the compiler cannot remove. Every module that overwrites secrets calls it.
+//! The one wipe of the crate: `memset` that the compiler cannot remove. Every module that
+//! overwrites secrets calls it.
 
 use core::arch::asm;
 

@@ -4,19 +4,20 @@
 //! Only built with the feature `events`. Needs libevent 2.1.
 //!
 //! # Who frees an object, and when
-//! libevent has three demands. An object must be freed before the base that it was made for. It must not be
-//! freed within a callback that libevent makes for that object. And the argument of a callback must live as
-//! long as libevent may make the callback. So:
+//! libevent has three demands. An object must be freed before the base that it was made for. It
+//! must not be freed within a callback that libevent makes for that object. And the argument of a
+//! callback must live as long as libevent may make the callback. So:
 //!
-//! - Every object but a request holds its base by an [`Rc`](std::rc::Rc). In whatever order a program drops
-//!   them, the base is freed last.
-//! - An object that is dropped within a callback is freed when libevent is back in its loop, by a one-time
-//!   event; at the latest it is freed with the base.
+//! - Every object but a request holds its base by an [`Rc`](std::rc::Rc). In whatever order a
+//!   program drops them, the base is freed last.
+//! - An object that is dropped within a callback is freed when libevent is back in its loop, by a
+//!   one-time event; at the latest it is freed with the base.
 //! - A closure owns all that it uses (`'static`). It is freed after the object that may call it.
-//! - A request that has been handed to a connection belongs to libevent. The connection keeps its closure.
+//! - A request that has been handed to a connection belongs to libevent. The connection keeps its
+//!   closure.
 //!
-//! A panic in a callback does not unwind through libevent. It is caught, the loop ends, and the panic
-//! continues from the function that entered libevent.
+//! A panic in a callback does not unwind through libevent. It is caught, the loop ends, and the
+//! panic continues from the function that entered libevent.
 //!
 //! libevent's objects must stay in one thread, and so must these; `Rc` makes sure of it.
 

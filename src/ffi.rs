@@ -1,9 +1,9 @@
 //! The C ABI: every exported symbol, declared for C in `include/bitcoin_support.h`.
 //!
-//! Functions here translate handles, pointers, options and errors, and do nothing else. Each file holds
-//! one C type or one group of functions. cbindgen makes the header from these files, and the doc
-//! comments on public items are the header's text. The order of the files in the header is the order of
-//! the list in `tests/header.rs`.
+//! Functions here translate handles, pointers, options and errors, and do nothing else. Each file
+//! holds one C type or one group of functions. cbindgen makes the header from these files, and the
+//! doc comments on public items are the header's text. The order of the files in the header is the
+//! order of the list in `tests/header.rs`.
 //!
 //! A panic does not leave a function here: unwinding out of `extern "C"` aborts the process.
 //!

@@ -23,9 +23,9 @@
 //! heap, or from hibernation, which writes all memory to disk.
 //!
 //! # Floors
-//! A file imports only from the floors that its own floor knows, which are all below it, and from the files that stand
-//! behind it in its floor's list. The file with a floor's name declares the others and defines nothing. `tests/layers.rs`
-//! holds the source against this table.
+//! A file imports only from the floors that its own floor knows, which are all below it, and from
+//! the files that stand behind it in its floor's list. The file with a floor's name declares the
+//! others and defines nothing. `tests/layers.rs` holds the source against this table.
 //!
 //! | floor | knows | files, from the top down | |
 //! |---|---|---|---|

@@ -1,12 +1,12 @@
-//! Memory on the ordinary heap that is wiped before it is freed: [`ZeroAfterFreeAllocator`] for containers,
-//! [`SerializeData`] for serialized data.
+//! Memory on the ordinary heap that is wiped before it is freed: [`ZeroAfterFreeAllocator`] for
+//! containers, [`SerializeData`] for serialized data.
 //!
-//! It is for data that is not secret enough for locked memory, or too large. Such data can reach swap and
-//! core dumps while it is in use, but nothing of it stays in memory afterwards.
+//! It is for data that is not secret enough for locked memory, or too large. Such data can reach
+//! swap and core dumps while it is in use, but nothing of it stays in memory afterwards.
 //!
-//! [`ToSerializeData`] and [`FromSerializeData`] write objects into `SerializeData` and read them, in
-//! Bitcoin's consensus encoding. rust-bitcoin's crates know the encoding of each type; the files here
-//! choose where the bytes go, and refuse input that is not one complete object.
+//! [`ToSerializeData`] and [`FromSerializeData`] write objects into `SerializeData` and read them,
+//! in Bitcoin's consensus encoding. rust-bitcoin's crates know the encoding of each type; the files
+//! here choose where the bytes go, and refuse input that is not one complete object.
 
 mod allocator;
 #[cfg(feature = "consensus")]

@@ -1,8 +1,8 @@
-//! `ZeroizingAllocator`, the promise that freed memory is wiped, and `ZeroizingVec`, the growable buffer in
-//! every secret type.
+//! `ZeroizingAllocator`, the promise that freed memory is wiped, and `ZeroizingVec`, the growable
+//! buffer in every secret type.
 //!
-//! The public types are thin layers over the buffer: those of `secure` in locked memory, `SerializeData` of
-//! `zero_after_free` on the ordinary heap.
+//! The public types are thin layers over the buffer: those of `secure` in locked memory,
+//! `SerializeData` of `zero_after_free` on the ordinary heap.
 
 use crate::cleanse::memory_cleanse;
 use allocator_api2::alloc::Allocator;
@@ -11,12 +11,12 @@ use bytemuck::{NoUninit, Zeroable};
 use core::mem::size_of_val;
 use subtle::{Choice, ConstantTimeEq};
 
-/// An allocator that overwrites every byte of a block with zeros before it deallocates the block, also when
-/// a container moves to a larger or a smaller block.
+/// An allocator that overwrites every byte of a block with zeros before it deallocates the block,
+/// also when a container moves to a larger or a smaller block.
 ///
-/// So a container over such an allocator leaves no trace of its elements in memory that is allocated again.
-/// Memory that the container keeps is not covered: if it drops an element but keeps its buffer, the
-/// container itself must overwrite the element, as those of this crate do.
+/// So a container over such an allocator leaves no trace of its elements in memory that is
+/// allocated again. Memory that the container keeps is not covered: if it drops an element but
+/// keeps its buffer, the container itself must overwrite the element, as those of this crate do.
 ///
 /// Implemented by [`SecureAllocator`](crate::SecureAllocator) (locked memory) and
 /// [`ZeroAfterFreeAllocator`](crate::ZeroAfterFreeAllocator) (the ordinary heap).
@@ -36,11 +36,12 @@ use subtle::{Choice, ConstantTimeEq};
 ///
 /// # Safety
 /// For every block that the implementor hands out, each of `deallocate`, `grow`, `grow_zeroed` and
-/// `shrink` that gives the block up must first overwrite all of it, in a way that the compiler cannot
-/// remove.
+/// `shrink` that gives the block up must first overwrite all of it, in a way that the compiler
+/// cannot remove.
 ///
-/// Nothing checks this, and a caller cannot: after the deallocation the bytes are not the caller's. Code
-/// that handles secrets, unsafe code included, relies on it, so only an `unsafe impl` may promise it.
+/// Nothing checks this, and a caller cannot: after the deallocation the bytes are not the caller's.
+/// Code that handles secrets, unsafe code included, relies on it, so only an `unsafe impl` may
+/// promise it.
 pub unsafe trait ZeroizingAllocator: Allocator {}
 
 /// An allocation of this many bytes has failed. `usize::MAX` if the number does not fit a `usize`.
@@ -49,9 +50,9 @@ pub(crate) struct NoRoom(pub(crate) usize);
 
 /// A vector that wipes an element's bytes, padding included, the moment the element leaves it.
 ///
-/// The allocator wipes buffers that are freed; this type wipes places in a buffer that it keeps. Elements
-/// leave only through its methods, each of which overwrites the places behind the new end before it
-/// returns, or before it unwinds out of an element's destructor.
+/// The allocator wipes buffers that are freed; this type wipes places in a buffer that it keeps.
+/// Elements leave only through its methods, each of which overwrites the places behind the new end
+/// before it returns, or before it unwinds out of an element's destructor.
 pub(crate) struct ZeroizingVec<T, A: ZeroizingAllocator> {
     elements: Vec<T, A>,
 }
@@ -64,16 +65,16 @@ impl<T, A: ZeroizingAllocator> ZeroizingVec<T, A> {
     /// A vector over an existing buffer.
     ///
     /// # Safety
-    /// `start` must be a block of `allocator` for an array of `capacity` elements, of which the first `len`
-    /// are initialized, and the block must not have another owner.
+    /// `start` must be a block of `allocator` for an array of `capacity` elements, of which the
+    /// first `len` are initialized, and the block must not have another owner.
     pub(crate) unsafe fn from_raw_parts(
         start: *mut T,
         len: usize,
         capacity: usize,
         allocator: A,
     ) -> Self {
-        // SAFETY: the caller promises what `from_raw_parts_in` asks for: a block of the allocator for
-        // `capacity` elements, without another owner, the first `len` elements initialized.
+        // SAFETY: the caller promises what `from_raw_parts_in` asks for: a block of the allocator
+        // for `capacity` elements, without another owner, the first `len` elements initialized.
         Self { elements: unsafe { Vec::from_raw_parts_in(start, len, capacity, allocator) } }
     }
 
@@ -93,8 +94,9 @@ impl<T, A: ZeroizingAllocator> ZeroizingVec<T, A> {
         &mut self.elements
     }
 
-    /// Makes room for `additional` more elements. If there is memory, the capacity at least doubles, so
-    /// that a push takes constant time on average; otherwise there is room for just `additional` elements.
+    /// Makes room for `additional` more elements. If there is memory, the capacity at least
+    /// doubles, so that a push takes constant time on average; otherwise there is room for just
+    /// `additional` elements.
     pub(crate) fn try_reserve(&mut self, additional: usize) -> Result<(), NoRoom> {
         if self.elements.try_reserve(additional).is_ok() {
             return Ok(());
@@ -155,8 +157,8 @@ impl<T, A: ZeroizingAllocator> ZeroizingVec<T, A> {
         Ok(())
     }
 
-    /// Calls `change`, which removes elements, and wipes the places that they have left, even when a
-    /// destructor or a predicate panics.
+    /// Calls `change`, which removes elements, and wipes the places that they have left, even when
+    /// a destructor or a predicate panics.
     fn shrinking<R>(&mut self, change: impl FnOnce(&mut Vec<T, A>) -> R) -> R {
         struct Wipe<'v, T, A: ZeroizingAllocator> {
             elements: &'v mut Vec<T, A>,
@@ -167,7 +169,8 @@ impl<T, A: ZeroizingAllocator> ZeroizingVec<T, A> {
             fn drop(&mut self) {
                 let vacated = self.len_before.saturating_sub(self.elements.len());
                 let slots = &mut self.elements.spare_capacity_mut()[..vacated];
-                // SAFETY: the places are exclusively borrowed, and `MaybeUninit` may hold any bytes.
+                // SAFETY: the places are exclusively borrowed, and `MaybeUninit` may hold any
+                // bytes.
                 unsafe { memory_cleanse(slots.as_mut_ptr().cast(), size_of_val(slots)) };
             }
         }
@@ -184,8 +187,8 @@ impl<T: Copy, A: ZeroizingAllocator> ZeroizingVec<T, A> {
         self.try_reserve(values.len())?;
         let len = self.len();
         let spare = &mut self.elements.spare_capacity_mut()[..values.len()];
-        // SAFETY: `spare` has `values.len()` places for a `T` and is exclusively borrowed, so `values` does
-        // not overlap it. `T` is `Copy`, so a copy of its bytes is a value.
+        // SAFETY: `spare` has `values.len()` places for a `T` and is exclusively borrowed, so
+        // `values` does not overlap it. `T` is `Copy`, so a copy of its bytes is a value.
         unsafe {
             let slots = spare.as_mut_ptr().cast::<T>();
             slots.copy_from_nonoverlapping(values.as_ptr(), values.len());
@@ -212,8 +215,8 @@ impl<T: Zeroable, A: ZeroizingAllocator> ZeroizingVec<T, A> {
         self.try_reserve(1)?;
         let len = self.len();
         let slot = self.elements.spare_capacity_mut().as_mut_ptr();
-        // SAFETY: `try_reserve` has made room for at least one more element, which is exclusively borrowed;
-        // zeros are a `T` because `T` is `Zeroable`.
+        // SAFETY: `try_reserve` has made room for at least one more element, which is exclusively
+        // borrowed; zeros are a `T` because `T` is `Zeroable`.
         unsafe {
             slot.write_bytes(0, 1);
             self.elements.set_len(len + 1);

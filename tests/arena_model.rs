@@ -2,8 +2,8 @@
 //! fits, the oldest among equals, its last bytes; neighbours merge at once; what is new counts as
 //! newest. Same addresses, same failures, same statistics after every operation:
 //!
-//! - exhaustively over every sequence of up to 8 operations of an arena of 6 granules (every size and
-//!   every bad free among the operations), and
+//! - exhaustively over every sequence of up to 8 operations of an arena of 6 granules (every size
+//!   and every bad free among the operations), and
 //! - in property tests over larger arenas, alignments and long sequences.
 
 use bitcoin_support::{Arena, ArenaStats, FreeError};
@@ -210,8 +210,8 @@ proptest! {
         check_chunks(&arena, &model);
     }
 
-    /// Over-aligned chunks have no counterpart in Core. What must hold: aligned, within a free chunk,
-    /// served whenever some free chunk has an aligned place, and no harm to what is there.
+    /// Over-aligned chunks have no counterpart in Core. What must hold: aligned, within a free
+    /// chunk, served whenever some free chunk has an aligned place, and no harm to what is there.
     #[test]
     fn over_aligned_chunks_are_served_wherever_they_fit(
         ops in prop::collection::vec((1..3000_usize, 0..14_u32, any::<usize>()), 1..200),

@@ -1,6 +1,6 @@
-//! `cleanse` is not optimized away where an ordinary fill is: on a buffer of the heap that is freed right
-//! after, in an optimized build with link-time optimization of all Rust code. (For C++, and for a buffer on
-//! the stack: `cpp_tests/cleanse_elision.cpp`.)
+//! `cleanse` is not optimized away where an ordinary fill is: on a buffer of the heap that is freed
+//! right after, in an optimized build with link-time optimization of all Rust code. (For C++, and
+//! for a buffer on the stack: `cpp_tests/cleanse_elision.cpp`.)
 
 #![cfg(target_os = "linux")]
 
@@ -13,7 +13,8 @@ const LEN: usize = 1000;
 /// A heap writes its links at the beginning of a block that it has taken back.
 const LINKS: usize = 100;
 
-/// Uses a secret on the heap, wipes it, and frees it; whether it is there afterwards, as the kernel sees it.
+/// Uses a secret on the heap, wipes it, and frees it; whether it is there afterwards, as the kernel
+/// sees it.
 #[inline(always)]
 fn is_left_by(wipe: impl FnOnce(&mut [u8])) -> bool {
     let memory = File::open("/proc/self/mem").unwrap();

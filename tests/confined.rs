@@ -1,6 +1,6 @@
-//! A process that is confined otherwise than by the limit on locked memory alone: threads with the smallest legal
-//! stack; everything locked that is mapped (`mlockall`); no more memory promised than there is
-//! (`vm.overcommit_memory=2`). Each observation has its control.
+//! A process that is confined otherwise than by the limit on locked memory alone: threads with the
+//! smallest legal stack; everything locked that is mapped (`mlockall`); no more memory promised
+//! than there is (`vm.overcommit_memory=2`). Each observation has its control.
 
 #![cfg(target_os = "linux")]
 
@@ -21,7 +21,8 @@ const FRAMES: usize = if cfg!(debug_assertions) { 2 } else { 1 };
 /// Runs `body` in a thread with the smallest stack that a thread may have here.
 fn on_the_smallest_stack(body: fn()) {
     extern "C" fn run(body: *mut libc::c_void) -> *mut libc::c_void {
-        // SAFETY: the pointer that was given to `pthread_create` below, made from this kind of function.
+        // SAFETY: the pointer that was given to `pthread_create` below, made from this kind of
+        // function.
         let body: fn() = unsafe { std::mem::transmute(body) };
         body();
         null_mut()
@@ -29,8 +30,8 @@ fn on_the_smallest_stack(body: fn()) {
     // SAFETY: takes no pointers.
     let smallest = unsafe { libc::sysconf(libc::_SC_THREAD_STACK_MIN) };
     let size = FRAMES * usize::try_from(smallest).unwrap_or(0).max(libc::PTHREAD_STACK_MIN);
-    // SAFETY: all places are valid for the calls, the function takes what it is given, and the thread has
-    // ended before they go.
+    // SAFETY: all places are valid for the calls, the function takes what it is given, and the
+    // thread has ended before they go.
     unsafe {
         let mut attributes = std::mem::zeroed();
         assert_eq!(libc::pthread_attr_init(&mut attributes), 0);
@@ -43,7 +44,8 @@ fn on_the_smallest_stack(body: fn()) {
     }
 }
 
-/// What the process-wide pool and all else is made of when it is first used is not made on the stack.
+/// What the process-wide pool and all else is made of when it is first used is not made on the
+/// stack.
 #[test]
 fn the_smallest_stack_is_enough() {
     // Each is the first use of the library in a process, and comes in a thread of its own.
@@ -107,8 +109,8 @@ fn resident() -> usize {
     status_field("VmRSS:").trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
-/// Bytes of memory of its own that this process could write to: what a system that promises no more than it has
-/// counts.
+/// Bytes of memory of its own that this process could write to: what a system that promises no more
+/// than it has counts.
 fn writable() -> usize {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let sizes = maps.lines().filter(|line| line.contains(" rw-p ")).map(|line| {

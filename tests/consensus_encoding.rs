@@ -1,5 +1,5 @@
-//! `ConsensusEncoding`: the types of `bitcoin-primitives`, by rust-bitcoin's newer traits. (Those of
-//! `bitcoin` are in `consensus`, with the older traits beside the newer.)
+//! `ConsensusEncoding`: the types of `bitcoin-primitives`, by rust-bitcoin's newer traits. (Those
+//! of `bitcoin` are in `consensus`, with the older traits beside the newer.)
 
 #![cfg(feature = "consensus-encoding")]
 
@@ -29,8 +29,8 @@ fn payment() -> Vec<u8> {
         .collect()
 }
 
-/// Checks that the bytes are those of a `T`, that they come back, and that nothing shorter or longer is
-/// taken for them.
+/// Checks that the bytes are those of a `T`, that they come back, and that nothing shorter or
+/// longer is taken for them.
 #[track_caller]
 fn comes_back<T>(bytes: &[u8]) -> T
 where

@@ -1,5 +1,5 @@
-//! Comparing secrets takes the same instructions wherever they differ: counted by stepping through a child
-//! process. The same count of an ordinary comparison tells where the first difference is.
+//! Comparing secrets takes the same instructions wherever they differ: counted by stepping through
+//! a child process. The same count of an ordinary comparison tells where the first difference is.
 
 #![cfg(target_os = "linux")]
 
@@ -17,7 +17,8 @@ fn text(len: usize, differs_at: Option<usize>) -> String {
         .collect()
 }
 
-/// How many instructions a child process takes for `compare`; `None` if it cannot be stepped through.
+/// How many instructions a child process takes for `compare`; `None` if it cannot be stepped
+/// through.
 fn instructions(compare: &dyn Fn() -> bool, expected: bool) -> Option<u64> {
     assert_eq!(compare(), expected); // also has the linker find its functions
     // SAFETY: the child compares, between two stops, and ends.

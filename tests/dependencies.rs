@@ -1,7 +1,8 @@
-//! The crates that the workspace depends on: their licences are on the list in deny.toml, no crate is there in two
-//! versions without a reason on the list there, and all come from crates.io.
+//! The crates that the workspace depends on: their licences are on the list in deny.toml, no crate
+//! is there in two versions without a reason on the list there, and all come from crates.io.
 //!
-//! `cargo deny check` does the same and looks for advisories too; these tests need no more than cargo.
+//! `cargo deny check` does the same and looks for advisories too; these tests need no more than
+//! cargo.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -22,7 +23,8 @@ fn string(line: &str) -> &str {
     line.split('"').nth(1).expect("a string")
 }
 
-/// Whether a licence expression can be met with allowed licences alone. `MIT/Apache-2.0` is an older form of `OR`.
+/// Whether a licence expression can be met with allowed licences alone. `MIT/Apache-2.0` is an
+/// older form of `OR`.
 fn is_met(expression: &str, allowed: &BTreeSet<&str>) -> bool {
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
@@ -41,8 +43,8 @@ fn any_of(words: &[&str], at: &mut usize, allowed: &BTreeSet<&str>) -> bool {
     is_met
 }
 
-/// Terms with `AND` between them, each a licence or an expression in brackets. An exception to a licence (`WITH`)
-/// permits more than the licence alone.
+/// Terms with `AND` between them, each a licence or an expression in brackets. An exception to a
+/// licence (`WITH`) permits more than the licence alone.
 fn all_of(words: &[&str], at: &mut usize, allowed: &BTreeSet<&str>) -> bool {
     let mut all_met = true;
     loop {
@@ -65,8 +67,8 @@ fn all_of(words: &[&str], at: &mut usize, allowed: &BTreeSet<&str>) -> bool {
     }
 }
 
-/// Licence and name of each crate in the workspace's graph with all features, for this system or for all systems. For
-/// all of them, cargo must have fetched crates that are not built here.
+/// Licence and name of each crate in the workspace's graph with all features, for this system or
+/// for all systems. For all of them, cargo must have fetched crates that are not built here.
 fn licences(target: &[&str]) -> Option<BTreeSet<(String, String)>> {
     let output = Command::new(env::var_os("CARGO").expect("tests run under cargo"))
         .args(["tree", "--workspace", "--all-features", "--locked", "--offline"])

@@ -1,7 +1,9 @@
-//! What cargo makes of the crate: one Rust library for a Rust program that depends on it, and the libraries
-//! for C where they are asked for by name, which export exactly the functions that the header declares.
+//! What cargo makes of the crate: one Rust library for a Rust program that depends on it, and the
+//! libraries for C where they are asked for by name, which export exactly the functions that the
+//! header declares.
 //!
-//! The programs are built offline, by the cargo that runs these tests, from the versions in Cargo.lock.
+//! The programs are built offline, by the cargo that runs these tests, from the versions in
+//! Cargo.lock.
 
 #![cfg(target_os = "linux")]
 
@@ -40,7 +42,8 @@ fn empty_folder(name: &str) -> PathBuf {
     folder
 }
 
-/// A program in `folder`/`name` that depends on the crate by its path, with `profile` in its manifest.
+/// A program in `folder`/`name` that depends on the crate by its path, with `profile` in its
+/// manifest.
 fn program(folder: &Path, name: &str, profile: &str) -> PathBuf {
     let program = folder.join(name);
     fs::create_dir_all(program.join("src")).expect("a folder can be made");
@@ -81,10 +84,10 @@ fn libraries(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A program that depends on the crate gets one Rust library for each way in which it is built, under a
-/// name of its own, and no library for C. Programs with other settings share its target directory
-/// without building the crate anew in turns. The libraries for C come when they are asked for: the control, as
-/// they are seen in the same way.
+/// A program that depends on the crate gets one Rust library for each way in which it is built,
+/// under a name of its own, and no library for C. Programs with other settings share its target
+/// directory without building the crate anew in turns. The libraries for C come when they are asked
+/// for: the control, as they are seen in the same way.
 #[test]
 fn rust_programs_get_a_rust_library_alone() {
     let folder = empty_folder("dependents");
@@ -111,8 +114,8 @@ fn rust_programs_get_a_rust_library_alone() {
     for_c(&target);
 }
 
-/// The shared library exports what the header declares, and not one symbol more: nothing of Rust's standard
-/// library, nothing of our dependencies.
+/// The shared library exports what the header declares, and not one symbol more: nothing of Rust's
+/// standard library, nothing of our dependencies.
 fn for_c(target: &Path) {
     use object::{Object, ObjectSymbol};
 

@@ -1,5 +1,5 @@
-//! Core files: of a process that crashes, and of a live one that a debugger writes down. What is in the pool
-//! is in neither; the same bytes in the ordinary heap are in both.
+//! Core files: of a process that crashes, and of a live one that a debugger writes down. What is in
+//! the pool is in neither; the same bytes in the ordinary heap are in both.
 
 #![cfg(target_os = "linux")]
 

@@ -1,5 +1,5 @@
-//! `include/support/events.h` in a C++ program of its own, `tests/cpp/events_http.cpp`, built and run here
-//! for the oldest and a newer standard that trees with this header use.
+//! `include/support/events.h` in a C++ program of its own, `tests/cpp/events_http.cpp`, built and
+//! run here for the oldest and a newer standard that trees with this header use.
 
 #![cfg(all(unix, feature = "events"))]
 

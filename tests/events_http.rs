@@ -1,5 +1,6 @@
-//! libevent through its owners: real requests and answers over loopback, and everything freed, in the
-//! right order, however and wherever it is dropped. libevent allocates through this test, which counts.
+//! libevent through its owners: real requests and answers over loopback, and everything freed, in
+//! the right order, however and wherever it is dropped. libevent allocates through this test, which
+//! counts.
 
 #![cfg(all(unix, feature = "events"))]
 

@@ -1,9 +1,10 @@
-//! What becomes of secrets when the process exits: they are wiped if nobody can be looking, and never under a
-//! thread that goes on.
+//! What becomes of secrets when the process exits: they are wiped if nobody can be looking, and
+//! never under a thread that goes on.
 //!
-//! Each case is a process of its own, this program again, which runs it before the test harness and without any
-//! of its threads. It tells where its secrets are, and the test looks at them from outside, when the process has
-//! run its last instruction and its memory is still there (`PTRACE_EVENT_EXIT`).
+//! Each case is a process of its own, this program again, which runs it before the test harness and
+//! without any of its threads. It tells where its secrets are, and the test looks at them from
+//! outside, when the process has run its last instruction and its memory is still there
+//! (`PTRACE_EVENT_EXIT`).
 
 #![cfg(target_os = "linux")]
 
@@ -198,7 +199,8 @@ static PARENT: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(
 #[unsafe(link_section = ".init_array")]
 static BEFORE_THE_HARNESS: extern "C" fn() = run_case;
 
-/// Has the process linger when everything at exit has been done, so that a thread that goes on would see it.
+/// Has the process linger when everything at exit has been done, so that a thread that goes on
+/// would see it.
 fn linger_at_the_end() {
     extern "C" fn linger(_: *mut libc::c_void) {
         thread::sleep(std::time::Duration::from_millis(50));
@@ -210,14 +212,16 @@ fn linger_at_the_end() {
             object: *mut libc::c_void,
         ) -> libc::c_int;
     }
-    // SAFETY: a function that lives as long as the program. As it is no object's, it is run by `exit` alone; what
-    // is registered when exit handlers have run, is run when nothing else is left.
+    // SAFETY: a function that lives as long as the program. As it is no object's, it is run by
+    // `exit` alone; what is registered when exit handlers have run, is run when nothing else is
+    // left.
     assert_eq!(unsafe { __cxa_atexit(linger, ptr::null_mut(), ptr::null_mut()) }, 0);
 }
 
 static LINGERS: AtomicBool = AtomicBool::new(false);
 
-// The section holds pointers to functions, which are called after exit handlers, and before the library's.
+// The section holds pointers to functions, which are called after exit handlers, and before the
+// library's.
 #[used]
 #[unsafe(link_section = ".fini_array")]
 static AFTER_HANDLERS: extern "C" fn() = after_handlers;
@@ -290,7 +294,8 @@ fn exit_with_all_kinds(code: usize) {
     exit(code as i32);
 }
 
-/// A thread follows references and boxes that lie in locked memory, also in a container of another crate's.
+/// A thread follows references and boxes that lie in locked memory, also in a container of another
+/// crate's.
 fn follow_references(in_container: bool) {
     static NUMBER: u64 = 7;
     let value = &*Box::leak(Box::new(SecureBox::new(Some(&NUMBER))));
@@ -434,7 +439,8 @@ fn alone_is_known() -> bool {
     !refused || std::io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)
 }
 
-/// Runs a case and looks at its memory in the end; `None`, which is told, where that is not allowed.
+/// Runs a case and looks at its memory in the end; `None`, which is told, where that is not
+/// allowed.
 fn run(case: &str) -> Option<Outcome> {
     if !alone_is_known() {
         println!("skipped: nothing is wiped where unshare is forbidden");
@@ -564,8 +570,8 @@ fn exit_in_a_callback_wipes_too() {
     assert_eq!(outcome.status, 0);
 }
 
-/// Exit handlers that were registered before the pool's first use find their secrets, and can free them, make
-/// others, and exit again; what is left is wiped behind them.
+/// Exit handlers that were registered before the pool's first use find their secrets, and can free
+/// them, make others, and exit again; what is left is wiped behind them.
 #[test]
 fn exit_handlers_find_their_secrets() {
     let Some(outcome) = run("handlers_and_a_second_exit") else { return };
@@ -589,8 +595,8 @@ fn a_childs_exit_wipes_the_childs_memory() {
     }
 }
 
-/// A child of `vfork` has its parent's memory. That it calls `exit` is a mistake, and must not cost the parent
-/// its secrets.
+/// A child of `vfork` has its parent's memory. That it calls `exit` is a mistake, and must not cost
+/// the parent its secrets.
 #[test]
 fn a_child_of_vfork_wipes_nothing() {
     let output = command("a_child_of_vfork_exits").output().unwrap();

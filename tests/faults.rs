@@ -1,6 +1,6 @@
-//! When the ordinary heap has no memory: the Nth allocation of each task fails, for every N until none is
-//! left to fail, once and from then on. The task says so or does without; nothing is lost, figures add up,
-//! and what needs no memory goes on working. Afterwards everything works again.
+//! When the ordinary heap has no memory: the Nth allocation of each task fails, for every N until
+//! none is left to fail, once and from then on. The task says so or does without; nothing is lost,
+//! figures add up, and what needs no memory goes on working. Afterwards everything works again.
 //!
 //! `cpp_tests/faults_tests.cpp` does the same with every system call, through the C interface.
 
@@ -77,7 +77,8 @@ static HEAP: Failing = Failing;
 /// What a task says: how many of its steps have failed, or what is wrong.
 type Said = Result<usize, &'static str>;
 
-/// Runs a task while its allocations number `first` to `last` fail. Returns also how many it has made.
+/// Runs a task while its allocations number `first` to `last` fail. Returns also how many it has
+/// made.
 fn without(first: usize, last: usize, task: &mut dyn FnMut() -> Said) -> (Said, usize) {
     CALLS.set(0);
     FIRST.set(first);
@@ -90,7 +91,8 @@ fn without(first: usize, last: usize, task: &mut dyn FnMut() -> Said) -> (Said, 
     (said, CALLS.get())
 }
 
-/// Fails every allocation of a task, alone and with all that follow; how many there were, or what is wrong.
+/// Fails every allocation of a task, alone and with all that follow; how many there were, or what
+/// is wrong.
 fn fail_each(task: &mut dyn FnMut() -> Said) -> Result<usize, String> {
     // What is allocated once in a process.
     task().map_err(|problem| format!("with all its memory: {problem}"))?;
@@ -193,7 +195,8 @@ fn pools() {
     });
 }
 
-/// A manager takes pools in without memory. (That a failing allocation is noticed here, the others show.)
+/// A manager takes pools in without memory. (That a failing allocation is noticed here, the others
+/// show.)
 #[test]
 fn pools_of_a_manager() {
     let page = page_size();

@@ -1,6 +1,7 @@
-//! Forks: what a child finds under each policy, in the process-wide pool and in others, as the kernel sees
-//! it; that no child finds a pool locked by a thread that it does not have; and that a daemon's memory is
-//! locked. Each observation has its control: another policy, or memory of nobody's.
+//! Forks: what a child finds under each policy, in the process-wide pool and in others, as the
+//! kernel sees it; that no child finds a pool locked by a thread that it does not have; and that a
+//! daemon's memory is locked. Each observation has its control: another policy, or memory of
+//! nobody's.
 
 #![cfg(target_os = "linux")]
 
@@ -133,8 +134,8 @@ fn keep_in_a_pool_of_ones_own() {
     });
 }
 
-/// Pages of every other owner are locked again too: an allocator's over this library's pages, and large
-/// secrets, which have mappings of their own.
+/// Pages of every other owner are locked again too: an allocator's over this library's pages, and
+/// large secrets, which have mappings of their own.
 #[test]
 fn keep_in_mappings_of_their_own() {
     alone("keep_in_mappings_of_their_own", || {
@@ -279,8 +280,8 @@ fn wipe_in_the_process_wide_pool() {
     });
 }
 
-/// What changes values that safe code may hold references to, is for unsafe code to choose: in a child with `Wipe`,
-/// a box that a container over `SecureAllocator` holds is a null pointer.
+/// What changes values that safe code may hold references to, is for unsafe code to choose: in a
+/// child with `Wipe`, a box that a container over `SecureAllocator` holds is a null pointer.
 #[test]
 fn safe_code_cannot_have_children_find_other_values() {
     alone("safe_code_cannot_have_children_find_other_values", || {
@@ -300,7 +301,8 @@ fn safe_code_cannot_have_children_find_other_values() {
             let kept = contents();
             in_child(|| assert_eq!(*kept[0], 41));
         });
-        // The control: what the policy that was refused comes to. The child does not touch the value.
+        // The control: what the policy that was refused comes to. The child does not touch the
+        // value.
         in_child(|| {
             configure(ForkPolicy::Wipe);
             let boxes = std::mem::ManuallyDrop::new(contents());
@@ -410,7 +412,8 @@ fn an_access_to_absent_memory_ends_the_process() {
     });
 }
 
-/// The process-wide pool, with slabs of several threads, and every secret type inherited and dropped.
+/// The process-wide pool, with slabs of several threads, and every secret type inherited and
+/// dropped.
 #[test]
 fn absent_in_the_process_wide_pool() {
     alone("absent_in_the_process_wide_pool", || {
@@ -474,8 +477,8 @@ fn absent_in_the_process_wide_pool() {
     });
 }
 
-/// The kernel keeps wiped and absent memory from children that nobody tells this library of. Kept memory is the
-/// control.
+/// The kernel keeps wiped and absent memory from children that nobody tells this library of. Kept
+/// memory is the control.
 #[test]
 fn children_that_the_library_does_not_see() {
     alone("children_that_the_library_does_not_see", || {
@@ -545,8 +548,8 @@ fn no_child_finds_a_pool_locked() {
     });
 }
 
-/// Other threads use a manager's pools without pause, while this one forks; and one has been stopped in the
-/// middle of a walk. Children add pools and use them.
+/// Other threads use a manager's pools without pause, while this one forks; and one has been
+/// stopped in the middle of a walk. Children add pools and use them.
 #[test]
 fn a_child_adds_pools() {
     alone("a_child_adds_pools", || {
@@ -554,7 +557,8 @@ fn a_child_adds_pools() {
         let page = page_size();
         manager.add_pool(LockedPool::new(page, page, page).unwrap());
         let kept = manager.alloc(page, 16).unwrap();
-        // Not through the manager: where no fork handler has run, a pool of the parent's may be locked.
+        // Not through the manager: where no fork handler has run, a pool of the parent's may be
+        // locked.
         let adds = || {
             let pool = LockedPool::new(page, 2 * page, 2 * page).unwrap();
             let chunk = secret_in(&pool, page);
@@ -597,9 +601,9 @@ fn a_child_adds_pools() {
     });
 }
 
-/// A fork does not wait for code that is not this library's: here another thread is in the callback, and stays
-/// there until the child has ended. The child uses the pool, but for what the callback would have to agree to, until
-/// it sets one of its own.
+/// A fork does not wait for code that is not this library's: here another thread is in the
+/// callback, and stays there until the child has ended. The child uses the pool, but for what the
+/// callback would have to agree to, until it sets one of its own.
 #[test]
 fn a_fork_does_not_wait_for_a_callback() {
     fn does_not_wait(own: Option<LockedPool>) {
@@ -649,7 +653,8 @@ fn a_fork_does_not_wait_for_a_callback() {
     });
 }
 
-/// Nor for a page allocator; nor does one that forks wait for another thread that is in one, and waits for it.
+/// Nor for a page allocator; nor does one that forks wait for another thread that is in one, and
+/// waits for it.
 #[test]
 fn a_page_allocator_forks_while_another_waits_for_it() {
     struct Forks {
@@ -691,7 +696,8 @@ fn a_page_allocator_forks_while_another_waits_for_it() {
     });
 }
 
-/// Forks come to their end however many threads use pools of their own and the process-wide one without pause.
+/// Forks come to their end however many threads use pools of their own and the process-wide one
+/// without pause.
 #[test]
 fn no_fork_starves() {
     alone("no_fork_starves", || {
@@ -711,8 +717,8 @@ fn no_fork_starves() {
     });
 }
 
-/// Handlers of the program's own use pools, as do libraries that hook forks. Those that were registered before
-/// this library's run while it holds the other threads back.
+/// Handlers of the program's own use pools, as do libraries that hook forks. Those that were
+/// registered before this library's run while it holds the other threads back.
 mod handlers {
     use super::*;
 
@@ -757,7 +763,8 @@ mod handlers {
         assert_eq!(registered, 0);
     }
 
-    /// Runs `body` in a process of its own twice: with handlers registered before this library's, and after.
+    /// Runs `body` in a process of its own twice: with handlers registered before this library's,
+    /// and after.
     fn early_and_late(test: &str, body: fn()) {
         let run = || {
             give_up_after(60);
@@ -820,7 +827,8 @@ mod handlers {
         });
     }
 
-    /// The first use of this library is in a handler. What it locks there is locked in the child too.
+    /// The first use of this library is in a handler. What it locks there is locked in the child
+    /// too.
     #[test]
     fn are_the_first_to_use_a_pool() {
         early_and_late("handlers::are_the_first_to_use_a_pool", || {
@@ -1067,7 +1075,8 @@ fn spawned_processes_change_nothing() {
             let name = c"/bin/true";
             let mut arguments = [name.as_ptr().cast_mut(), std::ptr::null_mut()];
             let mut status = 0;
-            // SAFETY: the arguments are strings in an array that ends with null; the rest may be null.
+            // SAFETY: the arguments are strings in an array that ends with null; the rest may be
+            // null.
             unsafe {
                 let spawned = libc::posix_spawn(
                     &mut child,
@@ -1088,9 +1097,9 @@ fn spawned_processes_change_nothing() {
     });
 }
 
-/// As Bitcoin Core becomes a daemon: with secrets in the pool, a fork, after which the parent waits for a
-/// word from the child and ends, and the child begins a session of its own without a terminal. A page that the
-/// program has locked by itself is the control: in the daemon it is not.
+/// As Bitcoin Core becomes a daemon: with secrets in the pool, a fork, after which the parent waits
+/// for a word from the child and ends, and the child begins a session of its own without a
+/// terminal. A page that the program has locked by itself is the control: in the daemon it is not.
 #[test]
 fn a_daemons_memory_is_locked() {
     alone("a_daemons_memory_is_locked", || {
@@ -1146,7 +1155,8 @@ fn a_daemons_memory_is_locked() {
     });
 }
 
-/// What a fork costs with and without memory of this library's: for a look, `--ignored --nocapture`.
+/// What a fork costs with and without memory of this library's: for a look,
+/// `--ignored --nocapture`.
 #[test]
 #[ignore = "prints measurements"]
 fn cost() {

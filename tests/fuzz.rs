@@ -1,9 +1,9 @@
-//! The fuzz targets as ordinary tests: the committed seeds and thousands of pseudo-random inputs through
-//! the code that `cargo fuzz` runs (see docs/fuzzing.md), and every target against mistakes put in on
-//! purpose, which it must find.
+//! The fuzz targets as ordinary tests: the committed seeds and thousands of pseudo-random inputs
+//! through the code that `cargo fuzz` runs (see docs/fuzzing.md), and every target against mistakes
+//! put in on purpose, which it must find.
 //!
-//! The process-wide pool belongs to a whole process, so each test runs in one of its own. The number of
-//! inputs can be set: `FUZZ_INPUTS=100000 cargo test --release --test fuzz`.
+//! The process-wide pool belongs to a whole process, so each test runs in one of its own. The
+//! number of inputs can be set: `FUZZ_INPUTS=100000 cargo test --release --test fuzz`.
 
 #![cfg(target_os = "linux")]
 

@@ -1,5 +1,5 @@
-//! The checked-in header is what cbindgen makes of the files in `src/ffi`, and every status in it has a
-//! name. (`dependents.rs` compares the header with the symbols that the library exports.)
+//! The checked-in header is what cbindgen makes of the files in `src/ffi`, and every status in it
+//! has a name. (`dependents.rs` compares the header with the symbols that the library exports.)
 
 use core::ffi::{CStr, c_char, c_int};
 use std::collections::BTreeSet;

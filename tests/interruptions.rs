@@ -1,6 +1,6 @@
-//! What comes in between while a thread is at work on a pool: callbacks that use it, signal handlers that use it,
-//! cancellation (`pthread_cancel`), and a sandbox that takes `membarrier` away. Nothing waits for itself, and nothing
-//! is left held. Each observation has its control.
+//! What comes in between while a thread is at work on a pool: callbacks that use it, signal
+//! handlers that use it, cancellation (`pthread_cancel`), and a sandbox that takes `membarrier`
+//! away. Nothing waits for itself, and nothing is left held. Each observation has its control.
 
 #![cfg(target_os = "linux")]
 
@@ -78,10 +78,12 @@ impl Pool {
     }
 }
 
-// ---- Callbacks -----------------------------------------------------------------------------------
+// ---- Callbacks
+// -----------------------------------------------------------------------------------
 
-/// Statistics in the callback are true; what there is can be allocated and freed; what the callback would have to
-/// agree to again fails at once; another callback can be set, and is the next to be asked.
+/// Statistics in the callback are true; what there is can be allocated and freed; what the callback
+/// would have to agree to again fails at once; another callback can be set, and is the next to be
+/// asked.
 #[test]
 fn the_callback_may_use_the_pool() {
     fn uses_it(pool: Pool) {
@@ -129,8 +131,8 @@ fn the_callback_may_use_the_pool() {
     });
 }
 
-/// Control: a callback that wants a lock which its caller holds waits for itself, and is noticed: the child does not
-/// end before the alarm.
+/// Control: a callback that wants a lock which its caller holds waits for itself, and is noticed:
+/// the child does not end before the alarm.
 #[test]
 fn control_what_waits_for_itself_is_noticed() {
     alone("control_what_waits_for_itself_is_noticed", || {
@@ -220,7 +222,8 @@ fn a_visitor_may_use_the_pool() {
     });
 }
 
-/// A page allocator may use other pools and look at its own; more pages from within it are refused at once.
+/// A page allocator may use other pools and look at its own; more pages from within it are refused
+/// at once.
 #[test]
 fn a_page_allocator_may_use_pools() {
     struct Curious(Arc<Mutex<Option<Arc<LockedPool>>>>);
@@ -263,7 +266,8 @@ fn a_page_allocator_may_use_pools() {
     });
 }
 
-// ---- Signal handlers -----------------------------------------------------------------------------
+// ---- Signal handlers
+// -----------------------------------------------------------------------------
 
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 mod signals {
@@ -278,8 +282,8 @@ mod signals {
     /// What to do in the handler: the pool is a static one, as the program has it.
     static WORK: Mutex<Option<fn()>> = Mutex::new(None);
 
-    /// Takes the place of a system call that a sandbox traps, while the thread is in the pool; the call is answered
-    /// as if the system did not know it.
+    /// Takes the place of a system call that a sandbox traps, while the thread is in the pool; the
+    /// call is answered as if the system did not know it.
     extern "C" fn on_trap(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
         let work = WORK.lock().unwrap().take();
         if let Some(work) = work {
@@ -313,8 +317,8 @@ mod signals {
         FREED.store(1 + usize::from(freed != Err(FreeError::Interrupted)), Ordering::Relaxed);
     }
 
-    /// A handler that interrupts this library under its mutex cannot allocate or free there, and is told so at
-    /// once. Where it interrupts other code it can, which is the control.
+    /// A handler that interrupts this library under its mutex cannot allocate or free there, and is
+    /// told so at once. Where it interrupts other code it can, which is the control.
     #[test]
     fn a_handler_that_interrupts_the_pool_is_refused() {
         alone("signals::a_handler_that_interrupts_the_pool_is_refused", || {
@@ -363,7 +367,8 @@ mod signals {
     }
 }
 
-// ---- Cancellation --------------------------------------------------------------------------------
+// ---- Cancellation
+// --------------------------------------------------------------------------------
 
 mod cancellation {
     use super::*;
@@ -378,8 +383,8 @@ mod cancellation {
 
     const DISABLE: i32 = 1;
 
-    /// Runs `work` in a thread whose cancellation is due, and takes effect at the first system call that is a
-    /// cancellation point. Whether it came through.
+    /// Runs `work` in a thread whose cancellation is due, and takes effect at the first system call
+    /// that is a cancellation point. Whether it came through.
     fn comes_through(work: fn()) -> bool {
         extern "C-unwind" fn run(work: *mut libc::c_void) -> *mut libc::c_void {
             // SAFETY: the pointer given to `pthread_create` below, made from this kind of function.
@@ -394,8 +399,8 @@ mod cancellation {
         type Start = extern "C" fn(*mut libc::c_void) -> *mut libc::c_void;
         let start: extern "C-unwind" fn(*mut libc::c_void) -> *mut libc::c_void = run;
         let mut outcome = null_mut();
-        // SAFETY: places that are valid for the calls; the two kinds of function differ in what a caller expects
-        // of unwinding, and the C library, which calls it, is what unwinds.
+        // SAFETY: places that are valid for the calls; the two kinds of function differ in what a
+        // caller expects of unwinding, and the C library, which calls it, is what unwinds.
         unsafe {
             let mut thread = std::mem::zeroed();
             let start = std::mem::transmute::<
@@ -415,8 +420,9 @@ mod cancellation {
         unsafe { close(-1) };
     }
 
-    /// Everything that the library asks the system for while it holds something, each in a thread that is to be
-    /// cancelled at the first opportunity. No thread is: none would be left to unlock what it holds.
+    /// Everything that the library asks the system for while it holds something, each in a thread
+    /// that is to be cancelled at the first opportunity. No thread is: none would be left to unlock
+    /// what it holds.
     #[test]
     fn no_system_call_of_the_library_is_a_cancellation_point() {
         const WORK: &[(&str, fn())] = &[
@@ -500,7 +506,8 @@ mod cancellation {
         });
     }
 
-    /// Where threads wait for each other: for a mutex, and for a heap whose thread is held up within it.
+    /// Where threads wait for each other: for a mutex, and for a heap whose thread is held up
+    /// within it.
     #[test]
     fn nor_does_a_thread_end_that_waits() {
         extern "C" fn hold_up(_: i32) {
@@ -551,10 +558,11 @@ mod cancellation {
     }
 }
 
-// ---- A sandbox ------------------------------------------------------------------------------------
+// ---- A sandbox
+// ------------------------------------------------------------------------------------
 
-/// Other threads have heaps when a sandbox takes `membarrier` away. From then on all share a mutex; every byte and
-/// every figure is as it should be, also in a child.
+/// Other threads have heaps when a sandbox takes `membarrier` away. From then on all share a mutex;
+/// every byte and every figure is as it should be, also in a child.
 #[test]
 fn membarrier_may_be_refused_later() {
     alone("membarrier_may_be_refused_later", || {

@@ -1,6 +1,6 @@
-//! What could not be locked: statistics and callback say how much, why, and under which limit, and what to
-//! do about it; the soft limit is raised on request, and never otherwise; and a sandbox that refuses the
-//! better of the two calls that lock leaves the other.
+//! What could not be locked: statistics and callback say how much, why, and under which limit, and
+//! what to do about it; the soft limit is raised on request, and never otherwise; and a sandbox
+//! that refuses the better of the two calls that lock leaves the other.
 
 #![cfg(target_os = "linux")]
 
@@ -95,8 +95,8 @@ fn the_reason_and_the_remedy_are_told() {
     });
 }
 
-/// The error tells who has refused, and each is told of in its own words; nobody is told to raise a limit that is
-/// not in the way.
+/// The error tells who has refused, and each is told of in its own words; nobody is told to raise a
+/// limit that is not in the way.
 #[test]
 fn the_remedy_is_for_who_has_refused() {
     let remedy = |errno, limit| LockError { errno, limit }.remedy();
@@ -162,7 +162,8 @@ fn what_is_refused_is_told_with_its_remedy() {
     });
 }
 
-/// Whether all of a pool's memory is locked, as the kernel counts it too; in a child process as well.
+/// Whether all of a pool's memory is locked, as the kernel counts it too; in a child process as
+/// well.
 fn all_is_locked(pool: &LockedPool) {
     let stats = pool.stats();
     assert_eq!((stats.locked, stats.lock_failures), (stats.total, 0), "{stats:?}");
@@ -228,8 +229,8 @@ fn the_process_wide_pool_without_mlock2() {
     });
 }
 
-/// The control: where `mlock` is refused too, that is told, with its own error. And a limit's refusal is
-/// believed: neither is it taken for a sandbox's, nor does another call lock more.
+/// The control: where `mlock` is refused too, that is told, with its own error. And a limit's
+/// refusal is believed: neither is it taken for a sandbox's, nor does another call lock more.
 #[test]
 fn what_mlock_refuses_too_is_told() {
     alone("what_mlock_refuses_too_is_told", || {

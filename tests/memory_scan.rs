@@ -1,9 +1,10 @@
-//! No trace: a process stores a secret in each of the secret types, makes it grow, duplicates it, drops
-//! all of it, and then searches its whole memory, every readable mapping, for any part of the secret.
-//! The same process with the standard type finds it; so does the search while the secret is alive.
+//! No trace: a process stores a secret in each of the secret types, makes it grow, duplicates it,
+//! drops all of it, and then searches its whole memory, every readable mapping, for any part of the
+//! secret. The same process with the standard type finds it; so does the search while the secret is
+//! alive.
 //!
-//! Each case runs in a process of its own (this test binary again). The secret is never in the program
-//! in clear: it is kept masked and put together byte by byte, in its place.
+//! Each case runs in a process of its own (this test binary again). The secret is never in the
+//! program in clear: it is kept masked and put together byte by byte, in its place.
 
 #![cfg(target_os = "linux")]
 

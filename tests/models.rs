@@ -1,11 +1,13 @@
-//! Models of what threads do to each other in the process-wide pool and at a fork: loom runs them through the orders of
-//! events, and the values that the memory model lets a load return, that can make a difference.
+//! Models of what threads do to each other in the process-wide pool and at a fork: loom runs them
+//! through the orders of events, and the values that the memory model lets a load return, that can
+//! make a difference.
 //!
-//! `gate.rs`, `remote_free.rs` and `guard.rs` are the library's own files, over loom's atomics and another
-//! `sync`. The rest of the protocol (which thread asks for the mutex when) is restated here, as `alloc.rs`, `free.rs`,
-//! `pause.rs`, `abandoned.rs`, `supply.rs` and `fork.rs` do it. Loom's search is limited to a few preemptions in a run, which finds nearly all errors there are
-//! (Musuvathi and Qadeer, "Iterative Context Bounding", PLDI 2007); and it knows no loads that return
-//! what is stored later in the same run.
+//! `gate.rs`, `remote_free.rs` and `guard.rs` are the library's own files, over loom's atomics and
+//! another `sync`. The rest of the protocol (which thread asks for the mutex when) is restated
+//! here, as `alloc.rs`, `free.rs`, `pause.rs`, `abandoned.rs`, `supply.rs` and `fork.rs` do it.
+//! Loom's search is limited to a few preemptions in a run, which finds nearly all errors there are
+//! (Musuvathi and Qadeer, "Iterative Context Bounding", PLDI 2007); and it knows no loads that
+//! return what is stored later in the same run.
 //!
 //! Each protection has its negative control: the same models with a barrier left out, the memory
 //! ordering of one place weakened (every place in turn), or a step done wrongly must fail.
@@ -46,18 +48,19 @@ mod sync {
         NUMBER.with(|own| own.set(number));
     }
 
-    /// The kernel says of `membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)` that each running thread of
-    /// the process passes a full memory barrier at some point of the call; threads that do not run
-    /// have passed one when they were stopped (membarrier(2); the kernel's `sched/membarrier.c`). So
-    /// with regard to a place in a thread's program that the compiler moves no memory access across,
-    /// the call comes either before or after. If after, it shows its caller all that the thread did
-    /// before that place; if before, the thread sees behind the place all that its caller did.
+    /// The kernel says of `membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)` that each running thread
+    /// of the process passes a full memory barrier at some point of the call; threads that do not
+    /// run have passed one when they were stopped (membarrier(2); the kernel's
+    /// `sched/membarrier.c`). So with regard to a place in a thread's program that the compiler
+    /// moves no memory access across, the call comes either before or after. If after, it shows its
+    /// caller all that the thread did before that place; if before, the thread sees behind the
+    /// place all that its caller did.
     ///
     /// Read-modify-write operations with acquire and release ordering on a word that belongs to the
     /// thread promise that much and no more. Sequentially consistent fences would promise too much:
     /// they also order two threads that pass `barrier_here`, which in truth are not. (Goldblatt,
-    /// "Asymmetric fences", P1202, for C++, has the two kinds as `asymmetric_thread_fence_light` and
-    /// `_heavy`.)
+    /// "Asymmetric fences", P1202, for C++, has the two kinds as `asymmetric_thread_fence_light`
+    /// and `_heavy`.)
     pub(crate) fn barrier_everywhere() {
         if !experiment::is(Experiment::NoBarrierEverywhere) {
             BARRIERS.iter().for_each(pass);
@@ -100,8 +103,8 @@ mod sync {
             static ref ORDER: loom::sync::atomic::AtomicUsize = Default::default();
         }
 
-        /// Loom reverses the order of two operations if the later one is the next on the same word. It
-        /// would miss that a `compare_exchange` can come before another thread's load if its own
+        /// Loom reverses the order of two operations if the later one is the next on the same word.
+        /// It would miss that a `compare_exchange` can come before another thread's load if its own
         /// thread has loaded the word in between. So all operations are on one word too, in a way
         /// that lets no thread know of another.
         fn any_order() {
@@ -110,10 +113,11 @@ mod sync {
 
         /// Runs an operation as strong as an experiment leaves it.
         ///
-        /// Loom takes sequentially consistent operations for acquiring and releasing ones. A fence between each
-        /// that writes and the next that reads puts all of them in one order; as processors have it, either
-        /// behind every one that writes or in front of every one that reads. Which of the two makes no
-        /// difference, unless an experiment weakens one: then it is the one that the fence belongs to.
+        /// Loom takes sequentially consistent operations for acquiring and releasing ones. A fence
+        /// between each that writes and the next that reads puts all of them in one order; as
+        /// processors have it, either behind every one that writes or in front of every one that
+        /// reads. Which of the two makes no difference, unless an experiment weakens one: then it
+        /// is the one that the fence belongs to.
         #[track_caller]
         fn strong_as<T>(name: &'static str, order: Ordering, run: impl FnOnce(Ordering) -> T) -> T {
             any_order();
@@ -233,7 +237,8 @@ mod experiment {
         NoWait,
     }
 
-    /// Where a memory ordering is asked for that is not `Relaxed`: line and column, operation, ordering.
+    /// Where a memory ordering is asked for that is not `Relaxed`: line and column, operation,
+    /// ordering.
     pub(crate) type Place = (&'static str, u32, u32, &'static str, String);
 
     #[derive(Clone, Copy, Debug, PartialEq)]
@@ -325,8 +330,8 @@ fn paused<T>(gate: &Gate, work: impl FnOnce() -> T) -> T {
 
 // ---- Gate -------------------------------------------------------------------------------------
 
-/// A heap, as far as gates are concerned: whoever uses it counts. The cell fails the model if two uses are
-/// not in an order that both threads know of.
+/// A heap, as far as gates are concerned: whoever uses it counts. The cell fails the model if two
+/// uses are not in an order that both threads know of.
 struct Counted {
     gate: Gate,
     count: UnsafeCell<usize>,
@@ -477,7 +482,8 @@ impl Slabs {
     }
 }
 
-/// Threads give slots of one or two slabs back, each a list of (slab, slot), while the owner collects.
+/// Threads give slots of one or two slabs back, each a list of (slab, slot), while the owner
+/// collects.
 fn every_slot_comes_back(slabs: usize, collects: usize, gifts: &'static [&'static [(u32, usize)]]) {
     let shared = Arc::new(Slabs::new(slabs));
     let givers: Vec<_> = gifts
@@ -509,7 +515,8 @@ fn three_return_to_two_slabs() {
     every_slot_comes_back(2, 1, &[&[(1, 0)], &[(2, 0)], &[(1, 1)]]);
 }
 
-// ---- Claims --------------------------------------------------------------------------------------
+// ---- Claims
+// --------------------------------------------------------------------------------------
 
 const CLASS: u8 = 3;
 
@@ -539,8 +546,8 @@ fn one_of_two_frees() {
     assert_eq!(seen, [(1, 0)]);
 }
 
-/// The same while the owner allocates the slot again: there are no more frees than allocations, though one
-/// that comes late may hit the second, and each brings the slot back.
+/// The same while the owner allocates the slot again: there are no more frees than allocations,
+/// though one that comes late may hit the second, and each brings the slot back.
 fn no_more_frees_than_allocations() {
     let shared = Arc::new((Slabs::new(1), AtomicU8::new(CLASS)));
     let frees: Vec<_> = (0..2)
@@ -577,8 +584,8 @@ fn no_more_frees_than_allocations() {
     assert_eq!(returned, frees);
 }
 
-/// The owner frees a chunk of a slab that is not shared, and so does another thread, which has to pause
-/// the owner first and then marks the slab as shared. Both free a second chunk after that.
+/// The owner frees a chunk of a slab that is not shared, and so does another thread, which has to
+/// pause the owner first and then marks the slab as shared. Both free a second chunk after that.
 fn a_slab_becomes_shared() {
     struct Heap {
         gate: Gate,
@@ -642,10 +649,11 @@ fn a_slab_becomes_shared() {
     }
 }
 
-// ---- Slabs that change hands ---------------------------------------------------------------------
+// ---- Slabs that change hands
+// ---------------------------------------------------------------------
 
-/// A thread ends and leaves its slab to heap 0, while another frees a chunk of it. Wherever the free comes,
-/// the slot ends up with whoever has the slab.
+/// A thread ends and leaves its slab to heap 0, while another frees a chunk of it. Wherever the
+/// free comes, the slot ends up with whoever has the slab.
 fn a_slab_is_left_behind() {
     struct Pool {
         mutex: Mutex<()>,
@@ -702,8 +710,9 @@ fn a_slab_is_left_behind() {
     pool.free.with(|free| assert_eq!(unsafe { *free }, 1, "the slot is lost"));
 }
 
-/// Near the limit a slab is dissolved into exact chunks, while its owner frees one chunk of it and another thread
-/// frees the second. Wherever the two frees come, both chunks end up free in the arena.
+/// Near the limit a slab is dissolved into exact chunks, while its owner frees one chunk of it and
+/// another thread frees the second. Wherever the two frees come, both chunks end up free in the
+/// arena.
 fn a_slab_is_dissolved() {
     const BOTH: u64 = 0b11;
     struct Pool {
@@ -716,7 +725,8 @@ fn a_slab_is_dissolved() {
         chunks: [AtomicU8; 2],
         /// Slots that the owner keeps for its next allocations.
         cached: UnsafeCell<u64>,
-        /// What the arena knows: chunks of an exact size that are used, and those that are free. The mutex guards it.
+        /// What the arena knows: chunks of an exact size that are used, and those that are free.
+        /// The mutex guards it.
         arena: UnsafeCell<(u64, u64)>,
     }
     impl Pool {
@@ -729,7 +739,8 @@ fn a_slab_is_dissolved() {
                 if is_slab {
                     assert!(claim(&self.chunks[chunk], true).is_some());
                     if chunk == 0 {
-                        // SAFETY: the cell belongs to the owner; the model fails if it is used at once elsewhere.
+                        // SAFETY: the cell belongs to the owner; the model fails if it is used at
+                        // once elsewhere.
                         self.cached.with_mut(|cached| unsafe { *cached |= bit });
                     } else {
                         self.slabs.give(1, chunk);
@@ -791,10 +802,11 @@ fn a_slab_is_dissolved() {
     pool.arena.with(|arena| assert_eq!(unsafe { *arena }, (0, BOTH), "a chunk is lost"));
 }
 
-// ---- Forks ---------------------------------------------------------------------------------------
+// ---- Forks
+// ---------------------------------------------------------------------------------------
 
-/// A value behind a lock, which threads and forks use. The cell fails the model if two uses are not in an order
-/// that both threads know of.
+/// A value behind a lock, which threads and forks use. The cell fails the model if two uses are not
+/// in an order that both threads know of.
 struct Guarded {
     guard: ForkGuard,
     locks: [Lock; 2],
@@ -823,7 +835,8 @@ impl Guarded {
         self.locks[number].release();
     }
 
-    /// What the thread that forks does: it uses all values, without their locks, and one with its lock.
+    /// What the thread that forks does: it uses all values, without their locks, and one with its
+    /// lock.
     fn fork(&self, thread: usize) {
         self.guard.begin(thread);
         if !experiment::is(Experiment::NoWait) {
@@ -900,7 +913,8 @@ fn two_use() {
     );
 }
 
-// ---- Tests ---------------------------------------------------------------------------------------
+// ---- Tests
+// ---------------------------------------------------------------------------------------
 
 /// A name, how many preemptions to try, and what happens.
 type Model = (&'static str, usize, fn());
@@ -958,8 +972,8 @@ fn assert_all_notice(models: &[Model], experiment: Experiment) {
     }
 }
 
-/// No place in a library file asks for a stronger memory ordering than it needs: weakened anywhere, one
-/// of the models fails, but for `exceptions`.
+/// No place in a library file asks for a stronger memory ordering than it needs: weakened anywhere,
+/// one of the models fails, but for `exceptions`.
 #[track_caller]
 fn assert_orderings_needed(file: &str, models: &[Model], exceptions: &[(&str, Half)]) {
     let places = experiment::places();
@@ -997,8 +1011,9 @@ fn gates_keep_threads_apart() {
 fn returned_slots_arrive() {
     assert_holds(RETURNS);
     assert_all_notice(RETURNS, Experiment::PushFirst);
-    // These two are a pair that keeps a thread from putting a slab on the stack again while the owner has
-    // yet to read what came next. Loom, where no load returns what is stored later, does not see it.
+    // These two are a pair that keeps a thread from putting a slab on the stack again while the
+    // owner has yet to read what came next. Loom, where no load returns what is stored later, does
+    // not see it.
     let exceptions = [("fetch_or AcqRel", Half::Acquire), ("swap AcqRel", Half::Release)];
     assert_orderings_needed("remote_free.rs", RETURNS, &exceptions);
 }
@@ -1023,8 +1038,9 @@ fn forks_keep_lockers_out() {
     assert_all_notice(&FORKS[..1], Experiment::NoLook);
     assert_all_notice(&FORKS[..1], Experiment::NoWait);
     let models: Vec<_> = FORKS.iter().chain(LOCKS).copied().collect();
-    // These two are a pair: who sees that it is to try again sees that the lock was free. Here a fence behind the
-    // store that frees it, which stands for its being sequentially consistent, orders the two already.
+    // These two are a pair: who sees that it is to try again sees that the lock was free. Here a
+    // fence behind the store that frees it, which stands for its being sequentially consistent,
+    // orders the two already.
     let exceptions = [("fetch_add Release", Half::Release), ("load Acquire", Half::Acquire)];
     assert_orderings_needed("guard.rs", &models, &exceptions);
 }

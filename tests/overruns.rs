@@ -1,5 +1,6 @@
-//! Overruns: no arena touches other memory, whoever's it is, and there is nothing in an arena that an overrun
-//! within it could spoil but other secrets. With ordinary memory both come out the other way.
+//! Overruns: no arena touches other memory, whoever's it is, and there is nothing in an arena that
+//! an overrun within it could spoil but other secrets. With ordinary memory both come out the other
+//! way.
 
 #![cfg(target_os = "linux")]
 
@@ -89,8 +90,8 @@ fn every_arena_lies_between_guard_pages() {
     });
 }
 
-/// Everything that belongs to a pool's arenas is overwritten, chunks in use and free ones: places, sizes and
-/// figures are what they were.
+/// Everything that belongs to a pool's arenas is overwritten, chunks in use and free ones: places,
+/// sizes and figures are what they were.
 #[test]
 fn bookkeeping_lies_elsewhere() {
     alone("bookkeeping_lies_elsewhere", || {
@@ -138,14 +139,15 @@ fn bookkeeping_lies_elsewhere() {
     });
 }
 
-/// glibc's heap has its bookkeeping between the chunks, and ends the process when it finds it spoilt.
+/// glibc's heap has its bookkeeping between the chunks, and ends the process when it finds it
+/// spoilt.
 #[cfg(target_env = "gnu")]
 #[test]
 fn control_an_overrun_spoils_an_ordinary_heap() {
     let spoil = |overrun: usize| {
         signal_of(|| {
-            // SAFETY: two blocks of the heap in a process that has this one purpose; what an overrun does
-            // is what is tested.
+            // SAFETY: two blocks of the heap in a process that has this one purpose; what an
+            // overrun does is what is tested.
             unsafe {
                 let [one, two] =
                     [libc::malloc(2000), libc::malloc(2000)].map(|block| block.cast::<u8>());

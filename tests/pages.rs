@@ -1,6 +1,6 @@
-//! `LockedPages` as the kernel reports them in /proc/self/smaps: locked, never paged out, out of core
-//! dumps, without huge pages, not merged with equal pages, between guard pages. Each observation is made of
-//! an ordinary mapping as well, where it must come out the other way.
+//! `LockedPages` as the kernel reports them in /proc/self/smaps: locked, never paged out, out of
+//! core dumps, without huge pages, not merged with equal pages, between guard pages. Each
+//! observation is made of an ordinary mapping as well, where it must come out the other way.
 
 #![cfg(target_os = "linux")]
 
@@ -102,11 +102,13 @@ fn locked_and_not_dumpable() {
     assert!(!has(&mapping, "dd"), "{mapping:?}");
 }
 
-/// Told to write the pages to swap, the kernel refuses; ordinary pages it writes there, if there is swap.
+/// Told to write the pages to swap, the kernel refuses; ordinary pages it writes there, if there is
+/// swap.
 #[test]
 fn the_kernel_does_not_page_them_out() {
     let page_out = |addr: *mut libc::c_void, len| {
-        // SAFETY: whole mappings of this test's; the advice changes where pages live, not what they hold.
+        // SAFETY: whole mappings of this test's; the advice changes where pages live, not what they
+        // hold.
         match unsafe { libc::madvise(addr, len, libc::MADV_PAGEOUT) } {
             0 => Ok(()),
             _ => Err(std::io::Error::last_os_error().raw_os_error()),

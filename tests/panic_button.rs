@@ -1,5 +1,5 @@
-//! `wipe_everything`: called in a signal handler, whatever the threads are doing, it leaves no secret in any
-//! pool; the pools stay usable. Without the call the same secrets are there.
+//! `wipe_everything`: called in a signal handler, whatever the threads are doing, it leaves no
+//! secret in any pool; the pools stay usable. Without the call the same secrets are there.
 
 #![cfg(target_os = "linux")]
 

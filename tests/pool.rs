@@ -339,8 +339,8 @@ fn in_child(test: &str) -> std::process::ExitStatus {
         .unwrap()
 }
 
-/// An unprivileged process that may lock 100 000 bytes gets locked memory first, of as much as fits,
-/// and then unlocked memory, with the reason in the statistics.
+/// An unprivileged process that may lock 100 000 bytes gets locked memory first, of as much as
+/// fits, and then unlocked memory, with the reason in the statistics.
 #[cfg(target_os = "linux")]
 #[test]
 fn scarce_locked_memory_is_used_up_first() {
@@ -506,8 +506,8 @@ fn a_manager_uses_its_pools_in_order() {
     assert_eq!(manager.stats().used, 0);
 }
 
-/// Pools added by several threads at once are all there, while others use them; when the manager ends, so do
-/// they, and their places serve others.
+/// Pools added by several threads at once are all there, while others use them; when the manager
+/// ends, so do they, and their places serve others.
 #[test]
 fn pools_are_added_by_several_threads() {
     let page = page_size();
@@ -546,8 +546,8 @@ fn a_visitor_may_add_pools() {
     assert_eq!(manager.stats().arenas, 2);
 }
 
-/// Pools that are added to the process-wide manager serve what its own pool cannot: chunks larger than
-/// its arenas.
+/// Pools that are added to the process-wide manager serve what its own pool cannot: chunks larger
+/// than its arenas.
 #[cfg(target_os = "linux")]
 #[test]
 fn pools_can_be_added_to_the_instance() {

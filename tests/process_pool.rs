@@ -1,5 +1,5 @@
-//! The process-wide pool, whose threads have heaps of their own: every byte and every statistic, with
-//! chunks that other threads free, threads that end, forks, and no more memory to be had.
+//! The process-wide pool, whose threads have heaps of their own: every byte and every statistic,
+//! with chunks that other threads free, threads that end, forks, and no more memory to be had.
 //!
 //! The tests count what the whole process holds, so each runs in a process of its own.
 
@@ -194,7 +194,8 @@ fn bad_frees_are_refused_whoever_tries() {
     });
 }
 
-/// Whoever frees a chunk: the thread that allocated it, one with a heap of its own, one that has none.
+/// Whoever frees a chunk: the thread that allocated it, one with a heap of its own, one that has
+/// none.
 #[test]
 fn freed_chunks_are_zeros_whoever_frees() {
     fn look(addr: usize, size: usize) -> Vec<u8> {
@@ -224,8 +225,9 @@ fn freed_chunks_are_zeros_whoever_frees() {
                 scope.spawn(|| free_and_look(three));
             });
         }
-        // The control: the same look at a block of the ordinary heap, which has its links at the beginning.
-        // SAFETY: a block of 1000 bytes, looked at as the kernel sees it once it is freed.
+        // The control: the same look at a block of the ordinary heap, which has its links at the
+        // beginning. SAFETY: a block of 1000 bytes, looked at as the kernel sees it once it is
+        // freed.
         let block = unsafe {
             let block = libc::malloc(1000);
             block.cast::<u8>().write_bytes(4, 1000);
@@ -470,8 +472,8 @@ fn limit_locked_memory(bytes: usize) {
     assert!(unsafe { libc::geteuid() != 0 || libc::setresuid(65534, 65534, 65534) == 0 });
 }
 
-/// Unlocked memory is for when there is none that is locked, also when that is another thread's and has become
-/// free only after unlocked memory was used.
+/// Unlocked memory is for when there is none that is locked, also when that is another thread's and
+/// has become free only after unlocked memory was used.
 #[test]
 fn what_others_have_freed_comes_before_unlocked_memory() {
     alone("what_others_have_freed_comes_before_unlocked_memory", || {
@@ -511,15 +513,17 @@ fn what_others_have_freed_comes_before_unlocked_memory() {
     });
 }
 
-/// What slabs have free serves any size as soon as no more memory can be locked, whoever has the slabs: a chunk
-/// of twice the size fits where two neighbours have been freed. All chunks keep their contents and their sizes.
+/// What slabs have free serves any size as soon as no more memory can be locked, whoever has the
+/// slabs: a chunk of twice the size fits where two neighbours have been freed. All chunks keep
+/// their contents and their sizes.
 #[test]
 fn slots_serve_any_size_when_memory_is_scarce() {
     const LIMIT: usize = 4 << 20;
     alone("slots_serve_any_size_when_memory_is_scarce", || {
         limit_locked_memory(LIMIT);
         pool().set_locking_failed(Some(Box::new(|_| false)));
-        // A quarter of the limit is in slabs of this thread and of another, which stays; the rest is not.
+        // A quarter of the limit is in slabs of this thread and of another, which stays; the rest
+        // is not.
         let fill = |bytes: usize| {
             let mut made = Vec::new();
             for i in 0..bytes / 2 / 48 {
@@ -582,7 +586,8 @@ fn slots_serve_any_size_when_memory_is_scarce() {
     });
 }
 
-/// When locked memory is free again, nothing new goes to unlocked memory, though there are free slots.
+/// When locked memory is free again, nothing new goes to unlocked memory, though there are free
+/// slots.
 #[test]
 fn locked_memory_comes_first_again() {
     alone("locked_memory_comes_first_again", || {
@@ -695,8 +700,8 @@ fn the_callback_is_asked_once() {
     });
 }
 
-/// A walk shows the chunks of one moment, whatever happens while it is looked at: other threads go on, and who looks
-/// may use the pool, and fork.
+/// A walk shows the chunks of one moment, whatever happens while it is looked at: other threads go
+/// on, and who looks may use the pool, and fork.
 #[test]
 fn a_walk_shows_one_moment() {
     alone("a_walk_shows_one_moment", || {

@@ -1,6 +1,6 @@
-//! `SecureString::prompt` at a real terminal: a pseudo-terminal whose other end this test holds, and
-//! which is the controlling terminal of a child process (this test binary again). What a user would
-//! type goes in; what a user would see comes out.
+//! `SecureString::prompt` at a real terminal: a pseudo-terminal whose other end this test holds,
+//! and which is the controlling terminal of a child process (this test binary again). What a user
+//! would type goes in; what a user would see comes out.
 
 #![cfg(target_os = "linux")]
 
@@ -14,8 +14,8 @@ use std::{env, mem};
 
 const CHILD: &str = "BITCOIN_SUPPORT_TEST_PROMPT";
 
-/// What the child does: asks, as often as it is told to, and says on standard output what it got, in
-/// capital letters, so that it can be told from what was typed.
+/// What the child does: asks, as often as it is told to, and says on standard output what it got,
+/// in capital letters, so that it can be told from what was typed.
 fn child(prompts: usize) {
     for _ in 0..prompts {
         let answer = match SecureString::prompt("Passphrase: ") {
@@ -42,7 +42,8 @@ struct Dialogue {
 
 impl Dialogue {
     fn new(test: &str, prompts: usize, prepare: fn()) -> Self {
-        // SAFETY: plain system calls; the descriptors are fresh and owned by what they are put into.
+        // SAFETY: plain system calls; the descriptors are fresh and owned by what they are put
+        // into.
         let (user, terminal) = unsafe {
             let user = libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
             assert!(user >= 0 && libc::grantpt(user) == 0 && libc::unlockpt(user) == 0);

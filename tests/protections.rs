@@ -1,6 +1,7 @@
-//! Protections besides the lock (no core dump, the fork policy, no merging, no huge pages), where a sandbox refuses
-//! them: each is counted with its error and told with its remedy, as far as the kernel shows it, and a program can
-//! require it. The control is the same memory where nothing is refused.
+//! Protections besides the lock (no core dump, the fork policy, no merging, no huge pages), where a
+//! sandbox refuses them: each is counted with its error and told with its remedy, as far as the
+//! kernel shows it, and a program can require it. The control is the same memory where nothing is
+//! refused.
 
 #![cfg(target_os = "linux")]
 
@@ -13,8 +14,8 @@ use bitcoin_support::{
 use common::{alone, flags_of, in_child, refuse};
 use std::num::NonZeroU32;
 
-/// The advice of each protection, and the kernel's flag of memory that has it, if it shows in one. (That memory is
-/// not merged shows only in a process that has all its memory merged.)
+/// The advice of each protection, and the kernel's flag of memory that has it, if it shows in one.
+/// (That memory is not merged shows only in a process that has all its memory merged.)
 const PROTECTIONS: [(Protection, libc::c_int, Option<&str>); 4] = [
     (Protection::DumpExclusion, libc::MADV_DONTDUMP, Some("dd")),
     (Protection::ForkPolicy, libc::MADV_WIPEONFORK, Some("wf")),
@@ -31,7 +32,8 @@ fn missing(stats: &PoolStats) -> [Missing; 4] {
     PROTECTIONS.map(|(protection, ..)| stats.missing_protections.of(protection))
 }
 
-/// That the statistics say what is so: only what was refused is missing, of all the memory, with its error.
+/// That the statistics say what is so: only what was refused is missing, of all the memory, with
+/// its error.
 fn check(stats: &PoolStats, chunk: usize, refused: Option<(Protection, i32)>) {
     let flags = flags_of(chunk);
     for (protection, _, flag) in PROTECTIONS {
@@ -147,8 +149,8 @@ fn what_is_gone_is_not_counted() {
     });
 }
 
-/// A sandbox that answers as a kernel does which does not know the advice: to all of them, it is a refusal; to
-/// those that not every kernel knows, and alone, there is nothing to protect from.
+/// A sandbox that answers as a kernel does which does not know the advice: to all of them, it is a
+/// refusal; to those that not every kernel knows, and alone, there is nothing to protect from.
 #[test]
 fn an_unknown_advice_is_told_from_a_refused_one() {
     alone("an_unknown_advice_is_told_from_a_refused_one", || {

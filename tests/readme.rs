@@ -1,6 +1,6 @@
-//! The documents agree with the code. The README's examples are the programs in `examples/`, which the tests
-//! build and run. The tests exist that docs/contents.md and docs/threat-model.md name. The picture of the floors
-//! in docs/README.md has the modules of the table in `src/lib.rs`.
+//! The documents agree with the code. The README's examples are the programs in `examples/`, which
+//! the tests build and run. The tests exist that docs/contents.md and docs/threat-model.md name.
+//! The picture of the floors in docs/README.md has the modules of the table in `src/lib.rs`.
 
 use std::fs;
 use std::path::Path;
@@ -39,8 +39,8 @@ fn draws_the_floors() {
     }
 }
 
-/// The text of a test, up to the next one; empty if its file is not part of the published crate, whose
-/// tests cannot look at it.
+/// The text of a test, up to the next one; empty if its file is not part of the published crate,
+/// whose tests cannot look at it.
 fn text_of(file: &str, test: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let Ok(text) = fs::read_to_string(root.join(file)) else {
@@ -98,7 +98,8 @@ fn the_tests_that_are_named_exist() {
     }
 }
 
-/// Every protection of the threat model has a test and a control, and the control says that it is one.
+/// Every protection of the threat model has a test and a control, and the control says that it is
+/// one.
 #[test]
 fn every_protection_has_a_test_and_a_control() {
     let model = include_str!("../docs/threat-model.md");

@@ -1,9 +1,9 @@
-//! Sampled allocations: an overrun, an underrun and a use after free end the process at the very access,
-//! and do not when nothing is sampled; what lands next to a chunk is reported when that is freed; figures,
-//! limits, forks and exits are as for other chunks.
+//! Sampled allocations: an overrun, an underrun and a use after free end the process at the very
+//! access, and do not when nothing is sampled; what lands next to a chunk is reported when that is
+//! freed; figures, limits, forks and exits are as for other chunks.
 //!
-//! What is sampled concerns the whole process, so each test runs in a process of its own, and what ends a
-//! process in a child of that.
+//! What is sampled concerns the whole process, so each test runs in a process of its own, and what
+//! ends a process in a child of that.
 
 #![cfg(target_os = "linux")]
 
@@ -37,8 +37,8 @@ enum End {
 
 /// Runs `body` in a child process. The exit code 0 says that it has returned.
 fn in_child(body: impl FnOnce()) -> End {
-    // SAFETY: the child uses this pool and the ordinary heap, which glibc keeps usable after a fork; then
-    // it ends at once.
+    // SAFETY: the child uses this pool and the ordinary heap, which glibc keeps usable after a
+    // fork; then it ends at once.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {
@@ -209,8 +209,8 @@ fn is_readable(addr: usize) -> bool {
     written == 1
 }
 
-/// A freed chunk's pages are inaccessible and not locked until a thousand others have been sampled (16
-/// large ones); then their addresses are used again.
+/// A freed chunk's pages are inaccessible and not locked until a thousand others have been sampled
+/// (16 large ones); then their addresses are used again.
 #[test]
 fn freed_chunks_stay_inaccessible_for_long() {
     alone("freed_chunks_stay_inaccessible_for_long", || {
@@ -386,8 +386,8 @@ fn random(state: &mut u64) -> usize {
     (*state >> 16) as usize
 }
 
-/// Threads that come and go free their own chunks and those of others, while what is sampled changes.
-/// Every byte is theirs, and the figures agree at any time.
+/// Threads that come and go free their own chunks and those of others, while what is sampled
+/// changes. Every byte is theirs, and the figures agree at any time.
 #[test]
 fn threads_and_changes_of_mind() {
     alone("threads_and_changes_of_mind", || {
@@ -603,8 +603,8 @@ fn wiped_in_a_child() {
     });
 }
 
-/// The child has none of its parent's chunks: they can be freed, as often as one likes, and nothing takes
-/// their place.
+/// The child has none of its parent's chunks: they can be freed, as often as one likes, and nothing
+/// takes their place.
 fn absent_in_a_child(secret_memory: SecretMemory) {
     let options = PoolOptions::new().fork_policy(ForkPolicy::Absent);
     configure(&options.secret_memory(secret_memory));
@@ -708,8 +708,8 @@ fn options_come_before_samples() {
     });
 }
 
-/// The panic button finds sampled chunks too, and stays off those that have been freed; the zeros that it
-/// leaves around a chunk are no overrun.
+/// The panic button finds sampled chunks too, and stays off those that have been freed; the zeros
+/// that it leaves around a chunk are no overrun.
 #[test]
 fn everything_is_wiped() {
     alone("everything_is_wiped", || {

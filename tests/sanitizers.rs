@@ -1,5 +1,5 @@
-//! Deliberate faults, of which `scripts/sanitize` expects that the sanitizers report them. Without that
-//! script there is nothing in here.
+//! Deliberate faults, of which `scripts/sanitize` expects that the sanitizers report them. Without
+//! that script there is nothing in here.
 
 #![cfg(bitcoin_support_sanitizer)]
 
@@ -38,7 +38,8 @@ fn data_race() {
     black_box(number.0.into_inner());
 }
 
-/// The way of a pool's gates, but leaving is no release: what the one did, the other does not know of.
+/// The way of a pool's gates, but leaving is no release: what the one did, the other does not know
+/// of.
 #[test]
 #[ignore = "a fault, on purpose"]
 fn race_past_a_gate() {

@@ -1,6 +1,6 @@
-//! Secret memory: a privileged process that reads `/proc/PID/mem`, traces or asks `process_vm_readv` gets
-//! nothing of it, and reads ordinary locked memory the same way; where the system has none, `Prefer` says
-//! so and `Require` fails.
+//! Secret memory: a privileged process that reads `/proc/PID/mem`, traces or asks
+//! `process_vm_readv` gets nothing of it, and reads ordinary locked memory the same way; where the
+//! system has none, `Prefer` says so and `Require` fails.
 
 #![cfg(target_os = "linux")]
 
@@ -39,8 +39,8 @@ fn secret_in(pool: &LockedPool) -> NonNull<u8> {
     chunk
 }
 
-/// What another process, with every privilege that this one has, gets to see at an address of this one, in
-/// three ways. It is a child, which this process waits for.
+/// What another process, with every privilege that this one has, gets to see at an address of this
+/// one, in three ways. It is a child, which this process waits for.
 fn seen_by_others(addr: usize) -> [bool; 3] {
     let victim = std::process::id() as libc::pid_t;
     let mut pipe = [0; 2];
@@ -217,7 +217,8 @@ fn where_the_system_has_none() {
     });
 }
 
-/// It vanishes after a pool was made: allocations fail, or go to ordinary memory, and the reason is told.
+/// It vanishes after a pool was made: allocations fail, or go to ordinary memory, and the reason is
+/// told.
 #[test]
 fn when_no_more_is_to_be_had() {
     alone("when_no_more_is_to_be_had", || {
@@ -236,7 +237,8 @@ fn when_no_more_is_to_be_had() {
     });
 }
 
-/// It counts against the limit on locked memory: smaller arenas first, and never other memory for `Require`.
+/// It counts against the limit on locked memory: smaller arenas first, and never other memory for
+/// `Require`.
 #[test]
 fn under_the_limit() {
     alone("under_the_limit", || {

@@ -1,6 +1,6 @@
-//! `SecureVec`, `SecureString`, `SecureBox` and `SecureAllocator`: they behave like the standard types,
-//! and leave nothing behind in memory. What is left is read back through `/proc/self/mem`, as another
-//! process would see it.
+//! `SecureVec`, `SecureString`, `SecureBox` and `SecureAllocator`: they behave like the standard
+//! types, and leave nothing behind in memory. What is left is read back through `/proc/self/mem`,
+//! as another process would see it.
 
 #![cfg(target_os = "linux")]
 #![cfg_attr(bitcoin_support_nightly, feature(allocator_api))]
@@ -33,7 +33,8 @@ fn peek(addr: usize, len: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The pool is the process's: while a test looks at memory that it has freed, no other may allocate.
+/// The pool is the process's: while a test looks at memory that it has freed, no other may
+/// allocate.
 fn alone_with_the_pool() -> impl Drop {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -48,8 +49,8 @@ fn addr_of<T>(vec: &SecureVec<T>) -> usize {
     vec.expose_secret().as_ptr().addr()
 }
 
-/// Whether this process may lock that much, and locking does anything (not so under AddressSanitizer);
-/// if not, says that a test is skipped.
+/// Whether this process may lock that much, and locking does anything (not so under
+/// AddressSanitizer); if not, says that a test is skipped.
 fn can_lock(len: usize) -> bool {
     let pages = LockedPages::new_locked(len);
     let can = pages.is_ok_and(|pages| mapping_at(pages.as_ptr().addr().get()).1.contains(" lo"));
@@ -437,8 +438,8 @@ fn boxes_are_made_in_place() {
 #[test]
 fn what_is_taken_over_is_wiped_where_it_was() {
     let _turn = alone_with_the_pool();
-    // So large that the ordinary heap gives and takes it as a mapping of its own would not do: freed
-    // heap keeps its contents but for some words at the front.
+    // So large that the ordinary heap gives and takes it as a mapping of its own would not do:
+    // freed heap keeps its contents but for some words at the front.
     let text = "correct horse battery staple ".repeat(100);
     let (addr, len) = (text.as_ptr().addr(), text.len());
     let secret = SecureString::from(text);
@@ -643,8 +644,9 @@ fn only_so_much_can_be_locked() {
     assert!(SecureVec::<u8>::try_with_capacity(300_000).is_err());
 }
 
-/// Whatever a program adds to the process-wide manager, by safe calls alone, no secret lies there: a foreign page
-/// allocator need not hand out memory, nor wipe it. Chunks of the manager itself, which are raw, do come from it.
+/// Whatever a program adds to the process-wide manager, by safe calls alone, no secret lies there:
+/// a foreign page allocator need not hand out memory, nor wipe it. Chunks of the manager itself,
+/// which are raw, do come from it.
 #[test]
 fn added_pools_serve_no_secrets() {
     in_a_process_of_its_own("added_pools_serve_no_secrets", || {
@@ -732,7 +734,8 @@ fn what_is_taken_over_is_wiped_before_a_panic() {
     });
 }
 
-/// Lock failures do not say that there is unlocked memory: a pool that has made do with a smaller arena is locked.
+/// Lock failures do not say that there is unlocked memory: a pool that has made do with a smaller
+/// arena is locked.
 #[test]
 fn fully_locked_is_what_is_locked() {
     in_a_process_of_its_own("fully_locked_is_what_is_locked", || {
@@ -756,8 +759,8 @@ fn fully_locked_is_what_is_locked() {
     });
 }
 
-/// A string has no room for text in itself, as `std::basic_string` has: at every length, its own bytes are a
-/// pointer and two sizes.
+/// A string has no room for text in itself, as `std::basic_string` has: at every length, its own
+/// bytes are a pointer and two sizes.
 #[test]
 fn a_string_keeps_no_character_in_itself() {
     fn bytes_of<T>(value: &T) -> &[u8] {

@@ -1,10 +1,10 @@
-//! The process-wide pool under stress: threads that allocate, hand chunks to each other, free what others
-//! allocated, and end with chunks that outlive them; forks in between; snapshots of the statistics all the
-//! time. Every byte is checked, and every figure: against what was asked for, within what the threads had
-//! in hand at that moment.
+//! The process-wide pool under stress: threads that allocate, hand chunks to each other, free what
+//! others allocated, and end with chunks that outlive them; forks in between; snapshots of the
+//! statistics all the time. Every byte is checked, and every figure: against what was asked for,
+//! within what the threads had in hand at that moment.
 //!
-//! What is counted is the whole process's, so each run is a process of its own. Runs in which something
-//! is done wrong on purpose must fail.
+//! What is counted is the whole process's, so each run is a process of its own. Runs in which
+//! something is done wrong on purpose must fail.
 
 #![cfg(target_os = "linux")]
 
@@ -139,7 +139,8 @@ fn work(seed: u64, boxes: &Boxes, fault: Fault) {
         let number = random(&mut state);
         let size = match number & 31 {
             0 => 4096 + (number >> 8) % 16_000,
-            // Between 1025 and 4096 the footprint may be a slot's: sizes that are the same either way.
+            // Between 1025 and 4096 the footprint may be a slot's: sizes that are the same either
+            // way.
             1..=4 => [1280, 1536, 2048, 3072, 4096][(number >> 8) % 5] - 1,
             _ => (number >> 8) % 200,
         };
@@ -237,8 +238,8 @@ fn check_child(kept: &[Chunk], boxes: &Boxes) {
 }
 
 fn fork_and_check(kept: &[Chunk], boxes: &Boxes) {
-    // SAFETY: the child uses this pool, system calls and the ordinary heap, which glibc keeps usable
-    // after a fork; then it ends at once.
+    // SAFETY: the child uses this pool, system calls and the ordinary heap, which glibc keeps
+    // usable after a fork; then it ends at once.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {
@@ -252,8 +253,8 @@ fn fork_and_check(kept: &[Chunk], boxes: &Boxes) {
     assert_eq!(status, 42 << 8, "the child's checks failed");
 }
 
-/// A check that fails ends the process at once: other threads may be waiting for the one that failed, and
-/// in a child the ordinary way waits for a lock that a thread of the parent had.
+/// A check that fails ends the process at once: other threads may be waiting for the one that
+/// failed, and in a child the ordinary way waits for a lock that a thread of the parent had.
 fn end_at_first_panic() {
     std::panic::set_hook(Box::new(|panic| {
         let text = format!("{panic}\n");

@@ -1,8 +1,9 @@
-//! Real swap: a process with secrets in the pool and marks on the heap is squeezed to a third of its memory, and the
-//! swap file is read past the page cache. None of the secrets is there; the marks, which are the control, are.
+//! Real swap: a process with secrets in the pool and marks on the heap is squeezed to a third of
+//! its memory, and the swap file is read past the page cache. None of the secrets is there; the
+//! marks, which are the control, are.
 //!
-//! As root, with a swap file and a memory cgroup of the test's own. A process of its own takes them away again, when
-//! the test has ended, however that was.
+//! As root, with a swap file and a memory cgroup of the test's own. A process of its own takes them
+//! away again, when the test has ended, however that was.
 
 #![cfg(target_os = "linux")]
 
@@ -92,8 +93,8 @@ impl Made {
         }
     }
 
-    /// A process that takes it away when this one has ended, or when what is returned is dropped; it is waited for
-    /// then.
+    /// A process that takes it away when this one has ended, or when what is returned is dropped;
+    /// it is waited for then.
     fn keep_watch(&self) -> Watch {
         let mut pipe = [0; 2];
         // SAFETY: a place for two descriptors, which are nobody else's.

@@ -1,8 +1,8 @@
-//! The system calls of pools: the list in docs/system-calls.md is all of them, each is made, and none is needed so
-//! much that its refusal does more harm than the list says.
+//! The system calls of pools: the list in docs/system-calls.md is all of them, each is made, and
+//! none is needed so much that its refusal does more harm than the list says.
 //!
-//! The life of pools runs in a process with a filter, which says what the figures are; this one, without a filter,
-//! looks at what the kernel says of it.
+//! The life of pools runs in a process with a filter, which says what the figures are; this one,
+//! without a filter, looks at what the kernel says of it.
 
 #![cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 
@@ -65,8 +65,9 @@ fn number_of(name: &str) -> libc::c_long {
     }
 }
 
-/// What this test needs itself: to speak, to fork, to wait and to end; and the ordinary heap, whose memory is there
-/// before the filter is. Rust's library, in unoptimized builds, looks at a descriptor before it closes it.
+/// What this test needs itself: to speak, to fork, to wait and to end; and the ordinary heap, whose
+/// memory is there before the filter is. Rust's library, in unoptimized builds, looks at a
+/// descriptor before it closes it.
 const OF_THE_TEST: [libc::c_long; 14] = [
     libc::SYS_tgkill,
     libc::SYS_rt_sigaction,
@@ -128,7 +129,8 @@ struct Said {
     /// Bytes in pools and mappings, and how many of them are said to be locked.
     total: usize,
     locked: usize,
-    /// A chunk of a pool whose children find zeros, 0 if it could not be had; what is missing of its protections.
+    /// A chunk of a pool whose children find zeros, 0 if it could not be had; what is missing of
+    /// its protections.
     chunk: usize,
     missing: [i32; 4],
     /// Allocations and other requests that failed.
@@ -153,8 +155,8 @@ impl Life {
         let own = pages.iter().map(|pages| pages.len()).sum::<usize>();
         let is_locked = |pages: &&&LockedPages| pages.lock_state().is_ok();
         let locked = pages.iter().filter(is_locked).map(|pages| pages.len()).sum::<usize>();
-        // The thread that speaks is its process's first, with the same number; one of the two calls may be refused.
-        // SAFETY: takes no pointers.
+        // The thread that speaks is its process's first, with the same number; one of the two calls
+        // may be refused. SAFETY: takes no pointers.
         let numbers = unsafe { [libc::syscall(libc::SYS_getpid), libc::syscall(libc::SYS_gettid)] };
         self.said.process = numbers[0].max(numbers[1]) as u32;
         self.said.total = sum(|stats| stats.total) + own;
@@ -167,7 +169,8 @@ impl Life {
         let error = |stats: &PoolStats| stats.last_lock_failure.map(|why| why.errno);
         self.said.lock_error = stats.iter().find_map(error).unwrap_or(0);
         let said = &raw const self.said;
-        // SAFETY: as many bytes as the value has; whatever lies between its members is not looked at.
+        // SAFETY: as many bytes as the value has; whatever lies between its members is not looked
+        // at.
         let bytes = unsafe { std::slice::from_raw_parts(said.cast::<u8>(), size_of::<Said>()) };
         self.pipe.write_all(bytes).unwrap();
         self.go.read_exact(&mut [0]).unwrap();
@@ -231,7 +234,8 @@ impl Life {
     }
 }
 
-/// Runs the life of pools under a filter: how it ended, as from `waitpid`, and what it said at each point.
+/// Runs the life of pools under a filter: how it ended, as from `waitpid`, and what it said at each
+/// point.
 fn live_under(list: &[Listed], filter: &Filter) -> (libc::c_int, Vec<Said>) {
     let pipe = || {
         let mut ends = [0; 2];

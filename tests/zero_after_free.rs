@@ -14,8 +14,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 const SECRET: u8 = 0xa7;
 
-/// The system's heap, which counts the blocks of this thread that come back with `SECRET` in them, and
-/// those that come back at all.
+/// The system's heap, which counts the blocks of this thread that come back with `SECRET` in them,
+/// and those that come back at all.
 struct Watched;
 
 thread_local! {

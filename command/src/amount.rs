@@ -17,8 +17,9 @@ pub(crate) fn amount(bytes: Bound) -> String {
     }
 }
 
-/// A number of bytes as a person writes it: `4194304`, `4096K`, `4M`, `4 MiB`; `unlimited` or `infinity`, as the shell and
-/// systemd say, is `None`. The letters are powers of 1024, as systemd's are.
+/// A number of bytes as a person writes it: `4194304`, `4096K`, `4M`, `4 MiB`; `unlimited` or
+/// `infinity`, as the shell and systemd say, is `None`. The letters are powers of 1024, as
+/// systemd's are.
 ///
 /// # Errors
 /// What is wrong with the text, and what can be written instead.

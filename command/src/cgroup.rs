@@ -1,9 +1,10 @@
 //! How much of a process its control group allows to be swapped.
 //!
-//! In version 2 of control groups, `memory.swap.max` limits the number of bytes on swap. If it is 0, the kernel
-//! swaps nothing of the group, even when the whole host is short of memory. In version 1,
-//! `memory.memsw.limit_in_bytes` limits the sum of memory and swap. If it is not higher than
-//! `memory.limit_in_bytes`, the group's own limit never leads to swap, but a shortage of the whole host still does.
+//! In version 2 of control groups, `memory.swap.max` limits the number of bytes on swap. If it is
+//! 0, the kernel swaps nothing of the group, even when the whole host is short of memory. In
+//! version 1, `memory.memsw.limit_in_bytes` limits the sum of memory and swap. If it is not higher
+//! than `memory.limit_in_bytes`, the group's own limit never leads to swap, but a shortage of the
+//! whole host still does.
 
 use crate::host::Host;
 use crate::parse::{self, Bound, Mount};
@@ -13,9 +14,11 @@ use crate::parse::{self, Bound, Mount};
 pub(crate) struct SwapLimit {
     /// Bytes that may be on swap; `None` for no limit.
     pub(crate) bytes: Bound,
-    /// The file with the limit: of the group, or of a group above it. Without a limit, the group's own file.
+    /// The file with the limit: of the group, or of a group above it. Without a limit, the group's
+    /// own file.
     pub(crate) file: String,
-    /// Whether the kernel obeys the limit even when the whole host is short of memory, as in version 2.
+    /// Whether the kernel obeys the limit even when the whole host is short of memory, as in
+    /// version 2.
     pub(crate) holds_always: bool,
 }
 
@@ -26,12 +29,14 @@ impl SwapLimit {
     }
 }
 
-/// The lowest limit of a process's group and the groups above it. `None` if there is no such file: the host has no control
-/// groups, or they do not count memory, or this container does not show them.
+/// The lowest limit of a process's group and the groups above it. `None` if there is no such file:
+/// the host has no control groups, or they do not count memory, or this container does not show
+/// them.
 pub(crate) fn swap_limit(host: &Host, process: &str) -> Option<SwapLimit> {
     let groups = host.read(&format!("/proc/{process}/cgroup")).ok().flatten()?;
     let mounts = parse::mounts(&host.read("/proc/self/mountinfo").ok().flatten()?);
-    // Memory is counted in one of the two: where version 1 does (alone, or beside the other), version 2 does not.
+    // Memory is counted in one of the two: where version 1 does (alone, or beside the other),
+    // version 2 does not.
     match parse::cgroup(&groups, Some("memory")) {
         Some(group) => version_1(host, &mounts, group),
         None => version_2(host, &mounts, parse::cgroup(&groups, None)?),
@@ -48,7 +53,8 @@ fn version_2(host: &Host, mounts: &[Mount], group: &str) -> Option<SwapLimit> {
     lowest(limits)
 }
 
-/// The number of bytes that version 1 shows if there is no limit: the largest multiple of the page size, for any page size.
+/// The number of bytes that version 1 shows if there is no limit: the largest multiple of the page
+/// size, for any page size.
 const NO_LIMIT: u64 = i64::MAX as u64 & !0xffff;
 
 fn version_1(host: &Host, mounts: &[Mount], group: &str) -> Option<SwapLimit> {
@@ -154,7 +160,8 @@ mod tests {
         host.write(unit, "max\n").write(slice, "0\n").expect(Some(0), slice, true);
         host.write("/proc/7/cgroup", "0::/system.slice/node.service (deleted)\n");
         host.expect(Some(0), slice, true);
-        // The root group has no such file, and a group outside of the container's view cannot be looked at.
+        // The root group has no such file, and a group outside of the container's view cannot be
+        // looked at.
         host.write("/proc/7/cgroup", "0::/\n");
         assert_eq!(host.limit(), None);
         host.write("/proc/7/cgroup", "0::/../other\n");

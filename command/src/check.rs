@@ -1,7 +1,7 @@
 //! `check`: what on this host could leak the secrets of its programs.
 //!
-//! There is one file for each kind of leak. Each check reads the files that it needs and returns findings. If a
-//! file cannot be read, that is one finding, and the rest of the report is complete.
+//! There is one file for each kind of leak. Each check reads the files that it needs and returns
+//! findings. If a file cannot be read, that is one finding, and the rest of the report is complete.
 
 mod dumps;
 mod hibernation;
@@ -15,8 +15,9 @@ use crate::parse::{self, Bound};
 pub(crate) use memlock::{Exemption, exemption};
 use serde::Serialize;
 
-/// Bytes that a program should be allowed to lock, unless the caller says otherwise: 16 arenas of 256 KiB. Few programs need
-/// more than one; a Bitcoin node with ten thousand wallets needs about ten.
+/// Bytes that a program should be allowed to lock, unless the caller says otherwise: 16 arenas of
+/// 256 KiB. Few programs need more than one; a Bitcoin node with ten thousand wallets needs about
+/// ten.
 pub const WANTED_MEMLOCK: u64 = 4 << 20;
 
 /// The result of `check`.
@@ -34,7 +35,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-/// Checks a host. `wanted` is the number of bytes that a program should be able to lock, `None` for any number.
+/// Checks a host. `wanted` is the number of bytes that a program should be able to lock, `None` for
+/// any number.
 ///
 /// Limits are those of the calling process. Those of a service may be different.
 ///

@@ -17,7 +17,8 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// The exit code of a report whose worst finding has this severity: 0 for ok and note, 1 for warning, 2 for danger.
+    /// The exit code of a report whose worst finding has this severity: 0 for ok and note, 1 for
+    /// warning, 2 for danger.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Ok | Self::Note => 0,
@@ -37,7 +38,8 @@ impl Severity {
     }
 }
 
-/// The result of one check. Scripts rely on `id`, `subject` and `severity`; the texts are for people.
+/// The result of one check. Scripts rely on `id`, `subject` and `severity`; the texts are for
+/// people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The name of the check, from a fixed set (docs/command.md lists it).

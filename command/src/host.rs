@@ -66,8 +66,8 @@ impl Host {
         self.membarrier
     }
 
-    /// Whether there is a process of this number, shown in `/proc` or not. `None` for a copy of a host's files, and where
-    /// the kernel does not answer.
+    /// Whether there is a process of this number, shown in `/proc` or not. `None` for a copy of a
+    /// host's files, and where the kernel does not answer.
     pub(crate) fn has_process(&self, pid: u32) -> Option<bool> {
         use rustix::io::Errno;
         use rustix::process::{Pid, test_kill_process};

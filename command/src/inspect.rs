@@ -1,7 +1,7 @@
 //! `inspect`: the locked memory of a running process, as `/proc` shows it.
 //!
-//! It reads the kernel's data about mappings, never their contents. The process does not notice. `check` finds out
-//! whether the process may lock without limit.
+//! It reads the kernel's data about mappings, never their contents. The process does not notice.
+//! `check` finds out whether the process may lock without limit.
 
 use crate::amount::amount;
 use crate::cgroup::{SwapLimit, swap_limit};
@@ -55,18 +55,21 @@ pub struct Process {
     pub lock_limit: Bound,
     /// Whether it is exempt from that limit (`CAP_IPC_LOCK` in the first user namespace).
     pub lock_limit_exempt: bool,
-    /// Whether it has `CAP_IPC_LOCK` only in another user namespace (a rootless container), which does not lift the limit.
+    /// Whether it has `CAP_IPC_LOCK` only in another user namespace (a rootless container), which
+    /// does not lift the limit.
     pub lock_limit_namespaced: bool,
-    /// Bytes of its control group, or of one above, that may be swapped; null if there is no limit, or none is visible.
+    /// Bytes of its control group, or of one above, that may be swapped; null if there is no limit,
+    /// or none is visible.
     pub swap_limit: Bound,
-    /// Whether no memory of the process is ever swapped, because that limit is 0 in a group of version 2.
+    /// Whether no memory of the process is ever swapped, because that limit is 0 in a group of
+    /// version 2.
     pub swap_forbidden: bool,
     /// Largest core file (`RLIMIT_CORE`, soft); null for no limit.
     pub core_limit: Bound,
     /// The kinds of memory in its core dumps (`coredump_filter`).
     pub core_filter: u64,
-    /// Whether it may be dumped, and traced by its own user; null if `/proc` does not show it, as for processes
-    /// of root.
+    /// Whether it may be dumped, and traced by its own user; null if `/proc` does not show it, as
+    /// for processes of root.
     pub dumpable: Option<bool>,
     /// The process that traces it, such as a debugger.
     pub tracer: Option<u32>,
@@ -82,8 +85,8 @@ pub enum Kind {
     Locked,
     /// Memory of `memfd_secret`: locked, not dumped, and even root cannot read it from outside.
     SecretMemory,
-    /// Left out of core dumps like secrets, but not locked: an arena that could not be locked, or that lost its
-    /// lock in a fork.
+    /// Left out of core dumps like secrets, but not locked: an arena that could not be locked, or
+    /// that lost its lock in a fork.
     Unlocked,
 }
 
@@ -164,7 +167,8 @@ pub struct Region {
     pub guard_after: bool,
     /// Whether guards may lie inside it (flag `gu`, Linux 6.19 or newer).
     pub guards_inside: bool,
-    /// Whether it may get transparent huge pages: the kernel finds it eligible, and the process does not exclude it.
+    /// Whether it may get transparent huge pages: the kernel finds it eligible, and the process
+    /// does not exclude it.
     pub huge_eligible: bool,
     /// The flags in its line `VmFlags`.
     pub flags: String,
@@ -196,11 +200,12 @@ pub struct Totals {
     pub resident: u64,
     /// Bytes on swap.
     pub swap: u64,
-    /// Size of locked mappings that are not listed: files that are not written to, and inaccessible memory. A
-    /// process that locks all its memory (`mlockall`) has them.
+    /// Size of locked mappings that are not listed: files that are not written to, and inaccessible
+    /// memory. A process that locks all its memory (`mlockall`) has them.
     pub other_locked: u64,
-    /// Size of mappings that are not listed because they are never on swap: the kernel drops them when memory is short
-    /// (`MAP_DROPPABLE`). The C library keeps the state of its random numbers there.
+    /// Size of mappings that are not listed because they are never on swap: the kernel drops them
+    /// when memory is short (`MAP_DROPPABLE`). The C library keeps the state of its random numbers
+    /// there.
     pub droppable: u64,
 }
 
@@ -210,8 +215,9 @@ pub struct Totals {
 pub enum Error {
     /// There is no process of this number.
     NoProcess(u32),
-    /// `/proc` does not show it, because it is mounted with this value of `hidepid`, which hides the processes of other
-    /// users. The last field says whether the process exists, if the kernel tells.
+    /// `/proc` does not show it, because it is mounted with this value of `hidepid`, which hides
+    /// the processes of other users. The last field says whether the process exists, if the kernel
+    /// tells.
     Hidden(u32, String, Option<bool>),
     /// The caller is not permitted to inspect it.
     NotAllowed(u32, Unreadable),
@@ -272,8 +278,8 @@ impl std::error::Error for Error {
     }
 }
 
-/// Inspects a process. The process runs meanwhile, so mappings that change while they are read may be incomplete
-/// in the report. If the process ends meanwhile, that is an error.
+/// Inspects a process. The process runs meanwhile, so mappings that change while they are read may
+/// be incomplete in the report. If the process ends meanwhile, that is an error.
 ///
 /// # Errors
 /// When there is no such process, the caller may not inspect it, or it has no memory.
@@ -283,7 +289,8 @@ pub fn inspect(host: &Host, pid: u32) -> Result<Report, Error> {
     let started = files.started()?;
     let (task, smaps) = files.smaps(&status)?;
     let limits = files.require("limits")?;
-    // `/proc` shows a thread under its number as it shows a process. But only a process has this file.
+    // `/proc` shows a thread under its number as it shows a process. But only a process has this
+    // file.
     let filter = host.read(&format!("/proc/{task}/coredump_filter")).ok().flatten();
     let filter = filter.and_then(|filter| parse::hexadecimal(&filter));
     let swap = swap_limit(host, &pid.to_string());
@@ -368,8 +375,9 @@ impl Files<'_> {
         Ok(self.read("stat")?.and_then(|stat| parse::start_time(&stat)))
     }
 
-    /// The mappings, and the number of the thread that shows them. A process has the number of its first thread. When that
-    /// thread has ended before the others, it shows no mappings, and the others do.
+    /// The mappings, and the number of the thread that shows them. A process has the number of its
+    /// first thread. When that thread has ended before the others, it shows no mappings, and the
+    /// others do.
     fn smaps(&self, status: &str) -> Result<(u32, String), Error> {
         let first = self.read("smaps")?;
         if let Some(text) = first.as_ref().filter(|text| !smaps::mappings(text).is_empty()) {
@@ -440,8 +448,9 @@ fn process(pid: u32, seen: Seen<'_>) -> Process {
     }
 }
 
-/// Whether the process may be dumped. If not, its files in `/proc/PID` belong to the root of its user namespace, whose
-/// number is `root` here. `None` if the process runs as that user, because the owner is the same in both cases.
+/// Whether the process may be dumped. If not, its files in `/proc/PID` belong to the root of its
+/// user namespace, whose number is `root` here. `None` if the process runs as that user, because
+/// the owner is the same in both cases.
 fn dumpable(uid: Option<u32>, owner: Option<u32>, root: Option<u32>) -> Option<bool> {
     let (uid, owner) = (uid?, owner?);
     if uid == 0 || Some(uid) == root { None } else { Some(uid == owner) }
@@ -629,8 +638,8 @@ fn findings(process: &Process, regions: &[Region], totals: &Totals) -> Vec<Findi
     findings
 }
 
-/// The other checks. If the kernel refused the library a protection, the statistics of the pool count that, and the region is
-/// faulty here.
+/// The other checks. If the kernel refused the library a protection, the statistics of the pool
+/// count that, and the region is faulty here.
 const QUESTIONS: [Question; 5] = [
     Question {
         id: "swapped-regions",
@@ -683,8 +692,9 @@ const QUESTIONS: [Question; 5] = [
     },
 ];
 
-/// What happens to the regions in a forked child. A program chooses it for each pool. If a child gets some arenas and not
-/// others, that may be the program's choice, or the kernel has refused some.
+/// What happens to the regions in a forked child. A program chooses it for each pool. If a child
+/// gets some arenas and not others, that may be the program's choice, or the kernel has refused
+/// some.
 fn fork_policies(regions: &[Region]) -> Finding {
     const ID: &str = "fork-policies";
     let of = |fork| regions.iter().filter(move |region| region.fork == fork);

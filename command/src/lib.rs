@@ -1,6 +1,7 @@
-//! The parts of the command `bitcoin-support`. It inspects a host, or a running process, and reports what could
-//! leak secrets that a program keeps in locked memory. It changes nothing. It shares no code with the library, so
-//! that it reports what the kernel says, independently of the library's own statistics.
+//! The parts of the command `bitcoin-support`. It inspects a host, or a running process, and
+//! reports what could leak secrets that a program keeps in locked memory. It changes nothing. It
+//! shares no code with the library, so that it reports what the kernel says, independently of the
+//! library's own statistics.
 //!
 //! # Layers
 //! Each module depends only on those below it.
@@ -40,10 +41,12 @@ pub use host::{Host, Unreadable};
 pub use inspect::inspect;
 pub use report::{Layout, Report, complaint};
 
-/// Version of the JSON schema, raised when a field changes its meaning or goes away, not when one is added.
+/// Version of the JSON schema, raised when a field changes its meaning or goes away, not when one
+/// is added.
 pub const SCHEMA: u32 = 1;
 
 /// Exit code for a wrong command line (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;
-/// Exit code when the host or the process could not be read, or the output could not be written (`EX_SOFTWARE`).
+/// Exit code when the host or the process could not be read, or the output could not be written
+/// (`EX_SOFTWARE`).
 pub const EXIT_UNREADABLE: u8 = 70;

@@ -160,7 +160,8 @@ fn report<R: Report, E: Display>(json: bool, layout: Layout, report: Result<R, E
     }
 }
 
-/// Prints, and returns `code`, or the code for an error. It is no error if the reader has closed the pipe.
+/// Prints, and returns `code`, or the code for an error. It is no error if the reader has closed
+/// the pipe.
 fn print(text: &str, code: u8) -> u8 {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

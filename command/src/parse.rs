@@ -1,6 +1,6 @@
-//! Turns the text of the kernel's files into types. Every function accepts any text, and skips lines that it does
-//! not understand. The formats are those of the kernel's Documentation/filesystems/proc.rst and
-//! Documentation/admin-guide, and of proc(5).
+//! Turns the text of the kernel's files into types. Every function accepts any text, and skips
+//! lines that it does not understand. The formats are those of the kernel's
+//! Documentation/filesystems/proc.rst and Documentation/admin-guide, and of proc(5).
 
 pub mod smaps;
 
@@ -33,7 +33,8 @@ pub fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
-/// The name of a process in its `/proc/PID/status`. The file escapes line ends and backslashes; the result does not.
+/// The name of a process in its `/proc/PID/status`. The file escapes line ends and backslashes; the
+/// result does not.
 pub fn process_name(status: &str) -> String {
     let mut name = String::new();
     let mut rest = field(status, "Name").unwrap_or("").chars();
@@ -51,16 +52,17 @@ pub fn process_name(status: &str) -> String {
     name
 }
 
-/// The start of a process in its `/proc/PID/stat`: in ticks since the host started. Together with the number of the process
-/// it identifies the process.
+/// The start of a process in its `/proc/PID/stat`: in ticks since the host started. Together with
+/// the number of the process it identifies the process.
 pub fn start_time(stat: &str) -> Option<u64> {
-    // The name is in parentheses, and may contain blanks and parentheses. The fields behind it contain neither.
+    // The name is in parentheses, and may contain blanks and parentheses. The fields behind it
+    // contain neither.
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// The path of a process's control group in `/proc/PID/cgroup`: in the hierarchy of version 1 with a controller, or in
-/// version 2's.
+/// The path of a process's control group in `/proc/PID/cgroup`: in the hierarchy of version 1 with
+/// a controller, or in version 2's.
 pub fn cgroup<'a>(groups: &'a str, controller: Option<&str>) -> Option<&'a str> {
     groups.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':');
@@ -73,7 +75,8 @@ pub fn cgroup<'a>(groups: &'a str, controller: Option<&str>) -> Option<&'a str> 
     })
 }
 
-/// Whether a `/proc/PID/uid_map` is that of a host's first user namespace, or of one that maps all users onto themselves.
+/// Whether a `/proc/PID/uid_map` is that of a host's first user namespace, or of one that maps all
+/// users onto themselves.
 pub fn maps_all_users(uid_map: &str) -> bool {
     uid_map.split_whitespace().eq(["0", "0", "4294967295"])
 }
@@ -103,7 +106,8 @@ pub fn chosen(choice: &str) -> Option<&str> {
     choice.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'))
 }
 
-/// The last value of a parameter on the kernel's command line. Empty for a parameter without a value.
+/// The last value of a parameter on the kernel's command line. Empty for a parameter without a
+/// value.
 pub fn parameter<'a>(command_line: &'a str, name: &str) -> Option<&'a str> {
     // The arguments behind `--` are for the first process.
     let words = command_line.split_whitespace().take_while(|&word| word != "--");
@@ -191,7 +195,8 @@ pub struct Mount {
     pub options: String,
 }
 
-/// The mounts of `/proc/PID/mountinfo`, in its order. Of two mounts at one place, the later hides the earlier.
+/// The mounts of `/proc/PID/mountinfo`, in its order. Of two mounts at one place, the later hides
+/// the earlier.
 pub fn mounts(mountinfo: &str) -> Vec<Mount> {
     mountinfo.lines().filter_map(mount).collect()
 }
@@ -224,7 +229,8 @@ pub fn mount_of<'a>(mounts: &'a [Mount], file: &str) -> Option<&'a Mount> {
     mounts.iter().filter(holds).max_by_key(|mount| mount.point.len())
 }
 
-/// How much of other users' processes a mount of `/proc` hides: the value of its option `hidepid`, if it hides any.
+/// How much of other users' processes a mount of `/proc` hides: the value of its option `hidepid`,
+/// if it hides any.
 pub fn hidepid(mounts: &[Mount]) -> Option<&str> {
     let proc = mounts.iter().rfind(|mount| mount.point == "/proc" && mount.kind == "proc")?;
     let value = proc.options.split(',').find_map(|option| option.strip_prefix("hidepid="))?;

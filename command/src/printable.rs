@@ -1,10 +1,11 @@
 //! Text that others chose (a process's name, a path, a word of a configuration), for terminals.
 //!
-//! Depends on nothing. A character that a terminal obeys, or that cannot be seen, is printed as an escape: controls, format
-//! characters (directions of writing such as U+202E, joiners, tags), blanks other than the space, separators, private and
-//! unassigned ones, and marks that lie over the character before them. Which those are, the standard library knows:
-//! it escapes them in debug output, by the Unicode version of the compiler. It counts some letters as visible that are
-//! drawn as nothing; these are listed here.
+//! Depends on nothing. A character that a terminal obeys, or that cannot be seen, is printed as an
+//! escape: controls, format characters (directions of writing such as U+202E, joiners, tags),
+//! blanks other than the space, separators, private and unassigned ones, and marks that lie over
+//! the character before them. Which those are, the standard library knows: it escapes them in debug
+//! output, by the Unicode version of the compiler. It counts some letters as visible that are drawn
+//! as nothing; these are listed here.
 
 use std::fmt::{self, Write};
 
@@ -33,8 +34,9 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// The same JSON, in which strings have no character that a terminal would obey or that cannot be seen: they are written
-/// as `\u` and four digits, twice for those beyond U+FFFF. Outside strings JSON has none of them but line ends.
+/// The same JSON, in which strings have no character that a terminal would obey or that cannot be
+/// seen: they are written as `\u` and four digits, twice for those beyond U+FFFF. Outside strings
+/// JSON has none of them but line ends.
 pub(crate) fn printable_json(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {

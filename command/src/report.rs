@@ -1,8 +1,8 @@
-//! Reports as they are printed. For people: a finding that is ok takes one line, any other takes three; then there is a table.
-//! For scripts: JSON.
+//! Reports as they are printed. For people: a finding that is ok takes one line, any other takes
+//! three; then there is a table. For scripts: JSON.
 //!
-//! Names of processes and files are untrusted. Control characters and invisible characters in them are escaped, so that they
-//! do not reach the terminal of the person who reads the report.
+//! Names of processes and files are untrusted. Control characters and invisible characters in them
+//! are escaped, so that they do not reach the terminal of the person who reads the report.
 
 use crate::amount::amount;
 use crate::finding::{Finding, Severity};
@@ -17,8 +17,8 @@ use std::fmt::Write;
 pub struct Layout {
     /// Width of the text in columns. Findings are wrapped to it.
     pub width: usize,
-    /// Whether wider rows of a table are wrapped too, as for a terminal. Otherwise each row is one line of any length. No row
-    /// is cut off.
+    /// Whether wider rows of a table are wrapped too, as for a terminal. Otherwise each row is one
+    /// line of any length. No row is cut off.
     pub wrap_rows: bool,
     /// Whether each region has its own row, even if there are many.
     pub all_rows: bool,
@@ -114,7 +114,8 @@ fn json(report: &impl Serialize) -> Result<String, serde_json::Error> {
 /// Columns of the severity, and of the name of a finding.
 const SEVERITY: usize = 9;
 const ID: usize = 24;
-/// The least width of a finding's text in columns. If the names leave less, the text goes below them.
+/// The least width of a finding's text in columns. If the names leave less, the text goes below
+/// them.
 const TEXT: usize = 40;
 
 fn findings(out: &mut String, layout: Layout, findings: &[Finding]) {
@@ -140,8 +141,8 @@ fn findings(out: &mut String, layout: Layout, findings: &[Finding]) {
     }
 }
 
-/// Wraps text, with one indentation for the first line and another for the others. A word that is longer than a line is not
-/// broken.
+/// Wraps text, with one indentation for the first line and another for the others. A word that is
+/// longer than a line is not broken.
 fn paragraph(out: &mut String, layout: Layout, first: &str, others: &str, text: &str) {
     let options = textwrap::Options::new(layout.width)
         .break_words(false)
@@ -242,7 +243,8 @@ impl<'a> Row<'a> {
             },
             sum(|region| region.size),
             first.kind.name().into(),
-            // A page of a locked region that is not in memory yet is locked when it is first touched.
+            // A page of a locked region that is not in memory yet is locked when it is first
+            // touched.
             sum(|region| if region.locked { region.size } else { region.locked_bytes }),
             sum(|region| region.swap_bytes),
             dump.into(),

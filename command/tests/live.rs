@@ -1,8 +1,8 @@
-//! `inspect` and `check` on real processes: one that keeps secrets in the library's pool, and as controls
-//! ones that lock, or should have locked, memory without it.
+//! `inspect` and `check` on real processes: one that keeps secrets in the library's pool, and as
+//! controls ones that lock, or should have locked, memory without it.
 //!
-//! A process to be looked at is this program again, in a role; it says when it is ready, and ends with its
-//! standard input.
+//! A process to be looked at is this program again, in a role; it says when it is ready, and ends
+//! with its standard input.
 
 #![cfg(target_os = "linux")]
 
@@ -290,8 +290,9 @@ fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// A copy of a program that all users can run. Another process makes it: a program cannot be started while it
-/// is open for writing, and what this one has open, the processes that other tests start have too for a moment.
+/// A copy of a program that all users can run. Another process makes it: a program cannot be
+/// started while it is open for writing, and what this one has open, the processes that other tests
+/// start have too for a moment.
 fn copy(program: &Path) -> (tempfile::TempDir, PathBuf) {
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -425,8 +426,8 @@ fn refused_locks_are_seen() {
     assert!(report.json["totals"]["unlocked_size"].as_u64().unwrap() >= 600 * 1024);
 }
 
-/// The library where a sandbox does not let it leave its memory out of core dumps; the control is the library
-/// where nothing is refused.
+/// The library where a sandbox does not let it leave its memory out of core dumps; the control is
+/// the library where nothing is refused.
 #[test]
 fn refused_protections_are_seen() {
     let process = Process::new("library-refused");
@@ -487,8 +488,8 @@ fn who_may_not_look_is_told_so() {
     assert_eq!(look(0).status.code(), Some(1), "root may");
 }
 
-/// A shell in namespaces of its own for mounts and processes, which end with it. `script` has the program as `$0`.
-/// `None` where this user, or a sandbox, may not make them.
+/// A shell in namespaces of its own for mounts and processes, which end with it. `script` has the
+/// program as `$0`. `None` where this user, or a sandbox, may not make them.
 fn in_namespaces(script: &str, program: &Path) -> Option<Output> {
     const REFUSED: i32 = 99;
     let script = format!("mount -t proc -o hidepid=2 proc /proc || exit {REFUSED}; {script}");
@@ -509,7 +510,8 @@ fn in_namespaces(script: &str, program: &Path) -> Option<Output> {
     Some(output)
 }
 
-/// Where `/proc` hides the processes of others, one that is not shown is told from one that is not there.
+/// Where `/proc` hides the processes of others, one that is not shown is told from one that is not
+/// there.
 #[test]
 fn processes_that_proc_hides_are_told_of() {
     let (_place, program) = copy(Path::new(env!("CARGO_BIN_EXE_bitcoin-support")));
@@ -531,7 +533,8 @@ fn processes_that_proc_hides_are_told_of() {
     assert_eq!(look(0, "$!").unwrap().status.code(), Some(1), "root sees it");
 }
 
-/// The C library's state of random numbers lies in such memory on newer systems: no arena that lost its lock.
+/// The C library's state of random numbers lies in such memory on newer systems: no arena that lost
+/// its lock.
 #[test]
 fn memory_that_the_kernel_drops_is_not_taken_for_a_secret() {
     if droppable_page().is_none() {
@@ -542,7 +545,8 @@ fn memory_that_the_kernel_drops_is_not_taken_for_a_secret() {
     report.expect(&[("unlocked-regions", "ok")]);
     assert_eq!(report.json["regions"], Value::Array(Vec::new()));
     assert!(report.json["totals"]["droppable"].as_u64().unwrap() >= PAGE as u64);
-    // The control, memory that looks the same but for the flag: `what_is_left_out_of_dumps_and_not_locked_is_found`.
+    // The control, memory that looks the same but for the flag:
+    // `what_is_left_out_of_dumps_and_not_locked_is_found`.
 }
 
 /// No flag that this kernel shows is unknown, of any mapping of a process.
@@ -561,8 +565,9 @@ fn the_flags_of_this_kernel_are_known() {
     process.inspect().expect(&[("huge-page-regions", "ok"), ("fork-policies", "ok")]);
 }
 
-/// The kernel shows `[disabled]` for hibernation while a process has a file of secret memory; that process is named. What
-/// the kernel shows is made up, as it does not hibernate everywhere; the processes are this host's.
+/// The kernel shows `[disabled]` for hibernation while a process has a file of secret memory; that
+/// process is named. What the kernel shows is made up, as it does not hibernate everywhere; the
+/// processes are this host's.
 #[test]
 fn holders_of_secret_memory_are_named() {
     if memfd_secret().is_none() {
@@ -738,14 +743,16 @@ fn a_long_table_is_short() {
     assert!(all.lines().count() > 2000);
 }
 
-/// The text is as wide as the terminal; in a pipe lines are 80 columns, or as long as what they hold.
+/// The text is as wide as the terminal; in a pipe lines are 80 columns, or as long as what they
+/// hold.
 #[test]
 fn text_is_as_wide_as_the_terminal() {
     let process = Process::new("library");
     let on_terminal = |columns: u16| {
         let (mut main, mut other) = (0, 0);
         let size = libc::winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        // SAFETY: the descriptors are places for the answer, and `size` is read; neither name nor settings are asked for.
+        // SAFETY: the descriptors are places for the answer, and `size` is read; neither name nor
+        // settings are asked for.
         let made =
             unsafe { libc::openpty(&mut main, &mut other, ptr::null_mut(), ptr::null(), &size) };
         assert_eq!(made, 0);

@@ -1,5 +1,6 @@
-//! The functions of the C header, with any arguments that it permits: `cargo +nightly fuzz run c_abi`.
-//! `fuzz/harness/c_abi.rs` says what the target does and what it checks.
+//! The functions of the C header, with any arguments that it permits:
+//! `cargo +nightly fuzz run c_abi`. `fuzz/harness/c_abi.rs` says what the target does and what it
+//! checks.
 
 #![no_main]
 #![allow(dead_code, reason = "only the replay in tests/fuzz.rs makes mistakes on purpose")]

@@ -1,5 +1,6 @@
-//! A pool over a page allocator that does as the input says: `cargo +nightly fuzz run page_allocator`.
-//! `fuzz/harness/page_allocator.rs` says what the target does and what it checks.
+//! A pool over a page allocator that does as the input says:
+//! `cargo +nightly fuzz run page_allocator`. `fuzz/harness/page_allocator.rs` says what the target
+//! does and what it checks.
 
 #![no_main]
 #![allow(dead_code, reason = "only the replay in tests/fuzz.rs makes mistakes on purpose")]

@@ -16,8 +16,8 @@ use libfuzzer_sys::fuzz_target;
 #[global_allocator]
 static HEAP: witness::Witness = witness::Witness;
 
-/// To AddressSanitizer, a request for more memory than there can be is an error, not a question; here it
-/// is asked on purpose.
+/// To AddressSanitizer, a request for more memory than there can be is an error, not a question;
+/// here it is asked on purpose.
 #[unsafe(no_mangle)]
 extern "C" fn __asan_default_options() -> *const std::ffi::c_char {
     c"allocator_may_return_null=1".as_ptr()

@@ -1,9 +1,9 @@
-//! Any operations on an `Arena`, over any region, against a model that is slow and obvious: the same
-//! addresses, answers and statistics after every one of them.
+//! Any operations on an `Arena`, over any region, against a model that is slow and obvious: the
+//! same addresses, answers and statistics after every one of them.
 //!
-//! Depends on `input` and the crate's public interface. The model places chunks as the documentation says:
-//! the smallest free chunk that has an aligned place, the oldest among equals, the highest place in it;
-//! neighbours merge at once; what is new counts as newest.
+//! Depends on `input` and the crate's public interface. The model places chunks as the
+//! documentation says: the smallest free chunk that has an aligned place, the oldest among equals,
+//! the highest place in it; neighbours merge at once; what is new counts as newest.
 
 use crate::input::{Input, address};
 use bitcoin_support::{Arena, ArenaError, ArenaSizeToChunkSortedMap, ArenaStats, FreeError};

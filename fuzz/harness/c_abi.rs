@@ -1,11 +1,12 @@
-//! Any calls of the functions of `include/bitcoin_support.h`, with any arguments that it permits: null
-//! objects, hostile sizes and alignments, page allocators that fail or lack functions, options of any size
-//! and with any values, frees of addresses that are no chunk. The answers are those that the header documents, and outputs are written on success alone.
+//! Any calls of the functions of `include/bitcoin_support.h`, with any arguments that it permits:
+//! null objects, hostile sizes and alignments, page allocators that fail or lack functions, options
+//! of any size and with any values, frees of addresses that are no chunk. The answers are those
+//! that the header documents, and outputs are written on success alone.
 //!
-//! Depends on `input`. The functions are declared here as the header declares them; the replay compares
-//! their names with the header's. The process-wide pool must be empty when a run begins, and never used
-//! before the first one; no other code may use it or other pools meanwhile. A run leaves the limit on locked
-//! memory as it was.
+//! Depends on `input`. The functions are declared here as the header declares them; the replay
+//! compares their names with the header's. The process-wide pool must be empty when a run begins,
+//! and never used before the first one; no other code may use it or other pools meanwhile. A run
+//! leaves the limit on locked memory as it was.
 
 use crate::input::{Input, address};
 use std::alloc::{Layout, alloc, dealloc};
@@ -278,7 +279,8 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// What the header says of a pool with these options, which are all there; `None` if they are refused.
+    /// What the header says of a pool with these options, which are all there; `None` if they are
+    /// refused.
     fn of(options: &PoolOptions) -> Option<Self> {
         // SAFETY: asks for a number.
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
@@ -309,7 +311,8 @@ const MEMBERS: [usize; 8] = [
     size_of::<PoolOptions>(),
 ];
 
-/// Options of any values, most of which make sense, that cover some of the members, or more than there are.
+/// Options of any values, most of which make sense, that cover some of the members, or more than
+/// there are.
 fn any_options(input: &mut Input<'_>) -> PoolOptions {
     let mut number = |values: &[usize]| match input.byte() {
         0..=4 => input.hostile(),
@@ -336,8 +339,8 @@ fn any_options(input: &mut Input<'_>) -> PoolOptions {
     }
 }
 
-/// What there is for the library of options that state their size: what that does not cover is a default;
-/// `None` if there is no such size.
+/// What there is for the library of options that state their size: what that does not cover is a
+/// default; `None` if there is no such size.
 fn covered(options: &PoolOptions) -> Option<PoolOptions> {
     let PoolOptions { size, .. } = *options;
     if !MEMBERS.contains(&size) {
@@ -358,7 +361,8 @@ fn covered(options: &PoolOptions) -> Option<PoolOptions> {
     Some(seen)
 }
 
-/// Options in a block of the heap that is as long as they state, so that AddressSanitizer sees a read beyond it.
+/// Options in a block of the heap that is as long as they state, so that AddressSanitizer sees a
+/// read beyond it.
 struct Exact {
     block: NonNull<u8>,
     layout: Layout,
@@ -366,11 +370,12 @@ struct Exact {
 
 impl Exact {
     fn of(options: &PoolOptions) -> Self {
-        // The size itself is there always. What is longer than any options is refused before it is read.
+        // The size itself is there always. What is longer than any options is refused before it is
+        // read.
         let len = options.size.clamp(size_of::<usize>(), size_of::<PoolOptions>());
         let layout = Layout::from_size_align(len, align_of::<PoolOptions>()).expect("a layout");
-        // SAFETY: not of size 0; the block is as long as what is copied, and all of that is there: padding
-        // is copied as it is.
+        // SAFETY: not of size 0; the block is as long as what is copied, and all of that is there:
+        // padding is copied as it is.
         unsafe {
             let block = NonNull::new(alloc(layout)).expect("memory");
             block.copy_from_nonoverlapping(NonNull::from(options).cast(), len);
@@ -391,8 +396,8 @@ impl Drop for Exact {
 }
 
 fn create_with(options: *const PoolOptions, pool: *mut Object) -> c_int {
-    // SAFETY: null, as many bytes as the options state, or a size that is refused; a place for the answer, or
-    // null.
+    // SAFETY: null, as many bytes as the options state, or a size that is refused; a place for the
+    // answer, or null.
     unsafe { bitcoin_support_locked_pool_create_with(options, pool) }
 }
 
@@ -424,8 +429,8 @@ unsafe extern "C" fn allocate_locked(
     _: usize,
     locked: *mut bool,
 ) -> *mut c_void {
-    // SAFETY: the context is a live `Pages` that no other code uses during a call, see `create_pool`; the
-    // library passes a place for the answer.
+    // SAFETY: the context is a live `Pages` that no other code uses during a call, see
+    // `create_pool`; the library passes a place for the answer.
     let (pages, locked) = unsafe { (&mut *context.cast::<Pages>(), &mut *locked) };
     pages.calls += 1;
     if pages.calls == pages.fails_at {
@@ -510,8 +515,8 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
     run.check(0);
 }
 
-/// Uses the instance for the first time, if it is that; before, its options can be chosen, and are left at
-/// the defaults.
+/// Uses the instance for the first time, if it is that; before, its options can be chosen, and are
+/// left at the defaults.
 fn use_instance(object: Object) {
     static USED: Once = Once::new();
     USED.call_once(|| {
@@ -650,7 +655,8 @@ impl Run {
 
         let mut bytes = [1_u8; 300];
         let (from, len) = (input.below(150), input.below(150));
-        // SAFETY: within the array; nothing, and null with it; a string that ends in the array; null.
+        // SAFETY: within the array; nothing, and null with it; a string that ends in the array;
+        // null.
         unsafe {
             memory_cleanse(bytes.as_mut_ptr().add(from).cast(), len);
             memory_cleanse(null_mut(), 0);
@@ -728,8 +734,8 @@ impl Run {
         };
         let whole = kind > 2;
         let expected = if pool.is_null() || !whole { NULL_ARGUMENT } else { OK };
-        // SAFETY: a whole table whose context lives as long as the pool, one that lacks a function, or null;
-        // a place for the answer, or null.
+        // SAFETY: a whole table whose context lives as long as the pool, one that lacks a function,
+        // or null; a place for the answer, or null.
         let status = unsafe { bitcoin_support_locked_pool_create(place, pool) };
         if self.fault == Fault::WritesOutput && status != OK {
             object = null_mut();
@@ -879,8 +885,8 @@ impl Run {
         set_lock_limit(libc::rlimit { rlim_cur: soft.min(self.limit.rlim_max), ..self.limit });
     }
 
-    /// The limit is as it was before a call, or has been raised by it as far as may be. Puts it back to what
-    /// it was in the beginning.
+    /// The limit is as it was before a call, or has been raised by it as far as may be. Puts it
+    /// back to what it was in the beginning.
     fn check_lock_limit(&self, before: libc::rlimit, raised: bool) {
         if self.fault == Fault::RaisesLimit {
             set_lock_limit(libc::rlimit { rlim_cur: before.rlim_max, ..before });
@@ -1221,7 +1227,8 @@ impl Run {
         }
     }
 
-    /// How many of the buffers have a chunk of the instance; one above the largest chunk has separate pages.
+    /// How many of the buffers have a chunk of the instance; one above the largest chunk has
+    /// separate pages.
     fn buffer_chunks(&self) -> usize {
         let has_chunk = |&&(buffer, _): &&(Object, Vec<u8>)| {
             // SAFETY: a live buffer.

@@ -1,8 +1,8 @@
-//! Any bytes as any type of Bitcoin's consensus encoding, by the older and the newer traits: they are
-//! refused, or they are an encoding whose object is encoded so that it comes back.
+//! Any bytes as any type of Bitcoin's consensus encoding, by the older and the newer traits: they
+//! are refused, or they are an encoding whose object is encoded so that it comes back.
 //!
-//! Depends on the crate's public interface. The first byte of the input chooses the type. `tests/consensus`
-//! does the same by mutating samples.
+//! Depends on the crate's public interface. The first byte of the input chooses the type.
+//! `tests/consensus` does the same by mutating samples.
 
 use bitcoin::bip152::{BlockTransactionsRequest, HeaderAndShortIds};
 use bitcoin::block::Header;

@@ -37,8 +37,8 @@ impl<'d> Input<'d> {
         if len == 0 { None } else { Some(self.below(len)) }
     }
 
-    /// A size as programs ask for them, and as attackers do: mostly small, sometimes just about `limit`,
-    /// sometimes at the ends of what a number can be.
+    /// A size as programs ask for them, and as attackers do: mostly small, sometimes just about
+    /// `limit`, sometimes at the ends of what a number can be.
     pub(crate) fn size(&mut self, limit: usize) -> usize {
         match self.byte() {
             kind @ 0..=199 => self.short() % (16 << (kind % 9)).min(limit.max(1)),

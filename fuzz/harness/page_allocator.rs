@@ -1,11 +1,11 @@
-//! A `LockedPool` over a page allocator that does as the input says: fails, hands out the same addresses
-//! twice, misaligned ones, ones at the ends of the address space, claims locks that it does not have, and
-//! changes its limit.
+//! A `LockedPool` over a page allocator that does as the input says: fails, hands out the same
+//! addresses twice, misaligned ones, ones at the ends of the address space, claims locks that it
+//! does not have, and changes its limit.
 //!
-//! Depends on `input` and the crate's public interface. The addresses are no memory: a pool that touched
-//! them would crash. What must hold: chunks lie within what the allocator gave, apart from each other and
-//! aligned; statistics are exact; everything that was given is given back once, with its length, except
-//! what overlaps an arena, which is given back with that arena.
+//! Depends on `input` and the crate's public interface. The addresses are no memory: a pool that
+//! touched them would crash. What must hold: chunks lie within what the allocator gave, apart from
+//! each other and aligned; statistics are exact; everything that was given is given back once, with
+//! its length, except what overlaps an arena, which is given back with that arena.
 
 use crate::input::{Input, address};
 use bitcoin_support::{FreeError, LockedAllocation, LockedPageAllocator, LockedPool, PoolStats};

@@ -1,10 +1,11 @@
 //! Any operations on pools over the system's own pages: a private one with small arenas, and the
-//! process-wide one, also with a second thread. Every byte of every chunk is checked, and every statistic.
+//! process-wide one, also with a second thread. Every byte of every chunk is checked, and every
+//! statistic.
 //!
-//! Depends on `input` and the crate's public interface. What the model knows of a chunk is where it is and
-//! what is in it; how many bytes it takes is learned from the statistics when it is allocated, and is the
-//! same for the walk and when it is freed. The process-wide pool must be empty when a run begins, and
-//! no other code may use it meanwhile.
+//! Depends on `input` and the crate's public interface. What the model knows of a chunk is where it
+//! is and what is in it; how many bytes it takes is learned from the statistics when it is
+//! allocated, and is the same for the walk and when it is freed. The process-wide pool must be
+//! empty when a run begins, and no other code may use it meanwhile.
 
 use crate::input::{Input, address};
 use bitcoin_support::{FreeError, LockedPool, LockedPoolManager, PoolStats, page_size};
@@ -335,7 +336,8 @@ impl Subject {
             return true;
         }
         let Pool::Own { arena_size, max_size, .. } = self.pool else {
-            // It grows without end, but no arena is sure to hold what is aligned to more than a page.
+            // It grows without end, but no arena is sure to hold what is aligned to more than a
+            // page.
             return alignment <= page_size();
         };
         let stats = self.stats();
@@ -485,8 +487,8 @@ impl Helper {
         let mut answer = None;
         let place = &mut answer;
         let job: Box<dyn FnOnce() + Send + '_> = Box::new(move || *place = Some(job()));
-        // SAFETY: only the lifetime changes. The job has run, or will never run, before this function
-        // returns or unwinds: it ends with word from the thread, or with the thread's end.
+        // SAFETY: only the lifetime changes. The job has run, or will never run, before this
+        // function returns or unwinds: it ends with word from the thread, or with the thread's end.
         let job = unsafe { std::mem::transmute::<Box<dyn FnOnce() + Send + '_>, Job>(job) };
         self.jobs.as_ref().expect("not dropped").send(job).expect("the thread waits");
         self.done.recv().expect("the job has not panicked");

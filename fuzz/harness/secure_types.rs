@@ -1,9 +1,10 @@
-//! Any operations on the secret types and on containers over the two allocators, beside `Vec` and `String`:
-//! the same contents and answers. What has left a value is wiped: in locked memory the unused capacity is
-//! zeros, on the ordinary heap every block that is freed.
+//! Any operations on the secret types and on containers over the two allocators, beside `Vec` and
+//! `String`: the same contents and answers. What has left a value is wiped: in locked memory the
+//! unused capacity is zeros, on the ordinary heap every block that is freed.
 //!
-//! Depends on `input`, `witness` and the crate's public interface. The process-wide pool must be empty when
-//! a run begins, and no other code may use it meanwhile: its statistics count the values that have memory.
+//! Depends on `input`, `witness` and the crate's public interface. The process-wide pool must be
+//! empty when a run begins, and no other code may use it meanwhile: its statistics count the values
+//! that have memory.
 
 use crate::input::{Input, address};
 use crate::witness::watch;

@@ -1,5 +1,5 @@
-//! The ordinary heap, with a witness: while it watches, it looks at every block of the calling thread that
-//! is freed, and counts those that are not all zeros.
+//! The ordinary heap, with a witness: while it watches, it looks at every block of the calling
+//! thread that is freed, and counts those that are not all zeros.
 //!
 //! Depends on nothing. A program makes it its global allocator.
 
@@ -38,8 +38,8 @@ unsafe impl GlobalAlloc for Witness {
     }
 }
 
-/// Watches while `body` runs: all that this thread frees on the ordinary heap must have been wiped. How
-/// many blocks there were, with what `body` returned.
+/// Watches while `body` runs: all that this thread frees on the ordinary heap must have been wiped.
+/// How many blocks there were, with what `body` returned.
 pub(crate) fn watch<R>(body: impl FnOnce() -> R) -> (usize, R) {
     FREED.set(0);
     DIRTY.set(0);

@@ -35,8 +35,8 @@ pub(super) enum Object {
 
 impl Dropped {
     /// # Safety
-    /// The object must be alive, made for a base that outlives the result, and not used by any other code
-    /// from now on; and `closures` must keep alive all that its callbacks use.
+    /// The object must be alive, made for a base that outlives the result, and not used by any
+    /// other code from now on; and `closures` must keep alive all that its callbacks use.
     pub(super) unsafe fn new(object: Object, closures: Rc<dyn Any>) -> Self {
         Self { object, _closures: closures }
     }
@@ -45,8 +45,8 @@ impl Dropped {
 impl Drop for Dropped {
     fn drop(&mut self) {
         match self.object {
-            // SAFETY: the caller of `new` promises an object that is alive and not used any more, and a base
-            // that is alive.
+            // SAFETY: the caller of `new` promises an object that is alive and not used any more,
+            // and a base that is alive.
             Object::Event(event) => unsafe { libevent::event_free(event.as_ptr()) },
             // SAFETY: the caller of `new` promises the same for a server.
             Object::Http(http) => unsafe { libevent::evhttp_free(http.as_ptr()) },
@@ -86,15 +86,17 @@ impl Base {
         if !self.is_in_callback() {
             return drop(dropped);
         }
-        // No callback may come for it any more. A server answers requests until it is freed, and the owner
-        // of a connection has taken the closures out of its requests; only an event must be stopped.
+        // No callback may come for it any more. A server answers requests until it is freed, and
+        // the owner of a connection has taken the closures out of its requests; only an event must
+        // be stopped.
         if let Object::Event(event) = dropped.object {
             // SAFETY: the event is alive until `dropped` is dropped.
             unsafe { libevent::event_del(event.as_ptr()) };
         }
         self.unfreed.borrow_mut().push(dropped);
         let now = libc::timeval { tv_sec: 0, tv_usec: 0 };
-        // SAFETY: the base is alive, and it is alive whenever it calls `free_dropped` with its own address.
+        // SAFETY: the base is alive, and it is alive whenever it calls `free_dropped` with its own
+        // address.
         let scheduled = unsafe {
             libevent::event_base_once(
                 self.ptr.as_ptr(),
@@ -129,15 +131,15 @@ impl Base {
     /// Frees the objects that were dropped in callbacks, unless a callback is still running.
     fn free_dropped(&self) {
         while !self.is_in_callback() {
-            // The list is not borrowed while an object is freed: a closure may own other objects, which
-            // are then dropped too.
+            // The list is not borrowed while an object is freed: a closure may own other objects,
+            // which are then dropped too.
             let Some(dropped) = self.unfreed.borrow_mut().pop() else { return };
             drop(dropped);
         }
     }
 
-    /// Must be called after every function of libevent that may make callbacks: frees dropped objects, and
-    /// continues a panic.
+    /// Must be called after every function of libevent that may make callbacks: frees dropped
+    /// objects, and continues a panic.
     pub(super) fn back_from_libevent(&self) {
         self.free_dropped();
         if !self.is_in_callback() {
@@ -152,15 +154,15 @@ impl Drop for Base {
     fn drop(&mut self) {
         // There is no owner left that could have entered the loop, so no callback is running.
         self.unfreed.get_mut().clear();
-        // SAFETY: all objects that were made for the base hold an `Rc` of it or were in `unfreed`, so none is
-        // left.
+        // SAFETY: all objects that were made for the base hold an `Rc` of it or were in `unfreed`,
+        // so none is left.
         unsafe { libevent::event_base_free(self.ptr.as_ptr()) };
     }
 }
 
 extern "C" fn free_dropped(_: c_int, _: c_short, base: *mut c_void) {
-    // SAFETY: `Base::free` has passed the address of the base that is now making this callback. Its loop is
-    // running, so it is alive.
+    // SAFETY: `Base::free` has passed the address of the base that is now making this callback. Its
+    // loop is running, so it is alive.
     let base = unsafe { &*base.cast::<Base>() };
     base.free_dropped();
 }

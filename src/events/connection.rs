@@ -60,8 +60,8 @@ pub struct EvHttpConnection {
     base: Rc<Base>,
 }
 
-/// Makes a connection to a server. It connects when it has a request to send. If `host` is a name and not
-/// an address, it is looked up then, and the loop waits for that.
+/// Makes a connection to a server. It connects when it has a request to send. If `host` is a name
+/// and not an address, it is looked up then, and the loop waits for that.
 ///
 /// # Errors
 /// [`EventsError::NotMade`]; [`EventsError::BadText`] if `host` contains a zero.
@@ -81,8 +81,8 @@ pub fn obtain_evhttp_connection_base(
 }
 
 impl EvHttpConnection {
-    /// Gives up a request after this time without progress, rounded up to seconds. The default is 50
-    /// seconds.
+    /// Gives up a request after this time without progress, rounded up to seconds. The default is
+    /// 50 seconds.
     pub fn set_timeout(&self, timeout: Duration) {
         let seconds = timeout.as_secs().saturating_add(u64::from(timeout.subsec_nanos() > 0));
         let seconds = c_int::try_from(seconds).unwrap_or(c_int::MAX);
@@ -90,8 +90,9 @@ impl EvHttpConnection {
         unsafe { libevent::evhttp_connection_set_timeout(self.connection.as_ptr(), seconds) };
     }
 
-    /// Hands a request to libevent. It is sent when the requests before it have been answered and the loop
-    /// runs. If the server cannot be reached, the callback may be called, with `None`, before this returns.
+    /// Hands a request to libevent. It is sent when the requests before it have been answered and
+    /// the loop runs. If the server cannot be reached, the callback may be called, with `None`,
+    /// before this returns.
     ///
     /// # Errors
     /// [`EventsError::BadText`] for a URI that is not visible ASCII; [`EventsError::Failed`].
@@ -113,8 +114,9 @@ impl EvHttpConnection {
         requests.retain(|state| !state.is_done());
         requests.push(state);
         drop(requests);
-        // SAFETY: the connection is alive. libevent takes the request over, whether the call succeeds or
-        // fails, and copies the text. The state stays in `requests` while libevent may use it.
+        // SAFETY: the connection is alive. libevent takes the request over, whether the call
+        // succeeds or fails, and copies the text. The state stays in `requests` while libevent may
+        // use it.
         let made = unsafe {
             libevent::evhttp_make_request(
                 self.connection.as_ptr(),
@@ -127,7 +129,8 @@ impl EvHttpConnection {
         if made == 0 { Ok(()) } else { Err(EventsError::Failed("evhttp_make_request")) }
     }
 
-    /// libevent's object, for functions of libevent that have no counterpart here. It must not be freed.
+    /// libevent's object, for functions of libevent that have no counterpart here. It must not be
+    /// freed.
     pub fn as_ptr(&self) -> *mut c_void {
         self.connection.as_ptr().cast()
     }
@@ -139,8 +142,9 @@ impl Drop for EvHttpConnection {
         for state in &requests {
             state.drop_callback();
         }
-        // SAFETY: the connection is alive, and only `self` could use it; `Base::free` frees it no later than
-        // its base, which `self` holds until then. Its callbacks use the states of its requests.
+        // SAFETY: the connection is alive, and only `self` could use it; `Base::free` frees it no
+        // later than its base, which `self` holds until then. Its callbacks use the states of its
+        // requests.
         let dropped =
             unsafe { Dropped::new(Object::Connection(self.connection), Rc::new(requests)) };
         self.base.free(dropped);

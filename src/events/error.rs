@@ -12,8 +12,8 @@ pub enum EventsError {
     Failed(&'static str),
     /// A callback tried to enter the loop of its own base.
     Reentered,
-    /// A text for a request or an answer contains a forbidden character: a zero, a line break, or, in a URI,
-    /// anything but visible ASCII.
+    /// A text for a request or an answer contains a forbidden character: a zero, a line break, or,
+    /// in a URI, anything but visible ASCII.
     BadText,
 }
 

@@ -19,8 +19,8 @@ use std::rc::Rc;
 pub enum EventSource {
     /// The timeout that the event is added with, or [`Event::activate`] only.
     Timer,
-    /// A file or socket, which the event owns until it is dropped. To use it in the callback, duplicate it
-    /// (`try_clone`) before.
+    /// A file or socket, which the event owns until it is dropped. To use it in the callback,
+    /// duplicate it (`try_clone`) before.
     File(OwnedFd),
     /// A signal of the process, by its number. Only one base of a process may wait for signals.
     Signal(i32),
@@ -38,18 +38,21 @@ struct EventState {
 /// libevent's `event`: a condition to wait for, and a callback for when it occurs.
 ///
 /// The event waits once it has been [added](Self::add): until it has occurred once, or, with
-/// [`EventFlags::PERSIST`], as long as it lives. It may be dropped in any callback, also in its own.
+/// [`EventFlags::PERSIST`], as long as it lives. It may be dropped in any callback, also in its
+/// own.
 pub struct Event {
     event: NonNull<libevent::event>,
     state: Rc<EventState>,
     base: Rc<Base>,
 }
 
-/// Makes an event, which does not wait yet. `callback` gets the flags of the conditions that have occurred.
+/// Makes an event, which does not wait yet. `callback` gets the flags of the conditions that have
+/// occurred.
 ///
 /// # Errors
 /// [`EventsError::NotMade`]; also for a signal that does not exist, for a signal with the flag
-/// [`EventFlags::READ`] or [`EventFlags::WRITE`], and for the flag [`EventFlags::SIGNAL`] without a signal.
+/// [`EventFlags::READ`] or [`EventFlags::WRITE`], and for the flag [`EventFlags::SIGNAL`] without a
+/// signal.
 pub fn obtain_event(
     base: &EventBase,
     source: EventSource,
@@ -77,7 +80,8 @@ pub fn obtain_event(
         callback: RefCell::new(Box::new(callback)),
         _file: file,
     });
-    // SAFETY: the base is alive; `event_happened` takes an `EventState`, which is freed after the event.
+    // SAFETY: the base is alive; `event_happened` takes an `EventState`, which is freed after the
+    // event.
     let event = unsafe {
         libevent::event_new(
             base.as_ptr(),
@@ -92,8 +96,8 @@ pub fn obtain_event(
 }
 
 extern "C" fn event_happened(_: c_int, what: c_short, state: *mut c_void) {
-    // SAFETY: `obtain_event` has passed this state. It is freed after the event, and `Base::free` does not
-    // free an event while a callback runs.
+    // SAFETY: `obtain_event` has passed this state. It is freed after the event, and `Base::free`
+    // does not free an event while a callback runs.
     let state = unsafe { &*state.cast::<EventState>() };
     // SAFETY: this is the base that makes the callback; its loop is running, so it is alive.
     let base = unsafe { &*state.base };
@@ -132,7 +136,8 @@ impl Event {
         unsafe { libevent::event_active(self.event.as_ptr(), c_int::from(what.bits()), 0) };
     }
 
-    /// libevent's object, for functions of libevent that have no counterpart here. It must not be freed.
+    /// libevent's object, for functions of libevent that have no counterpart here. It must not be
+    /// freed.
     pub fn as_ptr(&self) -> *mut c_void {
         self.event.as_ptr().cast()
     }
@@ -140,8 +145,8 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        // SAFETY: the event is alive, and only `self` could use it; `Base::free` frees it no later than its
-        // base, which `self` holds until then. Its callback uses the state.
+        // SAFETY: the event is alive, and only `self` could use it; `Base::free` frees it no later
+        // than its base, which `self` holds until then. Its callback uses the state.
         let dropped = unsafe { Dropped::new(Object::Event(self.event), self.state.clone()) };
         self.base.free(dropped);
     }

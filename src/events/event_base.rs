@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 /// libevent's `event_base`: the loop that waits for events and makes their callbacks.
 ///
-/// A clone is another owner of the same base. The base is freed after its last owner and the last object
-/// that was made for it.
+/// A clone is another owner of the same base. The base is freed after its last owner and the last
+/// object that was made for it.
 ///
 /// ```
 /// use bitcoin_support::events::{EventFlags, EventSource, obtain_event, obtain_event_base};
@@ -88,7 +88,8 @@ impl EventBase {
         self.base.loop_break();
     }
 
-    /// libevent's object, for functions of libevent that have no counterpart here. It must not be freed.
+    /// libevent's object, for functions of libevent that have no counterpart here. It must not be
+    /// freed.
     pub fn as_ptr(&self) -> *mut c_void {
         self.base.as_ptr().cast()
     }

@@ -25,8 +25,8 @@ struct HttpState {
     handler: Cell<Option<Handler>>,
 }
 
-/// libevent's `evhttp`: a server that answers HTTP requests. [`EvHttpConnection`](super::EvHttpConnection)
-/// is the client.
+/// libevent's `evhttp`: a server that answers HTTP requests.
+/// [`EvHttpConnection`](super::EvHttpConnection) is the client.
 pub struct EvHttp {
     http: NonNull<libevent::evhttp>,
     state: Rc<HttpState>,
@@ -47,15 +47,16 @@ pub fn obtain_evhttp(base: &EventBase) -> Result<EvHttp, EventsError> {
 }
 
 impl EvHttp {
-    /// Answers requests that come to `listener` from now on. The server owns it until it is dropped.
+    /// Answers requests that come to `listener` from now on. The server owns it until it is
+    /// dropped.
     ///
     /// # Errors
     /// [`EventsError::Failed`].
     pub fn accept(&self, listener: TcpListener) -> Result<(), EventsError> {
         const FAILED: EventsError = EventsError::Failed("evhttp_accept_socket");
         listener.set_nonblocking(true).map_err(|_| FAILED)?;
-        // SAFETY: the server is alive, and the socket is given to it. When this fails, libevent may or may
-        // not have closed the socket, so it is not closed here.
+        // SAFETY: the server is alive, and the socket is given to it. When this fails, libevent may
+        // or may not have closed the socket, so it is not closed here.
         match unsafe { libevent::evhttp_accept_socket(self.http.as_ptr(), listener.into_raw_fd()) }
         {
             0 => Ok(()),
@@ -66,7 +67,8 @@ impl EvHttp {
     /// Answers every request with the result of `handler`, which replaces an earlier one.
     pub fn set_gencb(&self, handler: impl FnMut(&mut Incoming<'_>) -> Reply + 'static) {
         let old = self.state.handler.replace(Some(Box::new(handler)));
-        // SAFETY: the server is alive; `request_came` takes an `HttpState`, which is freed after the server.
+        // SAFETY: the server is alive; `request_came` takes an `HttpState`, which is freed after
+        // the server.
         unsafe {
             libevent::evhttp_set_gencb(
                 self.http.as_ptr(),
@@ -77,15 +79,16 @@ impl EvHttp {
         drop(old);
     }
 
-    /// Refuses requests whose body has more bytes, on connections that come from now on. There is no limit
-    /// before the first call.
+    /// Refuses requests whose body has more bytes, on connections that come from now on. There is
+    /// no limit before the first call.
     pub fn set_max_body_size(&self, bytes: usize) {
         let bytes = isize::try_from(bytes).unwrap_or(isize::MAX);
         // SAFETY: the server is alive.
         unsafe { libevent::evhttp_set_max_body_size(self.http.as_ptr(), bytes) };
     }
 
-    /// libevent's object, for functions of libevent that have no counterpart here. It must not be freed.
+    /// libevent's object, for functions of libevent that have no counterpart here. It must not be
+    /// freed.
     pub fn as_ptr(&self) -> *mut c_void {
         self.http.as_ptr().cast()
     }
@@ -93,8 +96,8 @@ impl EvHttp {
 
 impl Drop for EvHttp {
     fn drop(&mut self) {
-        // SAFETY: the server is alive, and only `self` could use it; `Base::free` frees it no later than its
-        // base, which `self` holds until then. Its callback uses the state.
+        // SAFETY: the server is alive, and only `self` could use it; `Base::free` frees it no later
+        // than its base, which `self` holds until then. Its callback uses the state.
         let dropped = unsafe { Dropped::new(Object::Http(self.http), self.state.clone()) };
         self.base.free(dropped);
     }
@@ -107,8 +110,8 @@ impl fmt::Debug for EvHttp {
 }
 
 extern "C" fn request_came(request: *mut libevent::evhttp_request, state: *mut c_void) {
-    // SAFETY: `set_gencb` has passed this state. It is freed after the server, and `Base::free` does not free
-    // a server while a callback runs.
+    // SAFETY: `set_gencb` has passed this state. It is freed after the server, and `Base::free`
+    // does not free a server while a callback runs.
     let state = unsafe { &*state.cast::<HttpState>() };
     // SAFETY: this is the base that makes the callback; its loop is running, so it is alive.
     let base = unsafe { &*state.base };
@@ -124,8 +127,8 @@ extern "C" fn request_came(request: *mut libevent::evhttp_request, state: *mut c
             state.handler.set(newer.or(Some(handler)));
         }
     });
-    // SAFETY: the request is alive until `evhttp_send_reply`, which is called once; libevent copies the
-    // headers and the body.
+    // SAFETY: the request is alive until `evhttp_send_reply`, which is called once; libevent copies
+    // the headers and the body.
     unsafe {
         for (name, value) in &reply.headers {
             let _ = add_header(request, name, value);

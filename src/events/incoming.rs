@@ -38,7 +38,8 @@ impl Incoming<'_> {
 
     /// The path and query of a request, as they were sent.
     pub fn uri(&self) -> Vec<u8> {
-        // SAFETY: the caller of `new` promises that the request is alive, and the text belongs to it.
+        // SAFETY: the caller of `new` promises that the request is alive, and the text belongs to
+        // it.
         unsafe { bytes_of(libevent::evhttp_request_get_uri(self.request.as_ptr())) }
             .unwrap_or_default()
     }
@@ -46,7 +47,8 @@ impl Incoming<'_> {
     /// The value of a header. The case of its name does not matter.
     pub fn header(&self, name: &str) -> Option<Vec<u8>> {
         let name = CString::new(name).ok()?;
-        // SAFETY: the caller of `new` promises that the request is alive, and the headers belong to it.
+        // SAFETY: the caller of `new` promises that the request is alive, and the headers belong to
+        // it.
         unsafe {
             let headers = libevent::evhttp_request_get_input_headers(self.request.as_ptr());
             bytes_of(libevent::evhttp_find_header(headers, name.as_ptr()))
@@ -55,7 +57,8 @@ impl Incoming<'_> {
 
     /// Number of bytes of the body that have not been read.
     pub fn body_len(&self) -> usize {
-        // SAFETY: the caller of `new` promises that the request is alive, and the buffer belongs to it.
+        // SAFETY: the caller of `new` promises that the request is alive, and the buffer belongs to
+        // it.
         unsafe {
             let buffer = libevent::evhttp_request_get_input_buffer(self.request.as_ptr());
             libevent::evbuffer_get_length(buffer)
@@ -68,8 +71,8 @@ impl Read for Incoming<'_> {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         // libevent returns the number of bytes as an `int`.
         let len = room.len().min(c_int::MAX as usize);
-        // SAFETY: the caller of `new` promises that the request is alive, and the buffer belongs to it;
-        // `room` has at least `len` bytes.
+        // SAFETY: the caller of `new` promises that the request is alive, and the buffer belongs to
+        // it; `room` has at least `len` bytes.
         let count = unsafe {
             let buffer = libevent::evhttp_request_get_input_buffer(self.request.as_ptr());
             libevent::evbuffer_remove(buffer, room.as_mut_ptr().cast(), len)

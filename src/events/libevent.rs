@@ -1,9 +1,9 @@
-//! Declarations of the functions of libevent 2.1 that are used here, written by hand. `build.rs` links the
-//! library.
+//! Declarations of the functions of libevent 2.1 that are used here, written by hand. `build.rs`
+//! links the library.
 //!
 //! # Safety
-//! As libevent documents: objects are alive, texts end in a zero, and one thread uses each base and the
-//! objects that were made for it.
+//! As libevent documents: objects are alive, texts end in a zero, and one thread uses each base and
+//! the objects that were made for it.
 
 #![allow(non_camel_case_types)]
 

@@ -19,8 +19,8 @@ pub(super) unsafe fn add_header(
     }
     let text = |text| CString::new(text).map_err(|_| EventsError::BadText);
     let (name, value) = (text(name)?, text(value)?);
-    // SAFETY: the caller promises that the request is alive, and the headers belong to it; libevent copies
-    // the texts.
+    // SAFETY: the caller promises that the request is alive, and the headers belong to it; libevent
+    // copies the texts.
     let added = unsafe {
         let headers = libevent::evhttp_request_get_output_headers(request);
         libevent::evhttp_add_header(headers, name.as_ptr(), value.as_ptr())
@@ -36,8 +36,8 @@ pub(super) unsafe fn add_body(
     request: *mut libevent::evhttp_request,
     body: &[u8],
 ) -> Result<(), EventsError> {
-    // SAFETY: the caller promises that the request is alive, and the buffer belongs to it; libevent copies
-    // the bytes.
+    // SAFETY: the caller promises that the request is alive, and the buffer belongs to it; libevent
+    // copies the bytes.
     let added = unsafe {
         let buffer = libevent::evhttp_request_get_output_buffer(request);
         libevent::evbuffer_add(buffer, body.as_ptr().cast(), body.len())

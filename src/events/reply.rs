@@ -17,8 +17,8 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// An answer with this status. The body is wiped when it has been handed to libevent. libevent does not
-    /// wipe its own copy.
+    /// An answer with this status. The body is wiped when it has been handed to libevent. libevent
+    /// does not wipe its own copy.
     pub fn new(code: u16, body: impl Into<Vec<u8>>) -> Self {
         Self { code, headers: Vec::new(), body: SerializeData::from(body.into()) }
     }

@@ -46,14 +46,14 @@ struct UnsentRequest(NonNull<libevent::evhttp_request>);
 
 impl Drop for UnsentRequest {
     fn drop(&mut self) {
-        // SAFETY: the request is alive and has not been handed to libevent: `into_parts` forgets a request
-        // that is.
+        // SAFETY: the request is alive and has not been handed to libevent: `into_parts` forgets a
+        // request that is.
         unsafe { libevent::evhttp_request_free(self.0.as_ptr()) };
     }
 }
 
-/// Makes a request. `answered` is called once with the answer, or with `None` if there is no answer. If the
-/// connection is dropped before, it is not called but dropped.
+/// Makes a request. `answered` is called once with the answer, or with `None` if there is no
+/// answer. If the connection is dropped before, it is not called but dropped.
 ///
 /// # Errors
 /// [`EventsError::NotMade`].
@@ -91,14 +91,15 @@ impl EvHttpRequest {
         unsafe { add_body(self.request.0.as_ptr(), body) }
     }
 
-    /// libevent's object, for functions of libevent that have no counterpart here. It must not be freed.
+    /// libevent's object, for functions of libevent that have no counterpart here. It must not be
+    /// freed.
     pub fn as_ptr(&self) -> *mut c_void {
         self.request.0.as_ptr().cast()
     }
 
-    /// The request, to be handed to libevent, which frees it, and the state of its callback. The state must
-    /// be kept until it [is done](RequestState::is_done) or the connection is freed. `base` is the base of
-    /// the connection; it must outlive the connection.
+    /// The request, to be handed to libevent, which frees it, and the state of its callback. The
+    /// state must be kept until it [is done](RequestState::is_done) or the connection is freed.
+    /// `base` is the base of the connection; it must outlive the connection.
     pub(super) fn into_parts(
         self,
         base: *const Base,
@@ -116,12 +117,12 @@ impl fmt::Debug for EvHttpRequest {
 }
 
 extern "C" fn answer_came(request: *mut libevent::evhttp_request, state: *mut c_void) {
-    // SAFETY: `obtain_evhttp_request` has passed this state. libevent calls this only for a request that was
-    // sent, and its connection keeps the state until `done` is set.
+    // SAFETY: `obtain_evhttp_request` has passed this state. libevent calls this only for a request
+    // that was sent, and its connection keeps the state until `done` is set.
     let state = unsafe { &*state.cast::<RequestState>() };
     if let Some(answered) = state.answered.take() {
-        // SAFETY: `into_parts` has set the base before the request was sent. It makes this callback, so it is
-        // alive.
+        // SAFETY: `into_parts` has set the base before the request was sent. It makes this
+        // callback, so it is alive.
         let base = unsafe { &*state.base.get() };
         // SAFETY: libevent keeps the request until this function returns.
         let incoming = unsafe { Incoming::new(request) };

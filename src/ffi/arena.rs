@@ -7,8 +7,8 @@ use super::visit::{bitcoin_support_visit_chunk, chunk_or_null, visitor};
 use crate::arena::{Arena, ArenaStats};
 use core::ffi::c_void;
 
-/// An arena: allocates chunks of a region of memory that it never touches. Not thread-safe: calls on one
-/// arena must not overlap in time.
+/// An arena: allocates chunks of a region of memory that it never touches. Not thread-safe: calls
+/// on one arena must not overlap in time.
 pub struct bitcoin_support_arena {
     _opaque: [u8; 0],
 }
@@ -40,9 +40,10 @@ impl From<ArenaStats> for bitcoin_support_arena_stats {
     }
 }
 
-/// Makes an arena over the `size` bytes at `base`. The arena never reads or writes them, so they need not
-/// be mapped. Chunks are aligned to `alignment` bytes, a power of two, and their sizes are multiples of
-/// it. Bytes of the region before its first multiple of `alignment` and after its last one stay unused.
+/// Makes an arena over the `size` bytes at `base`. The arena never reads or writes them, so they
+/// need not be mapped. Chunks are aligned to `alignment` bytes, a power of two, and their sizes are
+/// multiples of it. Bytes of the region before its first multiple of `alignment` and after its last
+/// one stay unused.
 ///
 /// Out: `*arena`, to be destroyed with bitcoin_support_arena_destroy.
 /// Returns: BITCOIN_SUPPORT_OK, _BAD_ALIGNMENT, _BAD_REGION, _OUT_OF_MEMORY or _NULL_ARGUMENT.
@@ -74,8 +75,8 @@ pub unsafe extern "C" fn bitcoin_support_arena_destroy(
     unsafe { destroy(arena) }
 }
 
-/// Allocates `size` bytes with the alignment of the arena. NULL when there is no room, or `size` is 0.
-/// Takes constant time.
+/// Allocates `size` bytes with the alignment of the arena. NULL when there is no room, or `size` is
+/// 0. Takes constant time.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_arena_alloc(
     arena: *mut bitcoin_support_arena,
@@ -86,8 +87,9 @@ pub unsafe extern "C" fn bitcoin_support_arena_alloc(
 }
 
 /// Allocates `size` bytes aligned to `alignment` bytes, a power of two. NULL when there is no room,
-/// `size` is 0, or `alignment` is not a power of two. Takes constant time, except for an alignment above
-/// the arena's own: then the time grows with the number of free chunks at unsuitable addresses.
+/// `size` is 0, or `alignment` is not a power of two. Takes constant time, except for an alignment
+/// above the arena's own: then the time grows with the number of free chunks at unsuitable
+/// addresses.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_arena_alloc_aligned(
     arena: *mut bitcoin_support_arena,
@@ -113,8 +115,8 @@ pub unsafe extern "C" fn bitcoin_support_arena_free(
     }
 }
 
-/// Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment. NULL does
-/// nothing. Takes constant time.
+/// Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment. NULL
+/// does nothing. Takes constant time.
 ///
 /// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE or _SIZE_MISMATCH.
 #[unsafe(no_mangle)]
@@ -157,8 +159,8 @@ pub unsafe extern "C" fn bitcoin_support_arena_walk(
     visit: bitcoin_support_visit_chunk,
     context: *mut c_void,
 ) {
-    // SAFETY: the caller promises a handle that is null or live and used by this thread alone, and a
-    // function that may be called with the context until this call returns.
+    // SAFETY: the caller promises a handle that is null or live and used by this thread alone, and
+    // a function that may be called with the context until this call returns.
     unsafe {
         if let Some(arena) = handle_ref(arena) {
             arena.walk(visitor(visit, context));

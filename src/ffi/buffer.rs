@@ -10,9 +10,9 @@ use crate::secure::SecureVec;
 use core::ffi::c_void;
 use core::ptr;
 
-/// A growable buffer for a secret. It lies in the process-wide pool, or in locked pages of its own if it
-/// is larger than BITCOIN_SUPPORT_ARENA_SIZE bytes. When it grows, the old place of the bytes is wiped.
-/// Not thread-safe.
+/// A growable buffer for a secret. It lies in the process-wide pool, or in locked pages of its own
+/// if it is larger than BITCOIN_SUPPORT_ARENA_SIZE bytes. When it grows, the old place of the bytes
+/// is wiped. Not thread-safe.
 pub struct bitcoin_support_buffer {
     _opaque: [u8; 0],
 }
@@ -52,8 +52,8 @@ pub unsafe extern "C" fn bitcoin_support_buffer_destroy(
     unsafe { destroy(buffer) }
 }
 
-/// The bytes. They may be read and written until the buffer is resized, appended to or destroyed. NULL
-/// for a NULL buffer.
+/// The bytes. They may be read and written until the buffer is resized, appended to or destroyed.
+/// NULL for a NULL buffer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_buffer_data(
     buffer: *mut bitcoin_support_buffer,
@@ -90,8 +90,8 @@ pub unsafe extern "C" fn bitcoin_support_buffer_resize(
     }
 }
 
-/// Appends `size` bytes from `data`, which must not be bytes of this buffer. `data` may be NULL when
-/// `size` is 0.
+/// Appends `size` bytes from `data`, which must not be bytes of this buffer. `data` may be NULL
+/// when `size` is 0.
 ///
 /// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY or _NULL_ARGUMENT.
 #[unsafe(no_mangle)]

@@ -2,8 +2,8 @@
 
 use core::ffi::{CStr, c_char, c_void};
 
-/// Overwrites `len` bytes at `ptr` with zeros. As fast as memset, but no compiler optimizes it away.
-/// `ptr` may be NULL when `len` is 0.
+/// Overwrites `len` bytes at `ptr` with zeros. As fast as memset, but no compiler optimizes it
+/// away. `ptr` may be NULL when `len` is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memory_cleanse(ptr: *mut c_void, len: usize) {
     // SAFETY: the caller promises `len` writable bytes at `ptr`.
@@ -25,10 +25,10 @@ pub unsafe extern "C" fn bitcoin_support_cleanse_string(string: *mut c_char) {
 }
 
 /// Overwrites all locked memory with zeros, at once: all memory of every pool over the operating
-/// system's own pages, and all buffers, used or not. This is a panic button. It takes no lock, allocates
-/// nothing and makes no system call, so it may be called anywhere, even in a signal handler. Pools and
-/// chunks stay valid, with zeros in them. Objects in locked memory that are more than plain bytes must
-/// not be used any more.
+/// system's own pages, and all buffers, used or not. This is a panic button. It takes no lock,
+/// allocates nothing and makes no system call, so it may be called anywhere, even in a signal
+/// handler. Pools and chunks stay valid, with zeros in them. Objects in locked memory that are more
+/// than plain bytes must not be used any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_wipe_all() {
     // SAFETY: the caller promises that only plain bytes in locked memory are used afterwards.

@@ -8,8 +8,8 @@ pub(super) fn try_box<T>(value: T) -> Option<Box<T>> {
     const { assert!(size_of::<T>() > 0) };
     // SAFETY: the layout's size is not zero.
     let place = NonNull::new(unsafe { alloc(Layout::new::<T>()) })?.cast::<T>();
-    // SAFETY: the global allocator has just allocated `place` with the layout of a `T`, which is what a
-    // `Box` frees.
+    // SAFETY: the global allocator has just allocated `place` with the layout of a `T`, which is
+    // what a `Box` frees.
     unsafe {
         place.write(value);
         Some(Box::from_raw(place.as_ptr()))

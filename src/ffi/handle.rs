@@ -37,8 +37,9 @@ pub(super) unsafe fn into_handle<H: Handle>(
 /// Takes the ownership of an object back from the C caller. `None` for null.
 ///
 /// # Errors
-/// `BITCOIN_SUPPORT_INVALID_HANDLE` if this is not a live handle of this type or refers to the process-wide
-/// pool; `BITCOIN_SUPPORT_INTERRUPTED` in a signal handler that has interrupted the table of handles.
+/// `BITCOIN_SUPPORT_INVALID_HANDLE` if this is not a live handle of this type or refers to the
+/// process-wide pool; `BITCOIN_SUPPORT_INTERRUPTED` in a signal handler that has interrupted the
+/// table of handles.
 ///
 /// # Safety
 /// If the handle is live, no reference to its object may exist.
@@ -62,8 +63,8 @@ unsafe fn from_handle<H: Handle>(
 
 /// Drops the object of a handle. Null does nothing.
 ///
-/// Returns `BITCOIN_SUPPORT_OK`, or refuses the handle for the reasons that [`from_handle`] lists. No
-/// lock is held while the object is dropped, which may call a C caller's functions.
+/// Returns `BITCOIN_SUPPORT_OK`, or refuses the handle for the reasons that [`from_handle`] lists.
+/// No lock is held while the object is dropped, which may call a C caller's functions.
 ///
 /// # Safety
 /// If the handle is live, no reference to its object may exist.
@@ -81,21 +82,21 @@ pub(super) unsafe fn destroy<H: Handle>(handle: *mut H) -> bitcoin_support_statu
 /// The object of a handle, for shared use. `None` for null.
 ///
 /// # Safety
-/// `handle` must be null, or live for as long as the result is used; and no other thread may have the
-/// object by [`handle_mut`] meanwhile.
+/// `handle` must be null, or live for as long as the result is used; and no other thread may have
+/// the object by [`handle_mut`] meanwhile.
 pub(super) unsafe fn handle_ref<'a, H: Handle>(handle: *const H) -> Option<&'a H::Target> {
-    // SAFETY: a live handle is the address of an `H::Target`, see `Handle`; the caller of this function
-    // promises that it is live or null, and not changed meanwhile.
+    // SAFETY: a live handle is the address of an `H::Target`, see `Handle`; the caller of this
+    // function promises that it is live or null, and not changed meanwhile.
     unsafe { handle.cast::<H::Target>().as_ref() }
 }
 
 /// The object of a handle, to be changed. `None` for null.
 ///
 /// # Safety
-/// `handle` must be null, or live for as long as the result is used; and no other thread may use the
-/// handle meanwhile.
+/// `handle` must be null, or live for as long as the result is used; and no other thread may use
+/// the handle meanwhile.
 pub(super) unsafe fn handle_mut<'a, H: Handle>(handle: *mut H) -> Option<&'a mut H::Target> {
-    // SAFETY: a live handle is the address of an `H::Target`, see `Handle`; the caller of this function
-    // promises that it is live or null, and used by no other thread meanwhile.
+    // SAFETY: a live handle is the address of an `H::Target`, see `Handle`; the caller of this
+    // function promises that it is live or null, and used by no other thread meanwhile.
     unsafe { handle.cast::<H::Target>().as_mut() }
 }

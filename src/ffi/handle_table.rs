@@ -1,7 +1,7 @@
 //! The table of live handles, by which a call with an address that is no live handle is refused.
 //!
-//! A handle is the address of its object. So a destroyed handle is refused until a later object of the
-//! same kind gets the same address.
+//! A handle is the address of its object. So a destroyed handle is refused until a later object of
+//! the same kind gets the same address.
 
 use crate::fork::{self, Interrupted, Mutex, MutexGuard, Participant};
 
@@ -27,8 +27,8 @@ const ENTRIES: usize = 8;
 struct Handles {
     /// Each entry is an address with its kind in the lowest bits, or 0.
     buckets: [[usize; ENTRIES]; BUCKETS],
-    /// For each bucket, the number of live handles that it had no entry left for. While this is not 0, an
-    /// address that is not in the bucket is taken for one of them.
+    /// For each bucket, the number of live handles that it had no entry left for. While this is not
+    /// 0, an address that is not in the bucket is taken for one of them.
     unlisted: [u32; BUCKETS],
 }
 
@@ -47,7 +47,8 @@ fn handles() -> Result<MutexGuard<'static, Handles>, Interrupted> {
 
 /// The bucket of an address.
 fn bucket(address: usize) -> usize {
-    // Fibonacci hashing (Knuth, TAOCP 3, 6.4): multiply by 2^64 over the golden ratio, take high bits.
+    // Fibonacci hashing (Knuth, TAOCP 3, 6.4): multiply by 2^64 over the golden ratio, take high
+    // bits.
     let hash = (address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
     hash as usize % BUCKETS
 }

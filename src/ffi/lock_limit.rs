@@ -4,9 +4,9 @@ use super::status::{BITCOIN_SUPPORT_NOT_AVAILABLE, BITCOIN_SUPPORT_OK, bitcoin_s
 use crate::pages::{self, LockError};
 use core::ffi::{c_char, c_int};
 
-/// What an administrator can do about memory that could not be locked, in one line of English. `error`
-/// and `limit` are the figures that the callback or the statistics gave. Never NULL. The text must not be
-/// freed.
+/// What an administrator can do about memory that could not be locked, in one line of English.
+/// `error` and `limit` are the figures that the callback or the statistics gave. Never NULL. The
+/// text must not be freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_lock_remedy(error: c_int, limit: usize) -> *const c_char {
     LockError { errno: error, limit }.remedy_text().as_ptr()

@@ -4,22 +4,22 @@ use crate::pages::{ForkPolicy, SecretMemory};
 use crate::pool::PoolOptions;
 use core::mem::offset_of;
 
-/// What a child process finds after fork in memory that its parent had. The parent's memory stays as it
-/// is.
+/// What a child process finds after fork in memory that its parent had. The parent's memory stays
+/// as it is.
 pub type bitcoin_support_fork_policy = u32;
 
 /// The contents, locked again before fork returns. This is the default, and what a daemon needs.
 pub const BITCOIN_SUPPORT_FORK_KEEP: u32 = 0;
-/// Zeros, locked. Chunks stay allocated. A child must not use objects in them that cannot be all zeros,
-/// such as pointers.
+/// Zeros, locked. Chunks stay allocated. A child must not use objects in them that cannot be all
+/// zeros, such as pointers.
 pub const BITCOIN_SUPPORT_FORK_WIPE: u32 = 1;
-/// No memory: an access ends the process. The child's pool is empty. In the child, freeing a chunk of the
-/// parent's succeeds and does nothing. A child must not use objects in them.
+/// No memory: an access ends the process. The child's pool is empty. In the child, freeing a chunk
+/// of the parent's succeeds and does nothing. A child must not use objects in them.
 pub const BITCOIN_SUPPORT_FORK_ABSENT: u32 = 2;
 
-/// Whether a pool uses secret memory (Linux's memfd_secret), which no other process can read, whatever
-/// its privileges. It can only be combined with BITCOIN_SUPPORT_FORK_ABSENT. The machine refuses to
-/// hibernate while secret memory is in use.
+/// Whether a pool uses secret memory (Linux's memfd_secret), which no other process can read,
+/// whatever its privileges. It can only be combined with BITCOIN_SUPPORT_FORK_ABSENT. The machine
+/// refuses to hibernate while secret memory is in use.
 pub type bitcoin_support_secret_memory = u32;
 
 /// The pool uses ordinary memory. The default.
@@ -30,11 +30,11 @@ pub const BITCOIN_SUPPORT_SECRET_MEMORY_PREFER: u32 = 1;
 /// The pool uses only secret memory.
 pub const BITCOIN_SUPPORT_SECRET_MEMORY_REQUIRE: u32 = 2;
 
-/// Choices for a pool. Set all members to zero, which stands for the defaults, then set `size`, then the
-/// members of your choice. bitcoin_support_locked_pool_options_init does the first two steps. Later
-/// versions append members; a member that `size` does not cover has its default. A `size` is
-/// BITCOIN_SUPPORT_BAD_OPTION if it ends within a member, or in the padding behind the last one, or is
-/// larger than that of this version.
+/// Choices for a pool. Set all members to zero, which stands for the defaults, then set `size`,
+/// then the members of your choice. bitcoin_support_locked_pool_options_init does the first two
+/// steps. Later versions append members; a member that `size` does not cover has its default. A
+/// `size` is BITCOIN_SUPPORT_BAD_OPTION if it ends within a member, or in the padding behind the
+/// last one, or is larger than that of this version.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct bitcoin_support_locked_pool_options {
@@ -55,8 +55,8 @@ pub struct bitcoin_support_locked_pool_options {
     /// bitcoin_support_raise_lock_limit.
     pub raise_lock_limit: bool,
     /// Whether the pool must have every protection of its memory besides the lock: see
-    /// bitcoin_support_protection. If so, the pool cannot be made where the system refuses one, and an
-    /// allocation fails that would need memory without it.
+    /// bitcoin_support_protection. If so, the pool cannot be made where the system refuses one, and
+    /// an allocation fails that would need memory without it.
     pub require_protections: bool,
 }
 
@@ -92,8 +92,8 @@ impl bitcoin_support_locked_pool_options {
     }
 }
 
-/// Reads a caller's options. `None` when their `size` is not one of this version, or a member has an
-/// unknown value.
+/// Reads a caller's options. `None` when their `size` is not one of this version, or a member has
+/// an unknown value.
 ///
 /// # Safety
 /// `options` must point to options of the `size` that they state.
@@ -103,8 +103,8 @@ pub(super) unsafe fn read_options(
     // SAFETY: the caller promises options of at least the member `size`, which is the first.
     let size = unsafe { options.cast::<usize>().read() };
     let mut read = bitcoin_support_locked_pool_options::default();
-    // A `size` must end where a member ends. A larger one is refused, since members of a later version may
-    // ask for something that this version does not have.
+    // A `size` must end where a member ends. A larger one is refused, since members of a later
+    // version may ask for something that this version does not have.
     const ENDS: [usize; 8] = [
         offset_of!(bitcoin_support_locked_pool_options, fork_policy),
         offset_of!(bitcoin_support_locked_pool_options, secret_memory),
@@ -118,11 +118,13 @@ pub(super) unsafe fn read_options(
     if !ENDS.contains(&size) {
         return None;
     }
-    // Every byte is a valid value of a number, but not of a `bool`: those two are read on their own.
+    // Every byte is a valid value of a number, but not of a `bool`: those two are read on their
+    // own.
     let flags = offset_of!(bitcoin_support_locked_pool_options, raise_lock_limit);
     let last = offset_of!(bitcoin_support_locked_pool_options, require_protections);
-    // SAFETY: the caller's options have `size` bytes, and each read stays below `size`; the write stays
-    // below `flags`, the offset of the first `bool` in `read`, and all members before that are numbers.
+    // SAFETY: the caller's options have `size` bytes, and each read stays below `size`; the write
+    // stays below `flags`, the offset of the first `bool` in `read`, and all members before that
+    // are numbers.
     unsafe {
         let bytes = options.cast::<u8>();
         (&raw mut read).cast::<u8>().copy_from_nonoverlapping(bytes, size.min(flags));

@@ -34,30 +34,31 @@ impl Handle for bitcoin_support_locked_pool {
 }
 
 /// Decides, when no memory can be locked, whether the pool uses unlocked memory (true) or fails the
-/// allocation (false). `error` is the operating system's error number (0: unknown). `limit` is the limit
-/// on locked bytes that was in force (SIZE_MAX: none or unknown).
+/// allocation (false). `error` is the operating system's error number (0: unknown). `limit` is the
+/// limit on locked bytes that was in force (SIZE_MAX: none or unknown).
 ///
-/// One thread at a time is in the callback. No lock is held meanwhile: it may use the pool, read its
-/// statistics, set another callback, and fork. An allocation made in the callback fails at once if the
-/// pool would have to call it again. The callback must not wait for a thread that sets the callback or
-/// needs its answer. If the process forks while another thread is in the callback, the child process does
-/// not call it, and allocates as if it had returned false, until a callback is set there.
+/// One thread at a time is in the callback. No lock is held meanwhile: it may use the pool, read
+/// its statistics, set another callback, and fork. An allocation made in the callback fails at once
+/// if the pool would have to call it again. The callback must not wait for a thread that sets the
+/// callback or needs its answer. If the process forks while another thread is in the callback, the
+/// child process does not call it, and allocates as if it had returned false, until a callback is
+/// set there.
 pub type bitcoin_support_locking_failed =
     Option<unsafe extern "C" fn(context: *mut c_void, error: c_int, limit: usize) -> bool>;
 
 /// The context of a C caller's callback.
 struct Context(*mut c_void);
 
-// SAFETY: the context is only passed back to the caller's callback, and the header tells callers that any
-// thread may call it.
+// SAFETY: the context is only passed back to the caller's callback, and the header tells callers
+// that any thread may call it.
 unsafe impl Send for Context {}
 
-/// Makes a pool over `pages`, which is copied, or over the operating system's own pages if `pages` is
-/// NULL. A pool over the operating system's pages wipes chunks when they are freed. The library calls
-/// `pages->destroy` in any case: if this function fails, before it returns.
+/// Makes a pool over `pages`, which is copied, or over the operating system's own pages if `pages`
+/// is NULL. A pool over the operating system's pages wipes chunks when they are freed. The library
+/// calls `pages->destroy` in any case: if this function fails, before it returns.
 ///
-/// Out: `*pool`, to be destroyed with bitcoin_support_locked_pool_destroy.
-/// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, or _NULL_ARGUMENT (`pool`, or a function of `pages` other
+/// Out: `*pool`, to be destroyed with bitcoin_support_locked_pool_destroy. Returns:
+/// BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, or _NULL_ARGUMENT (`pool`, or a function of `pages` other
 /// than destroy, is NULL).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_create(
@@ -68,8 +69,8 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_create(
     let made = match unsafe { pages.as_ref() } {
         None => LockedPool::with_options(&PoolOptions::new()),
         Some(table) => {
-            // SAFETY: the caller promises functions that any thread may call with the context, and leaves
-            // it to this library to call `destroy`.
+            // SAFETY: the caller promises functions that any thread may call with the context, and
+            // leaves it to this library to call `destroy`.
             let functions = unsafe { PageFunctions::new(*table) };
             if !functions.is_complete() {
                 return BITCOIN_SUPPORT_NULL_ARGUMENT;
@@ -86,11 +87,11 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_create(
     unsafe { into_handle(made, pool) }
 }
 
-/// Makes a pool over the operating system's own pages, by options, or by the defaults if `options` is
-/// NULL. Nothing is mapped before the first allocation.
+/// Makes a pool over the operating system's own pages, by options, or by the defaults if `options`
+/// is NULL. Nothing is mapped before the first allocation.
 ///
-/// Out: `*pool`, to be destroyed with bitcoin_support_locked_pool_destroy.
-/// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _BAD_OPTION, _NOT_AVAILABLE (the system has no secret
+/// Out: `*pool`, to be destroyed with bitcoin_support_locked_pool_destroy. Returns:
+/// BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _BAD_OPTION, _NOT_AVAILABLE (the system has no secret
 /// memory, or refuses a required protection, or does not let the limit be raised) or _NULL_ARGUMENT
 /// (`pool`).
 #[unsafe(no_mangle)]
@@ -103,7 +104,8 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_create_with(
     }
     let options = match options.is_null() {
         true => Some(PoolOptions::new()),
-        // SAFETY: `options` is not null, and the caller promises options of the `size` that they state.
+        // SAFETY: `options` is not null, and the caller promises options of the `size` that they
+        // state.
         false => unsafe { read_options(options) },
     };
     let Some(options) = options else { return BITCOIN_SUPPORT_BAD_OPTION };
@@ -126,20 +128,20 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_destroy(
     unsafe { destroy(pool) }
 }
 
-/// The process-wide pool, which all code of the process shares. It needs no initialization and is never
-/// destroyed, so static destructors and exit handlers can use it. Never NULL.
+/// The process-wide pool, which all code of the process shares. It needs no initialization and is
+/// never destroyed, so static destructors and exit handlers can use it. Never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_locked_pool_instance() -> *mut bitcoin_support_locked_pool {
     // The library writes to nothing through this pointer: `handle_ref` reads, `destroy` refuses.
     ptr::from_ref(LockedPoolManager::process_pool()).cast_mut().cast()
 }
 
-/// Chooses options for the process-wide pool, except sizes, which are fixed. The call must come before
-/// the first allocation from this pool: at the beginning of main, or in a static initializer. The last of
-/// several calls counts.
+/// Chooses options for the process-wide pool, except sizes, which are fixed. The call must come
+/// before the first allocation from this pool: at the beginning of main, or in a static
+/// initializer. The last of several calls counts.
 ///
-/// Returns: BITCOIN_SUPPORT_OK, _IN_USE (something has been allocated), _BAD_OPTION, _NOT_AVAILABLE or
-/// _NULL_ARGUMENT.
+/// Returns: BITCOIN_SUPPORT_OK, _IN_USE (something has been allocated), _BAD_OPTION, _NOT_AVAILABLE
+/// or _NULL_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_configure_instance(
     options: *const bitcoin_support_locked_pool_options,
@@ -158,8 +160,8 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_configure_instance(
     }
 }
 
-/// Sets the callback that decides about unlocked memory. NULL is the default: the pool uses unlocked
-/// memory, and counts it in the statistics.
+/// Sets the callback that decides about unlocked memory. NULL is the default: the pool uses
+/// unlocked memory, and counts it in the statistics.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_set_locking_failed(
     pool: *mut bitcoin_support_locked_pool,
@@ -172,8 +174,8 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_set_locking_failed(
             let context = Context(context);
             let closure = move |error: &LockError| {
                 let context = &context;
-                // SAFETY: the caller that set the function promises that it may be called with the context
-                // until another one is set or the pool is destroyed.
+                // SAFETY: the caller that set the function promises that it may be called with the
+                // context until another one is set or the pool is destroyed.
                 unsafe { function(context.0, error.errno, error.limit) }
             };
             match try_box(closure) {
@@ -188,15 +190,15 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_set_locking_failed(
     BITCOIN_SUPPORT_OK
 }
 
-/// Allocates `size` bytes from the process-wide pool, aligned to BITCOIN_SUPPORT_ARENA_ALIGN. Equal to
-/// bitcoin_support_locked_pool_alloc with that pool's handle, and faster.
+/// Allocates `size` bytes from the process-wide pool, aligned to BITCOIN_SUPPORT_ARENA_ALIGN. Equal
+/// to bitcoin_support_locked_pool_alloc with that pool's handle, and faster.
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_alloc(size: usize) -> *mut c_void {
     chunk_or_null(LockedPoolManager::process_pool().alloc(size, 1))
 }
 
-/// Like bitcoin_support_alloc, but aligned to `alignment` bytes. NULL also when `alignment` is not a power
-/// of two.
+/// Like bitcoin_support_alloc, but aligned to `alignment` bytes. NULL also when `alignment` is not
+/// a power of two.
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_alloc_aligned(size: usize, alignment: usize) -> *mut c_void {
     chunk_or_null(LockedPoolManager::process_pool().alloc(size, alignment))
@@ -205,16 +207,16 @@ pub extern "C" fn bitcoin_support_alloc_aligned(size: usize, alignment: usize) -
 /// Wipes and frees a chunk of the process-wide pool. NULL does nothing. Equal to
 /// bitcoin_support_locked_pool_free with that pool's handle, and faster.
 ///
-/// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _OVERRUN if the chunk is a sampled one, or
-/// _INTERRUPTED.
+/// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _OVERRUN if the chunk is a sampled
+/// one, or _INTERRUPTED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_free(ptr: *mut c_void) -> bitcoin_support_status {
     let pool = LockedPoolManager::process_pool();
     // SAFETY: the caller promises that the chunk is not used any more.
     match unsafe { pool.free_local(ptr.cast(), None) } {
         Some(()) => BITCOIN_SUPPORT_OK,
-        // SAFETY: `free_local` has not freed the chunk, and the caller promises that it is not used any
-        // more.
+        // SAFETY: `free_local` has not freed the chunk, and the caller promises that it is not used
+        // any more.
         None => unsafe { free_any(pool, ptr) },
     }
 }
@@ -230,8 +232,8 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_alloc(
     chunk_or_null(unsafe { handle_ref(pool) }.and_then(|pool| pool.alloc(size, 1)))
 }
 
-/// Like bitcoin_support_locked_pool_alloc, but aligned to `alignment` bytes. NULL also when `alignment` is
-/// not a power of two.
+/// Like bitcoin_support_locked_pool_alloc, but aligned to `alignment` bytes. NULL also when
+/// `alignment` is not a power of two.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_alloc_aligned(
     pool: *mut bitcoin_support_locked_pool,
@@ -242,11 +244,11 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_alloc_aligned(
     chunk_or_null(unsafe { handle_ref(pool) }.and_then(|pool| pool.alloc(size, alignment)))
 }
 
-/// Frees the chunk that begins at `ptr`. If the pool is over the operating system's own pages, the whole
-/// chunk is wiped first. NULL does nothing.
+/// Frees the chunk that begins at `ptr`. If the pool is over the operating system's own pages, the
+/// whole chunk is wiped first. NULL does nothing.
 ///
-/// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _OVERRUN if the chunk is a sampled one, or
-/// _INTERRUPTED.
+/// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _OVERRUN if the chunk is a sampled
+/// one, or _INTERRUPTED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_free(
     pool: *mut bitcoin_support_locked_pool,
@@ -257,13 +259,14 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_free(
     // SAFETY: the caller promises that the chunk is not used any more.
     match unsafe { pool.free_local(ptr.cast(), None) } {
         Some(()) => BITCOIN_SUPPORT_OK,
-        // SAFETY: `free_local` has not freed the chunk, and the caller promises that it is not used any
-        // more.
+        // SAFETY: `free_local` has not freed the chunk, and the caller promises that it is not used
+        // any more.
         None => unsafe { free_any(pool, ptr) },
     }
 }
 
-/// The uncommon cases of a free, in a function of their own so that the common case is a leaf function.
+/// The uncommon cases of a free, in a function of their own so that the common case is a leaf
+/// function.
 ///
 /// # Safety
 /// As for [`LockedPool::free`].
@@ -276,8 +279,8 @@ unsafe fn free_any(pool: &LockedPool, ptr: *mut c_void) -> bitcoin_support_statu
 /// Frees the chunk that begins at `ptr`, if it was allocated with this size and alignment. Wipes as
 /// bitcoin_support_locked_pool_free does. NULL does nothing.
 ///
-/// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _SIZE_MISMATCH, _OVERRUN if the chunk is a
-/// sampled one, or _INTERRUPTED.
+/// Returns: BITCOIN_SUPPORT_OK, _INVALID_FREE, _NOT_IN_POOL, _SIZE_MISMATCH, _OVERRUN if the chunk
+/// is a sampled one, or _INTERRUPTED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_free_sized(
     pool: *mut bitcoin_support_locked_pool,
@@ -290,8 +293,8 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_free_sized(
     // SAFETY: the caller promises that the chunk is not used any more.
     match unsafe { pool.free_local(ptr.cast(), Some((size, alignment))) } {
         Some(()) => BITCOIN_SUPPORT_OK,
-        // SAFETY: `free_local` has not freed the chunk, and the caller promises that it is not used any
-        // more.
+        // SAFETY: `free_local` has not freed the chunk, and the caller promises that it is not used
+        // any more.
         None => unsafe { free_sized_uncommon(pool, ptr, size, alignment) },
     }
 }
@@ -312,17 +315,17 @@ unsafe fn free_sized_uncommon(
     unsafe { pool.free_any(ptr.cast(), Some((size, alignment))) }.into()
 }
 
-/// Visits every chunk that the pool has at one moment. The library first makes a list of them, of two
-/// words for each; if there is no memory for the list, it visits nothing. `visit` may use the pool. For
-/// debugging.
+/// Visits every chunk that the pool has at one moment. The library first makes a list of them, of
+/// two words for each; if there is no memory for the list, it visits nothing. `visit` may use the
+/// pool. For debugging.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_walk(
     pool: *const bitcoin_support_locked_pool,
     visit: bitcoin_support_visit_chunk,
     context: *mut c_void,
 ) {
-    // SAFETY: the caller promises a handle that is null or live, and a function that may be called with the
-    // context until this call returns.
+    // SAFETY: the caller promises a handle that is null or live, and a function that may be called
+    // with the context until this call returns.
     unsafe {
         if let Some(pool) = handle_ref(pool) {
             pool.walk(visitor(visit, context));

@@ -3,8 +3,8 @@
 use crate::pages::{Protection, ProtectionError};
 use core::ffi::{c_char, c_int};
 
-/// A protection of memory for secrets besides the lock, which the system can refuse. (Guard pages are not
-/// among them: if they cannot be had, the memory is not mapped.)
+/// A protection of memory for secrets besides the lock, which the system can refuse. (Guard pages
+/// are not among them: if they cannot be had, the memory is not mapped.)
 pub type bitcoin_support_protection = u32;
 
 /// The memory is left out of core dumps.
@@ -34,9 +34,9 @@ pub struct bitcoin_support_missing_protection {
     pub error: c_int,
 }
 
-/// What an administrator can do about a refused protection, in one line of English. `protection` is a
-/// BITCOIN_SUPPORT_PROTECTION_ value, `error` the error number from the statistics. Never NULL. The text
-/// must not be freed.
+/// What an administrator can do about a refused protection, in one line of English. `protection` is
+/// a BITCOIN_SUPPORT_PROTECTION_ value, `error` the error number from the statistics. Never NULL.
+/// The text must not be freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_protection_remedy(
     protection: bitcoin_support_protection,

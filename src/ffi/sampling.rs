@@ -11,17 +11,19 @@ use core::num::NonZeroU32;
 use core::ptr;
 
 /// Finds overruns. From this call on, about one in `one_in` allocations from the process-wide pool,
-/// chosen at random, is a sample: it gets pages of its own, and lies at their end or at their beginning,
-/// next to a guard page. When it is freed, its pages become inaccessible for a while. So an access behind
-/// the chunk, in front of it, or after its free is a SIGSEGV at that very instruction. The library does
-/// not catch the signal; bitcoin_support_describe_address explains the address. Up to 15 bytes between
-/// the chunk and the end of its pages are compared when it is freed: see BITCOIN_SUPPORT_OVERRUN.
+/// chosen at random, is a sample: it gets pages of its own, and lies at their end or at their
+/// beginning, next to a guard page. When it is freed, its pages become inaccessible for a while. So
+/// an access behind the chunk, in front of it, or after its free is a SIGSEGV at that very
+/// instruction. The library does not catch the signal; bitcoin_support_describe_address explains
+/// the address. Up to 15 bytes between the chunk and the end of its pages are compared when it is
+/// freed: see BITCOIN_SUPPORT_OVERRUN.
 ///
-/// `one_in` = 1 finds every such bug, in development and tests. For production, choose thousands. 0 stops
-/// sampling. A process starts without it, and only this function (or its counterpart in Rust) changes
-/// that. At most `max_locked` bytes are locked for samples at once, a page for each small chunk in use,
-/// and no more than half of what the process may lock. Where none are left, an allocation is served as
-/// usual. In the statistics, a sample counts as an arena while it is in use.
+/// `one_in` = 1 finds every such bug, in development and tests. For production, choose thousands. 0
+/// stops sampling. A process starts without it, and only this function (or its counterpart in Rust)
+/// changes that. At most `max_locked` bytes are locked for samples at once, a page for each small
+/// chunk in use, and no more than half of what the process may lock. Where none are left, an
+/// allocation is served as usual. In the statistics, a sample counts as an arena while it is in
+/// use.
 ///
 /// Returns: BITCOIN_SUPPORT_OK, or _OUT_OF_MEMORY (there is no address space for samples).
 #[unsafe(no_mangle)]
@@ -50,8 +52,8 @@ pub struct bitcoin_support_address_report {
     pub freed_by: u32,
     /// Whether the chunk has been freed.
     pub freed: bool,
-    /// All of this in a sentence, such as "0 bytes after a chunk of 32 bytes, allocated by thread 4711,
-    /// freed by thread 4712".
+    /// All of this in a sentence, such as "0 bytes after a chunk of 32 bytes, allocated by thread
+    /// 4711, freed by thread 4712".
     pub text: [c_char; 160],
 }
 
@@ -92,10 +94,10 @@ impl Write for Text {
     }
 }
 
-/// Explains an address that lies in a sampled chunk (see bitcoin_support_locked_pool_sample), used or
-/// freed, or in the guard pages around it. If several chunks have been at that place, the report is about
-/// the last one. May be called in a signal handler: it takes no lock and allocates nothing. The report is
-/// right unless the chunk is being allocated or freed at the same moment.
+/// Explains an address that lies in a sampled chunk (see bitcoin_support_locked_pool_sample), used
+/// or freed, or in the guard pages around it. If several chunks have been at that place, the report
+/// is about the last one. May be called in a signal handler: it takes no lock and allocates
+/// nothing. The report is right unless the chunk is being allocated or freed at the same moment.
 ///
 /// Out: `*report`.
 /// Returns: BITCOIN_SUPPORT_OK, _NOT_IN_POOL (the address is none of these) or _NULL_ARGUMENT.

@@ -27,10 +27,11 @@ pub struct bitcoin_support_locked_pool_stats {
     /// The most bytes that were in used chunks at any time. For the process-wide pool with several
     /// threads, the most that was seen.
     pub peak_used: usize,
-    /// Number of arenas that could not be locked whole when the pool asked for them. It counts too when
-    /// the pool got a smaller arena, which is locked.
+    /// Number of arenas that could not be locked whole when the pool asked for them. It counts too
+    /// when the pool got a smaller arena, which is locked.
     pub lock_failures: usize,
-    /// Limit on locked bytes that was in force at the last of these failures (SIZE_MAX: none or unknown).
+    /// Limit on locked bytes that was in force at the last of these failures (SIZE_MAX: none or
+    /// unknown).
     pub last_lock_limit: usize,
     /// Error number of the last of these failures (0: none, or unknown).
     pub last_lock_error: c_int,
@@ -38,8 +39,8 @@ pub struct bitcoin_support_locked_pool_stats {
     pub secret_memory_error: c_int,
     /// Bytes of `total` that are secret memory.
     pub secret_memory: usize,
-    /// For each BITCOIN_SUPPORT_PROTECTION_ value, the bytes of `total` that lack the protection although
-    /// they were to have it. (Nothing is known of a pool over a foreign page allocator.)
+    /// For each BITCOIN_SUPPORT_PROTECTION_ value, the bytes of `total` that lack the protection
+    /// although they were to have it. (Nothing is known of a pool over a foreign page allocator.)
     pub missing_protections: [bitcoin_support_missing_protection; 4],
 }
 
@@ -68,8 +69,8 @@ impl From<PoolStats> for bitcoin_support_locked_pool_stats {
     }
 }
 
-/// Statistics of the pool. Takes constant time, except for the process-wide pool, where it takes a step
-/// for each thread that uses the pool and stops those threads meanwhile.
+/// Statistics of the pool. Takes constant time, except for the process-wide pool, where it takes a
+/// step for each thread that uses the pool and stops those threads meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_get_stats(
     pool: *const bitcoin_support_locked_pool,

@@ -4,15 +4,15 @@ use crate::arena::{ArenaError, FreeError};
 use crate::pool::{ConfigureError, PoolError};
 use core::ffi::{CStr, c_char, c_int};
 
-/// Outcome of a call. After any status but BITCOIN_SUPPORT_OK and BITCOIN_SUPPORT_OVERRUN, everything is
-/// as it was before the call.
+/// Outcome of a call. After any status but BITCOIN_SUPPORT_OK and BITCOIN_SUPPORT_OVERRUN,
+/// everything is as it was before the call.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum bitcoin_support_status {
     /// Success.
     BITCOIN_SUPPORT_OK = 0,
-    /// No used chunk begins at the address: the chunk was freed before, or the address lies inside a
-    /// chunk, or it was never allocated.
+    /// No used chunk begins at the address: the chunk was freed before, or the address lies inside
+    /// a chunk, or it was never allocated.
     BITCOIN_SUPPORT_INVALID_FREE = 1,
     /// The address is in no arena of the pool.
     BITCOIN_SUPPORT_NOT_IN_POOL = 2,
@@ -32,17 +32,18 @@ pub enum bitcoin_support_status {
     BITCOIN_SUPPORT_NO_RANDOMNESS = 9,
     /// The pool is in use already, and the call must come before its first use.
     BITCOIN_SUPPORT_IN_USE = 10,
-    /// An option has an unknown value, contradicts another option, or cannot be chosen for this pool.
+    /// An option has an unknown value, contradicts another option, or cannot be chosen for this
+    /// pool.
     BITCOIN_SUPPORT_BAD_OPTION = 11,
     /// The system does not have the feature, or does not allow its use.
     BITCOIN_SUPPORT_NOT_AVAILABLE = 12,
-    /// The chunk was a sampled one (see bitcoin_support_locked_pool_sample), and bytes next to it have
-    /// been overwritten. The chunk has been wiped and freed nevertheless.
+    /// The chunk was a sampled one (see bitcoin_support_locked_pool_sample), and bytes next to it
+    /// have been overwritten. The chunk has been wiped and freed nevertheless.
     BITCOIN_SUPPORT_OVERRUN = 13,
     /// The call was made in a signal handler that interrupted the same thread inside this pool.
     BITCOIN_SUPPORT_INTERRUPTED = 14,
-    /// The handle is not a live handle of this type: it has been destroyed, or it is the handle of the
-    /// process-wide pool, which cannot be destroyed.
+    /// The handle is not a live handle of this type: it has been destroyed, or it is the handle of
+    /// the process-wide pool, which cannot be destroyed.
     BITCOIN_SUPPORT_INVALID_HANDLE = 15,
 }
 
@@ -79,8 +80,8 @@ const _: () = {
 impl bitcoin_support_status {
     /// The name and the message.
     const fn text(self) -> (&'static CStr, &'static CStr) {
-        // Programs that are written against Bitcoin Core's code match on the messages of INVALID_FREE
-        // and NOT_IN_POOL.
+        // Programs that are written against Bitcoin Core's code match on the messages of
+        // INVALID_FREE and NOT_IN_POOL.
         match self {
             BITCOIN_SUPPORT_OK => (c"BITCOIN_SUPPORT_OK", c"success"),
             BITCOIN_SUPPORT_INVALID_FREE => {

@@ -12,9 +12,9 @@ pub const BITCOIN_SUPPORT_UNIQUE_NAME_SIZE: usize = 33;
 
 const _: () = assert!(BITCOIN_SUPPORT_UNIQUE_NAME_SIZE == NAME_LEN + 1);
 
-/// Writes a name for a temporary file to `name`: 32 hexadecimal digits from the system's random source
-/// and a terminating zero. It does not create the file. The caller should create it in a way that fails
-/// if the file exists.
+/// Writes a name for a temporary file to `name`: 32 hexadecimal digits from the system's random
+/// source and a terminating zero. It does not create the file. The caller should create it in a way
+/// that fails if the file exists.
 ///
 /// Returns: BITCOIN_SUPPORT_OK, _NULL_ARGUMENT, _BUFFER_TOO_SMALL (`size` is below
 /// BITCOIN_SUPPORT_UNIQUE_NAME_SIZE), or _NO_RANDOMNESS.

@@ -7,24 +7,24 @@ use allocator_api2::alloc::{AllocError, Allocator, Layout};
 use core::ptr::{self, NonNull};
 
 /// An allocator of locked memory that is wiped when it is freed. It is a handle of size 0 to the
-/// process-wide pool. Pools that a program adds to [`LockedPoolManager::instance`] do not serve secret
-/// types: they may be over a foreign page allocator, which may not wipe, and whose addresses may not even
-/// be mapped.
+/// process-wide pool. Pools that a program adds to [`LockedPoolManager::instance`] do not serve
+/// secret types: they may be over a foreign page allocator, which may not wipe, and whose addresses
+/// may not even be mapped.
 ///
-/// Blocks of up to [`LockedPool::ARENA_SIZE`] bytes (256 KiB) come from the pool. If they cannot be locked,
-/// the pool's [callback](LockedPool::set_locking_failed) decides, and the pool's statistics show it. A
-/// larger block gets a mapping of its own, with the same protections. It is not in the statistics, so it
-/// is never unlocked: if it cannot be locked, the allocation fails. The alignment may be up to a page;
-/// blocks that fit an arena may have any alignment that fits it too.
+/// Blocks of up to [`LockedPool::ARENA_SIZE`] bytes (256 KiB) come from the pool. If they cannot be
+/// locked, the pool's [callback](LockedPool::set_locking_failed) decides, and the pool's statistics
+/// show it. A larger block gets a mapping of its own, with the same protections. It is not in the
+/// statistics, so it is never unlocked: if it cannot be locked, the allocation fails. The alignment
+/// may be up to a page; blocks that fit an arena may have any alignment that fits it too.
 ///
 /// As an [`Allocator`] it serves containers that take one: those of the
 /// [`allocator_api2`](allocator_api2) crate, `hashbrown`'s tables, and, on a nightly compiler with
-/// `RUSTFLAGS="--cfg bitcoin_support_nightly"`, those of the standard library. Such a container does not
-/// wipe an element that it drops until it frees its buffer; [`SecureVec`](crate::SecureVec) wipes it at
-/// once.
+/// `RUSTFLAGS="--cfg bitcoin_support_nightly"`, those of the standard library. Such a container
+/// does not wipe an element that it drops until it frees its buffer;
+/// [`SecureVec`](crate::SecureVec) wipes it at once.
 ///
-/// An allocation and a free take constant time, apart from the wipe, and a few system calls for a large
-/// block. Any thread may make them.
+/// An allocation and a free take constant time, apart from the wipe, and a few system calls for a
+/// large block. Any thread may make them.
 ///
 /// ```
 /// use allocator_api2::boxed::Box;
@@ -43,8 +43,8 @@ impl SecureAllocator {
         Self
     }
 
-    /// Allocates `size` bytes, aligned to [`LockedPool::ARENA_ALIGN`] and filled with zeros. `None` when
-    /// `size` is 0 or there is no locked memory.
+    /// Allocates `size` bytes, aligned to [`LockedPool::ARENA_ALIGN`] and filled with zeros. `None`
+    /// when `size` is 0 or there is no locked memory.
     ///
     /// (The trait's method of this name takes a layout: `Allocator::allocate(&allocator, layout)`.)
     ///
@@ -67,26 +67,26 @@ impl SecureAllocator {
     /// Wipes and frees what [`allocate`](Self::allocate) returned for `size`.
     ///
     /// # Panics
-    /// When the block is not one of the pool's, or has another size: nothing has changed. And when the block
-    /// was a [sampled](LockedPoolManager::sample_one_in) one, and bytes next to it have been overwritten: the
-    /// block **has been** wiped and freed.
+    /// When the block is not one of the pool's, or has another size: nothing has changed. And when
+    /// the block was a [sampled](LockedPoolManager::sample_one_in) one, and bytes next to it have
+    /// been overwritten: the block **has been** wiped and freed.
     ///
     /// # Safety
-    /// `block` must come from [`allocate`](Self::allocate) with the same `size`, must not have been freed,
-    /// and must not be used afterwards.
+    /// `block` must come from [`allocate`](Self::allocate) with the same `size`, must not have been
+    /// freed, and must not be used afterwards.
     pub unsafe fn deallocate(&self, block: NonNull<u8>, size: usize) {
-        // SAFETY: the caller promises a block from `allocate`, which calls `acquire` with this size and
-        // alignment; and that the block has not been freed and is not used any more.
+        // SAFETY: the caller promises a block from `allocate`, which calls `acquire` with this size
+        // and alignment; and that the block has not been freed and is not used any more.
         unsafe { release(block, size, LockedPool::ARENA_ALIGN) };
     }
 }
 
-// SAFETY: a block is a chunk of the process-wide pool, which is never destroyed and uses only the system's own
-// pages, or a mapping of its own. It stays valid and keeps its contents until it is freed. Only unsafe code
-// can choose to change the contents of a live block (`wipe_everything`, `ExitPolicy::inaccessible`, fork
-// policies other than `Keep`), and the wipe at exit comes when no more code of the program runs. All values
-// of the type are equal, so one may free what another has allocated. The trait builds its other methods on
-// these two.
+// SAFETY: a block is a chunk of the process-wide pool, which is never destroyed and uses only the
+// system's own pages, or a mapping of its own. It stays valid and keeps its contents until it is
+// freed. Only unsafe code can choose to change the contents of a live block (`wipe_everything`,
+// `ExitPolicy::inaccessible`, fork policies other than `Keep`), and the wipe at exit comes when no
+// more code of the program runs. All values of the type are equal, so one may free what another has
+// allocated. The trait builds its other methods on these two.
 unsafe impl Allocator for SecureAllocator {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let block = if layout.size() == 0 {
@@ -105,20 +105,21 @@ unsafe impl Allocator for SecureAllocator {
 
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
         if layout.size() > 0 {
-            // SAFETY: the caller promises that `allocate` returned the block for a layout that this one fits.
-            // The two are equal, since `allocate` returns blocks of just the requested size.
+            // SAFETY: the caller promises that `allocate` returned the block for a layout that this
+            // one fits. The two are equal, since `allocate` returns blocks of just the requested
+            // size.
             unsafe { release(block, layout.size(), layout.align()) };
         }
     }
 }
 
-// SAFETY: `deallocate` frees into the pool, which wipes the whole chunk, or drops a `LockedPages`, which wipes
-// the whole mapping. `grow`, `grow_zeroed` and `shrink` are the trait's defaults, which copy to a new block
-// and deallocate the old one.
+// SAFETY: `deallocate` frees into the pool, which wipes the whole chunk, or drops a `LockedPages`,
+// which wipes the whole mapping. `grow`, `grow_zeroed` and `shrink` are the trait's defaults, which
+// copy to a new block and deallocate the old one.
 unsafe impl ZeroizingAllocator for SecureAllocator {}
 
-/// Whether a block of this size has a mapping of its own. It depends only on the size, so that `release`
-/// gets the same answer as `acquire`.
+/// Whether a block of this size has a mapping of its own. It depends only on the size, so that
+/// `release` gets the same answer as `acquire`.
 fn has_own_mapping(size: usize) -> bool {
     size > LockedPool::ARENA_SIZE
 }
@@ -136,12 +137,12 @@ fn acquire(layout: Layout) -> Option<NonNull<u8>> {
 /// Wipes and frees a block.
 ///
 /// # Safety
-/// `block` must come from `acquire` for this size and alignment, must not have been freed, and must not be
-/// used afterwards.
+/// `block` must come from `acquire` for this size and alignment, must not have been freed, and must
+/// not be used afterwards.
 unsafe fn release(block: NonNull<u8>, size: usize, align: usize) {
     if has_own_mapping(size) {
-        // SAFETY: `acquire` got the block from `into_raw` of a mapping made for `size` bytes, and the caller
-        // promises that it has not been freed and is not used any more.
+        // SAFETY: `acquire` got the block from `into_raw` of a mapping made for `size` bytes, and
+        // the caller promises that it has not been freed and is not used any more.
         drop(unsafe { LockedPages::from_raw(block, size) });
         return;
     }

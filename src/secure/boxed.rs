@@ -1,5 +1,5 @@
-//! `SecureBox`: one value in locked memory. It is a vector of exactly one element, so that all wiping is
-//! in one place.
+//! `SecureBox`: one value in locked memory. It is a vector of exactly one element, so that all
+//! wiping is in one place.
 
 use super::error::{OutOfLockedMemory, expect};
 use super::vec::SecureVec;
@@ -8,12 +8,12 @@ use core::fmt;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// A value in locked memory. When it is dropped, its destructor runs, and then all its bytes are wiped,
-/// padding included.
+/// A value in locked memory. When it is dropped, its destructor runs, and then all its bytes are
+/// wiped, padding included.
 ///
-/// [`zeroed`](Self::zeroed) makes a value of zeros in place, for plain data. The program fills it through
-/// [`expose_secret_mut`](Self::expose_secret_mut), so that the secret is never on the stack.
-/// [`new`](Self::new) moves a value from the caller's stack, where a copy may stay behind.
+/// [`zeroed`](Self::zeroed) makes a value of zeros in place, for plain data. The program fills it
+/// through [`expose_secret_mut`](Self::expose_secret_mut), so that the secret is never on the
+/// stack. [`new`](Self::new) moves a value from the caller's stack, where a copy may stay behind.
 ///
 /// ```
 /// use bitcoin_support::SecureBox;

@@ -9,8 +9,8 @@ use std::io;
 /// There is no locked memory for a secret.
 ///
 /// Either the process has locked as much as it may, or the pool's
-/// [callback](crate::LockedPool::set_locking_failed) has refused unlocked memory, or the address space is
-/// exhausted. A secret that was to grow is as it was before.
+/// [callback](crate::LockedPool::set_locking_failed) has refused unlocked memory, or the address
+/// space is exhausted. A secret that was to grow is as it was before.
 ///
 /// ```
 /// use bitcoin_support::SecureVec;
@@ -36,7 +36,8 @@ impl OutOfLockedMemory {
         self.locked
     }
 
-    /// Number of bytes that the process may lock in total (`RLIMIT_MEMLOCK`); `usize::MAX` for no limit.
+    /// Number of bytes that the process may lock in total (`RLIMIT_MEMLOCK`); `usize::MAX` for no
+    /// limit.
     pub fn limit(&self) -> usize {
         self.limit
     }
@@ -155,8 +156,8 @@ impl From<OutOfLockedMemory> for ReadSecretError {
 
 /// The value, or a panic with the error as its message. For methods that have no `Result`.
 ///
-/// Where panics unwind, the destructors of other secrets run and wipe them, which they would not after
-/// the abort of the standard containers.
+/// Where panics unwind, the destructors of other secrets run and wipe them, which they would not
+/// after the abort of the standard containers.
 #[track_caller]
 pub(super) fn expect<T>(result: Result<T, OutOfLockedMemory>) -> T {
     match result {

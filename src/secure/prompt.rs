@@ -1,8 +1,8 @@
 //! Asking for a secret at the terminal: from the keyboard straight into locked memory.
 //!
-//! During a prompt the terminal does no line editing, so that the process sees every key. On a key that
-//! sends a signal, the process can then restore the terminal first. It needs no signal handler, and
-//! leaves those of the program alone.
+//! During a prompt the terminal does no line editing, so that the process sees every key. On a key
+//! that sends a signal, the process can then restore the terminal first. It needs no signal
+//! handler, and leaves those of the program alone.
 
 use super::error::ReadSecretError;
 use super::string::SecureString;
@@ -22,24 +22,25 @@ const LONGEST_LINE: usize = 4096;
 const SIGNAL_DELIVERY: Duration = Duration::from_millis(100);
 
 impl SecureString {
-    /// Shows `text` and reads a line from the terminal, without showing it, byte by byte into locked
-    /// memory. The string does not include the end of the line. An empty line is an empty string.
+    /// Shows `text` and reads a line from the terminal, without showing it, byte by byte into
+    /// locked memory. The string does not include the end of the line. An empty line is an empty
+    /// string.
     ///
-    /// The prompt uses the process's terminal (`/dev/tty`), even if standard input is redirected. If the
-    /// process has no terminal, it is taken to get its input from another program: the line is read from
-    /// standard input, without buffering, and `text` is shown (on standard error) only if standard input
-    /// is a terminal.
+    /// The prompt uses the process's terminal (`/dev/tty`), even if standard input is redirected.
+    /// If the process has no terminal, it is taken to get its input from another program: the line
+    /// is read from standard input, without buffering, and `text` is shown (on standard error) only
+    /// if standard input is a terminal.
     ///
-    /// The keys that erase a character, a word or the line, that end the input, and that send signals are
-    /// those of the terminal's settings. On a key that sends a signal, the terminal is restored, and the
-    /// signal is sent to the process group, as the terminal would do. If the program survives an
-    /// interruption, the result is [`ReadSecretError::Interrupted`]. If it was suspended and continues, it
-    /// asks again. The terminal is also restored after errors and when a panic unwinds. If a signal from
-    /// elsewhere ends the process during a prompt, the terminal stays without echo; `stty sane` restores
-    /// it.
+    /// The keys that erase a character, a word or the line, that end the input, and that send
+    /// signals are those of the terminal's settings. On a key that sends a signal, the terminal is
+    /// restored, and the signal is sent to the process group, as the terminal would do. If the
+    /// program survives an interruption, the result is [`ReadSecretError::Interrupted`]. If it was
+    /// suspended and continues, it asks again. The terminal is also restored after errors and when
+    /// a panic unwinds. If a signal from elsewhere ends the process during a prompt, the terminal
+    /// stays without echo; `stty sane` restores it.
     ///
-    /// One prompt runs at a time; other threads wait for it. No process can wipe the buffers of the kernel
-    /// or of a terminal emulator.
+    /// One prompt runs at a time; other threads wait for it. No process can wipe the buffers of the
+    /// kernel or of a terminal emulator.
     ///
     /// ```no_run
     /// use bitcoin_support::SecureString;
@@ -49,7 +50,8 @@ impl SecureString {
     /// ```
     ///
     /// # Errors
-    /// See [`ReadSecretError`]. The limit is 4096 bytes. The bytes that had been read have been wiped.
+    /// See [`ReadSecretError`]. The limit is 4096 bytes. The bytes that had been read have been
+    /// wiped.
     pub fn prompt(text: &str) -> Result<Self, ReadSecretError> {
         // Why it is a mutex of `parking_lot`: docs/design.md, Prompts.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -68,8 +70,8 @@ impl SecureString {
     }
 }
 
-/// Reads a line from `input`. If that is a terminal, shows `text` on `output` first, and does not show the
-/// line.
+/// Reads a line from `input`. If that is a terminal, shows `text` on `output` first, and does not
+/// show the line.
 fn ask(
     mut input: &File,
     mut output: impl Write,
@@ -103,8 +105,8 @@ fn ask(
         drop(unseen);
         // SAFETY: `kill` takes no pointers.
         unsafe { libc::kill(0, signal) };
-        // The kernel may deliver the signal to another thread, a little later. If it ends or stops the
-        // process, that should happen before the terminal is used again.
+        // The kernel may deliver the signal to another thread, a little later. If it ends or stops
+        // the process, that should happen before the terminal is used again.
         std::thread::sleep(SIGNAL_DELIVERY);
         if signal != libc::SIGTSTP {
             return Err(ReadSecretError::Interrupted);
@@ -121,8 +123,9 @@ enum End {
     Signal(libc::c_int),
 }
 
-/// Reads into `line` up to the end of a line or of the input. It reads byte by byte, so that it takes no
-/// byte behind the line. `keys` are the settings of a terminal, if there is one, with its special keys.
+/// Reads into `line` up to the end of a line or of the input. It reads byte by byte, so that it
+/// takes no byte behind the line. `keys` are the settings of a terminal, if there is one, with its
+/// special keys.
 fn read_line(
     input: &mut impl Read,
     keys: Option<&libc::termios>,
@@ -231,8 +234,8 @@ fn settings_of(file: &File) -> Option<libc::termios> {
     }
 }
 
-/// A terminal that does not show what is typed, and passes every key on at once. Dropping it restores the
-/// terminal.
+/// A terminal that does not show what is typed, and passes every key on at once. Dropping it
+/// restores the terminal.
 struct Unseen<'f> {
     terminal: &'f File,
     before: libc::termios,
@@ -259,8 +262,8 @@ impl<'f> Unseen<'f> {
 }
 
 impl Drop for Unseen<'_> {
-    /// Restores the terminal and discards input that has not been read: the rest of a secret must not
-    /// become a command line.
+    /// Restores the terminal and discards input that has not been read: the rest of a secret must
+    /// not become a command line.
     fn drop(&mut self) {
         // A failure cannot be reported from here. The terminal has probably been closed.
         let _ = apply(self.terminal, libc::TCSAFLUSH, &self.before);

@@ -7,11 +7,11 @@ use std::io::Read;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// A string in locked memory. Its bytes are wiped when it is dropped, when it moves to another buffer, and
-/// when it is shortened.
+/// A string in locked memory. Its bytes are wiped when it is dropped, when it moves to another
+/// buffer, and when it is shortened.
 ///
-/// A program reaches the text through [`expose_secret`](Self::expose_secret). Every method that may need
-/// memory exists twice, as in [`SecureVec`]. Lengths are in bytes of UTF-8.
+/// A program reaches the text through [`expose_secret`](Self::expose_secret). Every method that may
+/// need memory exists twice, as in [`SecureVec`]. Lengths are in bytes of UTF-8.
 ///
 /// ```
 /// use bitcoin_support::SecureString;
@@ -113,8 +113,8 @@ impl SecureString {
     /// [`SecureVec::read_from`] says which readers keep copies.
     ///
     /// # Errors
-    /// When the reader fails, or the secret is longer than `limit` or not UTF-8, or there is no locked
-    /// memory. The part that had been read has been wiped.
+    /// When the reader fails, or the secret is longer than `limit` or not UTF-8, or there is no
+    /// locked memory. The part that had been read has been wiped.
     pub fn read_from(reader: impl Read, limit: usize) -> Result<Self, ReadSecretError> {
         Ok(Self::from_utf8(SecureVec::read_from(reader, limit)?)?)
     }
@@ -136,14 +136,15 @@ impl SecureString {
 
     /// The text. This type does not protect copies that the caller makes.
     pub fn expose_secret(&self) -> &str {
-        // SAFETY: the bytes are always UTF-8: `from_utf8` has checked them, or they came from a `str` or a
-        // `char`; and they are shortened only to a boundary between characters.
+        // SAFETY: the bytes are always UTF-8: `from_utf8` has checked them, or they came from a
+        // `str` or a `char`; and they are shortened only to a boundary between characters.
         unsafe { core::str::from_utf8_unchecked(self.bytes.expose_secret()) }
     }
 
     /// The text, for changes that keep its length.
     pub fn expose_secret_mut(&mut self) -> &mut str {
-        // SAFETY: the bytes are always UTF-8, see `expose_secret`, and safe code keeps a `&mut str` UTF-8.
+        // SAFETY: the bytes are always UTF-8, see `expose_secret`, and safe code keeps a `&mut str`
+        // UTF-8.
         unsafe { core::str::from_utf8_unchecked_mut(self.bytes.expose_secret_mut()) }
     }
 
@@ -281,8 +282,8 @@ impl From<&str> for SecureString {
     }
 }
 
-/// Moves the text into locked memory and wipes the string's buffer. Panics when there is no locked memory,
-/// after wiping.
+/// Moves the text into locked memory and wipes the string's buffer. Panics when there is no locked
+/// memory, after wiping.
 impl From<String> for SecureString {
     #[track_caller]
     fn from(text: String) -> Self {
@@ -348,8 +349,8 @@ impl secrecy::ExposeSecretMut<str> for SecureString {
     }
 }
 
-/// Moves a secret of the `secrecy` crate into locked memory and wipes the original. Panics when there is no
-/// locked memory.
+/// Moves a secret of the `secrecy` crate into locked memory and wipes the original. Panics when
+/// there is no locked memory.
 #[cfg(feature = "secrecy")]
 impl From<secrecy::SecretString> for SecureString {
     #[track_caller]

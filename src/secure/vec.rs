@@ -1,4 +1,5 @@
-//! `SecureVec`: a growable array in locked memory. `ZeroizingVec` has all logic of growing and wiping.
+//! `SecureVec`: a growable array in locked memory. `ZeroizingVec` has all logic of growing and
+//! wiping.
 
 use super::allocator::SecureAllocator;
 use super::error::{OutOfLockedMemory, ReadSecretError, expect};
@@ -12,23 +13,24 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A vector in locked memory. Its elements are wiped when they leave it.
 ///
-/// A program reaches the elements through [`expose_secret`](Self::expose_secret). When the vector grows, it
-/// moves the elements and wipes the old buffer. When an element is removed, its place is wiped at once.
-/// When the vector is dropped, the destructors of its elements run, and then the whole buffer is wiped,
-/// padding and unused capacity included. A vector of capacity 0 holds no memory. Every method that may need
-/// memory exists twice: the one whose name begins with `try_` returns [`OutOfLockedMemory`], the other
-/// panics. Costs are those of [`Vec`].
+/// A program reaches the elements through [`expose_secret`](Self::expose_secret). When the vector
+/// grows, it moves the elements and wipes the old buffer. When an element is removed, its place is
+/// wiped at once. When the vector is dropped, the destructors of its elements run, and then the
+/// whole buffer is wiped, padding and unused capacity included. A vector of capacity 0 holds no
+/// memory. Every method that may need memory exists twice: the one whose name begins with `try_`
+/// returns [`OutOfLockedMemory`], the other panics. Costs are those of [`Vec`].
 ///
 /// The memory comes from [`SecureAllocator`], which says what happens when it cannot be locked.
-/// [`ExitPolicy`](crate::ExitPolicy) says what happens to it when the process exits. Elements must be
-/// [`Zeroable`], which references and boxes are not. So an element is still a value of its type after a
-/// program has wiped live secrets ([`wipe_everything`](crate::wipe_everything),
+/// [`ExitPolicy`](crate::ExitPolicy) says what happens to it when the process exits. Elements must
+/// be [`Zeroable`], which references and boxes are not. So an element is still a value of its type
+/// after a program has wiped live secrets ([`wipe_everything`](crate::wipe_everything),
 /// [`ForkPolicy::Wipe`](crate::ForkPolicy)).
 ///
-/// The vector cannot wipe copies outside it. [`push`](Self::push) moves its argument from the caller's
-/// stack, and [`pop`](Self::pop) moves an element there. To keep a secret off the stack, make room with
-/// [`resize`](Self::resize) and write into [`expose_secret_mut`](Self::expose_secret_mut), or read
-/// straight into the vector with [`read_from`](SecureVec::read_from).
+/// The vector cannot wipe copies outside it. [`push`](Self::push) moves its argument from the
+/// caller's stack, and [`pop`](Self::pop) moves an element there. To keep a secret off the stack,
+/// make room with [`resize`](Self::resize) and write into
+/// [`expose_secret_mut`](Self::expose_secret_mut), or read straight into the vector with
+/// [`read_from`](SecureVec::read_from).
 ///
 /// ```
 /// use bitcoin_support::SecureVec;
@@ -267,7 +269,8 @@ impl<T: Copy + Zeroable> SecureVec<T> {
         Ok(self.elements.try_extend_from_slice(values)?)
     }
 
-    /// Changes the length to `len`: drops and wipes the elements beyond it, or appends copies of `value`.
+    /// Changes the length to `len`: drops and wipes the elements beyond it, or appends copies of
+    /// `value`.
     ///
     /// # Panics
     /// When there is no locked memory.
@@ -276,7 +279,8 @@ impl<T: Copy + Zeroable> SecureVec<T> {
         expect(self.try_resize(len, value));
     }
 
-    /// Changes the length to `len`: drops and wipes the elements beyond it, or appends copies of `value`.
+    /// Changes the length to `len`: drops and wipes the elements beyond it, or appends copies of
+    /// `value`.
     ///
     /// # Errors
     /// When there is no locked memory. Nothing has changed.
@@ -313,12 +317,12 @@ impl<T: Zeroable> SecureVec<T> {
 impl SecureVec<u8> {
     /// Reads to the end of `reader`, at most `limit` bytes, straight into locked memory.
     ///
-    /// A reader that has a buffer, such as [`std::io::BufReader`] or [`std::io::stdin`], keeps a copy in it.
-    /// A [`std::fs::File`] or a socket has no buffer.
+    /// A reader that has a buffer, such as [`std::io::BufReader`] or [`std::io::stdin`], keeps a
+    /// copy in it. A [`std::fs::File`] or a socket has no buffer.
     ///
     /// # Errors
-    /// When the reader fails, the secret is longer than `limit`, or there is no locked memory. The part that
-    /// had been read has been wiped.
+    /// When the reader fails, the secret is longer than `limit`, or there is no locked memory. The
+    /// part that had been read has been wiped.
     ///
     /// ```
     /// use bitcoin_support::{ReadSecretError, SecureVec};
@@ -344,7 +348,8 @@ impl SecureVec<u8> {
             match reader.read(room) {
                 Ok(0) => break,
                 Ok(count) if count <= room.len() => filled += count,
-                // The reader claims to have read more than there was room for, which breaks its contract.
+                // The reader claims to have read more than there was room for, which breaks its
+                // contract.
                 Ok(_) => return Err(io::Error::from(io::ErrorKind::InvalidData).into()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
@@ -364,8 +369,8 @@ impl<T: Zeroable> Default for SecureVec<T> {
     }
 }
 
-/// Moves the elements into locked memory and wipes the vector's buffer. Panics when there is no locked
-/// memory, after wiping.
+/// Moves the elements into locked memory and wipes the vector's buffer. Panics when there is no
+/// locked memory, after wiping.
 impl<T: Copy + Zeroable> From<Vec<T>> for SecureVec<T> {
     #[track_caller]
     fn from(values: Vec<T>) -> Self {

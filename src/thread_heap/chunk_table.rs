@@ -150,7 +150,8 @@ impl Tables {
         self.unit(slab).class().bytes_of(self.used_slots(slab))
     }
 
-    /// Bytes of a slab, of which no slot is cached, that no used slot takes: free slots, and what is left at its end.
+    /// Bytes of a slab, of which no slot is cached, that no used slot takes: free slots, and what
+    /// is left at its end.
     pub(super) fn unused_bytes(&self, slab: SlabNumber) -> usize {
         self.bytes_of(slab) - self.used_bytes(slab)
     }

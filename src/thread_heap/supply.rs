@@ -145,7 +145,8 @@ impl Central {
         true
     }
 
-    /// Turns slabs into chunks of their exact sizes, with free chunks between them. No slot is cached.
+    /// Turns slabs into chunks of their exact sizes, with free chunks between them. No slot is
+    /// cached.
     fn dissolve_slabs(&mut self, which: Dissolve, _: &Pause) {
         for heap in all_heaps() {
             heap.for_each_slab(|slab| {

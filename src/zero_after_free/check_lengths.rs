@@ -1,10 +1,11 @@
 //! `check_lengths`: whether an encoding is as long as the lengths in it claim.
 //!
-//! Most decoders of `bitcoin` allocate memory as bytes arrive. But those of witnesses, of the bits of
-//! Merkle trees and of network messages allocate at once for any claimed length up to 4 000 000: some tens
-//! of megabytes for a dozen bytes of input. So an encoding of a type that contains one of these is first
-//! walked through, without allocating, and reaches the decoder only if all claimed bytes are there. All
-//! other errors are left to the decoder. (Tuples of these types are not checked.)
+//! Most decoders of `bitcoin` allocate memory as bytes arrive. But those of witnesses, of the bits
+//! of Merkle trees and of network messages allocate at once for any claimed length up to 4 000 000:
+//! some tens of megabytes for a dozen bytes of input. So an encoding of a type that contains one of
+//! these is first walked through, without allocating, and reaches the decoder only if all claimed
+//! bytes are there. All other errors are left to the decoder. (Tuples of these types are not
+//! checked.)
 
 use bitcoin::bip152::{BlockTransactions, HeaderAndShortIds, PrefilledTransaction};
 use bitcoin::consensus::encode::CheckedData;
@@ -47,7 +48,8 @@ pub(super) fn check_lengths<'b, T: 'static>(bytes: &'b [u8]) -> Result<(), Short
 const HEADER: u64 = 80;
 const HASH: u64 = 32;
 
-/// Reads an encoding from the front. Each method passes over one object, or finds that it is not complete.
+/// Reads an encoding from the front. Each method passes over one object, or finds that it is not
+/// complete.
 struct Walker<'b> {
     /// The bytes that have not been read.
     rest: &'b [u8],
@@ -81,7 +83,8 @@ impl<'b> Walker<'b> {
         self.take(len).map(drop)
     }
 
-    /// A number of items, then the items. Each item has at least one byte, so the loop ends with the input.
+    /// A number of items, then the items. Each item has at least one byte, so the loop ends with
+    /// the input.
     fn items(&mut self, item: fn(&mut Self) -> Result<(), Short>) -> Result<u64, Short> {
         let count = self.compact_size()?;
         for _ in 0..count {
@@ -168,7 +171,8 @@ impl<'b> Walker<'b> {
         self.take(4 + len).map(drop)
     }
 
-    /// A network message. Its payload may be complete and still be shorter than the lengths in it claim.
+    /// A network message. Its payload may be complete and still be shorter than the lengths in it
+    /// claim.
     fn message(&mut self) -> Result<(), Short> {
         self.take(4)?;
         let command = self.take(12)?;

@@ -1,5 +1,5 @@
-//! The feature `consensus`: every type of the `bitcoin` crate that has a consensus encoding can be written
-//! into `SerializeData` and read from it.
+//! The feature `consensus`: every type of the `bitcoin` crate that has a consensus encoding can be
+//! written into `SerializeData` and read from it.
 
 use super::check_lengths::{Short, check_lengths};
 use super::consensus_error::ConsensusError;

@@ -1,5 +1,5 @@
-//! The feature `consensus-encoding`: `ConsensusEncoding`, a wrapper for types that have the traits of
-//! `bitcoin-consensus-encoding`.
+//! The feature `consensus-encoding`: `ConsensusEncoding`, a wrapper for types that have the traits
+//! of `bitcoin-consensus-encoding`.
 
 use super::consensus_error::ConsensusError;
 use super::from_serialize_data::FromSerializeData;
@@ -8,12 +8,12 @@ use super::to_serialize_data::ToSerializeData;
 use std::io;
 
 /// An object whose type has the traits of rust-bitcoin's `bitcoin-consensus-encoding`: the types of
-/// `bitcoin-primitives` and `bitcoin-units`, and (if the feature `consensus` is on too) most of `bitcoin`.
-/// `ConsensusEncoding<&T>` writes an object; `ConsensusEncoding<T>` reads one.
+/// `bitcoin-primitives` and `bitcoin-units`, and (if the feature `consensus` is on too) most of
+/// `bitcoin`. `ConsensusEncoding<&T>` writes an object; `ConsensusEncoding<T>` reads one.
 ///
-/// The encoding is the same as with the feature `consensus`. But these decoders refuse more than those of
-/// `bitcoin`: they also refuse well-formed transactions that no valid block can hold, for instance
-/// without outputs.
+/// The encoding is the same as with the feature `consensus`. But these decoders refuse more than
+/// those of `bitcoin`: they also refuse well-formed transactions that no valid block can hold, for
+/// instance without outputs.
 ///
 /// ```
 /// use bitcoin_primitives::{BlockHash, OutPoint};

@@ -8,8 +8,9 @@ use core::fmt;
 pub enum ConsensusError<E> {
     /// They end before the object does.
     Truncated,
-    /// They are not an encoding of the object, and more bytes would not help. The decoder's error gives the
-    /// reason, such as a length that no block can hold. It may contain numbers from the input.
+    /// They are not an encoding of the object, and more bytes would not help. The decoder's error
+    /// gives the reason, such as a length that no block can hold. It may contain numbers from the
+    /// input.
     Malformed(E),
     /// The object is followed by this many more bytes.
     Trailing(usize),

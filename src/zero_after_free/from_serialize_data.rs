@@ -4,12 +4,13 @@ use super::consensus_error::ConsensusError;
 use super::serialize_data::SerializeData;
 use std::io::BufRead;
 
-/// Reads an object from bytes. The counterpart of [`ToSerializeData`](crate::ToSerializeData), implemented
-/// for the same types.
+/// Reads an object from bytes. The counterpart of [`ToSerializeData`](crate::ToSerializeData),
+/// implemented for the same types.
 ///
-/// Input is not trusted: anything but a complete encoding of the object is refused. rust-bitcoin's decoders
-/// allocate memory as bytes arrive, whatever lengths the input claims: at most a few megabytes more than a
-/// small multiple of the input. The object itself is on the ordinary heap and does not wipe itself.
+/// Input is not trusted: anything but a complete encoding of the object is refused. rust-bitcoin's
+/// decoders allocate memory as bytes arrive, whatever lengths the input claims: at most a few
+/// megabytes more than a small multiple of the input. The object itself is on the ordinary heap and
+/// does not wipe itself.
 ///
 #[cfg_attr(feature = "consensus", doc = "```")]
 #[cfg_attr(not(feature = "consensus"), doc = "```text")]
@@ -28,7 +29,8 @@ pub trait FromSerializeData: Sized {
     /// The decoder's error for a malformed encoding.
     type Error;
 
-    /// Reads an object from the beginning of `bytes`. Returns it and the length of its encoding in bytes.
+    /// Reads an object from the beginning of `bytes`. Returns it and the length of its encoding in
+    /// bytes.
     ///
     /// # Errors
     /// [`ConsensusError::Truncated`] and [`ConsensusError::Malformed`].

@@ -8,12 +8,12 @@ use std::io::{self, BufRead, Read, Write};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Serialized data that wipes itself. [`Write`] appends bytes at the end; [`Read`] and [`BufRead`] take
-/// bytes from the front.
+/// Serialized data that wipes itself. [`Write`] appends bytes at the end; [`Read`] and [`BufRead`]
+/// take bytes from the front.
 ///
-/// Bytes are wiped as soon as they have been read, when the data moves to a larger buffer, and when it is
-/// dropped. The buffer is on the ordinary heap. `Debug` shows no contents. Comparison takes constant time.
-/// [`duplicate`](Self::duplicate) makes a copy.
+/// Bytes are wiped as soon as they have been read, when the data moves to a larger buffer, and when
+/// it is dropped. The buffer is on the ordinary heap. `Debug` shows no contents. Comparison takes
+/// constant time. [`duplicate`](Self::duplicate) makes a copy.
 ///
 /// ```
 /// use bitcoin_support::SerializeData;
@@ -75,7 +75,8 @@ impl SerializeData {
         self.len() == 0
     }
 
-    /// Number of bytes that the buffer can hold without another allocation, bytes that have been read included.
+    /// Number of bytes that the buffer can hold without another allocation, bytes that have been
+    /// read included.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
@@ -222,7 +223,8 @@ impl fmt::Debug for SerializeData {
 
 #[cfg(any(feature = "consensus", feature = "consensus-encoding"))]
 impl SerializeData {
-    /// Calls `append`, which adds bytes at the end. If it fails, removes the bytes that it has added.
+    /// Calls `append`, which adds bytes at the end. If it fails, removes the bytes that it has
+    /// added.
     pub(super) fn append_whole(
         &mut self,
         append: impl FnOnce(&mut Self) -> io::Result<()>,

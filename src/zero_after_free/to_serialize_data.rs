@@ -5,9 +5,10 @@ use std::io;
 
 /// Writes an object into [`SerializeData`], without another copy.
 ///
-/// With the feature `consensus`, every type that implements `bitcoin::consensus::Encodable` (of `bitcoin`
-/// 0.32) has this trait; it writes Bitcoin's consensus encoding. With the feature `consensus-encoding`, the
-/// wrapper `ConsensusEncoding` has it, for every type that implements `bitcoin_consensus_encoding::Encode`.
+/// With the feature `consensus`, every type that implements `bitcoin::consensus::Encodable` (of
+/// `bitcoin` 0.32) has this trait; it writes Bitcoin's consensus encoding. With the feature
+/// `consensus-encoding`, the wrapper `ConsensusEncoding` has it, for every type that implements
+/// `bitcoin_consensus_encoding::Encode`.
 ///
 #[cfg_attr(feature = "consensus", doc = "```")]
 #[cfg_attr(not(feature = "consensus"), doc = "```text")]

@@ -1,5 +1,5 @@
-//! What the tests of processes share: a process of its own for a test, children, what the kernel says of
-//! memory, and system calls that fail.
+//! What the tests of processes share: a process of its own for a test, children, what the kernel
+//! says of memory, and system calls that fail.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -9,8 +9,8 @@ mod alone;
 
 pub(crate) use alone::printed_alone;
 
-/// Runs `body` in a process of its own: this program again, with this test alone. Lines that begin with
-/// "skipped: " are printed here too.
+/// Runs `body` in a process of its own: this program again, with this test alone. Lines that begin
+/// with "skipped: " are printed here too.
 pub(crate) fn alone(test: &str, body: impl FnOnce()) {
     alone_with(test, &[], body);
 }
@@ -27,13 +27,14 @@ pub(crate) fn alone_with(test: &str, variables: &[(&str, &str)], body: impl FnOn
 
 /// Forks, runs `body` in the child, and checks that it came to its end there.
 pub(crate) fn in_child(body: impl FnOnce()) {
-    // SAFETY: the child uses this library, system calls and the ordinary heap, which glibc keeps usable
-    // after a fork; then it ends at once.
+    // SAFETY: the child uses this library, system calls and the ordinary heap, which glibc keeps
+    // usable after a fork; then it ends at once.
     let child = unsafe { libc::fork() };
     finish(child, body);
 }
 
-/// The same for a child made by the bare system call, of which neither the C library nor this one knows.
+/// The same for a child made by the bare system call, of which neither the C library nor this one
+/// knows.
 pub(crate) fn in_unnoticed_child(body: impl FnOnce()) {
     // SAFETY: the child runs on a copy of this stack, as after a fork, and ends at once.
     let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
@@ -53,7 +54,8 @@ fn finish(child: libc::pid_t, body: impl FnOnce()) {
     assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 42, "{status:#x}");
 }
 
-/// Ends this process after so many seconds, many times as long as it takes: what waits for ever fails then.
+/// Ends this process after so many seconds, many times as long as it takes: what waits for ever
+/// fails then.
 pub(crate) fn give_up_after(seconds: u32) {
     // SAFETY: takes a number.
     unsafe { libc::alarm(seconds) };
@@ -139,8 +141,8 @@ pub(crate) fn plain_locked_page(byte: u8) -> usize {
     }
 }
 
-/// From now on a system call fails with an error in this process; with `third`, if that is its third
-/// argument.
+/// From now on a system call fails with an error in this process; with `third`, if that is its
+/// third argument.
 pub(crate) fn refuse(call: libc::c_long, third: Option<u32>, errno: i32) {
     filter(call, third, libc::SECCOMP_RET_ERRNO | errno as u32);
 }

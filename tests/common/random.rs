@@ -1,6 +1,7 @@
 //! Pseudo-random numbers for tests.
 
-/// splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014), from a seed.
+/// splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014), from
+/// a seed.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {

@@ -1,9 +1,9 @@
 //! What is no encoding is refused: mutations of good ones, by the thousand, and hand-made ones that
 //! claim more than they hold.
 //!
-//! `MALFORMED_INPUTS=10000000 cargo test --release --features consensus,consensus-encoding --test
-//! consensus malformed -- --nocapture` tries as many as it is told; `MALFORMED_SEED` makes it try others.
-//! Every input is a function of the two, so that a failure can be had again.
+//! `MALFORMED_INPUTS=10000000 cargo test --release --features consensus,consensus-encoding --test consensus malformed -- --nocapture`
+//! tries as many as it is told; `MALFORMED_SEED` makes it try others. Every input is a function of
+//! the two, so that a failure can be had again.
 
 use super::heap::peak_of;
 use super::random::Random;
@@ -18,8 +18,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// vector before it has seen it, in each of a few nested ones.
 const ALLOWANCE: usize = 4 << 20;
 
-/// What it may allocate for each byte of input besides: the smallest items, in encoded form, for their
-/// size in memory, with growth by doubling. `decode` in `samples` does it twice and encodes twice.
+/// What it may allocate for each byte of input besides: the smallest items, in encoded form, for
+/// their size in memory, with growth by doubling. `decode` in `samples` does it twice and encodes
+/// twice.
 const PER_BYTE: usize = 64;
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -104,7 +105,8 @@ fn mutated_encodings_are_refused_or_are_encodings() {
     let inputs = number("MALFORMED_INPUTS", 50_000);
     let seed = number("MALFORMED_SEED", 1);
     let cases = cases();
-    // The long ones are tried whole elsewhere; what is wrong with them is wrong with the short ones.
+    // The long ones are tried whole elsewhere; what is wrong with them is wrong with the short
+    // ones.
     let seeds: Vec<Vec<&[u8]>> = cases
         .iter()
         .map(|case| case.encodings.iter().map(Vec::as_slice).filter(|e| e.len() < 4096).collect())

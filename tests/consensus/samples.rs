@@ -1,6 +1,7 @@
-//! Values of every type that has a consensus encoding, as encodings and as cases that can be run on any
-//! bytes. Block 170 of the main chain with the first payment between people (Satoshi Nakamoto to Hal
-//! Finney), later transactions with witnesses, the genesis blocks, and made-up values of the rest.
+//! Values of every type that has a consensus encoding, as encodings and as cases that can be run on
+//! any bytes. Block 170 of the main chain with the first payment between people (Satoshi Nakamoto
+//! to Hal Finney), later transactions with witnesses, the genesis blocks, and made-up values of the
+//! rest.
 
 use bitcoin::bip152::{BlockTransactions, BlockTransactionsRequest, HeaderAndShortIds};
 use bitcoin::bip158::{FilterHash, FilterHeader};
@@ -119,8 +120,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) encodings: Vec<Vec<u8>>,
-    /// Takes bytes for an object of the type. If they are, checks that it is encoded so that the same
-    /// object comes back.
+    /// Takes bytes for an object of the type. If they are, checks that it is encoded so that the
+    /// same object comes back.
     pub(crate) decode: fn(&[u8]) -> Verdict,
 }
 
@@ -184,8 +185,8 @@ fn encoding<T, C: Codec<T>>(object: &T) -> SerializeData {
 
 fn decode<T, C: Codec<T>>(bytes: &[u8]) -> Verdict {
     match C::read(bytes) {
-        // A message keeps the checksum that it came with, but a flag in it of any value but 0 becomes 1,
-        // so that the two may no longer agree.
+        // A message keeps the checksum that it came with, but a flag in it of any value but 0
+        // becomes 1, so that the two may no longer agree.
         Ok(_) if type_name::<T>() == type_name::<RawNetworkMessage>() => Verdict::Accepted,
         Ok(object) => {
             let data = encoding::<T, C>(&object);

@@ -12,8 +12,8 @@ const KEPT: &str = "A core dump leaves locked memory out; copies of secrets else
                     are in it, on the disk.";
 const NOT_KEPT: &str = "A process that crashes leaves nothing on the disk.";
 
-/// The smallest core dump in bytes: Linux's smallest page. With a lower limit the kernel writes no file and
-/// systemd-coredump keeps no dump.
+/// The smallest core dump in bytes: Linux's smallest page. With a lower limit the kernel writes no
+/// file and systemd-coredump keeps no dump.
 const PAGE: u64 = 4096;
 
 /// Whether core dumps are made, and where they go.
@@ -85,8 +85,8 @@ fn look_at_core_dumps(host: &Host) -> Result<Finding, Unreadable> {
     }
 }
 
-/// The setting `Storage` of systemd-coredump, from the last of its files that has one. A drop-in hides another of
-/// the same name in a directory of lower priority.
+/// The setting `Storage` of systemd-coredump, from the last of its files that has one. A drop-in
+/// hides another of the same name in a directory of lower priority.
 fn storage(host: &Host) -> Result<Option<String>, Unreadable> {
     const DIRECTORIES: [&str; 4] =
         ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"];

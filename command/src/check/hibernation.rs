@@ -1,5 +1,6 @@
-//! Hibernation writes all memory to a swap area, locked memory too. The kernel does not hibernate while a process has secret
-//! memory. It then shows the same word as a kernel that cannot hibernate at all; this module distinguishes the two.
+//! Hibernation writes all memory to a swap area, locked memory too. The kernel does not hibernate
+//! while a process has secret memory. It then shows the same word as a kernel that cannot hibernate
+//! at all; this module distinguishes the two.
 
 use super::or_unreadable;
 use super::swap::Swap;
@@ -137,13 +138,15 @@ fn holders(host: &Host) -> String {
             "; other processes may hold some too, which root can see"
         };
     } else if named.is_empty() {
-        // The process has ended meanwhile, or is outside of this container, or the kernel has another reason.
+        // The process has ended meanwhile, or is outside of this container, or the kernel has
+        // another reason.
         text += "; no process that can be seen here holds any";
     }
     text
 }
 
-/// Whether a process has secret memory mapped, or has a file of it open. (The kernel counts the files.)
+/// Whether a process has secret memory mapped, or has a file of it open. (The kernel counts the
+/// files.)
 fn holds_secret_memory(host: &Host, process: u32) -> Result<bool, Unreadable> {
     let maps = host.read(&format!("/proc/{process}/maps"))?.unwrap_or_default();
     if smaps::mappings(&maps).iter().any(smaps::Mapping::is_secret_memory) {

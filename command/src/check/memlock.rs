@@ -23,14 +23,15 @@ const PAGE: u64 = 4096;
 pub(crate) enum Exemption {
     /// It has no `CAP_IPC_LOCK`, so the limit applies.
     None,
-    /// It has `CAP_IPC_LOCK` in a user namespace, like root in a rootless container. The kernel requires it in the first
-    /// namespace, so the limit applies.
+    /// It has `CAP_IPC_LOCK` in a user namespace, like root in a rootless container. The kernel
+    /// requires it in the first namespace, so the limit applies.
     InUserNamespace,
     /// It may lock without limit.
     Whole,
 }
 
-/// Whether a process may lock without limit. `process` is its name in `/proc`, `status` the text of its file `status`.
+/// Whether a process may lock without limit. `process` is its name in `/proc`, `status` the text of
+/// its file `status`.
 pub(crate) fn exemption(host: &Host, process: &str, status: &str) -> Exemption {
     let capabilities = parse::field(status, "CapEff").and_then(parse::hexadecimal);
     match capabilities.map(|set| set >> CAP_IPC_LOCK & 1) {
@@ -41,7 +42,8 @@ pub(crate) fn exemption(host: &Host, process: &str, status: &str) -> Exemption {
 }
 
 fn in_first_user_namespace(host: &Host, process: &str) -> bool {
-    // The number of the namespace is checked before its map, because another namespace may have the same map as the first.
+    // The number of the namespace is checked before its map, because another namespace may have the
+    // same map as the first.
     if let Some(namespace) = host.link(&format!("/proc/{process}/ns/user")) {
         return namespace == FIRST_USER_NAMESPACE;
     }

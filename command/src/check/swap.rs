@@ -1,8 +1,9 @@
-//! Memory that is written to disk when memory is short: swap areas, their encryption, zswap, and the limit of the control
-//! group.
+//! Memory that is written to disk when memory is short: swap areas, their encryption, zswap, and
+//! the limit of the control group.
 //!
-//! Encryption is reported as far as the kernel shows it: a device of dm-crypt anywhere below the swap area, by the
-//! name that cryptsetup gives it. A disk that encrypts by itself is not recognized.
+//! Encryption is reported as far as the kernel shows it: a device of dm-crypt anywhere below the
+//! swap area, by the name that cryptsetup gives it. A disk that encrypts by itself is not
+//! recognized.
 
 use super::{or_unreadable, unreadable};
 use crate::amount::amount;
@@ -59,7 +60,8 @@ impl Swap {
         self.limit.as_ref().is_some_and(SwapLimit::forbids_swap)
     }
 
-    /// Whether memory of this process's group may be written to an area that is not known to be encrypted.
+    /// Whether memory of this process's group may be written to an area that is not known to be
+    /// encrypted.
     pub(super) fn is_exposed(&self) -> bool {
         self.has_exposed_areas() && !self.is_forbidden()
     }
@@ -86,7 +88,8 @@ fn of_file(host: &Host, file: &str, mounts: &[Mount], above: &mut Vec<String>) -
     let Some(mount) = parse::mount_of(mounts, file) else {
         return Place::Unknown("its file system is not known".into());
     };
-    // The numbers are reliable. A file system over several devices, or over none, has the major number 0.
+    // The numbers are reliable. A file system over several devices, or over none, has the major
+    // number 0.
     if !mount.device.starts_with("0:") {
         let uevent = host.read(&format!("/sys/dev/block/{}/uevent", mount.device));
         let name = uevent.ok().flatten().and_then(|text| {
@@ -141,7 +144,8 @@ fn of_path(host: &Host, path: &str, above: &mut Vec<String>) -> Place {
     }
 }
 
-/// `above` has the devices that are built on this one. The kernel makes no cycles, but a made-up tree may have one.
+/// `above` has the devices that are built on this one. The kernel makes no cycles, but a made-up
+/// tree may have one.
 fn device(host: &Host, name: &str, above: &mut Vec<String>) -> Place {
     // In names in /sys, an exclamation mark replaces a slash.
     let name = name.replace('/', "!");
@@ -202,8 +206,8 @@ fn device_under(host: &Host, name: String, above: &mut Vec<String>) -> Place {
     Place::Clear(name)
 }
 
-/// Whether a device of the device mapper is one of dm-crypt. cryptsetup also makes devices that only check their
-/// contents and do not encrypt them.
+/// Whether a device of the device mapper is one of dm-crypt. cryptsetup also makes devices that
+/// only check their contents and do not encrypt them.
 fn encrypts(uuid: &str) -> bool {
     let kind = uuid.trim().strip_prefix("CRYPT-").unwrap_or("");
     !["", "VERITY", "INTEGRITY", "SUBDEV"].contains(&kind.split('-').next().unwrap_or(""))

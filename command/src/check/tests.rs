@@ -1,5 +1,5 @@
-//! Every finding on made-up hosts, with what it looks for and without: the texts are in the form that the
-//! kernel's Documentation and proc(5) describe.
+//! Every finding on made-up hosts, with what it looks for and without: the texts are in the form
+//! that the kernel's Documentation and proc(5) describe.
 
 use super::*;
 use std::fs;
@@ -382,7 +382,8 @@ fn hibernation() {
     host.unreadable("sys/power/state").expect("hibernation", Warning, "cannot read");
 }
 
-/// A kernel that never hibernates and one that does not while a process holds secret memory show the same word.
+/// A kernel that never hibernates and one that does not while a process holds secret memory show
+/// the same word.
 #[test]
 fn hibernation_that_is_disabled() {
     const LOCKDOWN: &str = "sys/kernel/security/lockdown";
@@ -482,7 +483,8 @@ fn control_groups() {
         .expect("memlock", Warning, "0 may be locked");
 }
 
-/// Version 1 counts memory and swap together: what that stops, a shortage of the whole host does not heed.
+/// Version 1 counts memory and swap together: what that stops, a shortage of the whole host does
+/// not heed.
 #[test]
 fn control_groups_of_version_1() {
     let host = Fixture::new();

@@ -302,7 +302,8 @@ fn what_cannot_be_inspected_says_why() {
     );
 }
 
-/// A process without mappings is a thread of the kernel, or has ended; which of them, and whether the first thread alone.
+/// A process without mappings is a thread of the kernel, or has ended; which of them, and whether
+/// the first thread alone.
 #[test]
 fn processes_without_memory() {
     let without = |status: &str| Fixture::new("").write("status", &(STATUS.to_owned() + status));
@@ -327,7 +328,8 @@ fn processes_without_memory() {
     assert_eq!((report.process.pid, report.process.name.as_str()), (7, "node"));
     assert_eq!((report.regions.len(), report.process.locked), (1, 64 << 10));
 
-    // One that ends while it is read shows what is left of its mappings; another may have its number by then.
+    // One that ends while it is read shows what is left of its mappings; another may have its
+    // number by then.
     let ending = Fixture::new(ARENA).write("status", &(STATUS.to_owned() + "State:\tZ (zombie)\n"));
     assert!(matches!(ending.inspect(), Err(Error::Ended(7))));
 
@@ -357,7 +359,8 @@ fn processes_that_are_hidden() {
     assert!(error.starts_with("process 8 may not be inspected"), "{error}");
 }
 
-/// The C library's state of random numbers lies in memory that the kernel drops instead of swapping it.
+/// The C library's state of random numbers lies in memory that the kernel drops instead of swapping
+/// it.
 #[test]
 fn droppable_memory_is_no_secret_without_lock() {
     let droppable = "\
@@ -468,7 +471,8 @@ fn the_limit_in_a_user_namespace() {
     assert_eq!(severity(&report, "lock-limit"), Severity::Note);
 }
 
-/// Findings come first; many regions share rows; nothing is cut, and a terminal's width is kept where it can be.
+/// Findings come first; many regions share rows; nothing is cut, and a terminal's width is kept
+/// where it can be.
 #[test]
 fn reports_for_people() {
     let text = Fixture::new(ARENA).report().text(Layout::default());

@@ -11,7 +11,8 @@ pub struct Mapping {
     pub access: Access,
     /// Whether it is shared with other processes that map it, not copied when written to.
     pub shared: bool,
-    /// What is mapped, empty for anonymous memory; in brackets where the kernel names it (`[heap]`).
+    /// What is mapped, empty for anonymous memory; in brackets where the kernel names it
+    /// (`[heap]`).
     pub path: String,
     /// The mapped file's number, 0 for anonymous memory.
     pub inode: u64,
@@ -23,7 +24,8 @@ pub struct Mapping {
     pub locked: u64,
     /// Bytes in transparent huge pages.
     pub huge: u64,
-    /// Whether the kernel would give it transparent huge pages (the line `THPeligible`; older kernels do not say).
+    /// Whether the kernel would give it transparent huge pages (the line `THPeligible`; older
+    /// kernels do not say).
     pub huge_eligible: bool,
     /// `None` when the kernel does not say.
     pub flags: Option<Flags>,
@@ -65,8 +67,8 @@ pub struct Flags {
     pub huge_tlb: bool,
     /// `io` or `pf`: a device's memory, or what has no pages that could be swapped.
     pub device: bool,
-    /// `dp`: never on swap, as the kernel drops it when memory is short (`MAP_DROPPABLE`). The C library keeps the state of
-    /// its random numbers in such memory. It cannot be locked.
+    /// `dp`: never on swap, as the kernel drops it when memory is short (`MAP_DROPPABLE`). The C
+    /// library keeps the state of its random numbers in such memory. It cannot be locked.
     pub droppable: bool,
     /// `gu`: there may be guards inside (`MADV_GUARD_INSTALL`).
     pub guards_inside: bool,
@@ -91,7 +93,8 @@ impl Mapping {
         !self.access.any()
     }
 
-    /// Whether it is private memory that is no file's. (Huge pages are shown as a file's without a name.)
+    /// Whether it is private memory that is no file's. (Huge pages are shown as a file's without a
+    /// name.)
     pub fn is_anonymous(&self) -> bool {
         let unnamed = self.path.is_empty() || self.path.starts_with("[anon");
         !self.shared && (self.inode == 0 && unnamed || self.path == "/anon_hugepage (deleted)")
@@ -108,7 +111,8 @@ pub fn unknown_flags(words: &str) -> impl Iterator<Item = &str> {
     words.split_whitespace().filter(|word| !WORDS.contains(word))
 }
 
-/// Whether a path, as `/proc` shows that of a mapping or of an open file, is that of `memfd_secret`.
+/// Whether a path, as `/proc` shows that of a mapping or of an open file, is that of
+/// `memfd_secret`.
 pub fn is_secret_memory_file(path: &str) -> bool {
     path.strip_suffix(" (deleted)").unwrap_or(path) == "/secretmem"
 }
