@@ -1,4 +1,4 @@
-//! The two indexes that an arena runs on, by themselves, against ordered maps.
+//! Tests the two indexes of an arena alone, without the arena, against ordered maps.
 
 use bitcoin_support::{
     ArenaChunkToSizeMap, ArenaSizeToChunkSortedMap, ArenaSizeToChunkSortedMapIterator, Chunk,
@@ -48,7 +48,7 @@ fn used_chunks_are_found_by_place() {
 #[test]
 fn free_chunks_are_found_by_size_and_age() {
     let mut map = ArenaSizeToChunkSortedMap::new(GRANULES).unwrap();
-    // By size, and among equals from the oldest to the newest.
+    // By size; chunks of equal size from the oldest to the newest.
     let mut model: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     let mut state = 2;
     for age in 0..20_000 {

@@ -1,6 +1,7 @@
-//! `Arena` against an independent model of Bitcoin Core's placement: the smallest free chunk that
-//! fits, the oldest among equals, its last bytes; neighbours merge at once; what is new counts as
-//! newest. Same addresses, same failures, same statistics after every operation:
+//! `Arena` against an independent model of Bitcoin Core's placement. The model takes the smallest
+//! free chunk that fits, the oldest of several equal ones, and the last bytes of that. Neighbours
+//! merge at once. A chunk that comes from a split or a merge counts as the newest. Addresses,
+//! failures and statistics must agree after every operation:
 //!
 //! - exhaustively over every sequence of up to 8 operations of an arena of 6 granules (every size
 //!   and every bad free among the operations), and
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 
 const BASE: usize = 0x0800_0000;
 
-/// The slow and obvious arena: two ordered lists, searched from the front.
+/// A simple and slow arena: two ordered lists that are searched from the front.
 #[derive(Clone)]
 struct Model {
     granule: usize,
@@ -114,9 +115,10 @@ fn check_chunks(arena: &Arena, model: &Model) {
     assert_eq!(arena.largest_free(), model.free.iter().map(|&(_, size)| size).max().unwrap_or(0));
 }
 
-/// Every sequence of operations up to the bound, by replaying it from the start. The operations:
-/// allocate 1 to 6 granules (7 fails always and changes nothing, so it is tried once at each end
-/// rather than branched on), free any granule's address, whether a chunk begins there or not.
+/// Tries every sequence of operations up to the bound, and replays each one from the start. The
+/// operations allocate 1 to 6 granules, or free the address of any granule, whether or not a chunk
+/// begins there. An allocation of 7 granules always fails and changes nothing, so it is tried once
+/// at the end of each sequence, and no sequence continues from it.
 #[test]
 fn every_short_sequence_on_a_tiny_arena() {
     const GRANULES: usize = 6;
@@ -135,7 +137,7 @@ fn every_short_sequence_on_a_tiny_arena() {
         *sequences += 1;
         let (mut arena, mut model) = replay(history);
         check_chunks(&arena, &model);
-        // What must fail changes nothing, so it needs no branch of its own.
+        // Operations that must fail change nothing, so no sequence continues from them.
         apply(&mut arena, &mut model, Op::Alloc(0));
         apply(&mut arena, &mut model, Op::Alloc(GRANULES * 16 + 1));
         for addr in (BASE - 16..=BASE + GRANULES * 16).step_by(8) {
@@ -163,8 +165,8 @@ fn every_short_sequence_on_a_tiny_arena() {
     assert!(sequences > 100_000);
 }
 
-/// An operation by numbers, so that shrinking keeps it meaningful: what it frees depends on what is
-/// allocated when it runs.
+/// An operation as numbers, so that it keeps a meaning when proptest shrinks a failing case: the
+/// numbers choose among the chunks that are allocated when the operation runs.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     kind: u8,
@@ -210,8 +212,9 @@ proptest! {
         check_chunks(&arena, &model);
     }
 
-    /// Over-aligned chunks have no counterpart in Core. What must hold: aligned, within a free
-    /// chunk, served whenever some free chunk has an aligned place, and no harm to what is there.
+    /// Over-aligned chunks have no counterpart in Core. Each must be aligned and lie within a free
+    /// chunk, must be served whenever a free chunk has an aligned place, and must leave the other
+    /// chunks as they are.
     #[test]
     fn over_aligned_chunks_are_served_wherever_they_fit(
         ops in prop::collection::vec((1..3000_usize, 0..14_u32, any::<usize>()), 1..200),

@@ -1,6 +1,6 @@
-//! `cleanse` is not optimized away where an ordinary fill is: on a buffer of the heap that is freed
-//! right after, in an optimized build with link-time optimization of all Rust code. (For C++, and
-//! for a buffer on the stack: `cpp_tests/cleanse_elision.cpp`.)
+//! The optimizer keeps `cleanse` and removes an ordinary fill. Both run on a buffer of the heap
+//! that is freed right afterwards, in an optimized build with link-time optimization of all Rust
+//! code. (`cpp_tests/cleanse_elision.cpp` tests C++, and a buffer on the stack.)
 
 #![cfg(target_os = "linux")]
 
@@ -10,11 +10,11 @@ use std::os::unix::fs::FileExt;
 
 const SECRET: u8 = 0xa7;
 const LEN: usize = 1000;
-/// A heap writes its links at the beginning of a block that it has taken back.
+/// The first bytes of a freed block, where the heap may write its links.
 const LINKS: usize = 100;
 
-/// Uses a secret on the heap, wipes it, and frees it; whether it is there afterwards, as the kernel
-/// sees it.
+/// Uses a secret on the heap, wipes it and frees it. Returns whether the secret is in memory
+/// afterwards, as the kernel reads it.
 #[inline(always)]
 fn is_left_by(wipe: impl FnOnce(&mut [u8])) -> bool {
     let memory = File::open("/proc/self/mem").unwrap();
@@ -36,7 +36,7 @@ fn the_optimizer_leaves_the_wipe() {
 
 #[test]
 fn control_the_optimizer_takes_a_fill_out() {
-    assert!(is_left_by(|_| ()), "the secret is seen if nobody wipes it");
+    assert!(is_left_by(|_| ()), "a secret that is not wiped is found");
     if cfg!(debug_assertions) {
         println!("skipped: this build is not optimized");
         return;

@@ -1,6 +1,6 @@
-//! A process that is confined otherwise than by the limit on locked memory alone: threads with the
-//! smallest legal stack; everything locked that is mapped (`mlockall`); no more memory promised
-//! than there is (`vm.overcommit_memory=2`). Each observation has its control.
+//! A process under restrictions besides the limit on locked memory: threads with the smallest legal
+//! stack; `mlockall`, which locks every mapping; and `vm.overcommit_memory=2`, where the system
+//! promises no more memory than it has. Each observation has its control.
 
 #![cfg(target_os = "linux")]
 
@@ -15,14 +15,14 @@ use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::ptr::null_mut;
 
-/// How much larger what is on the stack is than in an optimized program.
+/// Stack frames are larger than those of an optimized program by this factor.
 const FRAMES: usize = if cfg!(debug_assertions) { 2 } else { 1 };
 
 /// Runs `body` in a thread with the smallest stack that a thread may have here.
 fn on_the_smallest_stack(body: fn()) {
     extern "C" fn run(body: *mut libc::c_void) -> *mut libc::c_void {
-        // SAFETY: the pointer that was given to `pthread_create` below, made from this kind of
-        // function.
+        // SAFETY: the pointer is the one that was given to `pthread_create` below, which was made
+        // from a function of this type.
         let body: fn() = unsafe { std::mem::transmute(body) };
         body();
         null_mut()
@@ -30,8 +30,8 @@ fn on_the_smallest_stack(body: fn()) {
     // SAFETY: takes no pointers.
     let smallest = unsafe { libc::sysconf(libc::_SC_THREAD_STACK_MIN) };
     let size = FRAMES * usize::try_from(smallest).unwrap_or(0).max(libc::PTHREAD_STACK_MIN);
-    // SAFETY: all places are valid for the calls, the function takes what it is given, and the
-    // thread has ended before they go.
+    // SAFETY: all places are valid for the calls, the function takes the argument that it is given,
+    // and the thread has ended before the places are dropped.
     unsafe {
         let mut attributes = std::mem::zeroed();
         assert_eq!(libc::pthread_attr_init(&mut attributes), 0);
@@ -44,11 +44,11 @@ fn on_the_smallest_stack(body: fn()) {
     }
 }
 
-/// What the process-wide pool and all else is made of when it is first used is not made on the
-/// stack.
+/// The first use of the process-wide pool, or of any other part of the library, builds nothing
+/// large on the stack.
 #[test]
 fn the_smallest_stack_is_enough() {
-    // Each is the first use of the library in a process, and comes in a thread of its own.
+    // Each is the first use of the library in a process, and runs in a new thread.
     const USES: [fn(); 11] = [
         || assert!(LockedPoolManager::instance().alloc(32, 16).is_some()),
         || assert!(LockedPoolManager::instance().alloc(100_000, 16).is_some()),
@@ -60,7 +60,7 @@ fn the_smallest_stack_is_enough() {
         || assert_eq!(SecureVec::from(vec![1_u8; 1000]).expose_secret().len(), 1000),
         || assert_eq!(SecureBox::new([7_u8; 32]).expose_secret()[31], 7),
         || assert!(get_unique_path(std::path::Path::new("/tmp")).is_ok()),
-        // SAFETY: there is nothing that must not be zeros.
+        // SAFETY: the pool holds only bytes, which may be zeros.
         || unsafe { wipe_everything() },
     ];
     alone("the_smallest_stack_is_enough", || {
@@ -70,8 +70,8 @@ fn the_smallest_stack_is_enough() {
                 USES.into_iter().for_each(on_the_smallest_stack);
             });
         }
-        // The control: as much as a heap has does not fit.
-        // SAFETY: the child ends in here, by a signal.
+        // The control: an array as large as a heap does not fit the stack.
+        // SAFETY: a signal ends the child in here.
         let child = unsafe { libc::fork() };
         assert!(child >= 0);
         if child == 0 {
@@ -88,7 +88,7 @@ fn the_smallest_stack_is_enough() {
 
 const MIB: usize = 1 << 20;
 
-/// Locks whatever is mapped from now on, as chrony and Vault do when they start.
+/// Locks every mapping that is made from now on, as chrony and Vault do when they start.
 fn lock_all_that_comes() {
     // SAFETY: takes no pointers.
     assert_eq!(unsafe { libc::mlockall(libc::MCL_FUTURE) }, 0);
@@ -104,13 +104,13 @@ fn map(len: usize) -> usize {
     addr.expose_provenance()
 }
 
-/// Bytes in memory.
+/// Bytes that are resident in memory.
 fn resident() -> usize {
     status_field("VmRSS:").trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
-/// Bytes of memory of its own that this process could write to: what a system that promises no more
-/// than it has counts.
+/// Bytes of private memory that this process may write to. A system that promises no more memory
+/// than it has counts these.
 fn writable() -> usize {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let sizes = maps.lines().filter(|line| line.contains(" rw-p ")).map(|line| {
@@ -128,12 +128,12 @@ fn first_use() {
     }
 }
 
-/// What is set aside for later takes no memory, though all memory is to be locked.
+/// Address space that is set aside takes no memory, even where all memory is locked.
 #[test]
 fn where_everything_is_locked_what_is_set_aside_costs_nothing() {
     alone("where_everything_is_locked_what_is_set_aside_costs_nothing", || {
         lock_all_that_comes();
-        // The control: it does what it is to do.
+        // The control: new mappings are resident and locked.
         let before = resident();
         map(8 * MIB);
         assert!(resident() - before >= 8 * MIB && locked_by_kernel() >= 8 * MIB);
@@ -155,7 +155,8 @@ fn where_everything_is_locked_what_is_set_aside_costs_nothing() {
     });
 }
 
-/// Nor does it count against the limit, not even for the moment in which it is set aside.
+/// Address space that is set aside does not count against the limit, not even while it is being set
+/// aside.
 #[test]
 fn where_everything_is_locked_the_limit_is_left_for_secrets() {
     alone("where_everything_is_locked_the_limit_is_left_for_secrets", || {
@@ -181,7 +182,7 @@ fn where_everything_is_locked_the_limit_is_left_for_secrets() {
             first_use();
             let locked = locked_by_kernel();
             assert!(locked <= limit / 16, "{locked} bytes are locked for 20 keys");
-            // Samples too have addresses set aside.
+            // Samples, too, have address space set aside.
             manager.sample_one_in(NonZeroU32::new(1), MIB).unwrap();
             first_use();
             let locked = locked_by_kernel();
@@ -190,11 +191,11 @@ fn where_everything_is_locked_the_limit_is_left_for_secrets() {
     });
 }
 
-/// The first use of the pool wants no promise of memory that it does not use.
+/// The first use of the pool makes the system promise no memory that the pool does not use.
 #[test]
 fn no_memory_is_promised_in_vain() {
     alone("no_memory_is_promised_in_vain", || {
-        // The control: it is what is counted.
+        // The control: `writable` counts a new mapping.
         let before = writable();
         map(8 * MIB);
         assert!(writable() - before >= 8 * MIB);
@@ -203,7 +204,7 @@ fn no_memory_is_promised_in_vain() {
         first_use();
         let promised = writable() - before;
         assert!(promised <= 4 * MIB, "{promised} bytes");
-        // What is used is there, beyond what was made ready at first too.
+        // The pool grows beyond what was prepared at the first use.
         let manager = LockedPoolManager::instance();
         for _ in 0..40 * MIB / 4096 {
             assert!(manager.alloc(4096, 16).is_some());

@@ -1,7 +1,7 @@
-//! A process of its own for a test.
+//! Runs a test in a separate process.
 
-/// Runs a test alone in a process of its own, and returns what it printed there; `None` in that
-/// process, where the test must do its work. Panics if the test fails there.
+/// Runs a test alone in a separate process, and returns what it printed there. Returns `None` in
+/// that process, where the test must do its work. Panics if the test fails there.
 pub(crate) fn printed_alone(test: &str, variables: &[(&str, &str)]) -> Option<String> {
     if std::env::var_os("ALONE").is_some() {
         return None;

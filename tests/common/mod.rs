@@ -1,5 +1,5 @@
-//! What the tests of processes share: a process of its own for a test, children, what the kernel
-//! says of memory, and system calls that fail.
+//! Helpers of the tests that need processes: a separate process for a test, child processes, the
+//! kernel's figures of memory, and system calls that fail.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -9,13 +9,13 @@ mod alone;
 
 pub(crate) use alone::printed_alone;
 
-/// Runs `body` in a process of its own: this program again, with this test alone. Lines that begin
-/// with "skipped: " are printed here too.
+/// Runs `body` in a separate process: this program again, with this test alone. Lines of that
+/// process that begin with "skipped: " are printed here too.
 pub(crate) fn alone(test: &str, body: impl FnOnce()) {
     alone_with(test, &[], body);
 }
 
-/// The same with more variables in its environment.
+/// Like [`alone`], with more variables in the environment.
 pub(crate) fn alone_with(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) {
     let Some(text) = printed_alone(test, variables) else { return body() };
     for line in text.lines() {
@@ -25,7 +25,7 @@ pub(crate) fn alone_with(test: &str, variables: &[(&str, &str)], body: impl FnOn
     }
 }
 
-/// Forks, runs `body` in the child, and checks that it came to its end there.
+/// Forks, runs `body` in the child, and checks that `body` returned there.
 pub(crate) fn in_child(body: impl FnOnce()) {
     // SAFETY: the child uses this library, system calls and the ordinary heap, which glibc keeps
     // usable after a fork; then it ends at once.
@@ -33,8 +33,8 @@ pub(crate) fn in_child(body: impl FnOnce()) {
     finish(child, body);
 }
 
-/// The same for a child made by the bare system call, of which neither the C library nor this one
-/// knows.
+/// Like [`in_child`], but the bare system call makes the child, so that neither the C library nor
+/// this library learns of it.
 pub(crate) fn in_unnoticed_child(body: impl FnOnce()) {
     // SAFETY: the child runs on a copy of this stack, as after a fork, and ends at once.
     let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
@@ -54,8 +54,8 @@ fn finish(child: libc::pid_t, body: impl FnOnce()) {
     assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 42, "{status:#x}");
 }
 
-/// Ends this process after so many seconds, many times as long as it takes: what waits for ever
-/// fails then.
+/// Ends this process after so many seconds, many times as long as it takes. So a test that waits
+/// for ever fails.
 pub(crate) fn give_up_after(seconds: u32) {
     // SAFETY: takes a number.
     unsafe { libc::alarm(seconds) };
@@ -66,13 +66,13 @@ pub(crate) fn locked_by_kernel() -> usize {
     locked_by_kernel_of(std::process::id())
 }
 
-/// The same of another process.
+/// Bytes that another process has locked, as the kernel counts them.
 pub(crate) fn locked_by_kernel_of(process: u32) -> usize {
     let field = field_of(process, "VmLck:");
     field.trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
-/// What the kernel says of this process.
+/// A field of this process's `/proc/self/status`.
 pub(crate) fn status_field(name: &str) -> String {
     field_of(std::process::id(), name)
 }
@@ -88,7 +88,7 @@ pub(crate) fn flags_of(addr: usize) -> Vec<String> {
     flags_of_process(std::process::id(), addr)
 }
 
-/// The same of another process.
+/// The kernel's flags of the mapping that an address of another process lies in.
 pub(crate) fn flags_of_process(process: u32, addr: usize) -> Vec<String> {
     let mut inside = false;
     for line in std::fs::read_to_string(format!("/proc/{process}/smaps")).unwrap().lines() {
@@ -105,7 +105,7 @@ pub(crate) fn flags_of_process(process: u32, addr: usize) -> Vec<String> {
     Vec::new()
 }
 
-/// What the memory at an address holds, as the kernel reads it; `None` where it finds none.
+/// The bytes at an address, as the kernel reads them; `None` if nothing is mapped there.
 pub(crate) fn read_memory(addr: usize, len: usize) -> Option<Vec<u8>> {
     let mut pipe = [0; 2];
     assert!(len <= 4096);
@@ -141,18 +141,18 @@ pub(crate) fn plain_locked_page(byte: u8) -> usize {
     }
 }
 
-/// From now on a system call fails with an error in this process; with `third`, if that is its
-/// third argument.
+/// From now on a system call fails with an error in this thread and in the threads that it starts.
+/// With `third`, the call fails only if that is its third argument.
 pub(crate) fn refuse(call: libc::c_long, third: Option<u32>, errno: i32) {
     filter(call, third, libc::SECCOMP_RET_ERRNO | errno as u32);
 }
 
-/// From now on a system call ends this process.
+/// From now on a system call ends the process, if this thread makes it.
 pub(crate) fn forbid(call: libc::c_long) {
     filter(call, None, libc::SECCOMP_RET_KILL_PROCESS);
 }
 
-/// The same in every thread.
+/// From now on a system call fails with an error in every thread of this process.
 pub(crate) fn refuse_everywhere(call: libc::c_long, errno: i32) {
     install(call, None, libc::SECCOMP_RET_ERRNO | errno as u32, libc::SECCOMP_FILTER_FLAG_TSYNC);
 }
@@ -184,7 +184,7 @@ fn install(call: libc::c_long, third: Option<u32>, action: u32, flags: libc::c_u
         step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: the program is valid for the call; it makes system calls fail, no more.
+    // SAFETY: the program is valid for the call. All it does is to make system calls fail.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         let mode = libc::SECCOMP_SET_MODE_FILTER;
@@ -192,7 +192,8 @@ fn install(call: libc::c_long, third: Option<u32>, action: u32, flags: libc::c_u
     }
 }
 
-/// Becomes a process without privileges that may lock `soft` bytes, and may raise that to `hard`.
+/// Gives up privileges, and sets the limits on locked memory: the process may lock `soft` bytes,
+/// and may raise that limit to `hard`.
 pub(crate) fn limit_locked_memory(soft: usize, hard: usize) {
     let limit = libc::rlimit { rlim_cur: soft as libc::rlim_t, rlim_max: hard as libc::rlim_t };
     // SAFETY: `limit` is valid for the call.

@@ -1,4 +1,4 @@
-//! The system's heap, which knows how much of it each thread has, and has had at most.
+//! The system's heap. It counts how many bytes each thread has, and the most that each has had.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -52,7 +52,7 @@ unsafe impl GlobalAlloc for Counted {
 #[global_allocator]
 static HEAP: Counted = Counted;
 
-/// What `work` returns, and how many bytes more than before this thread had of the heap at most.
+/// Returns the result of `work`, and by how many bytes this thread's use of the heap rose at most.
 pub(crate) fn peak_of<R>(work: impl FnOnce() -> R) -> (R, usize) {
     let before = NOW.get();
     PEAK.set(before);

@@ -1,11 +1,12 @@
 //! Bitcoin's consensus encoding through `SerializeData`, for every type that rust-bitcoin encodes.
 //!
 //! - `samples`: values of each type, real transactions and blocks among them
-//! - `round_trips`: they come back the same, byte for byte as rust-bitcoin's own functions write
-//!   them
-//! - `malformed`: what is no encoding is refused, with a typed error, without allocating much
+//! - `round_trips`: values come back the same, and are encoded byte for byte as by rust-bitcoin's
+//!   own functions
+//! - `malformed`: bytes that are not an encoding are refused with a typed error, and without large
+//!   allocations
 //!
-//! The heap of this program counts what it gives out, for the last.
+//! The heap of this program counts allocations for `malformed`.
 
 #![cfg(feature = "consensus")]
 
