@@ -29,8 +29,8 @@ fn payment() -> Vec<u8> {
         .collect()
 }
 
-/// Checks that the bytes are those of a `T`, that they come back, and that nothing shorter or
-/// longer is taken for them.
+/// Checks that the bytes are the encoding of a `T`, that the `T` is encoded as the same bytes, and
+/// that shorter and longer bytes are refused.
 #[track_caller]
 fn comes_back<T>(bytes: &[u8]) -> T
 where
@@ -75,7 +75,7 @@ fn a_payment_and_its_parts_come_back() {
     let data = ConsensusEncoding(&transaction.outputs[1]).to_serialize_data().unwrap();
     let output: TxOut = comes_back(data.as_slice());
     assert_eq!(output, transaction.outputs[1]);
-    // A script is written borrowed, and read owned.
+    // A script is encoded from a borrowed value and decoded to an owned one.
     let data = ConsensusEncoding(output.script_pubkey.as_script()).to_serialize_data().unwrap();
     let script = ConsensusEncoding::<ScriptPubKeyBuf>::from_serialize_data(&data).unwrap();
     assert_eq!(script.0, output.script_pubkey);
@@ -101,12 +101,12 @@ fn objects_follow_each_other() {
 
 #[test]
 fn what_is_wrong_is_told() {
-    // Not in the fewest bytes.
+    // A length that is not encoded in the fewest bytes.
     let why = malformed::<ScriptPubKeyBuf>(&[0xfd, 3, 0, 1, 2, 3]);
     assert!(!why.is_empty());
-    // Longer than anything may be.
+    // A length above the limit.
     malformed::<Witness>(&[0xff, 0, 0, 0, 0, 1, 0, 0, 0]);
-    // No such flag.
+    // A flag that does not exist.
     let mut bytes = payment();
     bytes.splice(4..4, [0, 7]);
     malformed::<Transaction>(&bytes);

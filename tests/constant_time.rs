@@ -1,29 +1,30 @@
-//! Comparing secrets takes the same instructions wherever they differ: counted by stepping through
-//! a child process. The same count of an ordinary comparison tells where the first difference is.
+//! A comparison of secrets takes the same number of instructions wherever they differ. The test
+//! steps through a child process to count them. The count of an ordinary comparison shows where the
+//! first difference is.
 
 #![cfg(target_os = "linux")]
 
 use bitcoin_support::{SecureBox, SecureString, SecureVec, SerializeData};
 use std::hint::black_box;
 
-/// Few bytes, as each takes a few hundred steps in a debug build; the control's is an ordinary one.
+/// Few bytes: in a debug build each takes a few hundred steps. The control uses more.
 const LEN: usize = 16;
 const LONG: usize = 1000;
 
-/// A text, with another character at one place or nowhere.
+/// A text. With `differs_at`, the character at that place is another one.
 fn text(len: usize, differs_at: Option<usize>) -> String {
     (0..len)
         .map(|i| if Some(i) == differs_at { '!' } else { char::from(b'a' + (i % 23) as u8) })
         .collect()
 }
 
-/// How many instructions a child process takes for `compare`; `None` if it cannot be stepped
-/// through.
+/// The number of instructions that a child process takes for `compare`; `None` if this process may
+/// not step through it.
 fn instructions(compare: &dyn Fn() -> bool, expected: bool) -> Option<u64> {
     assert_eq!(compare(), expected); // also has the linker find its functions
     // SAFETY: the child compares, between two stops, and ends.
     unsafe {
-        // On one processor, steps are quicker.
+        // Steps are faster on one processor.
         let mut processors: libc::cpu_set_t = std::mem::zeroed();
         libc::CPU_SET(libc::sched_getcpu() as usize, &mut processors);
         libc::sched_setaffinity(0, size_of_val(&processors), &processors);
@@ -69,7 +70,7 @@ fn instructions(compare: &dyn Fn() -> bool, expected: bool) -> Option<u64> {
     }
 }
 
-/// The counts for texts that differ at the beginning, at the end, and nowhere.
+/// The counts for texts that differ at the beginning, at the end, and not at all.
 fn counts<T, R>(
     len: usize,
     make: fn(String) -> T,

@@ -1,8 +1,8 @@
-//! The crates that the workspace depends on: their licences are on the list in deny.toml, no crate
-//! is there in two versions without a reason on the list there, and all come from crates.io.
+//! Checks the crates that the workspace depends on: their licences are on the list in deny.toml, no
+//! crate is there in two versions unless the list there gives a reason, and all come from
+//! crates.io.
 //!
-//! `cargo deny check` does the same and looks for advisories too; these tests need no more than
-//! cargo.
+//! `cargo deny check` checks the same, and advisories too. These tests need only cargo.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -11,7 +11,7 @@ use std::process::Command;
 const DENY: &str = include_str!("../deny.toml");
 const LOCK: &str = include_str!("../Cargo.lock");
 
-/// The lines of a list in deny.toml: what stands between `name = [` and `]`.
+/// The lines of a list in deny.toml, between `name = [` and `]`.
 fn list(name: &str) -> Vec<&'static str> {
     let (_, rest) = DENY.split_once(&format!("\n{name} = [\n")).expect("deny.toml has the list");
     let (lines, _) = rest.split_once("\n]").expect("the list ends");
@@ -23,8 +23,8 @@ fn string(line: &str) -> &str {
     line.split('"').nth(1).expect("a string")
 }
 
-/// Whether a licence expression can be met with allowed licences alone. `MIT/Apache-2.0` is an
-/// older form of `OR`.
+/// Whether the allowed licences satisfy a licence expression. `MIT/Apache-2.0` is an older form of
+/// `OR`.
 fn is_met(expression: &str, allowed: &BTreeSet<&str>) -> bool {
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
@@ -43,8 +43,8 @@ fn any_of(words: &[&str], at: &mut usize, allowed: &BTreeSet<&str>) -> bool {
     is_met
 }
 
-/// Terms with `AND` between them, each a licence or an expression in brackets. An exception to a
-/// licence (`WITH`) permits more than the licence alone.
+/// Terms with `AND` between them. Each is a licence, or an expression in brackets. An exception to
+/// a licence (`WITH`) permits more than the licence alone.
 fn all_of(words: &[&str], at: &mut usize, allowed: &BTreeSet<&str>) -> bool {
     let mut all_met = true;
     loop {
@@ -67,8 +67,9 @@ fn all_of(words: &[&str], at: &mut usize, allowed: &BTreeSet<&str>) -> bool {
     }
 }
 
-/// Licence and name of each crate in the workspace's graph with all features, for this system or
-/// for all systems. For all of them, cargo must have fetched crates that are not built here.
+/// Licence and name of each crate in the workspace's dependency graph with all features, for this
+/// system or for all systems. For all systems, cargo must have fetched crates that are not built
+/// here.
 fn licences(target: &[&str]) -> Option<BTreeSet<(String, String)>> {
     let output = Command::new(env::var_os("CARGO").expect("tests run under cargo"))
         .args(["tree", "--workspace", "--all-features", "--locked", "--offline"])
@@ -137,7 +138,7 @@ fn versions() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     versions
 }
 
-/// The versions of a crate that no reason is given for are one.
+/// The crates with more than one version, without those for which a reason is given.
 fn without_reason<'v>(
     versions: &BTreeMap<&'v str, BTreeSet<&'v str>>,
     skipped: &BTreeSet<String>,
@@ -155,7 +156,7 @@ fn no_crate_is_there_twice_without_a_reason() {
     assert!(versions.len() > 50);
     let skipped: BTreeSet<_> = list("skip").iter().map(|line| string(line).to_owned()).collect();
     assert_eq!(without_reason(&versions, &skipped), [""; 0]);
-    // The control: without the list they are found.
+    // The control: with an empty list the duplicates are found.
     assert!(!without_reason(&versions, &BTreeSet::new()).is_empty());
     for name in &skipped {
         let (name, version) = name.split_once('@').expect("a name and a version");

@@ -1,5 +1,5 @@
-//! What cargo makes of the crate: one Rust library for a Rust program that depends on it, and the
-//! libraries for C where they are asked for by name, which export exactly the functions that the
+//! Builds programs that depend on the crate. A Rust program gets one Rust library. The libraries
+//! for C are built only when they are asked for by name, and export exactly the functions that the
 //! header declares.
 //!
 //! The programs are built offline, by the cargo that runs these tests, from the versions in
@@ -14,7 +14,7 @@ use std::{env, fs};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Runs cargo in `directory` with its output in `target`, and returns what it says.
+/// Runs cargo in `directory` with `target` as its target directory, and returns what it printed.
 fn cargo(directory: &Path, target: &Path, arguments: &[&str]) -> String {
     let output = Command::new(env::var_os("CARGO").expect("tests run under cargo"))
         .args(arguments)
@@ -22,7 +22,7 @@ fn cargo(directory: &Path, target: &Path, arguments: &[&str]) -> String {
         .arg("--target-dir")
         .arg(target)
         .current_dir(directory)
-        // What these tests were built with is not what the programs are to be built with.
+        // The flags for these tests are not the flags for the programs.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("CARGO_BUILD_TARGET")
@@ -57,14 +57,14 @@ fn program(folder: &Path, name: &str, profile: &str) -> PathBuf {
     program
 }
 
-/// Writes the program's source, so that cargo takes it for changed.
+/// Writes the program's source, so that cargo sees a change.
 fn write_main(program: &Path) {
     let source = "fn main() {\n    println!(\"{:?}\", bitcoin_support::SecureBox::<[u8; 32]>::zeroed());\n}\n\n\
                   #[test]\nfn works() {\n    main();\n}\n";
     fs::write(program.join("src/main.rs"), source).expect("the source can be written");
 }
 
-/// The names of the crate's libraries in a folder of cargo's, without the hash that cargo adds.
+/// The names of the crate's libraries in one of cargo's folders, without the hash that cargo adds.
 fn libraries(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .expect("cargo's folder can be read")
@@ -84,10 +84,10 @@ fn libraries(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A program that depends on the crate gets one Rust library for each way in which it is built,
-/// under a name of its own, and no library for C. Programs with other settings share its target
-/// directory without building the crate anew in turns. The libraries for C come when they are asked
-/// for: the control, as they are seen in the same way.
+/// A program that depends on the crate gets one Rust library under a separate name for each way in
+/// which it is built, and no library for C. Programs with other settings share the target
+/// directory, and cargo does not build the crate anew for each in turn. The control asks for the
+/// libraries for C, and the same look finds them.
 #[test]
 fn rust_programs_get_a_rust_library_alone() {
     let folder = empty_folder("dependents");
@@ -114,8 +114,8 @@ fn rust_programs_get_a_rust_library_alone() {
     for_c(&target);
 }
 
-/// The shared library exports what the header declares, and not one symbol more: nothing of Rust's
-/// standard library, nothing of our dependencies.
+/// The shared library exports the functions that the header declares, and no other symbol of Rust's
+/// standard library or of a dependency.
 fn for_c(target: &Path) {
     use object::{Object, ObjectSymbol};
 

@@ -1,5 +1,5 @@
-//! Core files: of a process that crashes, and of a live one that a debugger writes down. What is in
-//! the pool is in neither; the same bytes in the ordinary heap are in both.
+//! Core files: that of a process that crashes, and one that a debugger writes of a live process.
+//! Neither has the secrets of the pool; both have the same bytes of the ordinary heap.
 
 #![cfg(target_os = "linux")]
 
@@ -13,7 +13,8 @@ use std::process::{Child, Command, Stdio};
 
 const LEN: usize = 64;
 
-/// A secret, byte by byte, so that it is whole only where it is put. Those of the two seeds differ.
+/// A secret, byte by byte, so that it is whole only in its place. Different seeds give different
+/// secrets.
 fn secret(seed: u64) -> impl Iterator<Item = u8> {
     let mut state = black_box(seed) | 1;
     (0..LEN).map(move |_| {
@@ -31,7 +32,7 @@ const IN_HEAP: u64 = 0x5eed_0003_1771_9999;
 /// How a victim ends, or what it waits for.
 const HOW: &str = "BITCOIN_SUPPORT_TEST_VICTIM";
 
-/// The victim: a process with three secrets. Runs as a "test" of its own.
+/// The victim: a process with three secrets. It is a test so that this program can run it alone.
 #[test]
 #[ignore = "run by the others"]
 fn victim() {
@@ -50,7 +51,8 @@ fn victim() {
     secret(IN_HEAP).for_each(|byte| plain.push(byte));
     black_box((&pooled, &large, &plain));
     let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: `unlimited` is valid for the call; the process ends, which is what it is for.
+    // SAFETY: `unlimited` is valid for the call. Ending the process is the purpose of the other
+    // calls.
     unsafe {
         libc::setrlimit(libc::RLIMIT_CORE, &unlimited);
         match how.as_str() {
@@ -80,7 +82,7 @@ fn start(how: &str, folder: &Path) -> Child {
         .unwrap()
 }
 
-/// A folder that goes when it is dropped.
+/// A folder that is removed when this is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -110,7 +112,7 @@ fn found(core: &[u8]) -> [bool; 3] {
     })
 }
 
-/// Where the system writes core files by the process's working folder; or why it does not.
+/// Whether the system writes core files to the process's working folder. If not, prints why.
 fn core_files_are_to_be_had() -> bool {
     let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
     let pattern = pattern.trim();
@@ -137,7 +139,7 @@ fn a_crash_leaves_no_secret() {
         }
         let core = std::fs::read_dir(&folder.0).unwrap().next().expect("a core file").unwrap();
         let core = std::fs::read(core.path()).unwrap();
-        // That of the heap is the control.
+        // The secret of the heap is the control.
         assert_eq!(
             found(&core),
             [false, false, true],
@@ -183,7 +185,8 @@ fn a_debuggers_core_file_has_no_secret() {
     let usual = "set use-coredump-filter on";
     let Some(core) = written_by_gdb("wait", &folder, usual) else { return };
     assert_eq!(found(&core), [false, false, true], "the pool's, the large one, the heap's");
-    // A second control: gdb that is told to ignore what a process wants left out finds all...
+    // A second control: gdb finds all secrets if it is told to include memory that a process
+    // excludes...
     let everything = "set dump-excluded-mappings on";
     let Some(core) = written_by_gdb("wait", &folder, everything) else { return };
     assert_eq!(found(&core), [true, true, true]);

@@ -1,5 +1,5 @@
-//! `include/support/events.h` in a C++ program of its own, `tests/cpp/events_http.cpp`, built and
-//! run here for the oldest and a newer standard that trees with this header use.
+//! Builds and runs a C++ program with `include/support/events.h`, `tests/cpp/events_http.cpp`, with
+//! the oldest and a newer C++ standard of the trees that have this header.
 
 #![cfg(all(unix, feature = "events"))]
 

@@ -1,6 +1,6 @@
-//! libevent through its owners: real requests and answers over loopback, and everything freed, in
-//! the right order, however and wherever it is dropped. libevent allocates through this test, which
-//! counts.
+//! libevent's objects and their owners: real requests and answers over loopback. All objects are
+//! freed in the right order, however and wherever their owners are dropped. libevent allocates
+//! through functions of this test, which count.
 
 #![cfg(all(unix, feature = "events"))]
 
@@ -30,7 +30,8 @@ unsafe extern "C" {
     );
 }
 
-/// What libevent has allocated and not freed, and the addresses that it has freed, in order.
+/// The blocks that libevent has allocated and not freed, and the addresses that it has freed, in
+/// order.
 #[derive(Default)]
 struct Heap {
     live: HashMap<usize, usize>,
@@ -51,7 +52,7 @@ extern "C" fn malloc(size: usize) -> *mut c_void {
 }
 
 extern "C" fn realloc(old: *mut c_void, size: usize) -> *mut c_void {
-    // SAFETY: libevent gives what it had from these functions.
+    // SAFETY: libevent passes null or a block that came from these functions.
     let block = unsafe { libc::realloc(old, size) };
     heap(|heap| {
         heap.live.remove(&old.addr());
@@ -65,11 +66,11 @@ extern "C" fn free(block: *mut c_void) {
         assert!(block.is_null() || heap.live.remove(&block.addr()).is_some(), "not libevent's");
         heap.freed.push(block.addr());
     });
-    // SAFETY: libevent gives what it had from these functions.
+    // SAFETY: libevent passes null or a block that came from these functions.
     unsafe { libc::free(block) };
 }
 
-/// One test at a time, which leaves nothing allocated.
+/// Lets one test run at a time. The test must leave nothing allocated.
 struct Turn {
     live: usize,
     _turn: MutexGuard<'static, ()>,
@@ -80,9 +81,10 @@ fn turn() -> Turn {
     static ONCE: Once = Once::new();
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     ONCE.call_once(|| {
-        // SAFETY: libevent has not been used, and the functions do what they are to.
+        // SAFETY: libevent has not been used yet, and the functions allocate, resize and free as it
+        // requires.
         unsafe { event_set_mem_functions(malloc, realloc, free) };
-        // What libevent allocates once and for all.
+        // The first base makes libevent's allocations that are made once.
         drop(obtain_event_base());
     });
     let live = heap(|heap| {
@@ -122,7 +124,8 @@ fn server_at(
     (http, connection, port)
 }
 
-/// Asks, runs the loop until there is an answer, and returns its status and body.
+/// Sends a request, runs the loop until there is an answer, and returns the answer's status and
+/// body.
 fn ask(base: &EventBase, connection: &EvHttpConnection, uri: &str) -> Option<(u16, Vec<u8>)> {
     let result = Rc::new(RefCell::new(None));
     let (store, looping) = (result.clone(), base.clone());
@@ -166,7 +169,7 @@ fn a_request_is_answered() {
         assert_eq!(answer.code(), 201);
         assert_eq!(answer.header("X-Test").as_deref(), Some(&b"out"[..]));
         assert_eq!((answer.header("X-Bad"), answer.header("b")), (None, None));
-        // Without a stop on the ordinary heap, but for libevent's own buffer.
+        // Read from libevent's own buffer, without another copy on the ordinary heap.
         *store.borrow_mut() = SecureVec::read_from(answer, 1 << 20).unwrap();
         looping.loop_break();
     })
@@ -196,7 +199,7 @@ fn many_requests_on_one_connection() {
     }
     assert_eq!(count.get(), 50);
 
-    // Several at once are answered in order.
+    // Several requests at once are answered in order.
     let answers = Rc::new(RefCell::new(Vec::new()));
     for i in 0..5_u8 {
         let (store, looping) = (answers.clone(), base.clone());
@@ -247,7 +250,7 @@ fn a_server_that_goes_away_gives_no_answer() {
     let base = obtain_event_base().unwrap();
     let here = Rc::new(RefCell::new(None));
     let going = here.clone();
-    // Dropped in its own handler, with the request not yet answered.
+    // The server is dropped in its own handler, before the request is answered.
     let (server, connection) = server(&base, move |_| {
         assert!(going.take().is_some());
         Reply::new(200, "last words")
@@ -292,7 +295,7 @@ fn bases_are_freed_after_what_was_made_for_them() {
         request.as_ptr().addr(),
         base.as_ptr().addr(),
     ];
-    // The wrong way round.
+    // In the wrong order.
     drop(base);
     heap(|heap| assert!(!heap.freed.contains(&objects[4])));
     drop(event);
@@ -303,7 +306,7 @@ fn bases_are_freed_after_what_was_made_for_them() {
         heap.freed.retain(|address| objects.contains(address));
         heap.freed.clone()
     });
-    // The request was the last that was dropped, but it has no base.
+    // The request was dropped last, but it has no base and is freed at once.
     assert_eq!(freed, [objects[0], objects[1], objects[2], objects[4], objects[3]]);
 }
 
@@ -325,7 +328,7 @@ fn events_may_be_dropped_in_their_own_callback() {
     let count = calls.clone();
     let event = obtain_event(&base, EventSource::Timer, EventFlags::PERSIST, move |_| {
         drop(own.take());
-        // What the closure owns is still there.
+        // What the closure owns is still alive.
         assert_eq!(Rc::strong_count(&witness), 2);
         count.set(count.get() + 1);
     });
@@ -338,7 +341,8 @@ fn events_may_be_dropped_in_their_own_callback() {
     assert_eq!(Rc::strong_count(&owned), 1);
 }
 
-/// The loop may be left before what was dropped in it is freed, if it was entered by other ways.
+/// A loop that is entered by libevent's own function may return before the event that was dropped
+/// in it is freed.
 #[test]
 fn what_was_dropped_in_a_callback_goes_before_the_base() {
     unsafe extern "C" {
@@ -377,7 +381,7 @@ fn connections_may_be_dropped_in_their_own_answer() {
     let slot = Rc::new(RefCell::new(Some(connection)));
     let (own, looping) = (slot.clone(), base.clone());
     let request = obtain_evhttp_request(move |answer| {
-        // Another one is under way, and will not be answered.
+        // Another request is under way, and gets no answer.
         let connection = own.take().expect("the connection");
         let owned = Rc::new(());
         let witness = owned.clone();
@@ -410,7 +414,7 @@ fn panics_go_on_behind_the_loop() {
     let result = catch_unwind(AssertUnwindSafe(|| base.dispatch().unwrap()));
     assert_eq!(message(result), "from an event");
 
-    // The request is answered all the same, and the next one, too.
+    // The request is answered nevertheless, and so is the next one.
     let (_server, connection) =
         server(&base, |_| std::panic::resume_unwind(Box::new("from a handler")));
     let status = Rc::new(Cell::new(0));
@@ -480,7 +484,7 @@ fn files_and_signals_and_timeouts() {
     signalled.add(None).unwrap();
 
     writer.write_all(&[1]).unwrap();
-    // SAFETY: sends a signal, which libevent has a handler for.
+    // SAFETY: sends a signal for which libevent has a handler.
     let started = obtain_event(&base, EventSource::Timer, EventFlags::NONE, |_| unsafe {
         libc::raise(libc::SIGUSR2);
     });
@@ -492,7 +496,7 @@ fn files_and_signals_and_timeouts() {
         [(EventFlags::READ, 1), (EventFlags::SIGNAL, 0), (EventFlags::READ, 2)]
     );
 
-    // Nothing to wait for; then a longer wait than there will be.
+    // First there is nothing to wait for; then the timeout is longer than the wait.
     log.borrow_mut().clear();
     drop((signalled, started));
     readable.remove();
@@ -510,7 +514,8 @@ fn files_and_signals_and_timeouts() {
     }
     let both = obtain_event(&base, EventSource::Signal(libc::SIGUSR2), flags, |_| {});
     assert_eq!(both.map(drop), Err(EventsError::NotMade("event")));
-    // What is no signal is not waited for as one, by the number -1 or that of a descriptor.
+    // A source that is not a signal is not registered as one, neither as -1 nor as the number of a
+    // descriptor.
     for source in [EventSource::Timer, EventSource::File(std::fs::File::open("/").unwrap().into())]
     {
         let none = obtain_event(&base, source, EventFlags::SIGNAL, |_| {});
@@ -537,6 +542,6 @@ fn what_is_forgotten_is_not_freed_and_does_no_harm() {
     assert_eq!(Rc::strong_count(&count), 2);
     let live = heap(|heap| heap.live.len());
     assert!(live > turn.live);
-    // This test leaves what it has forgotten.
+    // This test leaks on purpose.
     turn.live = live;
 }

@@ -1,10 +1,10 @@
-//! What becomes of secrets when the process exits: they are wiped if nobody can be looking, and
-//! never under a thread that goes on.
+//! What happens to secrets when the process exits. They are wiped if no other thread or process can
+//! use them, and never while another thread runs.
 //!
-//! Each case is a process of its own, this program again, which runs it before the test harness and
-//! without any of its threads. It tells where its secrets are, and the test looks at them from
-//! outside, when the process has run its last instruction and its memory is still there
-//! (`PTRACE_EVENT_EXIT`).
+//! Each case runs in a separate process: this program again, which runs the case before the test
+//! harness starts and without the harness's threads. The case tells where its secrets are. The test
+//! reads them from outside when the process has run its last instruction and its memory is still
+//! mapped (`PTRACE_EVENT_EXIT`).
 
 #![cfg(target_os = "linux")]
 
@@ -33,7 +33,7 @@ const LEN: usize = 32;
 
 // ---- The cases ------------------------------------------------------------------
 
-/// What runs in a process of its own, by name.
+/// The cases that run in separate processes, by name.
 const CASES: &[(&str, fn())] = &[
     ("alone", || exit_with_all_kinds(0)),
     ("alone_by_underscore_exit", || {
@@ -50,7 +50,8 @@ const CASES: &[(&str, fn())] = &[
         exit_with_all_kinds(0);
     }),
     ("inaccessible", || {
-        // SAFETY: a thread that goes on may end the process.
+        // SAFETY: a thread that still runs may end this process at any moment, by an access that
+        // faults.
         set_exit_policy(unsafe { ExitPolicy::inaccessible() });
         exit_with_all_kinds(0);
     }),
@@ -84,7 +85,7 @@ const CASES: &[(&str, fn())] = &[
             exit(0);
         });
         loop {
-            // As if it were encrypted with the key: what is written shows which one it was.
+            // Stands for encryption with the key: the output shows which key was used.
             if std::io::stdout().write_all(black_box(&key).expose_secret()).is_err() {
                 return;
             }
@@ -102,7 +103,7 @@ const CASES: &[(&str, fn())] = &[
         static LATE: AtomicPtr<SecureBox<[u8; LEN]>> = AtomicPtr::new(ptr::null_mut());
         extern "C" fn handler() {
             let late = LATE.swap(ptr::null_mut(), Ordering::Relaxed);
-            // SAFETY: made from a box below, and taken by the first call.
+            // SAFETY: made from a box below. Only the first call takes it.
             let late = unsafe { Box::from_raw(late) };
             if *late.expose_secret() == [SECRET; LEN] {
                 tell("found");
@@ -136,7 +137,7 @@ const CASES: &[(&str, fn())] = &[
             let child = unsafe { libc::fork() };
             if child == 0 {
                 let nothing = ptr::null_mut::<libc::c_void>();
-                // SAFETY: asks to be watched, stops, and ends.
+                // SAFETY: the child asks to be traced, stops, and ends.
                 unsafe {
                     if libc::ptrace(libc::PTRACE_TRACEME, 0, nothing, nothing) != 0 {
                         libc::_exit(0);
@@ -152,7 +153,11 @@ const CASES: &[(&str, fn())] = &[
                 assert_eq!(found[0].as_deref(), Some(&[if wiped { 0 } else { SECRET }; LEN][..]));
                 tell("found");
             }
-            assert_eq!(*key.expose_secret(), [SECRET; LEN], "a child's exit is the child's");
+            assert_eq!(
+                *key.expose_secret(),
+                [SECRET; LEN],
+                "a child's exit changes nothing in its parent"
+            );
         }
         exit(0);
     }),
@@ -178,7 +183,7 @@ const CASES: &[(&str, fn())] = &[
                     break;
                 }
             }
-            // SAFETY: the memory is this process's too.
+            // SAFETY: the memory belongs to this process too.
             let same = unsafe { key.read_volatile() } == [SECRET; LEN];
             tell(if same { "same" } else { "changed" });
             0
@@ -199,8 +204,8 @@ static PARENT: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(
 #[unsafe(link_section = ".init_array")]
 static BEFORE_THE_HARNESS: extern "C" fn() = run_case;
 
-/// Has the process linger when everything at exit has been done, so that a thread that goes on
-/// would see it.
+/// Makes the process sleep after everything at exit has been done, so that a thread that still runs
+/// would see a wipe.
 fn linger_at_the_end() {
     extern "C" fn linger(_: *mut libc::c_void) {
         thread::sleep(std::time::Duration::from_millis(50));
@@ -212,15 +217,14 @@ fn linger_at_the_end() {
             object: *mut libc::c_void,
         ) -> libc::c_int;
     }
-    // SAFETY: a function that lives as long as the program. As it is no object's, it is run by
-    // `exit` alone; what is registered when exit handlers have run, is run when nothing else is
-    // left.
+    // SAFETY: the function lives as long as the program. It is registered for no object, so only
+    // `exit` runs it. A handler that is registered after the exit handlers have run, runs last.
     assert_eq!(unsafe { __cxa_atexit(linger, ptr::null_mut(), ptr::null_mut()) }, 0);
 }
 
 static LINGERS: AtomicBool = AtomicBool::new(false);
 
-// The section holds pointers to functions, which are called after exit handlers, and before the
+// The section holds pointers to functions. They are called after the exit handlers, and before the
 // library's.
 #[used]
 #[unsafe(link_section = ".fini_array")]
@@ -236,7 +240,7 @@ extern "C" fn run_case() {
     let Some(name) = std::env::var_os("EXIT_CASE") else { return };
     let (_, case) = CASES.iter().find(|(case, _)| *case == name).expect("a case");
     if name.to_string_lossy().starts_with("a_thread_") {
-        // Also behind handlers that a pool may register when it is first used.
+        // Also after handlers that a pool may register when it is first used.
         linger_at_the_end();
         LINGERS.store(true, Ordering::Relaxed);
     }
@@ -250,7 +254,7 @@ fn exit(code: i32) -> ! {
 }
 
 fn tell(line: &str) {
-    // Not through a buffer.
+    // Without a buffer.
     let line = format!("{line}\n");
     // SAFETY: reads the line.
     let written = unsafe { libc::write(1, line.as_ptr().cast(), line.len()) };
@@ -267,7 +271,7 @@ fn key() -> SecureBox<[u8; LEN]> {
     key
 }
 
-/// A secret in every kind of memory that there is.
+/// A secret in every kind of locked memory.
 fn all_kinds() -> impl Sized {
     let small = key();
     let large = SecureVec::from_slice(&vec![SECRET; 300_000]);
@@ -295,7 +299,7 @@ fn exit_with_all_kinds(code: usize) {
 }
 
 /// A thread follows references and boxes that lie in locked memory, also in a container of another
-/// crate's.
+/// crate.
 fn follow_references(in_container: bool) {
     static NUMBER: u64 = 7;
     let value = &*Box::leak(Box::new(SecureBox::new(Some(&NUMBER))));
@@ -328,7 +332,7 @@ fn wait_for(flag: &AtomicBool) {
     }
 }
 
-/// A process that has this one's memory, on a stack of its own.
+/// Makes a process that shares this one's memory and has a separate stack.
 fn clone(
     child: extern "C" fn(*mut libc::c_void) -> libc::c_int,
     flags: libc::c_int,
@@ -348,16 +352,17 @@ fn status_of(child: libc::pid_t) -> i32 {
     status
 }
 
-// ---- Looking on -----------------------------------------------------------------
+// ---- Watching -------------------------------------------------------------------
 
 /// How a process has ended.
 struct Ended {
-    /// What was in each place in the end, `None` where nothing was; `None` if nobody may look.
+    /// The bytes in each place at the end, `None` for a place that was not readable. The whole is
+    /// `None` if the process may not be traced.
     found: Option<Vec<Option<Vec<u8>>>>,
     status: i32,
 }
 
-/// Watches a child, which has stopped and wants to be traced, until it has ended.
+/// Traces a child, which has stopped and asks to be traced, until it has ended.
 fn watch(child: libc::pid_t, places: impl FnOnce() -> Vec<(usize, usize)>) -> Ended {
     let nothing = ptr::null_mut::<libc::c_void>();
     let trace = |request, data: usize| {
@@ -387,7 +392,7 @@ fn watch(child: libc::pid_t, places: impl FnOnce() -> Vec<(usize, usize)>) -> En
             let look = |(addr, len)| {
                 let mut bytes = vec![0; len];
                 memory.read_exact_at(&mut bytes, addr as u64).ok()?;
-                // Who traces may read more than the process itself.
+                // A tracer may read more than the process itself.
                 is_readable(&maps, addr).then_some(bytes)
             };
             found = places.take().map(|places| places().into_iter().map(look).collect());
@@ -405,7 +410,7 @@ fn is_readable(maps: &str, addr: usize) -> bool {
     })
 }
 
-/// What a case has written, what was found in the places that it told of, and its status.
+/// What a case has written, the bytes at the end in the places that it told, and its status.
 struct Outcome {
     output: Vec<u8>,
     found: Vec<Option<Vec<u8>>>,
@@ -417,7 +422,7 @@ impl Outcome {
         self.output.split(|&byte| byte == b'\n').filter(|said| *said == line.as_bytes()).count()
     }
 
-    /// Whether all places hold this byte and nothing else, and there are so many.
+    /// Whether there are `count` places, and all hold only this byte.
     fn all_places_hold(&self, count: usize, byte: u8) -> bool {
         let holds = |place: &Option<Vec<u8>>| {
             place.as_ref().is_some_and(|place| place.iter().all(|&found| found == byte))
@@ -432,14 +437,14 @@ fn command(case: &str) -> Command {
     command
 }
 
-/// Whether the system says if a process is the only user of its memory.
+/// Whether the system can tell if a process is the only user of its memory.
 fn alone_is_known() -> bool {
     // SAFETY: changes nothing; takes no pointers.
     let refused = unsafe { libc::unshare(libc::CLONE_VM) } != 0;
     !refused || std::io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)
 }
 
-/// Runs a case and looks at its memory in the end; `None`, which is told, where that is not
+/// Runs a case and reads its memory at the end. Returns `None` and prints why if that is not
 /// allowed.
 fn run(case: &str) -> Option<Outcome> {
     if !alone_is_known() {
@@ -477,7 +482,7 @@ fn run(case: &str) -> Option<Outcome> {
     Some(Outcome { output, found: ended.found.expect("it has ended"), status: ended.status })
 }
 
-/// What has been written by now.
+/// What has been written so far.
 fn what_is_there(stdout: &mut ChildStdout) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut ready = libc::pollfd { fd: stdout.as_raw_fd(), events: libc::POLLIN, revents: 0 };
@@ -495,7 +500,7 @@ fn what_is_there(stdout: &mut ChildStdout) -> Vec<u8> {
 
 // ---- The tests ------------------------------------------------------------------
 
-/// As many as `all_kinds` has.
+/// The number of secrets of `all_kinds`.
 const KINDS: usize = 5;
 
 #[test]
@@ -503,13 +508,13 @@ fn everything_is_wiped_if_nobody_can_look() {
     let Some(alone) = run("alone") else { return };
     assert!(alone.all_places_hold(KINDS, 0), "{:?}", alone.found);
     assert_eq!(alone.status, 0);
-    // The controls: without an exit, and told not to.
+    // The controls: one process ends without exit handlers, and one has chosen never to wipe.
     for case in ["alone_by_underscore_exit", "alone_and_never"] {
         assert!(run(case).unwrap().all_places_hold(KINDS, SECRET), "{case}");
     }
 }
 
-/// A thread that has been joined may still be there for the kernel.
+/// The kernel may still show a thread that has been joined.
 #[test]
 fn threads_that_have_ended_look_no_more() {
     for _ in 0..10 {
@@ -535,7 +540,7 @@ fn references_in_locked_memory_stay_valid() {
     }
 }
 
-/// Whatever a thread computes with its key while another one exits, the key is never one of zeros.
+/// A thread that uses its key while another thread exits never sees a key of zeros.
 #[test]
 fn no_thread_computes_with_zeros() {
     for _ in 0..3 {
@@ -555,7 +560,7 @@ fn what_is_not_known_is_not_wiped() {
     assert_eq!(outcome.status, 0);
 }
 
-/// The program's choice: whoever goes on does not get at it.
+/// With the policy `Inaccessible`, no thread that still runs can read the secrets.
 #[test]
 fn inaccessible_by_choice() {
     let Some(outcome) = run("inaccessible") else { return };
@@ -570,8 +575,8 @@ fn exit_in_a_callback_wipes_too() {
     assert_eq!(outcome.status, 0);
 }
 
-/// Exit handlers that were registered before the pool's first use find their secrets, and can free
-/// them, make others, and exit again; what is left is wiped behind them.
+/// Exit handlers that were registered before the pool's first use find their secrets. They can free
+/// them, make others, and exit again. Secrets that are left are wiped after them.
 #[test]
 fn exit_handlers_find_their_secrets() {
     let Some(outcome) = run("handlers_and_a_second_exit") else { return };
@@ -579,7 +584,7 @@ fn exit_handlers_find_their_secrets() {
     assert!(outcome.all_places_hold(1, 0));
 }
 
-/// A stream's buffer may lie in locked memory; what it has not written goes out before the wipe.
+/// A stream's buffer may lie in locked memory. The stream writes it out before the wipe.
 #[test]
 fn streams_are_flushed_first() {
     let output = command("what_a_stream_has_not_written").output().unwrap();
@@ -595,8 +600,8 @@ fn a_childs_exit_wipes_the_childs_memory() {
     }
 }
 
-/// A child of `vfork` has its parent's memory. That it calls `exit` is a mistake, and must not cost
-/// the parent its secrets.
+/// A child of `vfork` shares its parent's memory. To call `exit` there is a mistake, and must not
+/// wipe the parent's secrets.
 #[test]
 fn a_child_of_vfork_wipes_nothing() {
     let output = command("a_child_of_vfork_exits").output().unwrap();

@@ -1,6 +1,7 @@
-//! When the ordinary heap has no memory: the Nth allocation of each task fails, for every N until
-//! none is left to fail, once and from then on. The task says so or does without; nothing is lost,
-//! figures add up, and what needs no memory goes on working. Afterwards everything works again.
+//! The ordinary heap fails. In each task the Nth allocation fails, for every N up to the number of
+//! allocations: that one alone, and then all from there on. The task reports the failure or works
+//! without the memory. Nothing is lost, figures add up, and calls that need no memory succeed.
+//! Afterwards everything works again.
 //!
 //! `cpp_tests/faults_tests.cpp` does the same with every system call, through the C interface.
 
@@ -14,16 +15,16 @@ use std::cell::Cell;
 use std::io::{Read, Write};
 use std::ptr::{NonNull, null_mut};
 
-/// The heap, some of whose allocations fail. Each thread has its own failures.
+/// A heap whose allocations can be made to fail. Each thread chooses for itself.
 struct Failing;
 
 thread_local! {
     static ARMED: Cell<bool> = const { Cell::new(false) };
-    /// Allocations since it was armed, and which of them fail.
+    /// Allocations since the thread was armed, and the first and last that fail.
     static CALLS: Cell<usize> = const { Cell::new(0) };
     static FIRST: Cell<usize> = const { Cell::new(0) };
     static LAST: Cell<usize> = const { Cell::new(0) };
-    /// Blocks allocated while armed, less those freed.
+    /// Blocks that were allocated while armed, less those freed.
     static BLOCKS: Cell<isize> = const { Cell::new(0) };
 }
 
@@ -43,7 +44,7 @@ unsafe impl GlobalAlloc for Failing {
         if fails() {
             return null_mut();
         }
-        // SAFETY: by this function's contract.
+        // SAFETY: the caller keeps to the contract of `GlobalAlloc`, which `System` shares.
         unsafe { System.alloc(layout) }
     }
 
@@ -51,7 +52,7 @@ unsafe impl GlobalAlloc for Failing {
         if fails() {
             return null_mut();
         }
-        // SAFETY: by this function's contract.
+        // SAFETY: the caller keeps to the contract of `GlobalAlloc`, which `System` shares.
         unsafe { System.alloc_zeroed(layout) }
     }
 
@@ -60,13 +61,13 @@ unsafe impl GlobalAlloc for Failing {
             return null_mut();
         }
         BLOCKS.set(BLOCKS.get() - isize::from(ARMED.get()));
-        // SAFETY: by this function's contract.
+        // SAFETY: the caller keeps to the contract of `GlobalAlloc`, which `System` shares.
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         BLOCKS.set(BLOCKS.get() - isize::from(ARMED.get()));
-        // SAFETY: by this function's contract.
+        // SAFETY: the caller keeps to the contract of `GlobalAlloc`, which `System` shares.
         unsafe { System.dealloc(block, layout) }
     }
 }
@@ -74,11 +75,11 @@ unsafe impl GlobalAlloc for Failing {
 #[global_allocator]
 static HEAP: Failing = Failing;
 
-/// What a task says: how many of its steps have failed, or what is wrong.
+/// The result of a task: how many of its steps have failed, or what is wrong.
 type Said = Result<usize, &'static str>;
 
-/// Runs a task while its allocations number `first` to `last` fail. Returns also how many it has
-/// made.
+/// Runs a task whose allocations number `first` to `last` fail. Returns the task's result, and how
+/// many allocations it has made.
 fn without(first: usize, last: usize, task: &mut dyn FnMut() -> Said) -> (Said, usize) {
     CALLS.set(0);
     FIRST.set(first);
@@ -91,10 +92,10 @@ fn without(first: usize, last: usize, task: &mut dyn FnMut() -> Said) -> (Said, 
     (said, CALLS.get())
 }
 
-/// Fails every allocation of a task, alone and with all that follow; how many there were, or what
-/// is wrong.
+/// Fails every allocation of a task: each alone, and each with all later ones. Returns how many
+/// there were, or what is wrong.
 fn fail_each(task: &mut dyn FnMut() -> Said) -> Result<usize, String> {
-    // What is allocated once in a process.
+    // Makes the allocations that are made once in a process.
     task().map_err(|problem| format!("with all its memory: {problem}"))?;
     for n in 1.. {
         let (alone, calls) = without(n, n, task);
@@ -112,7 +113,7 @@ fn fail_each(task: &mut dyn FnMut() -> Said) -> Result<usize, String> {
     unreachable!("a task allocates without end")
 }
 
-/// Prints how many allocations have failed; there must have been some.
+/// Prints how many allocations have failed. There must be at least one.
 fn report(what: &str, task: &mut dyn FnMut() -> Said) {
     match fail_each(task) {
         Ok(points) => {
@@ -123,7 +124,7 @@ fn report(what: &str, task: &mut dyn FnMut() -> Said) {
     }
 }
 
-/// The chunks of a pool, as its walk shows them, add up to its statistics.
+/// Checks that the chunks of a walk add up to the pool's statistics.
 fn adds_up(pool: &LockedPool, used: usize) -> Result<(), &'static str> {
     let (mut sums, mut chunks) = ((0, 0), (0, 0));
     pool.walk(|_, size, is_used| {
@@ -141,7 +142,7 @@ fn adds_up(pool: &LockedPool, used: usize) -> Result<(), &'static str> {
     }
 }
 
-/// Allocates all that a pool gives, in chunks of a page, at most `most`; then frees it.
+/// Allocates chunks of a page until the pool has no more, or `most` chunks; then frees them.
 fn fill_and_empty(pool: &LockedPool, most: usize) -> Said {
     let mut chunks = [None; 64];
     let mut failed = 0;
@@ -195,8 +196,8 @@ fn pools() {
     });
 }
 
-/// A manager takes pools in without memory. (That a failing allocation is noticed here, the others
-/// show.)
+/// A manager takes pools without allocating. (The other tests show that a failing allocation is
+/// noticed here.)
 #[test]
 fn pools_of_a_manager() {
     let page = page_size();
@@ -211,7 +212,7 @@ fn pools_of_a_manager() {
     assert_eq!(chunks.len(), 20);
 }
 
-/// Addresses that are no memory.
+/// Hands out addresses where no memory is.
 struct Numbers {
     next: usize,
     given: usize,
@@ -241,14 +242,14 @@ impl Drop for Numbers {
 }
 
 thread_local! {
-    /// Pages that a pool has not given back.
+    /// Pages that a pool has not returned.
     static KEPT: Cell<usize> = const { Cell::new(0) };
 }
 
 #[test]
 fn pools_over_foreign_pages() {
     report("a pool over foreign pages", &mut || {
-        // The box is the caller's own, who may not fail to have it.
+        // The box belongs to the caller, and its allocation must not fail.
         ARMED.with(|armed| {
             let was = armed.replace(false);
             let pages = Box::new(Numbers { next: 0, given: 0 });
@@ -259,7 +260,7 @@ fn pools_over_foreign_pages() {
                 failed += usize::from(pool.alloc(LockedPool::ARENA_SIZE, 16).is_none());
             }
             adds_up(&pool, (20 - failed) * LockedPool::ARENA_SIZE)?;
-            // The box goes with the pool.
+            // The box is dropped with the pool.
             BLOCKS.set(BLOCKS.get() + isize::from(was));
             drop(pool);
             if KEPT.get() == 0 { Ok(failed) } else { Err("pages are kept") }
@@ -295,7 +296,8 @@ fn serialized_data() {
     });
 }
 
-/// Secrets lie in the process-wide pool; what its threads need of the heap, it does without.
+/// Secrets lie in the process-wide pool. Its threads do without memory that they cannot get from
+/// the heap.
 #[test]
 fn secrets_of_a_new_thread() {
     for n in 1.. {
@@ -311,7 +313,7 @@ fn secrets_of_a_new_thread() {
                 let same = vec.expose_secret() == [9; 3] && text == *"text";
                 if same { Ok(0) } else { Err("a secret has changed") }
             });
-            // What a thread keeps its slabs with stays for the next.
+            // The table of a thread's slabs stays for the next thread.
             assert!(said.is_ok() || said == Err("blocks of the heap are lost"), "{said:?}");
             calls
         });
@@ -326,14 +328,14 @@ fn secrets_of_a_new_thread() {
     }
 }
 
-/// The checks notice a task that ignores its failures.
+/// The checks notice a task that ignores failures.
 #[test]
 fn control() {
     let loses = fail_each(&mut || {
         let made = (Arena::new(0x0800_0000 as *mut u8, 1 << 12, 16), ArenaChunkToSizeMap::new(100));
         let failed = usize::from(made.0.is_err() || made.1.is_err());
         if failed > 0 {
-            std::mem::forget(made); // instead of giving back what could be had
+            std::mem::forget(made); // leaks what was allocated
         }
         Ok(failed)
     });
@@ -342,13 +344,13 @@ fn control() {
     let mut remembered = 0;
     let breaks = fail_each(&mut || {
         remembered += usize::from(ArenaChunkToSizeMap::new(100).is_err());
-        Ok(remembered) // and fails ever after
+        Ok(remembered) // and fails every time afterwards
     });
     assert!(breaks.unwrap_err().contains("does not recover"));
 
     let says_nothing = fail_each(&mut || {
         let mut data = SerializeData::new();
-        let _ = data.write_all(b"secret"); // whatever comes of it
+        let _ = data.write_all(b"secret"); // ignores the result
         if data.len() == 6 { Ok(0) } else { Err("data are lost") }
     });
     assert!(says_nothing.unwrap_err().contains("fail: data are lost"));

@@ -1,7 +1,7 @@
-//! Forks: what a child finds under each policy, in the process-wide pool and in others, as the
-//! kernel sees it; that no child finds a pool locked by a thread that it does not have; and that a
-//! daemon's memory is locked. Each observation has its control: another policy, or memory of
-//! nobody's.
+//! Forks: the contents of the process-wide pool and of other pools in a child under each policy, as
+//! the kernel sees them. No child finds a pool that is locked by a thread that only the parent has.
+//! The memory of a daemon is locked. Each observation has its control: another policy, or memory
+//! that does not belong to this library.
 
 #![cfg(target_os = "linux")]
 
@@ -28,29 +28,29 @@ fn pool_with(policy: ForkPolicy) -> LockedPool {
 
 fn configure(policy: ForkPolicy) {
     let options = PoolOptions::new().fork_policy(policy);
-    // SAFETY: what children use of their parent's secrets, these tests choose.
+    // SAFETY: these tests choose what children use of their parent's secrets.
     unsafe { LockedPoolManager::instance().configure_unchecked(&options) }.unwrap();
 }
 
 /// A chunk with the secret at its beginning.
 fn secret_in(pool: &LockedPool, size: usize) -> NonNull<u8> {
     let chunk = pool.alloc(size, 16).expect("memory");
-    // SAFETY: a chunk of our own of at least so many bytes.
+    // SAFETY: a chunk of this test of at least so many bytes.
     unsafe { chunk.copy_from_nonoverlapping(NonNull::from(&SECRET).cast(), SECRET.len()) };
     chunk
 }
 
-/// What is at a chunk, as the kernel reads it.
+/// The bytes of a chunk, as the kernel reads them.
 fn at(chunk: NonNull<u8>) -> Option<Vec<u8>> {
     read_memory(chunk.as_ptr().expose_provenance(), SECRET.len())
 }
 
 fn free(pool: &LockedPool, chunk: NonNull<u8>) {
-    // SAFETY: nobody uses the chunk afterwards.
+    // SAFETY: nothing uses the chunk afterwards.
     assert_eq!(unsafe { pool.free(chunk.as_ptr()) }, Ok(()));
 }
 
-/// Tells the other threads of a test to end, however this one ends.
+/// Tells the other threads of a test to end, also when this thread panics.
 struct Done<'a>(&'a AtomicBool);
 
 impl Drop for Done<'_> {
@@ -76,13 +76,13 @@ fn while_threads(threads: usize, work: impl Fn(usize) + Sync, body: impl FnOnce(
     });
 }
 
-/// A child's own value of what it has inherited, to be dropped there.
+/// A copy of a value that the child has inherited. The child drops it.
 fn inherited<T>(value: &T) -> T {
-    // SAFETY: the child, in which this is called, ends without dropping the value itself.
+    // SAFETY: only a child calls this, and it ends without dropping the value itself.
     unsafe { std::ptr::read(value) }
 }
 
-/// Everything that a pool must be able to do in a child, whatever it held before.
+/// Checks that a pool works in a child, whatever it held before.
 fn works(pool: &LockedPool) {
     let before = pool.stats();
     let chunks: Vec<_> = (1..300).map(|i| secret_in(pool, i * 32)).collect();
@@ -114,7 +114,8 @@ fn keep_in_a_pool_of_ones_own() {
         assert_eq!(locked_by_kernel(), locked + page_size());
         for _ in 0..3 {
             in_child(|| {
-                // Not the plain page, which is the control: locks are not inherited.
+                // The plain page, which is the control, is not locked: children do not inherit
+                // locks.
                 assert_eq!((pool.stats().locked, locked_by_kernel()), (locked, locked));
                 assert!(!flags_of(plain).iter().any(|flag| flag == "lo"));
                 assert_eq!(read_memory(plain, 1), Some(vec![7]));
@@ -129,13 +130,13 @@ fn keep_in_a_pool_of_ones_own() {
                 free(&pool, chunk);
             });
         }
-        assert_eq!(locked_by_kernel(), locked + page_size(), "the parent's are untouched");
+        assert_eq!(locked_by_kernel(), locked + page_size(), "the parent's locks are as before");
         works(&pool);
     });
 }
 
-/// Pages of every other owner are locked again too: an allocator's over this library's pages, and
-/// large secrets, which have mappings of their own.
+/// Pages of every other owner are locked again too: those of a page allocator that returns this
+/// library's pages, and those of large secrets, which have separate mappings.
 #[test]
 fn keep_in_mappings_of_their_own() {
     alone("keep_in_mappings_of_their_own", || {
@@ -155,7 +156,7 @@ fn keep_in_mappings_of_their_own() {
     });
 }
 
-/// Pages of a foreign allocator are as they are, and not counted as locked.
+/// Pages of a foreign allocator are not locked again, and do not count as locked.
 #[test]
 fn a_foreign_allocators_pages_are_not_locked() {
     struct Plain;
@@ -186,7 +187,7 @@ fn a_foreign_allocators_pages_are_not_locked() {
     });
 }
 
-/// What cannot be locked again is not counted, and the reason is told.
+/// Memory that cannot be locked again does not count as locked, and the statistics have the reason.
 #[test]
 fn a_refusal_in_the_child_is_told() {
     alone("a_refusal_in_the_child_is_told", || {
@@ -194,7 +195,7 @@ fn a_refusal_in_the_child_is_told() {
         limit_locked_memory(LIMIT, LIMIT);
         let pool = LockedPool::default();
         let chunk = secret_in(&pool, 100);
-        // The child has its parent's limit, so it is made smaller in between.
+        // The child has its parent's limit, so the parent lowers it before the fork.
         let smaller = libc::rlimit { rlim_cur: 4096, rlim_max: 4096 };
         // SAFETY: `smaller` is valid for the call.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &smaller) }, 0);
@@ -209,7 +210,7 @@ fn a_refusal_in_the_child_is_told() {
     });
 }
 
-/// The child finds zeros, locked, in chunks that are still its own.
+/// The child finds zeros in the same chunks, and locks them.
 fn finds_zeros(pool: &LockedPool, chunks: [NonNull<u8>; 2], flag: Option<&str>) {
     let before = pool.stats();
     for chunk in chunks {
@@ -235,7 +236,7 @@ fn finds_zeros(pool: &LockedPool, chunks: [NonNull<u8>; 2], flag: Option<&str>) 
         assert_eq!(at(own).as_deref(), Some(&SECRET[..]));
     });
     for chunk in chunks {
-        assert_eq!(at(chunk).as_deref(), Some(&SECRET[..]), "the parent has lost its secret");
+        assert_eq!(at(chunk).as_deref(), Some(&SECRET[..]), "the parent's secret is intact");
     }
 }
 
@@ -255,7 +256,7 @@ fn wipe_in_the_process_wide_pool() {
         let large = SecureVec::from(vec![5_u8; 300_000]);
         let chunks = [112, 5120].map(|size| {
             let chunk = manager.alloc(size, 16).unwrap();
-            // SAFETY: a chunk of our own.
+            // SAFETY: a chunk of this test.
             unsafe { chunk.copy_from_nonoverlapping(NonNull::from(&SECRET).cast(), 32) };
             chunk
         });
@@ -280,8 +281,8 @@ fn wipe_in_the_process_wide_pool() {
     });
 }
 
-/// What changes values that safe code may hold references to, is for unsafe code to choose: in a
-/// child with `Wipe`, a box that a container over `SecureAllocator` holds is a null pointer.
+/// Only unsafe code can choose a policy that changes values to which safe code may hold references.
+/// In a child with `Wipe`, a box in a container over `SecureAllocator` is a null pointer.
 #[test]
 fn safe_code_cannot_have_children_find_other_values() {
     alone("safe_code_cannot_have_children_find_other_values", || {
@@ -301,7 +302,7 @@ fn safe_code_cannot_have_children_find_other_values() {
             let kept = contents();
             in_child(|| assert_eq!(*kept[0], 41));
         });
-        // The control: what the policy that was refused comes to. The child does not touch the
+        // The control: the result of the policy that was refused. The child does not touch the
         // value.
         in_child(|| {
             configure(ForkPolicy::Wipe);
@@ -316,7 +317,7 @@ fn safe_code_cannot_have_children_find_other_values() {
     });
 }
 
-/// Where the kernel cannot wipe, the child does before anybody sees it.
+/// Where the kernel cannot wipe, the child wipes before any other code runs there.
 #[test]
 fn wipe_without_the_kernels_help() {
     alone("wipe_without_the_kernels_help", || {
@@ -326,7 +327,7 @@ fn wipe_without_the_kernels_help() {
     });
 }
 
-/// The child finds nothing: no memory, an empty pool, and old chunks that can be freed.
+/// The child finds no memory and an empty pool. It can free its parent's chunks.
 fn finds_nothing(pool: &LockedPool) {
     let chunks = [32, 5120, LockedPool::ARENA_SIZE].map(|size| secret_in(pool, size));
     let before = pool.stats();
@@ -344,7 +345,7 @@ fn finds_nothing(pool: &LockedPool) {
         works(pool);
         assert_eq!(locked_by_kernel(), pool.stats().locked);
         for chunk in chunks {
-            assert_eq!(at(chunk), None, "a new arena is in the place of an old one");
+            assert_eq!(at(chunk), None, "a new arena does not take the place of an old one");
         }
         let own = secret_in(pool, 64);
         in_child(|| {
@@ -385,7 +386,7 @@ fn absent_without_the_kernels_help() {
     });
 }
 
-/// Memory that is kept is the control.
+/// The control: memory of the policy `Keep`.
 #[test]
 fn an_access_to_absent_memory_ends_the_process() {
     alone("an_access_to_absent_memory_ends_the_process", || {
@@ -395,7 +396,8 @@ fn an_access_to_absent_memory_ends_the_process() {
             // SAFETY: the child reads a byte and ends.
             let child = unsafe { libc::fork() };
             if child == 0 {
-                // SAFETY: readable, or the process ends, which is what is tested.
+                // SAFETY: the byte is readable, or the process ends, which is what the test
+                // observes.
                 unsafe {
                     let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
                     libc::setrlimit(libc::RLIMIT_CORE, &no_core);
@@ -412,8 +414,8 @@ fn an_access_to_absent_memory_ends_the_process() {
     });
 }
 
-/// The process-wide pool, with slabs of several threads, and every secret type inherited and
-/// dropped.
+/// The process-wide pool with slabs of several threads. The child inherits a value of every secret
+/// type and drops it.
 #[test]
 fn absent_in_the_process_wide_pool() {
     alone("absent_in_the_process_wide_pool", || {
@@ -477,8 +479,8 @@ fn absent_in_the_process_wide_pool() {
     });
 }
 
-/// The kernel keeps wiped and absent memory from children that nobody tells this library of. Kept
-/// memory is the control.
+/// The kernel keeps wiped and absent memory from children of which this library does not learn. The
+/// control: memory of the policy `Keep`.
 #[test]
 fn children_that_the_library_does_not_see() {
     alone("children_that_the_library_does_not_see", || {
@@ -493,14 +495,15 @@ fn children_that_the_library_does_not_see() {
     });
 }
 
-/// Other threads use three pools without pause, while this one forks. No child waits for them.
+/// Other threads use three pools without a pause while this thread forks. No child waits for a lock
+/// of theirs.
 #[test]
 fn no_child_finds_a_pool_locked() {
     alone("no_child_finds_a_pool_locked", || {
         let pools = [ForkPolicy::Keep, ForkPolicy::Wipe, ForkPolicy::Absent].map(pool_with);
         let pools = &pools;
         let done = AtomicBool::new(false);
-        // The control, an ordinary mutex: held by a thread that the child does not have.
+        // The control: an ordinary mutex that is held by a thread which the child does not have.
         let ordinary = Mutex::new(());
         let begin = Barrier::new(2);
         std::thread::scope(|scope| {
@@ -522,7 +525,7 @@ fn no_child_finds_a_pool_locked() {
                         let pool = &pools[(round + thread) % 3];
                         let chunk = secret_in(pool, round % 2000 + 32);
                         free(pool, chunk);
-                        // Pools that come and go.
+                        // Some pools are made and dropped.
                         if round % 50 == 0 {
                             let passing = LockedPool::default();
                             free(&passing, secret_in(&passing, 32));
@@ -538,7 +541,8 @@ fn no_child_finds_a_pool_locked() {
                     let new = LockedPool::default();
                     works(&new);
                     let locked: usize = pools.iter().map(|pool| pool.stats().locked).sum();
-                    // A pool that another thread was making or giving up may have left an arena.
+                    // Another thread may have been making or dropping a pool, whose arena is left
+                    // then.
                     let extra = locked_by_kernel() - locked - new.stats().locked;
                     assert!(extra <= 3 * LockedPool::ARENA_SIZE, "{extra}");
                 });
@@ -548,8 +552,8 @@ fn no_child_finds_a_pool_locked() {
     });
 }
 
-/// Other threads use a manager's pools without pause, while this one forks; and one has been
-/// stopped in the middle of a walk. Children add pools and use them.
+/// Other threads use a manager's pools without a pause while this thread forks. Then another thread
+/// is stopped in the middle of a walk. Children add pools and use them.
 #[test]
 fn a_child_adds_pools() {
     alone("a_child_adds_pools", || {
@@ -557,8 +561,8 @@ fn a_child_adds_pools() {
         let page = page_size();
         manager.add_pool(LockedPool::new(page, page, page).unwrap());
         let kept = manager.alloc(page, 16).unwrap();
-        // Not through the manager: where no fork handler has run, a pool of the parent's may be
-        // locked.
+        // Uses the new pool itself and not the manager: where no fork handler has run, a pool of
+        // the parent may be locked.
         let adds = || {
             let pool = LockedPool::new(page, 2 * page, 2 * page).unwrap();
             let chunk = secret_in(&pool, page);
@@ -580,7 +584,7 @@ fn a_child_adds_pools() {
                 });
             }
         });
-        // The parent's has not changed.
+        // The parent's manager is as before.
         assert_eq!((manager.stats().chunks_used, manager.stats().arenas), (1, 1));
         assert_eq!(manager.alloc(page, 16), None);
 
@@ -601,9 +605,9 @@ fn a_child_adds_pools() {
     });
 }
 
-/// A fork does not wait for code that is not this library's: here another thread is in the
-/// callback, and stays there until the child has ended. The child uses the pool, but for what the
-/// callback would have to agree to, until it sets one of its own.
+/// A fork does not wait for code of the program. Here another thread is in the callback, and stays
+/// there until the child has ended. The child uses the pool. What needs the callback's consent
+/// fails there, until the child sets another callback.
 #[test]
 fn a_fork_does_not_wait_for_a_callback() {
     fn does_not_wait(own: Option<LockedPool>) {
@@ -631,7 +635,7 @@ fn a_fork_does_not_wait_for_a_callback() {
             in_child(|| {
                 assert_eq!((stats().locked, stats().chunks_used), (LockedPool::ARENA_SIZE, 1));
                 assert_eq!(locked_by_kernel(), LockedPool::ARENA_SIZE);
-                assert_eq!(alloc(100), None, "nobody can be asked");
+                assert_eq!(alloc(100), None, "there is no callback to ask");
                 set(Box::new(|_| true));
                 assert!(alloc(100).is_some());
                 match &own {
@@ -647,14 +651,14 @@ fn a_fork_does_not_wait_for_a_callback() {
     alone("a_fork_does_not_wait_for_a_callback", || {
         give_up_after(60);
         limit_locked_memory(LockedPool::ARENA_SIZE, LockedPool::ARENA_SIZE);
-        // Each in a process with nothing locked yet.
+        // Each in a process in which nothing is locked yet.
         in_child(|| does_not_wait(Some(LockedPool::default())));
         in_child(|| does_not_wait(None));
     });
 }
 
-/// Nor for a page allocator; nor does one that forks wait for another thread that is in one, and
-/// waits for it.
+/// A fork does not wait for a page allocator. A thread that forks in a page allocator does not wait
+/// for another thread that is in one and waits for it.
 #[test]
 fn a_page_allocator_forks_while_another_waits_for_it() {
     struct Forks {
@@ -696,8 +700,7 @@ fn a_page_allocator_forks_while_another_waits_for_it() {
     });
 }
 
-/// Forks come to their end however many threads use pools of their own and the process-wide one
-/// without pause.
+/// Forks finish, however many threads use private pools and the process-wide pool without a pause.
 #[test]
 fn no_fork_starves() {
     alone("no_fork_starves", || {
@@ -717,14 +720,14 @@ fn no_fork_starves() {
     });
 }
 
-/// Handlers of the program's own use pools, as do libraries that hook forks. Those that were
-/// registered before this library's run while it holds the other threads back.
+/// Fork handlers of the program use pools, as libraries with such handlers do. A handler that was
+/// registered before those of this library runs while they hold the other threads back.
 mod handlers {
     use super::*;
 
     type Work = Option<fn()>;
 
-    /// What the three handlers do next.
+    /// The functions that the three handlers call next.
     static WORK: Mutex<[Work; 3]> = Mutex::new([None; 3]);
 
     fn run(handler: usize) {
@@ -746,7 +749,7 @@ mod handlers {
         run(2);
     }
 
-    /// Before this library's own handlers, which are registered when it is loaded.
+    /// Registers before this library's handlers, which are registered when it is loaded.
     #[used]
     #[unsafe(link_section = ".init_array.00200")]
     static EARLY: extern "C" fn() = register;
@@ -763,8 +766,8 @@ mod handlers {
         assert_eq!(registered, 0);
     }
 
-    /// Runs `body` in a process of its own twice: with handlers registered before this library's,
-    /// and after.
+    /// Runs `body` in two separate processes: with handlers that were registered before this
+    /// library's, and after.
     fn early_and_late(test: &str, body: fn()) {
         let run = || {
             give_up_after(60);
@@ -827,7 +830,7 @@ mod handlers {
         });
     }
 
-    /// The first use of this library is in a handler. What it locks there is locked in the child
+    /// A handler is the first to use this library. The memory that it locks is locked in the child
     /// too.
     #[test]
     fn are_the_first_to_use_a_pool() {
@@ -836,7 +839,7 @@ mod handlers {
             WORK.lock().unwrap()[0] = Some(|| {
                 *KEPT.lock().unwrap() = Some(SecureString::from("since before the fork"));
             });
-            // A page that nobody locks again is the control.
+            // The control: a page that is not locked again.
             let plain = plain_locked_page(1);
             in_child(|| {
                 let stats = LockedPoolManager::instance().stats();
@@ -849,7 +852,7 @@ mod handlers {
         });
     }
 
-    /// In the child, a handler that comes before ours finds the child in order.
+    /// In the child, a handler that runs before this library's can use everything.
     #[test]
     fn find_the_child_in_order() {
         early_and_late("handlers::find_the_child_in_order", || {
@@ -878,14 +881,14 @@ mod handlers {
     }
 }
 
-/// A fork while another thread uses the pool for the first time: no child is left without it.
+/// A fork while another thread uses the pool for the first time. The pool works in every child.
 #[test]
 fn a_fork_during_the_first_use() {
     alone("a_fork_during_the_first_use", || {
         give_up_after(120);
         for turn in 0..150 {
             in_child(|| {
-                // SAFETY: takes a number. This child ends if its child waits for ever.
+                // SAFETY: takes a number. The alarm ends this child if its child waits for ever.
                 unsafe { libc::alarm(10) };
                 let go = Barrier::new(2);
                 std::thread::scope(|scope| {
@@ -896,7 +899,7 @@ fn a_fork_during_the_first_use() {
                     go.wait();
                     (0..turn * 40).for_each(|_| std::hint::spin_loop());
                     in_child(|| {
-                        // SAFETY: as above.
+                        // SAFETY: takes a number.
                         unsafe { libc::alarm(5) };
                         let text = SecureString::from("in the child");
                         let stats = LockedPoolManager::instance().stats();
@@ -909,7 +912,7 @@ fn a_fork_during_the_first_use() {
     });
 }
 
-/// A pool that is dropped while another thread forks is whole in the child, or gone.
+/// A pool that is dropped while another thread forks is either whole in the child or gone.
 #[test]
 fn a_pool_dropped_during_a_fork() {
     alone("a_pool_dropped_during_a_fork", || {
@@ -930,7 +933,7 @@ fn a_pool_dropped_during_a_fork() {
     });
 }
 
-/// Threads by the hundred come, use the pool, and end, while this one forks.
+/// Hundreds of threads start, use the pool and end while this thread forks.
 #[test]
 fn threads_come_and_go_during_forks() {
     alone("threads_come_and_go_during_forks", || {
@@ -959,10 +962,10 @@ fn threads_come_and_go_during_forks() {
     });
 }
 
-/// Pools whose page allocators use others do not stop a fork, nor it them.
+/// Pools whose page allocators use other pools do not block forks, and forks do not block them.
 #[test]
 fn pools_that_use_each_other() {
-    /// Takes its pages from another pool, and uses the process-wide one on the way.
+    /// Takes its pages from another pool, and uses the process-wide pool meanwhile.
     struct Nested(Arc<LockedPool>);
     impl LockedPageAllocator for Nested {
         fn allocate_locked(&mut self, _: usize) -> Option<LockedAllocation> {
@@ -1004,7 +1007,7 @@ fn pools_that_use_each_other() {
     });
 }
 
-/// A callback of a pool may fork; the child goes on, with true statistics.
+/// A callback of a pool may fork. The child continues, with exact statistics.
 #[test]
 fn a_callback_may_fork() {
     fn child_of_callback(policy: ForkPolicy, process_wide: bool) {
@@ -1055,14 +1058,15 @@ fn a_callback_may_fork() {
         limit_locked_memory(LockedPool::ARENA_SIZE, LockedPool::ARENA_SIZE);
         for policy in [ForkPolicy::Keep, ForkPolicy::Wipe, ForkPolicy::Absent] {
             for process_wide in [false, true] {
-                // Each in a process with nothing locked yet.
+                // Each in a process in which nothing is locked yet.
                 in_child(|| child_of_callback(policy, process_wide));
             }
         }
     });
 }
 
-/// `posix_spawn` and `vfork` share the parent's memory until they are done: nothing happens to it.
+/// `posix_spawn` and `vfork` share the parent's memory until they are done. The memory stays as it
+/// is.
 #[test]
 fn spawned_processes_change_nothing() {
     alone("spawned_processes_change_nothing", || {
@@ -1097,9 +1101,9 @@ fn spawned_processes_change_nothing() {
     });
 }
 
-/// As Bitcoin Core becomes a daemon: with secrets in the pool, a fork, after which the parent waits
-/// for a word from the child and ends, and the child begins a session of its own without a
-/// terminal. A page that the program has locked by itself is the control: in the daemon it is not.
+/// A process becomes a daemon in the way of Bitcoin Core: it has secrets in the pool and forks; the
+/// parent waits for a message from the child and ends; the child starts a new session without a
+/// terminal. The control: a page that the program has locked by itself is not locked in the daemon.
 #[test]
 fn a_daemons_memory_is_locked() {
     alone("a_daemons_memory_is_locked", || {
@@ -1109,16 +1113,16 @@ fn a_daemons_memory_is_locked() {
         // SAFETY: `report` has room for two descriptors.
         assert_eq!(unsafe { libc::pipe(report.as_mut_ptr()) }, 0);
         in_child(|| {
-            // This is what the user starts.
+            // This process is the one that the user starts.
             let mut word = [0; 2];
-            // SAFETY: as above; the child goes on as the daemon.
+            // SAFETY: `report` is open, and the child goes on as the daemon.
             let child = unsafe {
                 assert_eq!(libc::pipe2(word.as_mut_ptr(), libc::O_CLOEXEC), 0);
                 libc::fork()
             };
             if child != 0 {
                 let mut byte = 0_u8;
-                // SAFETY: a byte of ours.
+                // SAFETY: the byte is a local variable.
                 unsafe {
                     libc::close(word[1]);
                     assert_eq!(libc::read(word[0], (&raw mut byte).cast(), 1), 1);
@@ -1126,7 +1130,7 @@ fn a_daemons_memory_is_locked() {
                 assert_eq!(byte, 1);
                 return;
             }
-            // SAFETY: system calls on descriptors of ours.
+            // SAFETY: system calls on descriptors that this test opened.
             unsafe {
                 assert!(libc::setsid() > 0);
                 let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
@@ -1136,7 +1140,7 @@ fn a_daemons_memory_is_locked() {
             let unlocked = !flags_of(plain).iter().any(|flag| flag == "lo");
             let kept = random_state.expose_secret() == &[0x5a; 3000];
             let text = format!("{} {} {unlocked} {kept}", stats.locked, locked_by_kernel());
-            // SAFETY: buffers of ours.
+            // SAFETY: the buffers are local variables.
             unsafe {
                 libc::write(report[1], text.as_ptr().cast(), text.len());
                 libc::write(word[1], [1_u8].as_ptr().cast(), 1);
@@ -1144,7 +1148,7 @@ fn a_daemons_memory_is_locked() {
             }
         });
         let mut text = [0_u8; 100];
-        // SAFETY: the buffer is ours.
+        // SAFETY: the buffer is a local variable.
         let len = unsafe {
             libc::close(report[1]);
             libc::read(report[0], text.as_mut_ptr().cast(), text.len())
@@ -1155,8 +1159,7 @@ fn a_daemons_memory_is_locked() {
     });
 }
 
-/// What a fork costs with and without memory of this library's: for a look,
-/// `--ignored --nocapture`.
+/// Prints what a fork costs with and without memory of this library: `--ignored --nocapture`.
 #[test]
 #[ignore = "prints measurements"]
 fn cost() {
@@ -1187,7 +1190,7 @@ fn cost() {
         println!("{what:45} {:7.1} us until the child runs", times[50].as_secs_f64() * 1e6);
     }
     alone_aloud("cost", || {
-        // Each in a process of its own, as what one leaves in the heap would cost the next.
+        // Each in a separate process: the heap of one would change the cost of the next.
         in_child(|| measure("nothing allocated"));
         for arenas in [1, 100] {
             in_child(|| {
@@ -1202,7 +1205,7 @@ fn cost() {
                     let pool = pool_with(policy);
                     for _ in 0..arenas {
                         let chunk = pool.alloc(LockedPool::ARENA_SIZE, 16).unwrap();
-                        // SAFETY: a chunk of our own.
+                        // SAFETY: a chunk of this test.
                         unsafe { chunk.write_bytes(1, LockedPool::ARENA_SIZE) };
                     }
                     measure(&format!("{policy:?}, {arenas} arenas of 256 KiB"));

@@ -1,9 +1,9 @@
-//! The fuzz targets as ordinary tests: the committed seeds and thousands of pseudo-random inputs
-//! through the code that `cargo fuzz` runs (see docs/fuzzing.md), and every target against mistakes
-//! put in on purpose, which it must find.
+//! Runs the fuzz targets as ordinary tests: the committed seeds and thousands of pseudo-random
+//! inputs, through the code that `cargo fuzz` runs (see docs/fuzzing.md). Every target must also
+//! find mistakes that are made on purpose.
 //!
-//! The process-wide pool belongs to a whole process, so each test runs in one of its own. The
-//! number of inputs can be set: `FUZZ_INPUTS=100000 cargo test --release --test fuzz`.
+//! The process-wide pool belongs to a whole process, so each test runs in a separate one.
+//! `FUZZ_INPUTS` sets the number of inputs: `FUZZ_INPUTS=100000 cargo test --release --test fuzz`.
 
 #![cfg(target_os = "linux")]
 
@@ -39,7 +39,7 @@ use std::path::Path;
 #[global_allocator]
 static HEAP: witness::Witness = witness::Witness;
 
-/// Runs `body` in a process of its own. Prints how many inputs there were.
+/// Runs `body` in a separate process. Prints the number of inputs.
 fn alone(test: &str, body: impl FnOnce()) {
     let Some(text) = printed_alone(test, &[]) else { return body() };
     text.lines().filter(|line| line.contains(" inputs")).for_each(|line| println!("{line}"));
@@ -68,7 +68,7 @@ fn count(default: usize) -> usize {
     wanted.map_or(default, |number| number.parse().expect("FUZZ_INPUTS is a number"))
 }
 
-/// Nothing is found in the library.
+/// No input finds a fault in the library.
 fn replay(target: &str, default: usize, run: fn(&[u8])) {
     let (mut bytes, count) = (0, count(default));
     for (number, input) in inputs(target).take(count).enumerate() {
@@ -81,7 +81,7 @@ fn replay(target: &str, default: usize, run: fn(&[u8])) {
     println!("{target}: {count} inputs of {bytes} bytes in all");
 }
 
-/// Every mistake is found, and soon, by inputs that find nothing without it.
+/// Inputs that find no fault in the library find every mistake, and soon.
 fn finds<F: Copy + Debug>(target: &str, run_with: fn(&[u8], F), none: F, faults: &[F]) {
     std::panic::set_hook(Box::new(|_| {}));
     for &fault in faults {
@@ -210,7 +210,7 @@ fn c_abi_control() {
     });
 }
 
-/// No function of the header is left out, and none is called that is gone.
+/// The target calls every function of the header, and no function that the header does not have.
 #[test]
 fn c_abi_is_the_header() {
     let header = include_str!("../include/bitcoin_support.h");

@@ -1,4 +1,4 @@
-//! The checked-in header is what cbindgen makes of the files in `src/ffi`, and every status in it
+//! The committed header is what cbindgen makes of the files in `src/ffi`, and every status in it
 //! has a name. (`dependents.rs` compares the header with the symbols that the library exports.)
 
 use core::ffi::{CStr, c_char, c_int};
@@ -67,7 +67,7 @@ fn header_is_made_of_every_file() {
 
 #[test]
 fn every_status_has_its_name() {
-    // What exports the functions is linked only if something refers to the crate.
+    // The linker takes the exported functions only if something refers to the crate.
     let _ = bitcoin_support::page_size();
     unsafe extern "C" {
         safe fn bitcoin_support_status_name(status: c_int) -> *const c_char;
@@ -79,7 +79,7 @@ fn every_status_has_its_name() {
     let mut count = 0;
     for (name, number) in statuses {
         let number = number.parse().expect("a number");
-        // SAFETY: the function returns a static text that ends in a zero, for every number.
+        // SAFETY: for every number the function returns a static text that ends in a zero.
         let found = unsafe { CStr::from_ptr(bitcoin_support_status_name(number)) };
         assert_eq!(found.to_str(), Ok(name));
         count += 1;

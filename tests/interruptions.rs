@@ -1,6 +1,6 @@
-//! What comes in between while a thread is at work on a pool: callbacks that use it, signal
-//! handlers that use it, cancellation (`pthread_cancel`), and a sandbox that takes `membarrier`
-//! away. Nothing waits for itself, and nothing is left held. Each observation has its control.
+//! Interruptions of a thread that works on a pool: callbacks and signal handlers that use the pool,
+//! cancellation (`pthread_cancel`), and a sandbox that takes `membarrier` away. No thread waits for
+//! itself, and no lock stays held. Each observation has its control.
 
 #![cfg(target_os = "linux")]
 
@@ -21,7 +21,7 @@ fn pool() -> &'static LockedPoolManager {
     LockedPoolManager::instance()
 }
 
-/// The process-wide pool, or one of a program's own.
+/// The process-wide pool, or a private one.
 enum Pool {
     Process,
     Own(Arc<LockedPool>),
@@ -78,12 +78,11 @@ impl Pool {
     }
 }
 
-// ---- Callbacks
-// -----------------------------------------------------------------------------------
+// ---- Callbacks ------------------------------------------------------------------
 
-/// Statistics in the callback are true; what there is can be allocated and freed; what the callback
-/// would have to agree to again fails at once; another callback can be set, and is the next to be
-/// asked.
+/// In the callback, the statistics are exact, and free memory can be allocated and freed. An
+/// allocation that would need the callback's consent fails at once. The callback can set another
+/// callback, which is called next.
 #[test]
 fn the_callback_may_use_the_pool() {
     fn uses_it(pool: Pool) {
@@ -99,7 +98,7 @@ fn the_callback_may_use_the_pool() {
             assert_eq!(stats.locked, locked_by_kernel());
             assert_eq!((stats.chunks_used, stats.lock_failures), (1, 1));
             let small = inner.alloc(3000).expect("room");
-            assert_eq!(inner.alloc(200_000), None, "nobody else can be asked");
+            assert_eq!(inner.alloc(200_000), None, "there is no other callback to ask");
             assert_eq!(inner.free(small), Ok(()));
             inner.walk(|_, size, used| assert!(!used || size >= 100_000));
             let chunk = NonNull::new(std::ptr::with_exposed_provenance_mut(addr)).unwrap();
@@ -111,7 +110,7 @@ fn the_callback_may_use_the_pool() {
             })));
             true
         })));
-        // All of it is free by the time it is tried again.
+        // All memory is free when the allocation is tried again.
         let chunk =
             pool.alloc(256 * 1024).expect("what the callback has freed, or unlocked memory");
         assert_eq!(asked.load(Ordering::Relaxed), 1);
@@ -131,8 +130,8 @@ fn the_callback_may_use_the_pool() {
     });
 }
 
-/// Control: a callback that wants a lock which its caller holds waits for itself, and is noticed:
-/// the child does not end before the alarm.
+/// Control: a callback waits for a lock that its caller holds. The child does not end before its
+/// alarm, so the test notices.
 #[test]
 fn control_what_waits_for_itself_is_noticed() {
     alone("control_what_waits_for_itself_is_noticed", || {
@@ -155,7 +154,7 @@ fn control_what_waits_for_itself_is_noticed() {
     });
 }
 
-/// A panic in the callback comes to whoever allocates, and leaves the pool usable.
+/// A panic in the callback reaches the code that allocates, and leaves the pool usable.
 #[test]
 fn the_callback_may_panic() {
     alone("the_callback_may_panic", || {
@@ -173,7 +172,7 @@ fn the_callback_may_panic() {
     });
 }
 
-/// Two threads that need consent at once ask one after the other.
+/// Two threads that need consent at the same time ask one after the other.
 #[test]
 fn the_callback_is_in_one_thread_at_a_time() {
     alone("the_callback_is_in_one_thread_at_a_time", || {
@@ -199,7 +198,7 @@ fn the_callback_is_in_one_thread_at_a_time() {
     });
 }
 
-/// A visitor may allocate, free, and look at the statistics; it sees the chunks of one moment.
+/// A visitor may allocate, free, and read the statistics. It sees the chunks of one moment.
 #[test]
 fn a_visitor_may_use_the_pool() {
     alone("a_visitor_may_use_the_pool", || {
@@ -222,8 +221,8 @@ fn a_visitor_may_use_the_pool() {
     });
 }
 
-/// A page allocator may use other pools and look at its own; more pages from within it are refused
-/// at once.
+/// A page allocator may use other pools and read the statistics of its pool. A request for more
+/// pages from within it is refused at once.
 #[test]
 fn a_page_allocator_may_use_pools() {
     struct Curious(Arc<Mutex<Option<Arc<LockedPool>>>>);
@@ -239,7 +238,8 @@ fn a_page_allocator_may_use_pools() {
             PosixLockedPageAllocator.allocate_locked(len)
         }
         unsafe fn free_locked(&mut self, addr: NonNull<u8>, len: usize) {
-            // SAFETY: by this function's contract.
+            // SAFETY: the caller passes a range that `allocate_locked` of the same allocator
+            // returned.
             unsafe { PosixLockedPageAllocator.free_locked(addr, len) };
         }
         fn limit(&self) -> usize {
@@ -266,8 +266,7 @@ fn a_page_allocator_may_use_pools() {
     });
 }
 
-// ---- Signal handlers
-// -----------------------------------------------------------------------------
+// ---- Signal handlers ------------------------------------------------------------
 
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 mod signals {
@@ -275,15 +274,15 @@ mod signals {
 
     static CHUNK: AtomicUsize = AtomicUsize::new(0);
     static OWN: Mutex<Option<Arc<LockedPool>>> = Mutex::new(None);
-    /// What came of it, plus 1; 0 for not called.
+    /// The result of the allocation plus 1; 0 if the handler was not called.
     static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
     static FREED: AtomicUsize = AtomicUsize::new(0);
 
-    /// What to do in the handler: the pool is a static one, as the program has it.
+    /// The work of the handler. It uses a static pool, as programs do.
     static WORK: Mutex<Option<fn()>> = Mutex::new(None);
 
-    /// Takes the place of a system call that a sandbox traps, while the thread is in the pool; the
-    /// call is answered as if the system did not know it.
+    /// Replaces a system call that a sandbox traps while the thread is in the pool. The call
+    /// returns as if the system did not know it.
     extern "C" fn on_trap(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
         let work = WORK.lock().unwrap().take();
         if let Some(work) = work {
@@ -297,7 +296,8 @@ mod signals {
     }
 
     fn trap(call: libc::c_long) {
-        // SAFETY: the handler is a function of this program, of the kind that the flag says.
+        // SAFETY: the handler is a function of this program, with the arguments that the flag
+        // demands.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_trap as *const () as usize;
@@ -317,8 +317,8 @@ mod signals {
         FREED.store(1 + usize::from(freed != Err(FreeError::Interrupted)), Ordering::Relaxed);
     }
 
-    /// A handler that interrupts this library under its mutex cannot allocate or free there, and is
-    /// told so at once. Where it interrupts other code it can, which is the control.
+    /// A handler that interrupts this library while it holds its mutex cannot allocate or free
+    /// there, and learns that at once. The control: where it interrupts other code it can.
     #[test]
     fn a_handler_that_interrupts_the_pool_is_refused() {
         alone("signals::a_handler_that_interrupts_the_pool_is_refused", || {
@@ -342,7 +342,7 @@ mod signals {
                         trap(libc::SYS_mlock2);
                         *WORK.lock().unwrap() = Some(work);
                         let pages = match interrupts_pool {
-                            // Growth, under the mutex.
+                            // Growth takes place while the mutex is held.
                             true => {
                                 assert!(pool.alloc(LockedPool::ARENA_SIZE).is_some());
                                 None
@@ -367,8 +367,7 @@ mod signals {
     }
 }
 
-// ---- Cancellation
-// --------------------------------------------------------------------------------
+// ---- Cancellation ---------------------------------------------------------------
 
 mod cancellation {
     use super::*;
@@ -383,13 +382,15 @@ mod cancellation {
 
     const DISABLE: i32 = 1;
 
-    /// Runs `work` in a thread whose cancellation is due, and takes effect at the first system call
-    /// that is a cancellation point. Whether it came through.
+    /// Runs `work` in a thread that is cancelled at its first system call that is a cancellation
+    /// point. Returns whether the thread finished `work`.
     fn comes_through(work: fn()) -> bool {
         extern "C-unwind" fn run(work: *mut libc::c_void) -> *mut libc::c_void {
-            // SAFETY: the pointer given to `pthread_create` below, made from this kind of function.
+            // SAFETY: the pointer is the one given to `pthread_create` below, made from a function
+            // of this type.
             let work: fn() = unsafe { std::mem::transmute(work) };
-            // SAFETY: the calling thread; it goes on until it comes to a cancellation point.
+            // SAFETY: names the calling thread, which continues until it reaches a cancellation
+            // point.
             unsafe { libc::pthread_cancel(libc::pthread_self()) };
             work();
             // SAFETY: `old` may be null here.
@@ -399,8 +400,9 @@ mod cancellation {
         type Start = extern "C" fn(*mut libc::c_void) -> *mut libc::c_void;
         let start: extern "C-unwind" fn(*mut libc::c_void) -> *mut libc::c_void = run;
         let mut outcome = null_mut();
-        // SAFETY: places that are valid for the calls; the two kinds of function differ in what a
-        // caller expects of unwinding, and the C library, which calls it, is what unwinds.
+        // SAFETY: the places are valid for the calls. The two function types differ only in what a
+        // caller expects of unwinding; the C library is the caller, and it unwinds cancelled
+        // threads.
         unsafe {
             let mut thread = std::mem::zeroed();
             let start = std::mem::transmute::<
@@ -414,15 +416,15 @@ mod cancellation {
         outcome.addr() == 1
     }
 
-    /// A function without anything to destroy, so that a cancelled thread can be unwound from here.
+    /// Has nothing to destroy, so that a cancelled thread can be unwound from here.
     fn closes() {
         // SAFETY: no descriptor has this number.
         unsafe { close(-1) };
     }
 
-    /// Everything that the library asks the system for while it holds something, each in a thread
-    /// that is to be cancelled at the first opportunity. No thread is: none would be left to unlock
-    /// what it holds.
+    /// The system calls that the library makes while it holds a lock or a gate, each in a thread
+    /// that is to be cancelled at the first opportunity. No thread may be cancelled there, as it
+    /// would never unlock.
     #[test]
     fn no_system_call_of_the_library_is_a_cancellation_point() {
         const WORK: &[(&str, fn())] = &[
@@ -438,7 +440,7 @@ mod cancellation {
             }),
             ("pages of their own", || drop(SecureVec::from(vec![1_u8; 300_000]))),
             ("locked pages", || drop(LockedPages::new(1).unwrap())),
-            ("a pool of one's own", || {
+            ("a private pool", || {
                 let own = LockedPool::default();
                 assert!(own.alloc(100, 16).is_some() && own.alloc(200_000, 16).is_some());
                 own.walk(|_, _, _| ());
@@ -450,7 +452,7 @@ mod cancellation {
             }),
             ("the limit", || drop(bitcoin_support::raise_lock_limit())),
             ("everything wiped", || {
-                // SAFETY: nothing of this process is used afterwards that must not be zeros.
+                // SAFETY: this process uses no value afterwards that zeros would invalidate.
                 unsafe { bitcoin_support::wipe_everything() };
             }),
             ("a fork", || {
@@ -465,7 +467,10 @@ mod cancellation {
         ];
         alone("cancellation::no_system_call_of_the_library_is_a_cancellation_point", || {
             give_up_after(60);
-            assert!(!comes_through(closes), "the control: a system call that is one");
+            assert!(
+                !comes_through(closes),
+                "the control: a system call that is a cancellation point"
+            );
             for (what, work) in WORK {
                 let one_in = std::num::NonZeroU32::new(1).filter(|_| *what == "samples");
                 pool().sample_one_in(one_in, 1 << 20).unwrap();
@@ -475,7 +480,7 @@ mod cancellation {
         });
     }
 
-    /// The same with secret memory, which is a file that is closed.
+    /// The same calls with secret memory, which is a file that is closed.
     #[test]
     fn nor_is_one_for_secret_memory() {
         use bitcoin_support::{ForkPolicy, PoolOptions, SecretMemory};
@@ -506,8 +511,8 @@ mod cancellation {
         });
     }
 
-    /// Where threads wait for each other: for a mutex, and for a heap whose thread is held up
-    /// within it.
+    /// Waits of threads for each other: for a mutex, and for a heap whose thread is interrupted in
+    /// it.
     #[test]
     fn nor_does_a_thread_end_that_waits() {
         extern "C" fn hold_up(_: i32) {
@@ -524,7 +529,7 @@ mod cancellation {
                     let send = send;
                     // SAFETY: takes nothing.
                     send.send(unsafe { libc::pthread_self() }).unwrap();
-                    // Long in its heap: what is freed is wiped there.
+                    // The thread is in its heap most of the time, where chunks are wiped.
                     while !done.load(Ordering::Relaxed) {
                         drop(SecureBox::new([1_u8; 4096]));
                     }
@@ -558,11 +563,10 @@ mod cancellation {
     }
 }
 
-// ---- A sandbox
-// ------------------------------------------------------------------------------------
+// ---- A sandbox ------------------------------------------------------------------
 
-/// Other threads have heaps when a sandbox takes `membarrier` away. From then on all share a mutex;
-/// every byte and every figure is as it should be, also in a child.
+/// Other threads have heaps when a sandbox takes `membarrier` away. From then on all threads share
+/// a mutex. Every byte and every figure is right, also in a child.
 #[test]
 fn membarrier_may_be_refused_later() {
     alone("membarrier_may_be_refused_later", || {
@@ -577,7 +581,7 @@ fn membarrier_may_be_refused_later() {
                         (1..100_usize).map(|i| SecureVec::from(vec![number; i * 20])).collect();
                     ready.wait();
                     if number == 1 {
-                        // The filter is for all threads.
+                        // The filter applies to all threads.
                         refuse_everywhere(libc::SYS_membarrier, libc::EPERM);
                     }
                     refused.wait();
@@ -595,7 +599,7 @@ fn membarrier_may_be_refused_later() {
                 });
             }
             let text = SecureString::from("of this thread");
-            // Control: until then the barrier was to be had, and is no more.
+            // Control: the barrier worked before, and does not any more.
             const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
             // SAFETY: the call takes no pointers.
             let has_barrier =

@@ -1,22 +1,21 @@
-//! The floors of the crate, as `src/lib.rs` lists them, against what each file imports.
+//! Compares the floors of the crate, as `src/lib.rs` lists them, with the imports of each file.
 //!
 //! Every `use` under `src`, and every path that begins with `crate::`, `super::` or `self::`, leads
-//! from one file to another. It has to lead down: to a floor that the table says its own floor
-//! knows, or to a file that stands further down in its floor's list. No file imports from its
-//! parent, and a file that declares modules defines nothing.
+//! from one file to another. It must lead down: to a floor that the table says its floor knows, or
+//! to a file that stands further down in its floor's list. No file imports from its parent. A file
+//! that declares modules defines nothing.
 //!
-//! Tests within a file (`#[cfg(test)]`) may import what they like.
+//! Tests within a file (`#[cfg(test)]`) may import from any file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// What is not as the table says yet: how the names of the files begin, what is found there, and
-/// why.
+/// Places that do not follow the table yet: the beginning of the files' names, a part of the
+/// finding, and the reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
-// ---- The table
-// -----------------------------------------------------------------------------------
+// ---- The table ------------------------------------------------------------------
 
 struct Floor {
     name: String,
@@ -44,8 +43,7 @@ fn floors(lib: &str) -> Vec<Floor> {
         .collect()
 }
 
-// ---- The files
-// -----------------------------------------------------------------------------------
+// ---- The files ------------------------------------------------------------------
 
 /// A file by its path below `src` without the ending: `pool/private`; `lib` for the root.
 type Files = BTreeMap<String, String>;
@@ -62,8 +60,8 @@ fn read(folder: &Path, prefix: &str, files: &mut Files) {
     }
 }
 
-/// The words and signs of a source, without comments, strings and characters; each with its line.
-/// `::` is one sign.
+/// The words and signs of a source with their lines, without comments, strings and characters. `::`
+/// is one sign.
 fn tokens(source: &str) -> Vec<(&str, usize)> {
     let (bytes, mut tokens, mut at, mut line) = (source.as_bytes(), Vec::new(), 0, 1);
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
@@ -104,10 +102,10 @@ fn tokens(source: &str) -> Vec<(&str, usize)> {
     tokens
 }
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Default)]
 struct Contents {
-    /// Modules that it declares, which are files.
+    /// The modules that it declares and that are files.
     declares: Vec<String>,
     /// The first thing that it defines, and its line.
     defines: Option<(String, usize)>,
@@ -115,7 +113,7 @@ struct Contents {
     paths: Vec<(Vec<String>, usize)>,
 }
 
-/// The index behind the bracket that closes the one at `open`.
+/// The index after the bracket that closes the one at `open`.
 fn behind(tokens: &[(&str, usize)], open: usize) -> usize {
     let mut depth = 0;
     for (at, (token, _)) in tokens.iter().enumerate().skip(open) {
@@ -131,7 +129,7 @@ fn behind(tokens: &[(&str, usize)], open: usize) -> usize {
     tokens.len()
 }
 
-/// All paths of a tree such as `a::{b, c::d}`, from `at` on; the index behind it.
+/// All paths of a tree such as `a::{b, c::d}` that begins at `at`, and the index after the tree.
 fn tree(
     tokens: &[(&str, usize)],
     mut at: usize,
@@ -175,7 +173,7 @@ fn absolute(path: &[String], here: &[String], inline: usize) -> Option<Vec<Strin
         "self" if inline == 0 => rest = &path[1..],
         "super" => {
             while rest.first().is_some_and(|word| word == "super") {
-                // Out of a module within the file, or out of the file.
+                // Leads out of a module within the file, or out of the file.
                 if inline > 0 {
                     inline -= 1;
                 } else {
@@ -209,7 +207,7 @@ fn contents(source: &str, here: &[String]) -> Contents {
                 let words: Vec<_> = tokens[open..end].iter().map(|token| token.0).collect();
                 at = end;
                 if words == ["[", "cfg", "(", "test", ")", "]"] {
-                    // The item behind it, up to its end.
+                    // Skips the item that follows, to its end.
                     while !is(at, "{") && !is(at, ";") {
                         at += 1;
                     }
@@ -270,22 +268,21 @@ fn contents(source: &str, here: &[String]) -> Contents {
     contents
 }
 
-// ---- What is found
-// -------------------------------------------------------------------------------
+// ---- What is found --------------------------------------------------------------
 
 fn segments(file: &str) -> Vec<String> {
     if file == "lib" { Vec::new() } else { file.split('/').map(String::from).collect() }
 }
 
-/// The file that a path leads to: the longest part of it that is one.
+/// The file that a path leads to: the longest part of the path that names a file.
 fn target<'a>(path: &[String], files: &'a Files) -> &'a str {
     let parts = (1..=path.len()).rev().map(|len| path[..len].join("/"));
     let mut found = parts.filter_map(|part| files.get_key_value(&part));
     found.next().map_or("lib", |(file, _)| file)
 }
 
-/// Which files each file imports from. What a façade takes from its own children, to pass it on, is
-/// no import.
+/// The files that each file imports from. A façade's `use` of its own children passes names on, and
+/// is no import.
 fn imports(files: &Files) -> Vec<(&str, &str, usize)> {
     let mut imports = Vec::new();
     for (file, source) in files {
@@ -320,7 +317,7 @@ fn circle<'a>(
     found
 }
 
-/// Everything that is not as the table says: a file, and what is wrong there.
+/// Everything that does not follow the table: a file, and what is wrong there.
 fn findings(floors: &[Floor], files: &Files) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut add = |file: &str, what: String| {
@@ -366,7 +363,7 @@ fn findings(floors: &[Floor], files: &Files) -> Vec<(String, String)> {
             continue;
         };
         if from_floor == to_floor {
-            // The façade has no place and stands above all.
+            // The façade has no place in the list, and stands above all files in it.
             if from_place >= to_place && from_place.is_some() {
                 add(from, format!("imports from {to}, which stands above it, line {line}"));
             }
@@ -408,8 +405,7 @@ fn crate_files() -> Files {
     files
 }
 
-// ---- Tests
-// ---------------------------------------------------------------------------------------
+// ---- Tests ----------------------------------------------------------------------
 
 #[test]
 fn every_import_leads_down() {
@@ -433,7 +429,7 @@ fn every_import_leads_down() {
     }
 }
 
-/// Control: each kind of bad line is found.
+/// Control: the test finds each kind of bad line.
 #[test]
 fn bad_lines_are_found() {
     let lib = "//! # Floors\n//! | `top` | `low` | `a` `b` | |\n//! | `low` | | `c` | |\n//! # End\nmod low;\nmod top;";
@@ -454,7 +450,7 @@ fn bad_lines_are_found() {
         ("low/c", "fn f() { crate::top::f() }", "low/c imports from top, which low does not know"),
         ("top/b", "use super::a::A;", "top/b imports from top/a, which stands above it"),
         ("top/b", "use super::{b::B, a::A};", "top/b imports from top/a, which stands above it"),
-        // (It is found at the first file of the circle.)
+        // (The test reports it at the first file of the circle.)
         ("top/b", "use super::a::A;", "top/a is in a circle"),
         (
             "top/b",
@@ -488,7 +484,7 @@ fn bad_lines_are_found() {
     assert!(!findings(&floors(lib), &less).is_empty(), "a file that is only in the table");
 }
 
-/// Control: a bad line in a file of the crate is found.
+/// Control: the test finds a bad line in a file of the crate.
 #[test]
 fn a_bad_line_in_the_crate_is_found() {
     let good = crate_files();

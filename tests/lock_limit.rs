@@ -1,6 +1,6 @@
-//! What could not be locked: statistics and callback say how much, why, and under which limit, and
-//! what to do about it; the soft limit is raised on request, and never otherwise; and a sandbox
-//! that refuses the better of the two calls that lock leaves the other.
+//! Memory that could not be locked. Statistics and callback tell how much it is, the reason, the
+//! limit and the remedy. The soft limit is raised on request, and never otherwise. If a sandbox
+//! refuses the better of the two calls that lock, the other one is used.
 
 #![cfg(target_os = "linux")]
 
@@ -27,7 +27,7 @@ fn fill(pool: &LockedPool) {
 fn a_limit_is_raised_on_request() {
     alone("a_limit_is_raised_on_request", || {
         limit_locked_memory(SOFT, HARD);
-        // The control: nobody asks, so the limit stays, and locked memory is scarce.
+        // The control: without a request the limit stays, and locked memory is scarce.
         let unasked = LockedPool::with_options(&PoolOptions::new()).unwrap();
         fill(&unasked);
         assert_eq!((lock_limit(), unasked.stats().locked, locked_by_kernel()), (SOFT, SOFT, SOFT));
@@ -95,8 +95,8 @@ fn the_reason_and_the_remedy_are_told() {
     });
 }
 
-/// The error tells who has refused, and each is told of in its own words; nobody is told to raise a
-/// limit that is not in the way.
+/// The error tells what has refused, and the remedy for each is worded differently. It advises to
+/// raise a limit only if the limit is the reason.
 #[test]
 fn the_remedy_is_for_who_has_refused() {
     let remedy = |errno, limit| LockError { errno, limit }.remedy();
@@ -134,7 +134,7 @@ fn the_remedy_is_for_who_has_refused() {
     }
 }
 
-/// The same, of refusals that the kernel and a sandbox really make.
+/// The remedies of refusals that the kernel and a sandbox really make.
 #[test]
 fn what_is_refused_is_told_with_its_remedy() {
     alone("what_is_refused_is_told_with_its_remedy", || {
@@ -152,7 +152,7 @@ fn what_is_refused_is_told_with_its_remedy() {
             assert!(refusal().contains("raise the limit"));
         });
         in_child(|| {
-            // A finite limit, which is not in the way.
+            // A finite limit that is not the reason.
             limit_locked_memory(HARD, HARD);
             refuse(libc::SYS_mlock2, None, libc::EPERM);
             refuse(libc::SYS_mlock, None, libc::EPERM);
@@ -162,15 +162,15 @@ fn what_is_refused_is_told_with_its_remedy() {
     });
 }
 
-/// Whether all of a pool's memory is locked, as the kernel counts it too; in a child process as
-/// well.
+/// Checks that all memory of a pool is locked, by the kernel's figures too, and in a child process
+/// as well.
 fn all_is_locked(pool: &LockedPool) {
     let stats = pool.stats();
     assert_eq!((stats.locked, stats.lock_failures), (stats.total, 0), "{stats:?}");
     assert_eq!(locked_by_kernel(), stats.locked);
 }
 
-/// What sandboxes, imitations of Linux and old kernels answer to `mlock2`.
+/// The errors with which sandboxes, other implementations of Linux and old kernels refuse `mlock2`.
 const REFUSALS: [i32; 5] =
     [libc::EPERM, libc::EINVAL, libc::EOPNOTSUPP, libc::ENOSYS, libc::EACCES];
 
@@ -183,7 +183,7 @@ fn mlock_locks_where_mlock2_is_refused() {
                 let pool = LockedPool::default();
                 fill(&pool);
                 all_is_locked(&pool);
-                // Nobody asks for it again, neither here nor in a child.
+                // The call is not made again, neither here nor in a child.
                 forbid(libc::SYS_mlock2);
                 fill(&pool);
                 all_is_locked(&pool);
@@ -193,7 +193,7 @@ fn mlock_locks_where_mlock2_is_refused() {
     });
 }
 
-/// The first to hear of the refusal is a child that locks its memory again, before `fork` returns.
+/// A child that locks its memory again, before `fork` returns, is the first to be refused.
 #[test]
 fn a_child_locks_by_mlock_what_its_parent_locked_by_mlock2() {
     alone("a_child_locks_by_mlock_what_its_parent_locked_by_mlock2", || {
@@ -229,8 +229,8 @@ fn the_process_wide_pool_without_mlock2() {
     });
 }
 
-/// The control: where `mlock` is refused too, that is told, with its own error. And a limit's
-/// refusal is believed: neither is it taken for a sandbox's, nor does another call lock more.
+/// The control: if `mlock` is refused too, the error is its own. An error of the limit is not taken
+/// for one of a sandbox, and no other call locks more then.
 #[test]
 fn what_mlock_refuses_too_is_told() {
     alone("what_mlock_refuses_too_is_told", || {
@@ -251,7 +251,7 @@ fn what_mlock_refuses_too_is_told() {
             assert_eq!((pool.stats().locked, locked_by_kernel()), (SOFT, SOFT));
         });
         in_child(|| {
-            // A limit of 0 is no sandbox: it can be raised.
+            // A limit of 0 is not a sandbox: it can be raised.
             limit_locked_memory(0, SOFT);
             let refused = LockedPages::new(1).unwrap().lock_state();
             assert_eq!(refused, Err(LockError { errno: libc::EPERM, limit: 0 }));

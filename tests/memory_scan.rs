@@ -1,10 +1,10 @@
-//! No trace: a process stores a secret in each of the secret types, makes it grow, duplicates it,
-//! drops all of it, and then searches its whole memory, every readable mapping, for any part of the
-//! secret. The same process with the standard type finds it; so does the search while the secret is
-//! alive.
+//! No trace of a secret stays in memory. A process stores a secret in each of the secret types,
+//! makes the value grow, duplicates it and drops everything. Then it searches its whole memory,
+//! every readable mapping, for parts of the secret. The controls: the search finds the secret while
+//! it is alive, and finds it after the same work with the standard type.
 //!
-//! Each case runs in a process of its own (this test binary again). The secret is never in the
-//! program in clear: it is kept masked and put together byte by byte, in its place.
+//! Each case runs in a separate process (this test binary again). The program never has the secret
+//! in clear: it is masked, and is put together byte by byte in its place.
 
 #![cfg(target_os = "linux")]
 
@@ -23,7 +23,7 @@ const CHILD: &str = "BITCOIN_SUPPORT_TEST_SCAN";
 
 const MASK: u8 = 0x95;
 const LEN: usize = 64;
-/// Whoever finds this many bytes of the secret in a row has found a part of it.
+/// The search counts a sequence of this many bytes of the secret as a part of it.
 const PART: usize = 16;
 
 /// The secret, masked by the compiler.
@@ -44,7 +44,7 @@ fn secret() -> impl Iterator<Item = u8> {
 
 /// Counts the places in this process's memory where a part of the secret lies.
 fn traces() -> usize {
-    // What the search reads goes through a mapping that it does not search.
+    // The search reads into a mapping that it does not search.
     const BUFFER: usize = 1 << 20;
     // SAFETY: a new mapping of zeros, used here only.
     let buffer = unsafe {
@@ -88,7 +88,7 @@ fn traces() -> usize {
             from = if from + len == end { end } else { from + len - (PART - 1) };
         }
     }
-    // SAFETY: the mapping made above, which nobody uses any more.
+    // SAFETY: the mapping was made above and is not used any more.
     unsafe { libc::munmap(own as *mut libc::c_void, BUFFER) };
     assert!(searched > 1 << 20, "only {searched} bytes searched");
     found
@@ -112,15 +112,16 @@ fn parts_in(bytes: &[u8]) -> usize {
     found
 }
 
-/// What a case must leave behind.
+/// Whether a case must leave parts of the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     Nothing,
     Traces,
 }
 
-/// Runs `case` in a process of its own, which gets the secret on its standard input, for those that
-/// read it there. It is given a check that the secret is there, to be made while it is.
+/// Runs `case` in a separate process, which gets the secret on its standard input for the cases
+/// that read it there. `case` is given a check that the secret is in memory, which it calls while
+/// the secret is alive.
 fn leaves(left: Left, test: &str, case: fn(is_there: &dyn Fn())) {
     if env::var_os(CHILD).is_some() {
         assert_eq!(traces(), 0, "the secret is in the program");
@@ -137,7 +138,7 @@ fn leaves(left: Left, test: &str, case: fn(is_there: &dyn Fn())) {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    // A case that reads nothing may have ended before.
+    // A case that reads nothing may have ended already.
     let _ = child.stdin.take().unwrap().write_all(&secret().collect::<Vec<u8>>());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -181,7 +182,7 @@ fn control_string() {
     });
 }
 
-/// A key among other things; there is padding behind `used`.
+/// A key among other members. There is padding after `used`.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Account {
@@ -203,8 +204,8 @@ fn secure_vec_of_structs() {
         account.used = true;
         let copy = accounts.duplicate();
         is_there();
-        accounts.resize(500, Account::zeroed()); // moves
-        // Moves to pages of its own, where so much can be locked.
+        accounts.resize(500, Account::zeroed()); // moves the elements
+        // Moves to separate pages, where so much memory can be locked.
         let _ = accounts.try_resize(5000, Account::zeroed());
         accounts.truncate(1);
         accounts.shrink_to_fit();
@@ -212,7 +213,7 @@ fn secure_vec_of_structs() {
         others.retain(|account| !account.used);
         assert_eq!((accounts.len(), others.len()), (1, 2));
         drop(copy);
-        // Still alive, without the secret.
+        // The values are still alive, without the secret.
         black_box((accounts, others));
     });
 }
@@ -269,7 +270,7 @@ fn serialize_data() {
         let copy = data.duplicate().unwrap();
         data.write_all(&[0; 10_000]).unwrap();
         is_there();
-        // Reading wipes: what is left of this one is alive at the end.
+        // Reading wipes. The rest of this value is alive at the end.
         for _ in 0..LEN {
             data.read_exact(&mut [0]).unwrap();
         }
@@ -320,7 +321,7 @@ fn control_read_to_string() {
     });
 }
 
-/// What is moved in with its old place wiped.
+/// Data that are moved into a secret type are wiped in their old place.
 #[test]
 fn a_string_taken_over() {
     leaves(Left::Nothing, "a_string_taken_over", |is_there| {
@@ -334,7 +335,7 @@ fn a_string_taken_over() {
     });
 }
 
-/// Ways out that nobody plans: a function that panics with secrets at hand, and errors half-way.
+/// Exits that are not planned: a function that panics while it has secrets, and errors half-way.
 fn fails_half_way(is_there: &dyn Fn()) {
     let panics = || {
         let mut text = SecureString::with_capacity(LEN);

@@ -1,6 +1,6 @@
-//! Models of what threads do to each other in the process-wide pool and at a fork: loom runs them
-//! through the orders of events, and the values that the memory model lets a load return, that can
-//! make a difference.
+//! Models of how threads affect each other in the process-wide pool and at a fork. Loom runs each
+//! model through the orders of events, and through the values that the memory model lets a load
+//! return, as far as they can make a difference.
 //!
 //! `gate.rs`, `remote_free.rs` and `guard.rs` are the library's own files, over loom's atomics and
 //! another `sync`. The rest of the protocol (which thread asks for the mutex when) is restated
@@ -27,13 +27,13 @@ mod guard;
 #[path = "../src/thread_heap/remote_free.rs"]
 mod remote_free;
 
-/// What the library's files find in place of `sync`.
+/// Replaces `sync` for the library's files.
 mod sync {
     use super::experiment::{self, Experiment};
     use loom::sync::atomic::{AtomicUsize, Ordering::AcqRel};
     use std::cell::Cell;
 
-    /// Most threads of a model that pass [`barrier_here`].
+    /// The largest number of threads in a model that pass [`barrier_here`].
     const THREADS: usize = 3;
 
     loom::lazy_static! {
@@ -43,7 +43,8 @@ mod sync {
         static NUMBER: Cell<usize> = Cell::new(0);
     }
 
-    /// Numbers the calling thread, so that its barriers are its own. 0 if not called.
+    /// Numbers the calling thread, so that its barriers are told from others'. A thread that does
+    /// not call this has number 0.
     pub(crate) fn this_is_thread(number: usize) {
         NUMBER.with(|own| own.set(number));
     }
@@ -85,7 +86,7 @@ mod sync {
         loom::thread::yield_now();
     }
 
-    /// A thread whose word does not change waits for ever, which fails the model.
+    /// Waits for ever if the word does not change. Loom fails the model then.
     pub(crate) fn wait_while(word: &atomic::AtomicU32, value: u32) {
         while word.load(atomic::Ordering::Relaxed) == value {
             loom::thread::yield_now();
@@ -94,7 +95,7 @@ mod sync {
 
     pub(crate) fn wake_one(_: &atomic::AtomicU32) {}
 
-    /// Loom's atomics, that let an experiment weaken what is asked of them.
+    /// Loom's atomics, with orderings that an experiment can weaken.
     pub(crate) mod atomic {
         use super::super::experiment::{ordering, weakens_a_load};
         pub(crate) use loom::sync::atomic::Ordering;
@@ -103,21 +104,21 @@ mod sync {
             static ref ORDER: loom::sync::atomic::AtomicUsize = Default::default();
         }
 
-        /// Loom reverses the order of two operations if the later one is the next on the same word.
-        /// It would miss that a `compare_exchange` can come before another thread's load if its own
-        /// thread has loaded the word in between. So all operations are on one word too, in a way
-        /// that lets no thread know of another.
+        /// Loom reverses the order of two operations only if the later one is the next on the same
+        /// word. It would miss that a `compare_exchange` can come before another thread's load if
+        /// its own thread has loaded the word in between. So every operation is also an operation
+        /// on one common word, which orders nothing between threads.
         fn any_order() {
             ORDER.fetch_add(1, Ordering::Relaxed);
         }
 
-        /// Runs an operation as strong as an experiment leaves it.
+        /// Runs an operation with the ordering that the experiment leaves it.
         ///
-        /// Loom takes sequentially consistent operations for acquiring and releasing ones. A fence
-        /// between each that writes and the next that reads puts all of them in one order; as
-        /// processors have it, either behind every one that writes or in front of every one that
-        /// reads. Which of the two makes no difference, unless an experiment weakens one: then it
-        /// is the one that the fence belongs to.
+        /// Loom treats sequentially consistent operations as acquiring and releasing ones. A fence
+        /// between each operation that writes and the next that reads puts all of them in one
+        /// order. Processors have the fence either after every operation that writes or before
+        /// every one that reads. The choice makes no difference unless an experiment weakens an
+        /// operation: then the fence belongs to the operation that is weakened.
         #[track_caller]
         fn strong_as<T>(name: &'static str, order: Ordering, run: impl FnOnce(Ordering) -> T) -> T {
             any_order();
@@ -211,7 +212,7 @@ mod sync {
     }
 }
 
-/// What is wrong in a run, on purpose.
+/// Mistakes that a run makes on purpose.
 mod experiment {
     use loom::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release, SeqCst};
     use std::cell::RefCell;
@@ -223,33 +224,32 @@ mod experiment {
         Nothing,
         NoBarrierHere,
         NoBarrierEverywhere,
-        /// A place in the library's files asks for less.
+        /// A place in the library's files uses a weaker ordering.
         Weaker(Place, Half),
-        /// Slabs change hands, or become shared, while others are at work.
+        /// Slabs change their owner, or become shared, while other threads use them.
         NoPause,
-        /// Who frees a chunk of a shared slab claims it as if the slab were not shared.
+        /// A thread that frees a chunk of a shared slab claims it as if the slab were not shared.
         PlainClaim,
         /// A slab is put on the stack before its slots are noted.
         PushFirst,
-        /// A locker does not look for a fork.
+        /// A locker does not look whether a thread forks.
         NoLook,
-        /// The thread that forks does not wait for those that hold a lock.
+        /// The thread that forks does not wait for threads that hold a lock.
         NoWait,
     }
 
-    /// Where a memory ordering is asked for that is not `Relaxed`: line and column, operation,
-    /// ordering.
+    /// A place where the ordering is not `Relaxed`: file, line and column, operation, ordering.
     pub(crate) type Place = (&'static str, u32, u32, &'static str, String);
 
     #[derive(Clone, Copy, Debug, PartialEq)]
     pub(crate) enum Half {
         Acquire,
         Release,
-        /// That all threads agree on an order.
+        /// The single order that all threads agree on.
         Order,
     }
 
-    // Loom's threads take turns on the thread that runs the model, so they share this.
+    // Loom's threads take turns on the thread that runs the model, so they share these values.
     thread_local! {
         static CURRENT: RefCell<Experiment> = const { RefCell::new(Experiment::Nothing) };
         static PLACES: RefCell<BTreeSet<Place>> = const { RefCell::new(BTreeSet::new()) };
@@ -269,12 +269,12 @@ mod experiment {
         )
     }
 
-    /// The places that runs on this thread have come to.
+    /// The places that the runs on this thread have passed.
     pub(crate) fn places() -> BTreeSet<Place> {
         PLACES.with_borrow(Clone::clone)
     }
 
-    /// The ordering that an operation is to have where it asks for `order`.
+    /// The ordering for an operation whose code has `order`.
     #[track_caller]
     pub(crate) fn ordering(operation: &'static str, order: Ordering) -> Ordering {
         if order == Relaxed {
@@ -308,14 +308,14 @@ use remote_free::{RemoteFreeStack, RemoteFrees, claim};
 use sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 use sync::{barrier_everywhere, this_is_thread};
 
-/// Runs a model through what can happen, with up to so many preemptions.
+/// Runs a model through all orders of events with up to so many preemptions.
 fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.check(model);
 }
 
-/// What the calling thread does while it has another out of its heap. Under the mutex.
+/// Runs `work` while another thread is kept out of its heap. The caller holds the mutex.
 fn paused<T>(gate: &Gate, work: impl FnOnce() -> T) -> T {
     if experiment::is(Experiment::NoPause) {
         return work();
@@ -330,8 +330,8 @@ fn paused<T>(gate: &Gate, work: impl FnOnce() -> T) -> T {
 
 // ---- Gate -------------------------------------------------------------------------------------
 
-/// A heap, as far as gates are concerned: whoever uses it counts. The cell fails the model if two
-/// uses are not in an order that both threads know of.
+/// A heap, reduced to its gate: each use of the heap counts. The cell fails the model if two uses
+/// are not ordered for both threads.
 struct Counted {
     gate: Gate,
     count: UnsafeCell<usize>,
@@ -343,11 +343,11 @@ impl Counted {
     }
 
     fn count(&self) {
-        // SAFETY: nothing else uses the cell meanwhile; the model fails if that is not so.
+        // SAFETY: no other thread uses the cell meanwhile; the model fails otherwise.
         self.count.with_mut(|count| unsafe { *count += 1 });
     }
 
-    /// What a heap's thread does.
+    /// The heap's thread uses the heap.
     fn use_own(&self, mutex: &Mutex<()>) {
         if self.gate.enter() {
             self.count();
@@ -364,7 +364,7 @@ impl Counted {
     }
 
     fn assert_uses(&self, uses: usize) {
-        // SAFETY: as in `count`.
+        // SAFETY: no other thread uses the cell meanwhile; the model fails otherwise.
         self.count.with(|count| assert_eq!(unsafe { *count }, uses));
     }
 }
@@ -414,14 +414,14 @@ fn two_pause_each_other() {
 
 // ---- Returned slabs ----------------------------------------------------------------------------
 
-/// A slab whose slots others free, and its memory.
+/// A slab whose slots other threads free, with its memory.
 struct Slab {
     returned: AtomicU64,
     next: AtomicU32,
     slots: [UnsafeCell<usize>; 3],
 }
 
-/// Slabs numbered from 1 on, and the stack on which they come back.
+/// Slabs numbered from 1 on, and the stack on which they return.
 struct Slabs {
     slabs: Vec<Slab>,
     stack: RemoteFreeStack,
@@ -446,9 +446,9 @@ impl Slabs {
         RemoteFrees { slots: &slab.returned, next: &slab.next }
     }
 
-    /// Frees a slot of another thread's slab: wipes it, and gives it back.
+    /// Frees a slot of another thread's slab: wipes the slot and returns it.
     fn give(&self, number: u32, slot: usize) {
-        // SAFETY: the slot is the caller's; the model fails if that is not so.
+        // SAFETY: the slot is in use by the caller alone; the model fails otherwise.
         self.slab(number).slots[slot].with_mut(|memory| unsafe { *memory += 1 });
         if experiment::is(Experiment::PushFirst) {
             self.give_in_wrong_order(number, 1 << slot);
@@ -460,19 +460,20 @@ impl Slabs {
     fn give_in_wrong_order(&self, number: u32, slots: u64) {
         let RemoteFrees { slots: returned, next } = self.returns(number);
         if returned.load(Relaxed) == 0 {
-            // An empty list of slots, and then the slots.
+            // Pushes the slab with an empty list of slots, and notes the slots afterwards.
             self.stack.give(number, RemoteFrees { slots: &AtomicU64::new(0), next }, 0);
         }
         returned.fetch_or(slots, sync::atomic::Ordering::AcqRel);
     }
 
-    /// Notes what comes back, and uses it.
+    /// Takes the slots that have returned, and reads their memory.
     fn collect(&self, seen: &mut Vec<(u32, usize)>) {
         self.stack.collect(
             |number| self.returns(number),
             |number, slots| {
                 for slot in (0..3).filter(|slot| slots >> slot & 1 != 0) {
-                    // SAFETY: a slot that has come back is the owner's; the model fails if not.
+                    // SAFETY: a slot that has returned is used by the owner alone; the model fails
+                    // otherwise.
                     let wipes = self.slab(number).slots[slot].with_mut(|memory| unsafe { *memory });
                     assert_eq!(wipes, 1);
                     seen.push((number, slot));
@@ -482,8 +483,8 @@ impl Slabs {
     }
 }
 
-/// Threads give slots of one or two slabs back, each a list of (slab, slot), while the owner
-/// collects.
+/// Threads return slots of one or two slabs while the owner collects them. Each gift is a list of
+/// (slab, slot).
 fn every_slot_comes_back(slabs: usize, collects: usize, gifts: &'static [&'static [(u32, usize)]]) {
     let shared = Arc::new(Slabs::new(slabs));
     let givers: Vec<_> = gifts
@@ -515,12 +516,11 @@ fn three_return_to_two_slabs() {
     every_slot_comes_back(2, 1, &[&[(1, 0)], &[(2, 0)], &[(1, 1)]]);
 }
 
-// ---- Claims
-// --------------------------------------------------------------------------------------
+// ---- Claims ---------------------------------------------------------------------
 
 const CLASS: u8 = 3;
 
-/// Two threads free the same chunk of a third one's slab.
+/// Two threads free the same chunk of a third thread's slab.
 fn one_of_two_frees() {
     let shared = Arc::new((Slabs::new(1), AtomicU8::new(CLASS)));
     let free = |shared: Arc<(Slabs, AtomicU8)>| {
@@ -546,8 +546,9 @@ fn one_of_two_frees() {
     assert_eq!(seen, [(1, 0)]);
 }
 
-/// The same while the owner allocates the slot again: there are no more frees than allocations,
-/// though one that comes late may hit the second, and each brings the slot back.
+/// Two threads free the same chunk while the owner allocates the slot again. There are no more
+/// frees than allocations, although a late free may hit the second allocation. Each free returns
+/// the slot.
 fn no_more_frees_than_allocations() {
     let shared = Arc::new((Slabs::new(1), AtomicU8::new(CLASS)));
     let frees: Vec<_> = (0..2)
@@ -570,7 +571,7 @@ fn no_more_frees_than_allocations() {
             assert_eq!(slots, 1);
             returned += 1;
             if allocate {
-                // As `Heap::hand_out`.
+                // As in `Heap::hand_out`.
                 chunk.store(CLASS, Relaxed);
                 allocations += 1;
             }
@@ -584,8 +585,8 @@ fn no_more_frees_than_allocations() {
     assert_eq!(returned, frees);
 }
 
-/// The owner frees a chunk of a slab that is not shared, and so does another thread, which has to
-/// pause the owner first and then marks the slab as shared. Both free a second chunk after that.
+/// The owner and another thread free chunks of a slab that is not shared. The other thread must
+/// pause the owner first, and marks the slab as shared. Both free a second chunk afterwards.
 fn a_slab_becomes_shared() {
     struct Heap {
         gate: Gate,
@@ -595,7 +596,8 @@ fn a_slab_becomes_shared() {
         frees: [UnsafeCell<usize>; 2],
     }
     impl Heap {
-        /// Under the mutex or within the gate: `true` if it was there to be freed.
+        /// Claims a chunk for a free, under the mutex or within the gate. Returns whether the chunk
+        /// was in use.
         fn claim(&self, chunk: usize) -> bool {
             claim(&self.chunks[chunk], self.is_shared.load(Acquire)).is_some()
         }
@@ -607,7 +609,7 @@ fn a_slab_becomes_shared() {
         chunks: [AtomicU8::new(CLASS), AtomicU8::new(CLASS)],
         frees: [UnsafeCell::new(0), UnsafeCell::new(0)],
     });
-    // SAFETY: who has claimed the chunk is the only one; the model fails if that is not so.
+    // SAFETY: only the thread that has claimed the chunk wipes it; the model fails otherwise.
     let wipe = |heap: &Heap, chunk: usize| heap.frees[chunk].with_mut(|n| unsafe { *n += 1 });
     let owner = {
         let heap = heap.clone();
@@ -644,26 +646,25 @@ fn a_slab_becomes_shared() {
     }
     owner.join().unwrap();
     for frees in &heap.frees {
-        // SAFETY: the other thread is no more.
+        // SAFETY: the other thread has ended.
         frees.with(|frees| assert_eq!(unsafe { *frees }, 1));
     }
 }
 
-// ---- Slabs that change hands
-// ---------------------------------------------------------------------
+// ---- Slabs that change hands ----------------------------------------------------
 
-/// A thread ends and leaves its slab to heap 0, while another frees a chunk of it. Wherever the
-/// free comes, the slot ends up with whoever has the slab.
+/// A thread ends and leaves its slab to heap 0 while another thread frees a chunk of it. Whenever
+/// the free happens, the slot ends up with the owner of the slab.
 fn a_slab_is_left_behind() {
     struct Pool {
         mutex: Mutex<()>,
-        /// Of the thread that frees.
+        /// The gate of the thread that frees.
         gate: Gate,
-        /// Whose the slab is: 0 or 1.
+        /// The owner of the slab: heap 0 or 1.
         owner: AtomicU32,
         slabs: Slabs,
         chunk: AtomicU8,
-        /// Slots in heap 0's hands, which the mutex guards.
+        /// Free slots that heap 0 has. The mutex guards them.
         free: UnsafeCell<u64>,
     }
     let pool = Arc::new(Pool {
@@ -689,7 +690,11 @@ fn a_slab_is_left_behind() {
                 }
             }
             let _guard = pool.mutex.lock().unwrap();
-            assert_eq!(pool.owner.load(Acquire), 0, "or else the ending thread is not through yet");
+            assert_eq!(
+                pool.owner.load(Acquire),
+                0,
+                "the ending thread has not given up its slab yet"
+            );
             assert!(claim(&pool.chunk, true).is_some());
             // SAFETY: the mutex is held; the model fails if the cell is used at once elsewhere.
             pool.free.with_mut(|free| unsafe { *free |= 1 });
@@ -700,37 +705,37 @@ fn a_slab_is_left_behind() {
         paused(&pool.gate, || {
             let mut seen = Vec::new();
             pool.slabs.collect(&mut seen);
-            // SAFETY: the mutex is held.
+            // SAFETY: the mutex is held; the model fails if another thread uses the cell meanwhile.
             pool.free.with_mut(|free| unsafe { *free |= seen.len() as u64 });
             pool.owner.store(0, Release);
         });
     }
     other.join().unwrap();
-    // SAFETY: the other thread is no more.
+    // SAFETY: the other thread has ended.
     pool.free.with(|free| assert_eq!(unsafe { *free }, 1, "the slot is lost"));
 }
 
-/// Near the limit a slab is dissolved into exact chunks, while its owner frees one chunk of it and
-/// another thread frees the second. Wherever the two frees come, both chunks end up free in the
+/// Near the limit a slab is dissolved into exact chunks. Meanwhile its owner frees one chunk and
+/// another thread frees the second. Whenever the two frees happen, both chunks end up free in the
 /// arena.
 fn a_slab_is_dissolved() {
     const BOTH: u64 = 0b11;
     struct Pool {
         mutex: Mutex<()>,
-        /// Of the owner and of the other thread.
+        /// The gates of the owner and of the other thread.
         gates: [Gate; 2],
-        /// Whether there is a slab.
+        /// Whether the slab exists.
         is_slab: AtomicU32,
         slabs: Slabs,
         chunks: [AtomicU8; 2],
         /// Slots that the owner keeps for its next allocations.
         cached: UnsafeCell<u64>,
-        /// What the arena knows: chunks of an exact size that are used, and those that are free.
-        /// The mutex guards it.
+        /// The arena's chunks of an exact size: those in use, and those that are free. The mutex
+        /// guards them.
         arena: UnsafeCell<(u64, u64)>,
     }
     impl Pool {
-        /// What a thread does to free a chunk; chunk 0 is freed by the owner.
+        /// Frees a chunk as a thread does. The owner frees chunk 0.
         fn free(&self, chunk: usize) {
             this_is_thread(chunk + 1);
             let bit = 1 << chunk;
@@ -765,7 +770,7 @@ fn a_slab_is_dissolved() {
             });
         }
 
-        /// As `reclaim` and `dissolve`.
+        /// As in `reclaim` and `dissolve`.
         fn dissolve(&self) {
             let mut seen = Vec::new();
             self.slabs.collect(&mut seen);
@@ -776,7 +781,7 @@ fn a_slab_is_dissolved() {
                 chunk.store(0, Relaxed);
             }
             self.is_slab.store(0, Release);
-            // SAFETY: the mutex is held.
+            // SAFETY: the mutex is held; the model fails if another thread uses the cell meanwhile.
             self.arena.with_mut(|arena| unsafe { *arena = (BOTH & !free, free) });
         }
     }
@@ -798,15 +803,14 @@ fn a_slab_is_dissolved() {
         paused(&pool.gates[0], || paused(&pool.gates[1], || pool.dissolve()));
     }
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    // SAFETY: the other threads are no more.
+    // SAFETY: the other threads have ended.
     pool.arena.with(|arena| assert_eq!(unsafe { *arena }, (0, BOTH), "a chunk is lost"));
 }
 
-// ---- Forks
-// ---------------------------------------------------------------------------------------
+// ---- Forks ----------------------------------------------------------------------
 
-/// A value behind a lock, which threads and forks use. The cell fails the model if two uses are not
-/// in an order that both threads know of.
+/// Values behind locks, which threads and forks use. The cell fails the model if two uses are not
+/// ordered for both threads.
 struct Guarded {
     guard: ForkGuard,
     locks: [Lock; 2],
@@ -824,7 +828,7 @@ impl Guarded {
         }
     }
 
-    /// What a thread does with a value.
+    /// A thread uses a value under its lock.
     fn use_locked(&self, thread: usize, number: usize) {
         let other = ForkGuard::of(AtomicUsize::new(0));
         let guard = if experiment::is(Experiment::NoLook) { &other } else { &self.guard };
@@ -835,15 +839,14 @@ impl Guarded {
         self.locks[number].release();
     }
 
-    /// What the thread that forks does: it uses all values, without their locks, and one with its
-    /// lock.
+    /// A thread forks. It uses all values without their locks.
     fn fork(&self, thread: usize) {
         self.guard.begin(thread);
         if !experiment::is(Experiment::NoWait) {
             self.locks.iter().for_each(|lock| lock.wait_until_free(thread));
         }
         for count in &self.counts {
-            // SAFETY: no other thread uses it; the model fails if that is not so.
+            // SAFETY: no other thread uses the value; the model fails otherwise.
             count.with_mut(|count| unsafe { *count += 1 });
         }
         self.guard.end();
@@ -851,13 +854,13 @@ impl Guarded {
 
     fn assert_uses(&self, uses: [usize; 2]) {
         for (count, uses) in self.counts.iter().zip(uses) {
-            // SAFETY: the other threads are no more.
+            // SAFETY: the other threads have ended.
             count.with(|count| assert_eq!(unsafe { *count }, uses));
         }
     }
 }
 
-/// Threads run their parts, numbered from 1 on.
+/// Runs a thread for each part. The threads are numbered from 1 on.
 fn together(parts: Vec<fn(&Guarded, usize)>, uses: [usize; 2]) {
     let shared = Arc::new(Guarded::new());
     let mut parts = parts.into_iter().zip(1..);
@@ -913,10 +916,9 @@ fn two_use() {
     );
 }
 
-// ---- Tests
-// ---------------------------------------------------------------------------------------
+// ---- Tests ----------------------------------------------------------------------
 
-/// A name, how many preemptions to try, and what happens.
+/// A model: its name, the number of preemptions, and the function.
 type Model = (&'static str, usize, fn());
 
 const GATES: &[Model] = &[
@@ -964,7 +966,7 @@ fn assert_holds(models: &[Model]) {
     }
 }
 
-/// Every one of the models fails.
+/// Every one of the models must fail.
 #[track_caller]
 fn assert_all_notice(models: &[Model], experiment: Experiment) {
     for model in models {
@@ -972,8 +974,8 @@ fn assert_all_notice(models: &[Model], experiment: Experiment) {
     }
 }
 
-/// No place in a library file asks for a stronger memory ordering than it needs: weakened anywhere,
-/// one of the models fails, but for `exceptions`.
+/// No place in a library file uses a stronger memory ordering than it needs: with any ordering
+/// weakened, one of the models fails. The `exceptions` are left out.
 #[track_caller]
 fn assert_orderings_needed(file: &str, models: &[Model], exceptions: &[(&str, Half)]) {
     let places = experiment::places();
@@ -1011,9 +1013,9 @@ fn gates_keep_threads_apart() {
 fn returned_slots_arrive() {
     assert_holds(RETURNS);
     assert_all_notice(RETURNS, Experiment::PushFirst);
-    // These two are a pair that keeps a thread from putting a slab on the stack again while the
-    // owner has yet to read what came next. Loom, where no load returns what is stored later, does
-    // not see it.
+    // These two are a pair: they keep a thread from putting a slab on the stack again before the
+    // owner has read the next slab. Loom cannot see it, as no load in loom returns a value that is
+    // stored later.
     let exceptions = [("fetch_or AcqRel", Half::Acquire), ("swap AcqRel", Half::Release)];
     assert_orderings_needed("remote_free.rs", RETURNS, &exceptions);
 }
@@ -1038,9 +1040,9 @@ fn forks_keep_lockers_out() {
     assert_all_notice(&FORKS[..1], Experiment::NoLook);
     assert_all_notice(&FORKS[..1], Experiment::NoWait);
     let models: Vec<_> = FORKS.iter().chain(LOCKS).copied().collect();
-    // These two are a pair: who sees that it is to try again sees that the lock was free. Here a
-    // fence behind the store that frees it, which stands for its being sequentially consistent,
-    // orders the two already.
+    // These two are a pair: a thread that learns that it is to try again also sees that the lock is
+    // free. Here a fence after the store that frees the lock orders the two already. The fence
+    // stands for the store's sequential consistency.
     let exceptions = [("fetch_add Release", Half::Release), ("load Acquire", Half::Acquire)];
     assert_orderings_needed("guard.rs", &models, &exceptions);
 }

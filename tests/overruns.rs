@@ -1,6 +1,6 @@
-//! Overruns: no arena touches other memory, whoever's it is, and there is nothing in an arena that
-//! an overrun within it could spoil but other secrets. With ordinary memory both come out the other
-//! way.
+//! Overruns. No arena lies directly beside other memory, whichever code allocated it. An overrun within
+//! an arena can spoil only other secrets, as there are no bookkeeping data in an arena. The
+//! controls: ordinary memory has neither property.
 
 #![cfg(target_os = "linux")]
 
@@ -10,7 +10,7 @@ use bitcoin_support::{LockedPages, LockedPool, LockedPoolManager, SecureVec, pag
 use common::alone;
 use std::ptr::NonNull;
 
-/// Runs `body` in a child process; the signal that ends it, 0 if it comes to its end.
+/// Runs `body` in a child process. Returns the signal that ended it, 0 if `body` returned.
 fn signal_of(body: impl FnOnce()) -> i32 {
     // SAFETY: the child does what `body` does, and ends.
     let child = unsafe { libc::fork() };
@@ -23,7 +23,7 @@ fn signal_of(body: impl FnOnce()) -> i32 {
             for signal in [libc::SIGSEGV, libc::SIGABRT, libc::SIGBUS] {
                 libc::signal(signal, libc::SIG_DFL);
             }
-            libc::close(2); // what the heap says of it
+            libc::close(2); // the heap's error message
             body();
             libc::_exit(0);
         }
@@ -34,18 +34,19 @@ fn signal_of(body: impl FnOnce()) -> i32 {
     if libc::WIFSIGNALED(status) { libc::WTERMSIG(status) } else { 0 }
 }
 
-/// The signals of one write each: before the range, at both of its ends, and behind it.
+/// The signals of one write each: before the range, in its first and its last byte, and after it.
 fn writes_around(start: usize, len: usize) -> [i32; 4] {
     [start - 1, start, start + len - 1, start + len].map(|addr| {
         let place = std::ptr::with_exposed_provenance_mut::<u8>(addr);
-        // SAFETY: the child writes where it may, or ends, which is what is tested.
+        // SAFETY: the child writes to its memory, or ends by a signal, which is what the test
+        // observes.
         signal_of(|| unsafe { place.write_volatile(1) })
     })
 }
 
 const STOPPED: [i32; 4] = [libc::SIGSEGV, 0, 0, libc::SIGSEGV];
 
-/// The ends of the arenas that chunks lie in: of runs of locked memory around them.
+/// The bounds of the arenas around the chunks, which are runs of locked memory.
 fn arenas_of(addrs: &[usize]) -> Vec<(usize, usize)> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let ranges = maps.lines().map(|line| {
@@ -69,7 +70,7 @@ fn every_arena_lies_between_guard_pages() {
         for (start, end) in arenas {
             assert_eq!(writes_around(start, end - start), STOPPED);
         }
-        // A pool of one's own, and pages.
+        // A private pool, and pages.
         let pool = LockedPool::default();
         for _ in 0..3 {
             let arena = pool.alloc(LockedPool::ARENA_SIZE, 16).unwrap().as_ptr();
@@ -79,7 +80,7 @@ fn every_arena_lies_between_guard_pages() {
         let start = pages.as_ptr().as_ptr().expose_provenance();
         assert_eq!(writes_around(start, page_size()), STOPPED);
 
-        // The control: ordinary pages, whose neighbours take what is written past their ends.
+        // The control: ordinary pages, whose neighbours take a write past their ends.
         let (access, flags) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a new mapping at a place of the system's choice.
@@ -90,8 +91,8 @@ fn every_arena_lies_between_guard_pages() {
     });
 }
 
-/// Everything that belongs to a pool's arenas is overwritten, chunks in use and free ones: places,
-/// sizes and figures are what they were.
+/// Everything in a pool's arenas is overwritten, both chunks in use and free ones. Addresses, sizes
+/// and figures stay as they were.
 #[test]
 fn bookkeeping_lies_elsewhere() {
     alone("bookkeeping_lies_elsewhere", || {
@@ -105,10 +106,11 @@ fn bookkeeping_lies_elsewhere() {
                 chunks.iter().map(|chunk| chunk.as_ptr().expose_provenance()).collect();
             for (start, end) in arenas_of(&addrs) {
                 let start = std::ptr::with_exposed_provenance_mut::<u8>(start);
-                // SAFETY: memory of the pool's, in which nobody keeps anything but this test.
+                // SAFETY: memory of the pool, in which only this test has chunks, and they hold
+                // bytes.
                 unsafe { start.write_bytes(0xff, end - start.addr()) };
             }
-            // What is handed out from here on is no chunk that is in use.
+            // The next chunks are not among those in use.
             let more: Vec<_> = sizes.iter().cycle().take(40).map(|&size| alloc(size)).collect();
             let all = || kept.iter().map(|(_, (chunk, size))| (**chunk, **size));
             let used: Vec<_> =
@@ -124,14 +126,14 @@ fn bookkeeping_lies_elsewhere() {
         }
         let manager = LockedPoolManager::instance();
         survives(&|size| manager.alloc(size, 16).unwrap(), &|chunk, size| {
-            // SAFETY: nobody uses the chunk afterwards.
+            // SAFETY: nothing uses the chunk afterwards.
             assert_eq!(unsafe { manager.free_sized(chunk.as_ptr(), size, 16) }, Ok(()));
         });
         let stats = manager.stats();
         assert_eq!((stats.used, stats.chunks_used, stats.free), (0, 0, stats.total));
         let pool = LockedPool::default();
         survives(&|size| pool.alloc(size, 16).unwrap(), &|chunk, size| {
-            // SAFETY: nobody uses the chunk afterwards.
+            // SAFETY: nothing uses the chunk afterwards.
             assert_eq!(unsafe { pool.free_sized(chunk.as_ptr(), size, 16) }, Ok(()));
         });
         let stats = pool.stats();
@@ -139,15 +141,15 @@ fn bookkeeping_lies_elsewhere() {
     });
 }
 
-/// glibc's heap has its bookkeeping between the chunks, and ends the process when it finds it
-/// spoilt.
+/// The control: glibc's heap has its bookkeeping between the chunks, and ends the process when it
+/// finds that spoilt.
 #[cfg(target_env = "gnu")]
 #[test]
 fn control_an_overrun_spoils_an_ordinary_heap() {
     let spoil = |overrun: usize| {
         signal_of(|| {
-            // SAFETY: two blocks of the heap in a process that has this one purpose; what an
-            // overrun does is what is tested.
+            // SAFETY: two blocks of the heap, in a process that does nothing else. The overrun is
+            // what the test observes.
             unsafe {
                 let [one, two] =
                     [libc::malloc(2000), libc::malloc(2000)].map(|block| block.cast::<u8>());

@@ -1,13 +1,13 @@
-//! `LockedPages` as the kernel reports them in /proc/self/smaps: locked, never paged out, out of
-//! core dumps, without huge pages, not merged with equal pages, between guard pages. Each
-//! observation is made of an ordinary mapping as well, where it must come out the other way.
+//! `LockedPages` as the kernel reports them in /proc/self/smaps: locked, never paged out, not in
+//! core dumps, without huge pages, not merged with equal pages, and between guard pages. The
+//! control of each observation is an ordinary mapping, where the result must be the opposite.
 
 #![cfg(target_os = "linux")]
 
 use bitcoin_support::{LockedPages, MapError, lock_limit, page_size};
 use std::fs;
 
-/// What /proc/self/smaps says of one mapping.
+/// The entry of one mapping in /proc/self/smaps.
 #[derive(Debug)]
 struct Mapping {
     start: usize,
@@ -50,7 +50,7 @@ fn has(mapping: &Mapping, flag: &str) -> bool {
     mapping.flags.iter().any(|f| f == flag)
 }
 
-/// An ordinary anonymous mapping, for the other way.
+/// An ordinary anonymous mapping, for the controls.
 struct Ordinary(*mut libc::c_void, usize);
 
 impl Ordinary {
@@ -85,7 +85,7 @@ fn locked_and_not_dumpable() {
     let len = 3 * page_size();
     let mut pages = LockedPages::new(len).unwrap();
     assert_eq!((pages.lock_state(), pages.advice_state()), (Ok(()), Ok(())));
-    // What is not in memory yet is locked as it comes to be.
+    // Pages that are not in memory yet are locked when they are touched.
     pages.as_mut_slice()[..=page_size()].fill(1);
     let mapping = mapping_of(pages.as_ptr().addr().get()).unwrap();
     assert!(mapping.locked_kb * 1024 >= 2 * page_size(), "{mapping:?}");
@@ -102,13 +102,12 @@ fn locked_and_not_dumpable() {
     assert!(!has(&mapping, "dd"), "{mapping:?}");
 }
 
-/// Told to write the pages to swap, the kernel refuses; ordinary pages it writes there, if there is
-/// swap.
+/// The kernel refuses to write the pages to swap. It writes ordinary pages there, if there is swap.
 #[test]
 fn the_kernel_does_not_page_them_out() {
     let page_out = |addr: *mut libc::c_void, len| {
-        // SAFETY: whole mappings of this test's; the advice changes where pages live, not what they
-        // hold.
+        // SAFETY: whole mappings of this test. The advice moves pages and does not change their
+        // contents.
         match unsafe { libc::madvise(addr, len, libc::MADV_PAGEOUT) } {
             0 => Ok(()),
             _ => Err(std::io::Error::last_os_error().raw_os_error()),
@@ -126,8 +125,8 @@ fn the_kernel_does_not_page_them_out() {
     let addr = pages.as_ptr().cast::<libc::c_void>().as_ptr();
     assert_eq!(page_out(addr, len), Err(Some(libc::EINVAL)));
     assert_eq!(mapping_of(addr.addr()).unwrap().swap_kb, 0);
-    // And the same pages without the lock.
-    // SAFETY: takes a protection away, nothing else.
+    // Another control: the same pages without the lock.
+    // SAFETY: takes a protection away, and nothing else.
     assert_eq!(unsafe { libc::munlock(addr, len) }, 0);
     assert_eq!(page_out(addr, len), Ok(()));
 }
@@ -145,7 +144,7 @@ fn without_huge_pages() {
     assert!(!has(&mapping_of(ordinary.0.addr()).unwrap(), "nh"));
 }
 
-/// In a process that has all its memory merged with equal pages of other processes.
+/// In a process whose memory is all merged with equal pages of other processes.
 #[test]
 fn not_merged_with_equal_pages() {
     const PR_SET_MEMORY_MERGE: libc::c_int = 67; // linux/prctl.h
@@ -174,13 +173,13 @@ fn between_guard_pages() {
         let mapping = mapping_of(guard).expect("guard pages are mapped");
         assert_eq!(mapping.permissions, "---p");
     }
-    // A guard page stops an access: the write fails in the kernel with EFAULT where a mapped page
-    // takes it, which is the control.
+    // A guard page stops an access: the kernel's write to it fails with EFAULT. The control: the
+    // kernel can write to a mapped page.
     let null = fs::File::open("/dev/zero").unwrap();
     let read_into = |addr: usize| {
         use std::os::fd::AsRawFd;
         let place = std::ptr::with_exposed_provenance_mut::<libc::c_void>(addr);
-        // SAFETY: the kernel writes one byte, into our own pages, or refuses.
+        // SAFETY: the kernel writes one byte into pages of this test, or refuses.
         unsafe { libc::read(null.as_raw_fd(), place, 1) }
     };
     assert_eq!((read_into(start), read_into(end - 1)), (1, 1));
@@ -202,7 +201,7 @@ fn refuses_impossible_lengths() {
         let error: MapError = LockedPages::new(len).unwrap_err();
         assert!(error.to_string().starts_with("cannot map pages"), "{error}");
     }
-    // The system refuses, not we: more than an address space has.
+    // The system refuses this size: it is more than an address space has.
     let error = LockedPages::new(1 << 60).unwrap_err();
     assert_eq!(error.errno(), libc::ENOMEM);
 }

@@ -1,5 +1,5 @@
-//! `wipe_everything`: called in a signal handler, whatever the threads are doing, it leaves no
-//! secret in any pool; the pools stay usable. Without the call the same secrets are there.
+//! `wipe_everything` in a signal handler, whatever the threads are doing, leaves no secret in any
+//! pool. The pools stay usable. The control: without the call the same secrets are there.
 
 #![cfg(target_os = "linux")]
 
@@ -19,14 +19,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 static WIPED: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn on_signal(_: libc::c_int) {
-    // SAFETY: what these tests go on to use is plain data.
+    // SAFETY: the values that these tests use afterwards are plain data.
     unsafe { wipe_everything() };
     WIPED.fetch_add(1, Ordering::Relaxed);
 }
 
 fn catch_signal() {
     let handler: extern "C" fn(libc::c_int) = on_signal;
-    // SAFETY: the handler does what handlers may do.
+    // SAFETY: the handler only calls functions that handlers may call.
     unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
 }
 
@@ -65,20 +65,20 @@ fn a_signal_wipes_everything() {
         let before = (LockedPoolManager::instance().stats(), own.stats());
         assert_eq!(places.map(there), [true; 5]);
         // The control: another signal handler.
-        // SAFETY: valid calls.
+        // SAFETY: `signal` gets a function of this program, and `raise` a valid signal.
         unsafe {
             libc::signal(libc::SIGUSR2, libc::SIG_IGN);
             libc::raise(libc::SIGUSR2);
         }
         assert_eq!(places.map(there), [true; 5]);
-        // A child's button is the child's.
+        // A wipe in a child changes nothing in its parent.
         in_child(|| {
-            // SAFETY: valid call.
+            // SAFETY: the signal is valid and has a handler.
             unsafe { libc::raise(libc::SIGUSR1) };
             assert_eq!(places.map(there), [false; 5]);
         });
         assert_eq!(places.map(there), [true; 5]);
-        // SAFETY: valid call.
+        // SAFETY: the signal is valid and has a handler.
         unsafe { libc::raise(libc::SIGUSR1) };
         assert_eq!(places.map(there), [false; 5]);
         assert_eq!((LockedPoolManager::instance().stats(), own.stats()), before);
@@ -90,7 +90,7 @@ fn a_signal_wipes_everything() {
     });
 }
 
-/// What has stayed with a parent process is not touched.
+/// Memory that only the parent process has is not touched.
 #[test]
 fn absent_memory_is_left_out() {
     alone("absent_memory_is_left_out", || {
@@ -100,22 +100,22 @@ fn absent_memory_is_left_out() {
         let secret =
             LockedPool::with_options(&options.secret_memory(SecretMemory::Prefer)).unwrap();
         let chunk = secret.alloc(100, 16).unwrap();
-        // SAFETY: a chunk of our own.
+        // SAFETY: a chunk of this test.
         unsafe { chunk.write_bytes(1, 100) };
         in_child(|| {
-            // SAFETY: nothing is used afterwards.
+            // SAFETY: no value is used afterwards that zeros would invalidate.
             unsafe { wipe_everything() };
         });
-        // SAFETY: a chunk of our own, written above.
+        // SAFETY: a chunk of this test, written above.
         assert_eq!(unsafe { chunk.read() }, 1);
-        // SAFETY: as above; zeros are bytes.
+        // SAFETY: the chunk holds bytes, which may be zeros.
         unsafe { wipe_everything() };
-        // SAFETY: as above.
+        // SAFETY: the chunk was allocated above and is not freed.
         assert_eq!(unsafe { chunk.read() }, 0);
     });
 }
 
-/// The handler interrupts threads wherever they are: allocating, mapping, unmapping, and in a fork.
+/// The handler interrupts threads anywhere: while they allocate, map, unmap and fork.
 #[test]
 fn whatever_the_threads_are_doing() {
     alone("whatever_the_threads_are_doing", || {
@@ -147,7 +147,7 @@ fn whatever_the_threads_are_doing() {
             })
             .collect();
         ready.wait();
-        assert!(there(addr), "nobody has called yet");
+        assert!(there(addr), "nothing is wiped before the call");
         for round in 0..300 {
             let worker = &workers[round % workers.len()];
             // SAFETY: the thread has not been joined.

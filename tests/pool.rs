@@ -1,5 +1,5 @@
 //! `LockedPool`: sizes and alignments, every bad free, statistics, wiping, foreign page allocators
-//! and their limits, threads, and what is left at process exit.
+//! and their limits, threads, and the contents of memory at process exit.
 
 use bitcoin_support::{
     FreeError, LockError, LockedAllocation, LockedPageAllocator, LockedPageArena, LockedPool,
@@ -12,20 +12,20 @@ use std::sync::{Arc, Mutex};
 
 const ARENA_SIZE: usize = LockedPool::ARENA_SIZE;
 
-/// Frees, with the promise that tests keep: nothing uses the chunk afterwards but to look at it.
+/// Frees a chunk. The callers must not use it afterwards, except to look at its bytes.
 fn free(pool: &LockedPool, chunk: *mut u8) -> Result<(), FreeError> {
-    // SAFETY: see above.
+    // SAFETY: every caller in this file keeps to the rule above.
     unsafe { pool.free(chunk) }
 }
 
-/// What the memory at `chunk` holds, live or not: its pages stay mapped as long as the pool.
+/// The bytes at `chunk`, live or not. Its pages stay mapped as long as the pool exists.
 fn bytes(chunk: NonNull<u8>, len: usize) -> Vec<u8> {
     // SAFETY: `len` mapped, initialized bytes that no other thread writes.
     unsafe { std::slice::from_raw_parts(chunk.as_ptr(), len) }.to_vec()
 }
 
 fn fill(chunk: NonNull<u8>, byte: u8, len: usize) {
-    // SAFETY: the tests fill chunks of their own only, within their size.
+    // SAFETY: the tests fill only chunks of their own, and within their size.
     unsafe { chunk.write_bytes(byte, len) };
 }
 
@@ -38,7 +38,7 @@ fn sizes_and_alignments() {
     for alignment in [0, 3, 24, usize::MAX] {
         assert_eq!(pool.alloc(16, alignment), None);
     }
-    assert_eq!(pool.stats(), PoolStats::default(), "nothing was mapped for what cannot be");
+    assert_eq!(pool.stats(), PoolStats::default(), "nothing is mapped for sizes that no arena has");
 
     let whole = pool.alloc(ARENA_SIZE, 16).unwrap();
     assert_eq!(pool.stats().arenas, 1);
@@ -55,7 +55,7 @@ fn sizes_and_alignments() {
             assert_eq!(unsafe { pool.free_sized(chunk.as_ptr(), size, 1 << shift) }, Ok(()));
         }
     }
-    // Larger alignments than an arena has room for.
+    // Alignments that are larger than an arena.
     assert_eq!(pool.alloc(ARENA_SIZE, 1 << 39), None);
     assert_eq!(pool.alloc(16, 1 << 40), None);
     let stats = pool.stats();
@@ -101,14 +101,14 @@ fn chunks_are_wiped_whole_as_they_are_freed() {
         let padded = size.next_multiple_of(16);
         let chunk = pool.alloc(size, 16).unwrap();
         assert_eq!(bytes(chunk, padded), vec![0; padded], "handed out clean");
-        // Also the padding, which a caller may have used by mistake.
+        // Fills the padding too, which a caller may have used by mistake.
         fill(chunk, 0xee, padded);
         assert_eq!(free(&pool, chunk.as_ptr()), Ok(()));
         assert_eq!(bytes(chunk, padded), vec![0; padded]);
     }
 }
 
-/// A page allocator over ordinary memory that can refuse, and writes down how it is asked.
+/// A page allocator over ordinary memory that can refuse, and keeps a record of its calls.
 #[derive(Clone, Default)]
 struct Recorder(Arc<Mutex<Record>>);
 
@@ -162,8 +162,8 @@ fn recorded(set: impl FnOnce(&mut Record)) -> (LockedPool, Recorder) {
     (LockedPool::with_page_allocator(Box::new(recorder.clone())), recorder)
 }
 
-/// The other way of `chunks_are_wiped_whole_as_they_are_freed`: the same look finds the bytes where
-/// the pool must not touch.
+/// The control of `chunks_are_wiped_whole_as_they_are_freed`: the same look finds the bytes in
+/// memory that the pool must not touch.
 #[test]
 fn memory_of_a_foreign_allocator_is_not_touched() {
     let (pool, _recorder) = recorded(|_| ());
@@ -182,7 +182,7 @@ fn every_arena_is_searched_before_another_is_asked_for() {
     for i in [3, 0, 5] {
         assert_eq!(free(&pool, halves[i].as_ptr()), Ok(()));
     }
-    // The first of the arenas that have room, as Core looks.
+    // The first arena that has room serves, as in Core.
     assert_eq!(pool.alloc(ARENA_SIZE / 2, 16), Some(halves[0]));
     assert_eq!(pool.alloc(ARENA_SIZE / 2, 16), Some(halves[3]));
     assert_eq!(pool.alloc(ARENA_SIZE / 2, 16), Some(halves[5]));
@@ -282,7 +282,7 @@ fn statistics_follow_every_operation() {
     assert_eq!((stats.used, stats.free, stats.chunks_free), (used, free_bytes, chunks_free));
 }
 
-/// Threads allocate, fill, hand to each other, check and free. No byte and no count goes astray.
+/// Threads allocate, fill, hand over, check and free chunks. No byte and no chunk is lost.
 #[test]
 fn threads_share_a_pool() {
     let pool = LockedPool::default();
@@ -328,7 +328,7 @@ fn debug_output_is_statistics_only() {
     assert!(!format!("{pool:?} {:?}", LockedPoolManager::instance()).contains("SS"));
 }
 
-/// Runs `test` of this program again, alone, in a process of its own where `CHILD` is set.
+/// Runs `test` of this program again, alone, in a separate process where `CHILD` is set.
 #[cfg(target_os = "linux")]
 fn in_child(test: &str) -> std::process::ExitStatus {
     std::process::Command::new(std::env::current_exe().unwrap())
@@ -339,8 +339,8 @@ fn in_child(test: &str) -> std::process::ExitStatus {
         .unwrap()
 }
 
-/// An unprivileged process that may lock 100 000 bytes gets locked memory first, of as much as
-/// fits, and then unlocked memory, with the reason in the statistics.
+/// An unprivileged process that may lock 100 000 bytes first gets as much locked memory as fits,
+/// and then unlocked memory, with the reason in the statistics.
 #[cfg(target_os = "linux")]
 #[test]
 fn scarce_locked_memory_is_used_up_first() {
@@ -355,8 +355,8 @@ fn scarce_locked_memory_is_used_up_first() {
             libc::rlimit { rlim_cur: LIMIT as libc::rlim_t, rlim_max: LIMIT as libc::rlim_t };
         // SAFETY: `limit` is valid for the call.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }, 0);
-        // The limit does not bind root. SAFETY: system calls without pointers, on one thread's
-        // behalf and before any other thread does anything.
+        // The limit does not bind root.
+        // SAFETY: system calls without pointers, while no other thread does anything.
         assert!(unsafe { libc::geteuid() != 0 || libc::setresuid(65534, 65534, 65534) == 0 });
         let pool = LockedPool::default();
         let mut allocated = 0;
@@ -420,7 +420,7 @@ fn sizes_that_make_no_pool_are_refused() {
     assert!(matches!(LockedPageArena::new(32, usize::MAX), Err(PoolError::Map(_))));
 }
 
-/// Where an administrator has set huge pages aside (`sysctl vm.nr_hugepages=4`), they are used.
+/// The pool uses huge pages that an administrator has reserved (`sysctl vm.nr_hugepages=4`).
 #[cfg(target_os = "linux")]
 #[test]
 fn huge_pages_are_used_where_there_are_some() {
@@ -462,7 +462,7 @@ fn a_locked_page_arena_is_an_arena_on_locked_pages() {
     assert_eq!(chunks.len(), total / 64);
     let chunk = chunks[3];
     fill(chunk, 0x33, 64);
-    // SAFETY: nobody uses the chunks afterwards but to look at them.
+    // SAFETY: nothing uses the chunks afterwards but to look at their bytes.
     unsafe {
         assert_eq!(arena.free(chunk.as_ptr(), 65), Err(FreeError::SizeMismatch));
         assert_eq!(arena.free(chunk.as_ptr().wrapping_add(1), 50), Err(FreeError::InvalidFree));
@@ -493,7 +493,7 @@ fn a_manager_uses_its_pools_in_order() {
     manager.walk(|_, size, used| walked += if used { size } else { 0 });
     assert_eq!(walked, stats.used);
     fill(second, 0x44, page);
-    // SAFETY: nobody uses the chunks afterwards but to look at them.
+    // SAFETY: nothing uses the chunks afterwards but to look at their bytes.
     unsafe {
         assert_eq!(manager.free_sized(second.as_ptr(), 16, 16), Err(FreeError::SizeMismatch));
         assert_eq!(manager.free(second.as_ptr()), Ok(()));
@@ -506,8 +506,8 @@ fn a_manager_uses_its_pools_in_order() {
     assert_eq!(manager.stats().used, 0);
 }
 
-/// Pools added by several threads at once are all there, while others use them; when the manager
-/// ends, so do they, and their places serve others.
+/// Several threads add pools at once while others use them, and all pools are there. They end with
+/// the manager, and other pools may use their addresses.
 #[test]
 fn pools_are_added_by_several_threads() {
     let page = page_size();
@@ -546,8 +546,8 @@ fn a_visitor_may_add_pools() {
     assert_eq!(manager.stats().arenas, 2);
 }
 
-/// Pools that are added to the process-wide manager serve what its own pool cannot: chunks larger
-/// than its arenas.
+/// Pools that are added to the process-wide manager serve chunks that its own pool cannot: chunks
+/// that are larger than its arenas.
 #[cfg(target_os = "linux")]
 #[test]
 fn pools_can_be_added_to_the_instance() {

@@ -1,7 +1,7 @@
-//! The process-wide pool, whose threads have heaps of their own: every byte and every statistic,
-//! with chunks that other threads free, threads that end, forks, and no more memory to be had.
+//! The process-wide pool, whose threads have separate heaps. Checks every byte and every statistic,
+//! with chunks that other threads free, threads that end, forks, and exhausted memory.
 //!
-//! The tests count what the whole process holds, so each runs in a process of its own.
+//! The tests count the memory of the whole process, so each runs in a separate process.
 
 #![cfg(target_os = "linux")]
 
@@ -17,7 +17,7 @@ fn pool() -> &'static LockedPoolManager {
     LockedPoolManager::instance()
 }
 
-/// A chunk filled with a byte, which it is checked for before it is freed.
+/// A chunk filled with one byte value. The value is checked before the chunk is freed.
 struct Chunk {
     addr: usize,
     size: usize,
@@ -27,7 +27,7 @@ struct Chunk {
 impl Chunk {
     fn new(size: usize, byte: u8) -> Self {
         let chunk = pool().alloc(size, 16).expect("memory");
-        // SAFETY: `size` bytes of our own, handed out as zeros.
+        // SAFETY: `size` bytes of this test, handed out as zeros.
         unsafe {
             assert!(std::slice::from_raw_parts(chunk.as_ptr(), size).iter().all(|&b| b == 0));
             chunk.write_bytes(byte, size);
@@ -40,7 +40,7 @@ impl Chunk {
     }
 
     fn check(&self) {
-        // SAFETY: `size` bytes of our own.
+        // SAFETY: `size` bytes of this test.
         let bytes = unsafe { std::slice::from_raw_parts(self.ptr().as_ptr(), self.size) };
         assert!(bytes.iter().all(|&b| b == self.byte), "a chunk has changed");
     }
@@ -54,11 +54,11 @@ impl Drop for Chunk {
 }
 
 fn free(ptr: *mut u8) -> Result<(), FreeError> {
-    // SAFETY: nobody uses the chunk afterwards.
+    // SAFETY: nothing uses the chunk afterwards.
     unsafe { pool().free(ptr) }
 }
 
-/// Sums up what `walk` shows and compares it with the statistics.
+/// Sums up the chunks of `walk` and compares them with the statistics.
 fn check_statistics() -> PoolStats {
     let mut stats = pool().stats();
     let (mut used, mut free, mut chunks_used, mut chunks_free);
@@ -68,7 +68,7 @@ fn check_statistics() -> PoolStats {
             *(if is_used { &mut used } else { &mut free }) += size;
             *(if is_used { &mut chunks_used } else { &mut chunks_free }) += 1;
         });
-        // A thread whose closure has returned may still be giving its heap up.
+        // A thread whose closure has returned may still be giving up its heap.
         let before = core::mem::replace(&mut stats, pool().stats());
         if before == stats {
             break;
@@ -77,7 +77,7 @@ fn check_statistics() -> PoolStats {
     assert_eq!((stats.used, stats.chunks_used), (used, chunks_used));
     assert_eq!(stats.chunks_free, chunks_free);
     assert_eq!(stats.used + stats.free, stats.total);
-    assert!(free <= stats.free, "at most the ends of slabs are in no chunk");
+    assert!(free <= stats.free, "only the ends of slabs are in no chunk");
     // Not `<= stats.total`: the pages of sampled chunks leave the total when they are freed.
     assert!(stats.peak_used >= stats.used);
     stats
@@ -134,7 +134,7 @@ fn the_high_water_mark_of_one_thread_is_exact() {
             let sum: usize = sizes[..round + 2].iter().sum();
             highest = highest.max(sum);
             drop(chunks);
-            // Only now is the pool asked.
+            // The pool is not asked for statistics before.
             assert_eq!(pool().stats().peak_used, highest);
         }
     });
@@ -163,17 +163,18 @@ fn bad_frees_are_refused_whoever_tries() {
                 ] {
                     assert_eq!(free(address), Err(error), "size {size}, {address:p} of {at:p}");
                 }
-                // SAFETY: refused.
+                // SAFETY: the free is refused.
                 let wrong = unsafe { pool().free_sized(at, size * 2, 16) };
                 assert_eq!(wrong, Err(FreeError::SizeMismatch));
                 assert_eq!(free(std::ptr::null_mut()), Ok(()));
                 kept.check();
             };
             attempts(freed);
-            // From here on the place may be another chunk's.
+            // From here on another chunk may begin at the freed address.
             let after = pool().stats();
             assert_eq!((after.used, after.chunks_used), (before.used, before.chunks_used));
-            // A thread with a heap of its own, one that has none yet, and one whose own is another.
+            // A thread that has a heap, a thread that has none yet, and a thread whose heap does
+            // not have the chunk's slab.
             std::thread::scope(|scope| {
                 scope.spawn(|| attempts(kept.addr + 1));
                 scope.spawn(|| {
@@ -194,8 +195,8 @@ fn bad_frees_are_refused_whoever_tries() {
     });
 }
 
-/// Whoever frees a chunk: the thread that allocated it, one with a heap of its own, one that has
-/// none.
+/// Freed chunks are zeros, whichever thread frees them: the one that allocated the chunk, one with
+/// another heap, or one without a heap.
 #[test]
 fn freed_chunks_are_zeros_whoever_frees() {
     fn look(addr: usize, size: usize) -> Vec<u8> {
@@ -226,8 +227,8 @@ fn freed_chunks_are_zeros_whoever_frees() {
             });
         }
         // The control: the same look at a block of the ordinary heap, which has its links at the
-        // beginning. SAFETY: a block of 1000 bytes, looked at as the kernel sees it once it is
-        // freed.
+        // beginning.
+        // SAFETY: a block of 1000 bytes. After the free only the kernel reads it.
         let block = unsafe {
             let block = libc::malloc(1000);
             block.cast::<u8>().write_bytes(4, 1000);
@@ -270,8 +271,8 @@ fn a_race_to_free_has_one_winner() {
     });
 }
 
-/// Threads come and go, hand their chunks to others and leave some behind, while one asks for
-/// statistics all the time.
+/// Threads start and end, hand their chunks to others and leave some behind, while one thread asks
+/// for statistics all the time.
 #[test]
 fn threads_come_and_go() {
     alone("threads_come_and_go", || {
@@ -329,7 +330,7 @@ fn threads_come_and_go() {
     });
 }
 
-/// While others work, `walk` and `stats` may differ, but each must agree with itself.
+/// While others work, `walk` and `stats` may differ, but each must be consistent.
 fn check_statistics_while_running() {
     let (mut last, mut overlaps) = (Vec::new(), 0);
     pool().walk(|addr, size, _| last.push((addr, size)));
@@ -340,7 +341,7 @@ fn check_statistics_while_running() {
     assert_eq!(overlaps, 0);
 }
 
-/// What one thread allocates the other frees: the memory comes home, and is used again.
+/// One thread allocates and another frees. The memory returns to its owner and is used again.
 #[test]
 fn freed_by_others_is_used_again() {
     alone("freed_by_others_is_used_again", || {
@@ -358,8 +359,8 @@ fn freed_by_others_is_used_again() {
     });
 }
 
-/// A destructor of a thread-local object that runs after the thread's heap is gone still frees and
-/// allocates.
+/// The destructor of a thread-local object runs after the thread's heap is gone, and can still free
+/// and allocate.
 #[test]
 fn late_destructors_free() {
     struct Late(Option<Chunk>);
@@ -386,7 +387,7 @@ fn late_destructors_free() {
     });
 }
 
-/// When no more can be had, what other threads keep is used, to the last slot.
+/// When no more memory can be locked, free slots of other threads are used, to the last one.
 #[test]
 fn nothing_free_is_hidden_when_the_pool_is_full() {
     alone("nothing_free_is_hidden_when_the_pool_is_full", || {
@@ -396,14 +397,14 @@ fn nothing_free_is_hidden_when_the_pool_is_full() {
 
         let (ready, go_on) = (Barrier::new(2), Barrier::new(2));
         std::thread::scope(|scope| {
-            // Another thread takes all there is, frees every other chunk, and stays.
+            // Another thread takes all memory, frees every other chunk, and does not end.
             scope.spawn(|| {
                 let mut chunks: Vec<Option<Chunk>> = Vec::new();
                 while let Some(chunk) = pool().alloc(64, 16) {
                     let addr = chunk.as_ptr().expose_provenance();
                     chunks.push(Some(Chunk { addr, size: 64, byte: 0 }));
                 }
-                assert_eq!(chunks.len(), LIMIT / 64, "all of it was to be had");
+                assert_eq!(chunks.len(), LIMIT / 64, "all of it could be allocated");
                 chunks.iter_mut().step_by(2).for_each(|chunk| *chunk = None);
                 ready.wait();
                 go_on.wait();
@@ -421,7 +422,7 @@ fn nothing_free_is_hidden_when_the_pool_is_full() {
             mine.clear();
             go_on.wait();
         });
-        // With the other thread gone, its memory serves large chunks.
+        // When the other thread has ended, its memory serves large chunks.
         let whole = Chunk::new(LIMIT, 5);
         assert_eq!(check_statistics().used, LIMIT);
         drop(whole);
@@ -429,7 +430,8 @@ fn nothing_free_is_hidden_when_the_pool_is_full() {
     });
 }
 
-/// A thread returns what it frees to the owner in small batches: those that are not full count too.
+/// A thread returns freed slots to their owner in small batches. Slots of a batch that is not full
+/// count too.
 #[test]
 fn what_an_idle_thread_has_freed_is_found() {
     alone("what_an_idle_thread_has_freed_is_found", || {
@@ -463,17 +465,18 @@ fn what_an_idle_thread_has_freed_is_found() {
     });
 }
 
-/// Becomes a process without privileges that may lock `bytes`.
+/// Gives up privileges and sets the limit on locked memory.
 fn limit_locked_memory(bytes: usize) {
     let limit = libc::rlimit { rlim_cur: bytes as libc::rlim_t, rlim_max: bytes as libc::rlim_t };
     // SAFETY: `limit` is valid for the call.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }, 0);
-    // The limit does not bind root. SAFETY: no pointers.
+    // The limit does not bind root.
+    // SAFETY: no pointers.
     assert!(unsafe { libc::geteuid() != 0 || libc::setresuid(65534, 65534, 65534) == 0 });
 }
 
-/// Unlocked memory is for when there is none that is locked, also when that is another thread's and
-/// has become free only after unlocked memory was used.
+/// Unlocked memory is used only when no locked memory is free. Locked memory counts also if it is
+/// in another thread's slabs, and if it became free after unlocked memory was used.
 #[test]
 fn what_others_have_freed_comes_before_unlocked_memory() {
     alone("what_others_have_freed_comes_before_unlocked_memory", || {
@@ -494,7 +497,7 @@ fn what_others_have_freed_comes_before_unlocked_memory() {
                 done.wait();
             });
             full.wait();
-            // The control: now there is nothing else.
+            // The control: at this point no locked memory is free.
             let stats = pool().stats();
             let mut mine = vec![Chunk::new(64, 8), Chunk::new(64, 8)];
             let spilled_stats = pool().stats();
@@ -513,17 +516,17 @@ fn what_others_have_freed_comes_before_unlocked_memory() {
     });
 }
 
-/// What slabs have free serves any size as soon as no more memory can be locked, whoever has the
-/// slabs: a chunk of twice the size fits where two neighbours have been freed. All chunks keep
-/// their contents and their sizes.
+/// When no more memory can be locked, free slots serve any size, in the slabs of any thread: a
+/// chunk of twice the size fits where two neighbours were freed. All chunks keep their contents and
+/// their sizes.
 #[test]
 fn slots_serve_any_size_when_memory_is_scarce() {
     const LIMIT: usize = 4 << 20;
     alone("slots_serve_any_size_when_memory_is_scarce", || {
         limit_locked_memory(LIMIT);
         pool().set_locking_failed(Some(Box::new(|_| false)));
-        // A quarter of the limit is in slabs of this thread and of another, which stays; the rest
-        // is not.
+        // A part of the limit is in slabs of this thread and of another thread, which does not end.
+        // The rest is not in slabs.
         let fill = |bytes: usize| {
             let mut made = Vec::new();
             for i in 0..bytes / 2 / 48 {
@@ -545,7 +548,7 @@ fn slots_serve_any_size_when_memory_is_scarce() {
         }
         let full = check_statistics();
         assert_eq!((full.locked, full.total), (LIMIT, LIMIT));
-        // Every fourth chunk and its neighbour.
+        // Frees every fourth chunk with its neighbour.
         live.sort_unstable_by_key(|chunk| chunk.addr);
         let mut twice = 0;
         let mut kept = Vec::new();
@@ -564,10 +567,10 @@ fn slots_serve_any_size_when_memory_is_scarce() {
         for _ in 0..twice {
             kept.push(Chunk::new(96, 7));
         }
-        assert_eq!(pool().alloc(96, 16), None, "none was free but those");
+        assert_eq!(pool().alloc(96, 16), None, "no other chunk was free");
         for chunk in &kept {
             chunk.check();
-            // SAFETY: refused.
+            // SAFETY: the free is refused.
             let refused = unsafe { pool().free_sized(chunk.ptr().as_ptr(), chunk.size + 16, 16) };
             assert_eq!(refused, Err(FreeError::SizeMismatch));
         }
@@ -586,8 +589,8 @@ fn slots_serve_any_size_when_memory_is_scarce() {
     });
 }
 
-/// When locked memory is free again, nothing new goes to unlocked memory, though there are free
-/// slots.
+/// When locked memory is free again, new chunks do not go to unlocked memory, although there are
+/// free slots.
 #[test]
 fn locked_memory_comes_first_again() {
     alone("locked_memory_comes_first_again", || {
@@ -606,7 +609,7 @@ fn locked_memory_comes_first_again() {
     });
 }
 
-/// Many refusals by the callback use nothing up.
+/// Refusals by the callback, however many, leave no memory behind.
 #[test]
 fn refusals_leave_nothing_behind() {
     alone("refusals_leave_nothing_behind", || {
@@ -629,7 +632,7 @@ fn refusals_leave_nothing_behind() {
     });
 }
 
-/// The callback may fork, while other threads are at work; the child can go on, with the pool too.
+/// The callback may fork while other threads are at work. The child can continue and use the pool.
 #[test]
 fn the_callback_may_fork() {
     alone("the_callback_may_fork", || {
@@ -681,7 +684,7 @@ fn the_callback_may_fork() {
     });
 }
 
-/// An allocation asks the callback once, whatever its size, and is one failure.
+/// An allocation asks the callback once, whatever its size, and counts as one failure.
 #[test]
 fn the_callback_is_asked_once() {
     alone("the_callback_is_asked_once", || {
@@ -700,8 +703,8 @@ fn the_callback_is_asked_once() {
     });
 }
 
-/// A walk shows the chunks of one moment, whatever happens while it is looked at: other threads go
-/// on, and who looks may use the pool, and fork.
+/// A walk shows the chunks of one moment, whatever happens meanwhile. Other threads continue, and
+/// the visitor may use the pool and fork.
 #[test]
 fn a_walk_shows_one_moment() {
     alone("a_walk_shows_one_moment", || {
@@ -709,7 +712,7 @@ fn a_walk_shows_one_moment() {
         let (mut used, mut more) = ((0, 0), Vec::new());
         let before = pool().stats();
         pool().walk(|_, size, is_used| {
-            // Another thread is not held up.
+            // Another thread does not have to wait.
             std::thread::scope(|scope| scope.spawn(|| drop(Chunk::new(32, 3))).join().unwrap());
             more.push(Chunk::new(5000, 2));
             if is_used {
@@ -734,7 +737,8 @@ fn a_walk_shows_one_moment() {
     });
 }
 
-/// Slabs that become empty one after the other go back, so that others can have the memory.
+/// Slabs that become empty one after the other are returned, so that other threads can have the
+/// memory.
 #[test]
 fn emptied_slabs_go_back() {
     alone("emptied_slabs_go_back", || {
@@ -752,7 +756,8 @@ fn emptied_slabs_go_back() {
     });
 }
 
-/// With several threads the high-water mark is an estimate, but not the sum of all that ever was.
+/// With several threads the high-water mark is an estimate, but not the sum of all chunks that ever
+/// were.
 #[test]
 fn the_high_water_mark_is_not_far_off_with_threads() {
     alone("the_high_water_mark_is_not_far_off_with_threads", || {
@@ -773,8 +778,8 @@ fn locked_by_kernel() -> usize {
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
 }
 
-/// Forks while other threads allocate and free. The child has the memory, locked again, with true
-/// statistics, and can use the pool; so can the parent.
+/// Forks while other threads allocate and free. The child has the memory, locked again, with exact
+/// statistics, and can use the pool. So can the parent.
 #[test]
 fn fork_keeps_memory_locked_and_the_pool_usable() {
     alone("fork_keeps_memory_locked_and_the_pool_usable", || {

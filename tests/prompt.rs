@@ -1,6 +1,6 @@
-//! `SecureString::prompt` at a real terminal: a pseudo-terminal whose other end this test holds,
-//! and which is the controlling terminal of a child process (this test binary again). What a user
-//! would type goes in; what a user would see comes out.
+//! `SecureString::prompt` at a real terminal: a pseudo-terminal that is the controlling terminal of
+//! a child process (this test binary again). This test holds the other end: it types what a user
+//! would type, and reads what a user would see.
 
 #![cfg(target_os = "linux")]
 
@@ -14,8 +14,8 @@ use std::{env, mem};
 
 const CHILD: &str = "BITCOIN_SUPPORT_TEST_PROMPT";
 
-/// What the child does: asks, as often as it is told to, and says on standard output what it got,
-/// in capital letters, so that it can be told from what was typed.
+/// The work of the child: it asks `prompts` times and prints each answer on standard output, in
+/// capital letters, so that it differs from what was typed.
 fn child(prompts: usize) {
     for _ in 0..prompts {
         let answer = match SecureString::prompt("Passphrase: ") {
@@ -42,8 +42,8 @@ struct Dialogue {
 
 impl Dialogue {
     fn new(test: &str, prompts: usize, prepare: fn()) -> Self {
-        // SAFETY: plain system calls; the descriptors are fresh and owned by what they are put
-        // into.
+        // SAFETY: plain system calls. The descriptors are new, and the values made of them own
+        // them.
         let (user, terminal) = unsafe {
             let user = libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
             assert!(user >= 0 && libc::grantpt(user) == 0 && libc::unlockpt(user) == 0);
@@ -70,7 +70,7 @@ impl Dialogue {
                 if libc::setsid() < 0 || libc::ioctl(controlling, libc::TIOCSCTTY, 0) != 0 {
                     return Err(io::Error::last_os_error());
                 }
-                // A shell may have started the tests in the background, with these ignored.
+                // A shell that starts the tests in the background may have these signals ignored.
                 for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP] {
                     libc::signal(signal, libc::SIG_DFL);
                 }
@@ -97,13 +97,13 @@ impl Dialogue {
         self.user.write_all(keys.as_ref()).unwrap();
     }
 
-    /// What the child answered, how it ended, and what was seen in all.
+    /// The child's output, its exit status, and everything that the user has seen.
     fn end(mut self) -> (String, ExitStatus, String) {
         let mut answer = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
         let status = self.child.wait().unwrap();
         assert!(same(&settings(&self.terminal), &self.before), "the terminal is not restored");
-        // Without blocking: whatever is there by now.
+        // Without blocking: reads what has arrived by now.
         // SAFETY: plain system calls on a descriptor that is open.
         unsafe { libc::fcntl(self.user.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
         let mut rest = Vec::new();
@@ -172,7 +172,7 @@ fn what_is_typed_is_read_and_not_shown() {
 fn control_the_terminal_shows_what_it_is_not_told_to_hide() {
     let test = "control_the_terminal_shows_what_it_is_not_told_to_hide";
     if env::var_os(CHILD).is_some() {
-        // Asks as any program does that is not told better.
+        // Reads from the terminal as other programs do.
         let mut terminal = File::options().read(true).write(true).open("/dev/tty").unwrap();
         terminal.write_all(b"Passphrase: ").unwrap();
         let count = terminal.read(&mut [0; 100]).unwrap();
@@ -328,7 +328,7 @@ fn a_terminal_that_goes_away_is_an_end() {
     assert!(answer.contains("<END>") || answer.contains("<cannot read"), "{answer:?}");
 }
 
-/// Without a terminal, a line is read from standard input, and nothing behind it.
+/// Without a terminal, prompt reads one line of standard input, and no byte after it.
 #[test]
 fn a_process_without_terminal_reads_standard_input() {
     let test = "a_process_without_terminal_reads_standard_input";

@@ -1,6 +1,6 @@
-//! Protections besides the lock (no core dump, the fork policy, no merging, no huge pages), where a
-//! sandbox refuses them: each is counted with its error and told with its remedy, as far as the
-//! kernel shows it, and a program can require it. The control is the same memory where nothing is
+//! Protections besides the lock (no core dump, the fork policy, no merging, no huge pages) that a
+//! sandbox refuses. The statistics count each with its error and name its remedy, as far as the
+//! kernel shows it, and a program can require each. The control is the same memory where nothing is
 //! refused.
 
 #![cfg(target_os = "linux")]
@@ -14,8 +14,8 @@ use bitcoin_support::{
 use common::{alone, flags_of, in_child, refuse};
 use std::num::NonZeroU32;
 
-/// The advice of each protection, and the kernel's flag of memory that has it, if it shows in one.
-/// (That memory is not merged shows only in a process that has all its memory merged.)
+/// The advice of each protection, and the flag by which the kernel shows that memory has it, if
+/// there is one. (That memory is not merged shows only in a process whose memory is all merged.)
 const PROTECTIONS: [(Protection, libc::c_int, Option<&str>); 4] = [
     (Protection::DumpExclusion, libc::MADV_DONTDUMP, Some("dd")),
     (Protection::ForkPolicy, libc::MADV_WIPEONFORK, Some("wf")),
@@ -27,13 +27,12 @@ fn options() -> PoolOptions {
     PoolOptions::new().fork_policy(ForkPolicy::Wipe)
 }
 
-/// What the statistics say is missing of each protection.
+/// The missing protections by the statistics.
 fn missing(stats: &PoolStats) -> [Missing; 4] {
     PROTECTIONS.map(|(protection, ..)| stats.missing_protections.of(protection))
 }
 
-/// That the statistics say what is so: only what was refused is missing, of all the memory, with
-/// its error.
+/// Checks the statistics: only the refused protection is missing, for all memory, with its error.
 fn check(stats: &PoolStats, chunk: usize, refused: Option<(Protection, i32)>) {
     let flags = flags_of(chunk);
     for (protection, _, flag) in PROTECTIONS {
@@ -62,7 +61,7 @@ fn has_huge_pages() -> bool {
     std::fs::exists("/sys/kernel/mm/transparent_hugepage").unwrap()
 }
 
-/// Runs `body` in a child with each protection refused, by each error, and once with none.
+/// Runs `body` in a child with each protection refused, by each error, and once with no refusal.
 fn with_each_refused(mut body: impl FnMut(Option<(Protection, i32)>)) {
     in_child(|| body(None));
     for (protection, advice, _) in PROTECTIONS {
@@ -87,7 +86,7 @@ fn what_is_refused_is_counted() {
                 assert_eq!(stats.locked, stats.total);
                 check(&stats, chunk.addr().get(), refused);
             }
-            // A child has the same memory; its own is told of as well.
+            // A child has the same memory. The statistics there count its new memory as well.
             in_child(|| {
                 let stats = pool.stats();
                 assert_eq!(
@@ -107,23 +106,24 @@ fn what_is_refused_is_counted() {
 #[test]
 fn in_the_process_wide_pool_too() {
     alone("in_the_process_wide_pool_too", || {
-        // The control comes first, as above.
+        // The control comes first: nothing is refused.
         with_each_refused(|refused| {
             let manager = LockedPoolManager::instance();
-            // SAFETY: no object lies in the pool that must not be zeros.
+            // SAFETY: the pool holds no value that zeros would invalidate.
             unsafe { manager.configure_unchecked(&options()) }.unwrap();
             let chunk = manager.alloc(32, 16).unwrap();
             check(&manager.stats(), chunk.addr().get(), refused);
-            // Samples have mappings of their own, which come and go.
+            // Samples have separate mappings, which are made and unmapped.
             let before = manager.stats();
             manager.sample_one_in(NonZeroU32::new(1), 1 << 20).unwrap();
             let sample = manager.alloc(32, 16).unwrap();
             assert!(manager.stats().total > before.total);
             check(&manager.stats(), sample.addr().get(), refused);
-            // SAFETY: nobody uses it any more.
+            // SAFETY: nothing uses it afterwards.
             unsafe { manager.free(sample.as_ptr()) }.unwrap();
             check(&manager.stats(), chunk.addr().get(), refused);
-            // So has a large secret, which is not the pool's: it is no part of the bytes.
+            // A large secret has a separate mapping too. It is not part of the pool, so its bytes
+            // do not count.
             let large = SecureVec::from(vec![1_u8; 2 * LockedPool::ARENA_SIZE]);
             check(&manager.stats(), chunk.addr().get(), refused);
             drop(large);
@@ -131,7 +131,7 @@ fn in_the_process_wide_pool_too() {
     });
 }
 
-/// Memory that has gone is not counted any more, nor is what has stayed with the parent.
+/// Memory that has been returned does not count, nor does memory that only the parent has.
 #[test]
 fn what_is_gone_is_not_counted() {
     alone("what_is_gone_is_not_counted", || {
@@ -149,8 +149,9 @@ fn what_is_gone_is_not_counted() {
     });
 }
 
-/// A sandbox that answers as a kernel does which does not know the advice: to all of them, it is a
-/// refusal; to those that not every kernel knows, and alone, there is nothing to protect from.
+/// A sandbox answers like a kernel that does not know the advice. If it answers so to all advices,
+/// that is a refusal. If it does so only to advices that some kernels lack, there is nothing to
+/// protect from.
 #[test]
 fn an_unknown_advice_is_told_from_a_refused_one() {
     alone("an_unknown_advice_is_told_from_a_refused_one", || {
@@ -180,7 +181,7 @@ fn what_is_required_is_there_or_nothing_is() {
         with_each_refused(|refused| {
             let made = LockedPool::with_options(&required);
             let manager = LockedPoolManager::instance();
-            // SAFETY: no object lies in the pool that must not be zeros.
+            // SAFETY: the pool holds no value that zeros would invalidate.
             let configured = unsafe { manager.configure_unchecked(&required) };
             let Some((protection, errno)) = refused else {
                 // The control.
@@ -192,30 +193,31 @@ fn what_is_required_is_there_or_nothing_is() {
             assert_eq!((error.protection, error.errno), (protection, errno));
             let configured = configured.unwrap_err();
             assert!(matches!(configured, ConfigureError::Pool(PoolError::Protection(_))));
-            // Without the wish, there is memory.
+            // There is memory if the protection is not required.
             assert!(manager.alloc(32, 16).is_some());
         });
     });
 }
 
-/// Refused when the pool grows: the allocation fails, nothing is kept, and the statistics tell why.
+/// A refusal when the pool grows: the allocation fails, no memory is kept, and the statistics have
+/// the reason.
 #[test]
 fn what_is_required_is_required_of_later_memory_too() {
     alone("what_is_required_is_required_of_later_memory_too", || {
         let required = options().require_protections(true);
         let pool = LockedPool::with_options(&required).unwrap();
         let manager = LockedPoolManager::instance();
-        // SAFETY: no object lies in the pool that must not be zeros.
+        // SAFETY: the pool holds no value that zeros would invalidate.
         unsafe { manager.configure_unchecked(&required) }.unwrap();
         assert!(pool.alloc(32, 16).is_some() && manager.alloc(32, 16).is_some());
         manager.sample_one_in(NonZeroU32::new(1), 1 << 20).unwrap();
-        // The control: what is refused later is to be had now.
+        // The control: growth succeeds before the refusal.
         assert!(pool.alloc(LockedPool::ARENA_SIZE, 16).is_some());
         let before = [pool.stats().total, manager.stats().total];
         refuse(libc::SYS_madvise, Some(libc::MADV_DONTDUMP as u32), libc::EPERM);
         assert!(pool.alloc(LockedPool::ARENA_SIZE, 16).is_none());
         assert!(manager.alloc(LockedPool::ARENA_SIZE, 16).is_none());
-        assert!(manager.alloc(32, 16).is_some(), "what is there goes on to serve");
+        assert!(manager.alloc(32, 16).is_some(), "memory that the pool has still serves");
         assert!(SecureVec::<u8>::try_with_capacity(2 * LockedPool::ARENA_SIZE).is_err());
         for (stats, total) in [(pool.stats(), before[0]), (manager.stats(), before[1])] {
             assert_eq!(stats.total, total);

@@ -18,7 +18,7 @@ fn quotes_the_examples() {
     }
 }
 
-/// The picture has every floor of the table, in the order of the table, but for the two that stand
+/// The picture has every floor of the table in the order of the table, except the two that stand
 /// beside the floors.
 #[test]
 fn draws_the_floors() {
@@ -39,8 +39,8 @@ fn draws_the_floors() {
     }
 }
 
-/// The text of a test, up to the next one; empty if its file is not part of the published crate,
-/// whose tests cannot look at it.
+/// The text of a test, up to the next one. Empty if its file is not in the published crate, whose
+/// tests cannot read it.
 fn text_of(file: &str, test: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let Ok(text) = fs::read_to_string(root.join(file)) else {
@@ -59,7 +59,7 @@ fn text_of(file: &str, test: &str) -> String {
     let ends = ["\n#[test]", "\nstatic void ", "\nBOOST_AUTO_TEST_CASE", "\nadd_test("];
     let end = ends.iter().filter_map(|end| text[at..].find(end)).min();
     let end = end.map_or(text.len(), |end| at + end);
-    // With what is said of it above.
+    // Includes the comment above the test.
     let begin = text[..at].rfind("\n\n").unwrap_or(0);
     text[begin..end].to_owned()
 }
@@ -98,8 +98,8 @@ fn the_tests_that_are_named_exist() {
     }
 }
 
-/// Every protection of the threat model has a test and a control, and the control says that it is
-/// one.
+/// Every protection in the threat model has a test and a control, and the control's text says that
+/// it is one.
 #[test]
 fn every_protection_has_a_test_and_a_control() {
     let model = include_str!("../docs/threat-model.md");

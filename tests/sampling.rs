@@ -1,9 +1,9 @@
-//! Sampled allocations: an overrun, an underrun and a use after free end the process at the very
-//! access, and do not when nothing is sampled; what lands next to a chunk is reported when that is
-//! freed; figures, limits, forks and exits are as for other chunks.
+//! Sampled allocations. An overrun, an underrun and a use after free end the process at the access
+//! itself; without sampling they do not. A byte that is written beside a chunk is reported when the
+//! chunk is freed. Figures, limits, forks and exits are as for other chunks.
 //!
-//! What is sampled concerns the whole process, so each test runs in a process of its own, and what
-//! ends a process in a child of that.
+//! Sampling concerns the whole process, so each test runs in a separate process. A misuse that ends
+//! a process runs in a child of that.
 
 #![cfg(target_os = "linux")]
 
@@ -28,7 +28,7 @@ fn sample(one_in: u32, max_locked: usize) {
     pool().sample_one_in(NonZeroU32::new(one_in), max_locked).unwrap();
 }
 
-/// What became of a child process.
+/// How a child process ended.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     Exited(i32),
@@ -61,7 +61,7 @@ fn alloc(size: usize) -> NonNull<u8> {
 }
 
 fn free(chunk: NonNull<u8>) -> Result<(), FreeError> {
-    // SAFETY: nobody uses the chunk afterwards, but where that is what a child is to die of.
+    // SAFETY: nothing uses the chunk afterwards, except in a child that is to end by that use.
     unsafe { pool().free(chunk.as_ptr()) }
 }
 
@@ -76,7 +76,7 @@ fn is_at_right_end(chunk: NonNull<u8>, size: usize) -> bool {
     (chunk.as_ptr().addr() + size.next_multiple_of(16)) % page_size() == 0
 }
 
-/// A chunk at the end of its pages that is asked for; with nothing sampled, any.
+/// A chunk at the chosen end of its pages; any chunk if sampling is off.
 fn placed(size: usize, at_right_end: bool) -> NonNull<u8> {
     for _ in 0..100 {
         let chunk = alloc(size);
@@ -88,16 +88,16 @@ fn placed(size: usize, at_right_end: bool) -> NonNull<u8> {
         }
         free(chunk).unwrap();
     }
-    panic!("chance has it in one of a hundred, or 2^100 to 1");
+    panic!("the chance that none of a hundred is there is 1 in 2^100");
 }
 
 fn write(chunk: NonNull<u8>, offset: isize) {
-    // SAFETY: none. Either nobody uses the byte, or the process is to die here.
+    // SAFETY: not sound. Either the byte is in no use, or the process is to end here by a signal.
     unsafe { chunk.as_ptr().wrapping_offset(offset).write_volatile(1) };
 }
 
 fn read(chunk: NonNull<u8>, offset: isize) {
-    // SAFETY: as above.
+    // SAFETY: not sound. Either the byte is in no use, or the process is to end here by a signal.
     unsafe { chunk.as_ptr().wrapping_offset(offset).read_volatile() };
 }
 
@@ -141,7 +141,7 @@ fn overruns_underruns_and_late_accesses_end_the_process() {
                 read(chunk, size as isize / 2);
             }),
         ];
-        // So that there are neighbours, for the control.
+        // Gives the chunk neighbours, for the control.
         let neighbours: Vec<_> = SIZES.map(|size| [(); 3].map(|()| alloc(size))).into();
         for size in SIZES {
             for (what, misuse) in misuses {
@@ -150,7 +150,7 @@ fn overruns_underruns_and_late_accesses_end_the_process() {
                     misuse(size);
                 });
                 assert_eq!(sampled, End::Killed(libc::SIGSEGV), "{what} a chunk of {size} bytes");
-                // A whole arena's neighbours are guard pages always.
+                // A chunk as large as an arena lies between guard pages always.
                 if size < LockedPool::ARENA_SIZE || what.ends_with("after free") {
                     let control = in_child(|| misuse(size));
                     assert_eq!(control, End::Exited(0), "{what} a chunk of {size} bytes, unseen");
@@ -170,26 +170,26 @@ fn what_lands_next_to_a_chunk_is_reported_when_it_is_freed() {
                 let end = if at_right_end { 16 } else { page_size() };
                 let room = (size.next_multiple_of(end) - size).min(64);
                 let behind = (0..room).map(|offset| (size + offset) as isize);
-                // Whether there is anything of its pages in front of it.
+                // Whether the chunk's pages have bytes before it.
                 let gap = at_right_end && size.next_multiple_of(16) % page_size() != 0;
                 let before = [-1, -16].into_iter().filter(|_| gap);
                 for offset in behind.chain(before) {
                     for byte in [0, 0xff] {
                         let chunk = placed(size, at_right_end);
-                        // SAFETY: within the chunk's pages, where nothing is.
+                        // SAFETY: within the chunk's pages, in bytes that no chunk has.
                         unsafe { chunk.as_ptr().offset(offset).write_volatile(byte) };
                         assert_eq!(free(chunk), Err(FreeError::Overrun), "{size} {offset}");
                         assert_eq!(free(chunk), Err(FreeError::InvalidFree), "it was freed");
                     }
                 }
-                // What belongs to the chunk is the program's.
+                // The control: the program may write to all bytes of the chunk.
                 let chunk = placed(size, at_right_end);
-                // SAFETY: `size` bytes of our own.
+                // SAFETY: `size` bytes of this test.
                 unsafe { chunk.as_ptr().write_bytes(0xff, size) };
                 assert_eq!(free(chunk), Ok(()));
             }
         }
-        // Unseen when it is off.
+        // The control: nothing is reported when sampling is off.
         pool().sample_one_in(None, 0).unwrap();
         let chunk = alloc(17);
         write(chunk, 17);
@@ -197,14 +197,14 @@ fn what_lands_next_to_a_chunk_is_reported_when_it_is_freed() {
     });
 }
 
-/// Whether the kernel can read a byte: it cannot where the process could not.
+/// Whether the kernel can read a byte. It cannot where the process could not.
 fn is_readable(addr: usize) -> bool {
     let mut ends = [0; 2];
     // SAFETY: `ends` is a valid place for two numbers.
     assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
     // SAFETY: the kernel reads one byte, or refuses.
     let written = unsafe { libc::write(ends[1], std::ptr::with_exposed_provenance(addr), 1) };
-    // SAFETY: our own descriptors.
+    // SAFETY: descriptors that this function opened.
     unsafe { (libc::close(ends[0]), libc::close(ends[1])) };
     written == 1
 }
@@ -242,7 +242,7 @@ fn freed_chunks_stay_inaccessible_for_long() {
 fn bad_frees_are_refused() {
     alone("bad_frees_are_refused", || {
         sample(1, EVERYTHING);
-        // In front of the first there would be no pool.
+        // The pool has to know addresses before the first chunk.
         let _first = (alloc(1), alloc(5000));
         [1, 1, 5000, 5000].into_iter().for_each(|size| free(alloc(size)).unwrap());
         for size in SIZES {
@@ -257,7 +257,7 @@ fn bad_frees_are_refused() {
                 }
             }
             for (size, alignment) in [(size + 16, 16), (size, 3), (2 * size + 16, 16), (0, 16)] {
-                // SAFETY: refused.
+                // SAFETY: the free is refused.
                 let freed = unsafe { pool().free_sized(at, size, alignment) };
                 assert_eq!(freed, Err(FreeError::SizeMismatch), "{size} {alignment}");
             }
@@ -282,7 +282,7 @@ fn chunk_address(size: usize) -> usize {
     chunk.as_ptr().expose_provenance()
 }
 
-/// Whatever the pattern of allocations, also the one that a single cached slot serves.
+/// The rate holds for any pattern of allocations, also for one that a single cached slot serves.
 #[test]
 fn one_in_n_is_sampled() {
     alone("one_in_n_is_sampled", || {
@@ -332,7 +332,7 @@ fn one_in_n_is_sampled() {
     });
 }
 
-/// No more is locked than was allowed, and nothing fails for it.
+/// Samples lock no more memory than was allowed, and no allocation fails for lack of it.
 #[test]
 fn locked_memory_is_bounded() {
     alone("locked_memory_is_bounded", || {
@@ -345,14 +345,14 @@ fn locked_memory_is_bounded() {
         assert_eq!((stats.locked, stats.lock_failures), (stats.total, 0));
         assert_eq!(stats.locked, LockedPool::ARENA_SIZE + 10 * page);
         assert!(!is_sampled(alloc(page + 1)), "no room for two pages");
-        // What comes back is used again.
+        // Returned memory is used for samples again.
         chunks.iter().for_each(|&chunk| free(chunk).unwrap());
         assert!(is_sampled(alloc(5 * page)) && is_sampled(alloc(5 * page)));
         assert!(!is_sampled(alloc(32)));
     });
 }
 
-/// With little to lock, and none left in the end, allocations go on as without sampling.
+/// With little memory to lock, and none left at the end, allocations continue as without sampling.
 #[test]
 fn scarce_locked_memory_is_left_to_others() {
     alone("scarce_locked_memory_is_left_to_others", || {
@@ -372,7 +372,7 @@ fn scarce_locked_memory_is_left_to_others() {
         assert_eq!((stats.locked, locked_by_kernel()), (LIMIT, LIMIT));
         chunks.iter().for_each(|&chunk| free(chunk).unwrap());
         assert_eq!(check_statistics().used, 0);
-        // What samples no longer lock, others may.
+        // Memory that samples no longer lock can be locked for other chunks.
         sample(0, 0);
         let chunks = std::iter::from_fn(|| pool().alloc(64, 16)).count();
         assert_eq!((chunks, locked_by_kernel()), (LIMIT / 64, LIMIT));
@@ -386,8 +386,8 @@ fn random(state: &mut u64) -> usize {
     (*state >> 16) as usize
 }
 
-/// Threads that come and go free their own chunks and those of others, while what is sampled
-/// changes. Every byte is theirs, and the figures agree at any time.
+/// Threads start and end, and free their own chunks and those of others, while the sampling rate
+/// changes. Every chunk keeps its bytes, and the figures are consistent at any time.
 #[test]
 fn threads_and_changes_of_mind() {
     alone("threads_and_changes_of_mind", || {
@@ -395,7 +395,7 @@ fn threads_and_changes_of_mind() {
         impl Chunk {
             fn new(size: usize, byte: u8) -> Self {
                 let chunk = alloc(size);
-                // SAFETY: `size` bytes of our own.
+                // SAFETY: `size` bytes of this test.
                 let bytes = unsafe { std::slice::from_raw_parts_mut(chunk.as_ptr(), size) };
                 assert!(bytes.iter().all(|&byte| byte == 0));
                 bytes.fill(byte);
@@ -405,7 +405,7 @@ fn threads_and_changes_of_mind() {
         impl Drop for Chunk {
             fn drop(&mut self) {
                 let chunk = std::ptr::with_exposed_provenance_mut::<u8>(self.0);
-                // SAFETY: `size` bytes of our own.
+                // SAFETY: `size` bytes of this test.
                 let bytes = unsafe { std::slice::from_raw_parts(chunk, self.1) };
                 assert!(bytes.iter().all(|&byte| byte == self.2));
                 let freed = match self.2 % 2 {
@@ -453,7 +453,7 @@ fn threads_and_changes_of_mind() {
                 }
             });
         }
-        // A thread whose closure has returned may still be giving its heap up.
+        // A thread whose closure has returned may still be giving up its heap.
         while check_chunks() != shared.lock().unwrap().len() {}
         check_statistics();
         shared.into_inner().unwrap().clear();
@@ -476,7 +476,7 @@ fn chunks_are_aligned_and_zero() {
                     let chunk = pool().alloc(size, alignment).expect("memory");
                     assert_eq!(chunk.as_ptr().addr() % alignment.max(16), 0);
                     assert_eq!(is_sampled(chunk), alignment <= page_size());
-                    // SAFETY: `size` bytes of our own.
+                    // SAFETY: `size` bytes of this test.
                     let bytes = unsafe { std::slice::from_raw_parts_mut(chunk.as_ptr(), size) };
                     assert!(bytes.iter().all(|&byte| byte == 0));
                     bytes.fill(0xff);
@@ -498,16 +498,16 @@ fn fork_keeps_samples_locked_and_usable() {
         sample(1, EVERYTHING);
         let chunks: Vec<_> = SIZES.iter().map(|&size| alloc(size)).collect();
         chunks.iter().for_each(|&chunk| write(chunk, 0));
-        // Kept in the child, and an overrun there.
+        // A chunk that is kept in the child, with an overrun.
         let over = alloc(17);
-        // SAFETY: the padding, where nothing is.
+        // SAFETY: the padding, which no chunk has.
         unsafe { over.as_ptr().add(17).write_volatile(0) };
         let before = check_statistics();
         let end = in_child(|| {
             let stats = check_statistics();
             assert_eq!((stats.used, stats.locked), (before.used, before.total));
             assert_eq!(locked_by_kernel(), stats.locked);
-            // SAFETY: a chunk of our own.
+            // SAFETY: a chunk of this test.
             chunks.iter().for_each(|chunk| assert_eq!(unsafe { chunk.read() }, 1));
             chunks.iter().for_each(|&chunk| assert_eq!(free(chunk), Ok(())));
             assert_eq!(free(over), Err(FreeError::Overrun));
@@ -520,24 +520,24 @@ fn fork_keeps_samples_locked_and_usable() {
 }
 
 fn configure(options: &PoolOptions) {
-    // SAFETY: what children use of their parent's chunks, these tests choose.
+    // SAFETY: these tests choose what children use of their parent's chunks.
     unsafe { pool().configure_unchecked(options) }.unwrap();
 }
 
-/// Whether the first byte of a chunk is readable, and this.
+/// Whether the first byte of a chunk is readable and has this value.
 fn holds(chunk: NonNull<u8>, value: u8) -> bool {
-    // SAFETY: a chunk of our own.
+    // SAFETY: a chunk of this test.
     is_readable(chunk.as_ptr().expose_provenance()) && unsafe { chunk.read_volatile() } == value
 }
 
-/// Sampled chunks of all sizes, all bytes 7, in places as chance has them.
+/// Sampled chunks of all sizes, filled with 7, at random places.
 fn filled() -> Vec<(NonNull<u8>, usize)> {
     let sizes = SIZES.into_iter().chain([17; 10]).chain([5001; 4]);
     let chunks = sizes.map(|size| (alloc(size), size));
     let chunks: Vec<_> = chunks.collect();
     for &(chunk, size) in &chunks {
         assert!(is_sampled(chunk));
-        // SAFETY: `size` bytes of our own.
+        // SAFETY: `size` bytes of this test.
         unsafe { chunk.as_ptr().write_bytes(7, size) };
     }
     chunks
@@ -552,16 +552,17 @@ fn free_either(chunk: NonNull<u8>, size: usize, sized: bool) -> Result<(), FreeE
     unsafe { pool().free_sized(chunk.as_ptr(), size, 16) }
 }
 
-/// A new chunk with a 0 behind it; what is said when it is freed.
+/// A new chunk with a 0 written after it. Returns the result of its free.
 fn zero_behind() -> Result<(), FreeError> {
     let chunk = alloc(17);
     write(chunk, 0);
-    // SAFETY: the padding, where nothing is.
+    // SAFETY: the padding, which no chunk has.
     unsafe { chunk.as_ptr().add(17).write_volatile(0) };
     free(chunk)
 }
 
-/// The child finds zeros in and around its parent's chunks, which is no overrun; one of its own is.
+/// The child finds zeros in and around its parent's chunks, which is no overrun. An overrun of a
+/// new chunk is reported.
 #[test]
 fn wiped_in_a_child() {
     alone("wiped_in_a_child", || {
@@ -584,7 +585,7 @@ fn wiped_in_a_child() {
             let stats = check_statistics();
             assert_eq!((stats.used, stats.total), (before.used, before.total));
             assert_eq!((stats.locked, locked_by_kernel()), (before.locked, before.locked));
-            // What is no zero is an overrun there too.
+            // A byte that is not zero is an overrun there too.
             let (chunk, _) = *chunks.iter().find(|(_, size)| *size == 17).unwrap();
             let there = alloc(17);
             write(there, 17);
@@ -603,7 +604,7 @@ fn wiped_in_a_child() {
     });
 }
 
-/// The child has none of its parent's chunks: they can be freed, as often as one likes, and nothing
+/// The child does not have its parent's chunks. It can free them any number of times, and nothing
 /// takes their place.
 fn absent_in_a_child(secret_memory: SecretMemory) {
     let options = PoolOptions::new().fork_policy(ForkPolicy::Absent);
@@ -636,7 +637,7 @@ fn absent_in_a_child(secret_memory: SecretMemory) {
             }
         }
         assert_eq!(check_statistics().total, 0);
-        // As the parent has it at first.
+        // At first as in the parent.
         for (round, one_in) in [1, 3, 0, 2].into_iter().enumerate() {
             if round > 0 {
                 sample(one_in, EVERYTHING);
@@ -645,7 +646,7 @@ fn absent_in_a_child(secret_memory: SecretMemory) {
             assert_eq!(own.iter().any(|&(chunk, _)| is_sampled(chunk)), one_in != 0);
             for &(chunk, size) in &own {
                 assert!(holds(chunk, 0));
-                // SAFETY: `size` bytes of our own.
+                // SAFETY: `size` bytes of this test.
                 unsafe { chunk.as_ptr().write_bytes(9, size) };
             }
             for &(chunk, _) in ordinary.iter().chain(&chunks) {
@@ -674,7 +675,7 @@ fn absent_in_a_child(secret_memory: SecretMemory) {
         assert_eq!(check_statistics().used, 0);
     });
     assert_eq!(end, End::Exited(0));
-    // An access to what is absent ends the process.
+    // An access to absent memory ends the process.
     assert_eq!(in_child(|| read(chunks[2].0, 0)), End::Killed(libc::SIGSEGV));
     assert_eq!(check_statistics(), before);
     for &(chunk, size) in &chunks {
@@ -695,7 +696,7 @@ fn absent_in_a_child_of_secret_memory() {
     alone("absent_in_a_child_of_secret_memory", || absent_in_a_child(SecretMemory::Prefer));
 }
 
-/// A sample is a use of the pool: options come before it.
+/// Sampling is a use of the pool: options must be set before it.
 #[test]
 fn options_come_before_samples() {
     alone("options_come_before_samples", || {
@@ -708,8 +709,8 @@ fn options_come_before_samples() {
     });
 }
 
-/// The panic button finds sampled chunks too, and stays off those that have been freed; the zeros
-/// that it leaves around a chunk are no overrun.
+/// The panic button wipes sampled chunks too, and does not touch those that have been freed. The
+/// zeros that it leaves around a chunk are no overrun.
 #[test]
 fn everything_is_wiped() {
     alone("everything_is_wiped", || {
@@ -720,7 +721,7 @@ fn everything_is_wiped() {
         let before = check_statistics();
         assert!(chunks.iter().all(|&(chunk, _)| holds(chunk, 7)));
         assert_eq!(zero_behind(), Err(FreeError::Overrun));
-        // SAFETY: what is in use are bytes.
+        // SAFETY: all values in the pool are bytes.
         unsafe { wipe_everything() };
         for &chunk in &freed {
             assert!(!is_readable(chunk.as_ptr().expose_provenance()));
@@ -728,7 +729,7 @@ fn everything_is_wiped() {
         }
         assert_eq!(check_statistics(), before);
         for (number, &(chunk, size)) in chunks.iter().enumerate() {
-            // SAFETY: `size` bytes of our own.
+            // SAFETY: `size` bytes of this test.
             let bytes = unsafe { std::slice::from_raw_parts(chunk.as_ptr(), size) };
             assert!(bytes.iter().all(|&byte| byte == 0));
             assert_eq!(free_either(chunk, size, number % 2 == 0), Ok(()), "{size}");
@@ -810,7 +811,7 @@ fn an_address_is_described() {
     });
 }
 
-/// A handler of the program's own learns in time what it was that ends the process.
+/// A signal handler of the program can learn which misuse ends the process.
 #[test]
 fn a_signal_handler_can_ask() {
     extern "C" fn handler(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
@@ -829,7 +830,8 @@ fn a_signal_handler_can_ask() {
             let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
             action.sa_sigaction = handler as *const () as usize;
             action.sa_flags = libc::SA_SIGINFO;
-            // SAFETY: `action` is valid, and its handler does what handlers may.
+            // SAFETY: `action` is valid, and its handler only calls functions that handlers may
+            // call.
             let set = unsafe { libc::sigaction(libc::SIGSEGV, &action, std::ptr::null_mut()) };
             assert_eq!(set, 0);
             sample(1, EVERYTHING);

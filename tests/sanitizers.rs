@@ -1,5 +1,5 @@
-//! Deliberate faults, of which `scripts/sanitize` expects that the sanitizers report them. Without
-//! that script there is nothing in here.
+//! Deliberate faults, which `scripts/sanitize` expects the sanitizers to report. Without that
+//! script this file is empty.
 
 #![cfg(bitcoin_support_sanitizer)]
 
@@ -26,7 +26,7 @@ fn data_race() {
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                // Both are there, which is no order between what they do.
+                // Both threads have arrived. That does not order their accesses.
                 ready.fetch_add(1, Ordering::Relaxed);
                 while ready.load(Ordering::Relaxed) < 2 {
                     std::thread::yield_now();
@@ -38,8 +38,8 @@ fn data_race() {
     black_box(number.0.into_inner());
 }
 
-/// The way of a pool's gates, but leaving is no release: what the one did, the other does not know
-/// of.
+/// Like a gate of the pool, but the thread that leaves does not release: the next thread does not
+/// see what it did.
 #[test]
 #[ignore = "a fault, on purpose"]
 fn race_past_a_gate() {

@@ -1,6 +1,6 @@
-//! Secret memory: a privileged process that reads `/proc/PID/mem`, traces or asks
-//! `process_vm_readv` gets nothing of it, and reads ordinary locked memory the same way; where the
-//! system has none, `Prefer` says so and `Require` fails.
+//! Secret memory. A privileged process that reads `/proc/PID/mem`, traces, or calls
+//! `process_vm_readv` cannot read it, and can read ordinary locked memory in the same ways. Where
+//! the system has none, `Prefer` reports that and `Require` fails.
 
 #![cfg(target_os = "linux")]
 
@@ -34,17 +34,17 @@ fn secret_pool() -> Option<LockedPool> {
 
 fn secret_in(pool: &LockedPool) -> NonNull<u8> {
     let chunk = pool.alloc(100, 16).expect("memory");
-    // SAFETY: a chunk of our own of at least so many bytes.
+    // SAFETY: a chunk of this test of at least so many bytes.
     unsafe { chunk.copy_from_nonoverlapping(NonNull::from(&SECRET).cast(), SECRET.len()) };
     chunk
 }
 
-/// What another process, with every privilege that this one has, gets to see at an address of this
-/// one, in three ways. It is a child, which this process waits for.
+/// Whether another process, with all privileges of this one, can read an address of this process,
+/// in three ways. The other process is a child, for which this one waits.
 fn seen_by_others(addr: usize) -> [bool; 3] {
     let victim = std::process::id() as libc::pid_t;
     let mut pipe = [0; 2];
-    // SAFETY: system calls with valid arguments; the child only makes such, and ends.
+    // SAFETY: system calls with valid arguments. The child makes only such calls, and ends.
     unsafe {
         assert_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
         libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0);
@@ -76,11 +76,11 @@ fn look(victim: libc::pid_t, addr: usize) -> [bool; 3] {
     // SAFETY: the kernel writes to `bytes`, or refuses.
     let read = unsafe { libc::process_vm_readv(victim, &local, 1, &remote, 1, 0) };
     let by_call = read == 32 && bytes == SECRET;
-    // SAFETY: the victim waits for this process and is let go again.
+    // SAFETY: the victim waits for this process, and is detached again.
     let by_trace = unsafe {
         let nothing = std::ptr::null_mut::<libc::c_void>();
         assert_eq!(libc::ptrace(libc::PTRACE_SEIZE, victim, nothing, nothing), 0);
-        // A thread of the victim's must stand still to be looked at.
+        // A tracer must stop a thread of the victim to read its memory.
         assert_eq!(libc::ptrace(libc::PTRACE_INTERRUPT, victim, nothing, nothing), 0);
         libc::waitpid(victim, std::ptr::null_mut(), libc::__WALL);
         let word = libc::ptrace(libc::PTRACE_PEEKDATA, victim, at, nothing);
@@ -126,7 +126,7 @@ fn it_is_locked_wiped_and_absent_in_children() {
             assert_eq!((pool.stats().secret_memory, locked_by_kernel()), (0, 0));
             let chunk = secret_in(&pool);
             assert_eq!((pool.stats().secret_memory, locked_by_kernel()), (all, all));
-            // SAFETY: not used afterwards.
+            // SAFETY: nothing uses the chunk afterwards.
             unsafe { pool.free(chunk.as_ptr()) }.unwrap();
         });
         assert_eq!(
@@ -134,7 +134,7 @@ fn it_is_locked_wiped_and_absent_in_children() {
             Some(&SECRET[..]),
             "the child has not wiped it"
         );
-        // SAFETY: not used afterwards but to look at it.
+        // SAFETY: nothing uses the chunk afterwards but to look at its bytes.
         unsafe { pool.free(chunk.as_ptr()) }.unwrap();
         assert_eq!(read_memory(addr, 32), Some(vec![0; 32]));
         drop(pool);
@@ -189,7 +189,7 @@ fn contradictions_are_errors() {
     assert!(matches!(mixed, Err(ConfigureError::Pool(PoolError::SecretMemoryInChild(_)))));
 }
 
-/// A system without: the call is not there.
+/// A system without secret memory: it does not have the system call.
 #[test]
 fn where_the_system_has_none() {
     alone("where_the_system_has_none", || {
@@ -217,8 +217,8 @@ fn where_the_system_has_none() {
     });
 }
 
-/// It vanishes after a pool was made: allocations fail, or go to ordinary memory, and the reason is
-/// told.
+/// Secret memory fails after a pool was made. Allocations fail, or go to ordinary memory, and the
+/// statistics have the reason.
 #[test]
 fn when_no_more_is_to_be_had() {
     alone("when_no_more_is_to_be_had", || {
@@ -237,8 +237,8 @@ fn when_no_more_is_to_be_had() {
     });
 }
 
-/// It counts against the limit on locked memory: smaller arenas first, and never other memory for
-/// `Require`.
+/// Secret memory counts against the limit on locked memory. Near the limit arenas are smaller.
+/// `Require` never uses other memory.
 #[test]
 fn under_the_limit() {
     alone("under_the_limit", || {
@@ -258,7 +258,7 @@ fn under_the_limit() {
         assert_eq!(waiting.alloc(4096, 16), None);
         drop(pool);
         let again = waiting.alloc(4096, 16);
-        assert!(again.is_some(), "what others give back is to be had");
+        assert!(again.is_some(), "memory that other pools return can be allocated");
         let pool = waiting;
         while pool.alloc(4096, 16).is_some() {}
         let asked = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));

@@ -1,6 +1,6 @@
-//! `SecureVec`, `SecureString`, `SecureBox` and `SecureAllocator`: they behave like the standard
-//! types, and leave nothing behind in memory. What is left is read back through `/proc/self/mem`,
-//! as another process would see it.
+//! `SecureVec`, `SecureString`, `SecureBox` and `SecureAllocator` behave like the standard types,
+//! and leave no bytes in memory. The tests read memory through `/proc/self/mem`, as another process
+//! would see it.
 
 #![cfg(target_os = "linux")]
 #![cfg_attr(bitcoin_support_nightly, feature(allocator_api))]
@@ -33,8 +33,8 @@ fn peek(addr: usize, len: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The pool is the process's: while a test looks at memory that it has freed, no other may
-/// allocate.
+/// Locks out the other tests of this process. While a test looks at memory that it has freed, no
+/// other test may allocate from the pool.
 fn alone_with_the_pool() -> impl Drop {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -49,8 +49,8 @@ fn addr_of<T>(vec: &SecureVec<T>) -> usize {
     vec.expose_secret().as_ptr().addr()
 }
 
-/// Whether this process may lock that much, and locking does anything (not so under
-/// AddressSanitizer); if not, says that a test is skipped.
+/// Whether this process may lock `len` bytes, and locking has an effect (AddressSanitizer removes
+/// it). If not, prints that the test is skipped.
 fn can_lock(len: usize) -> bool {
     let pages = LockedPages::new_locked(len);
     let can = pages.is_ok_and(|pages| mapping_at(pages.as_ptr().addr().get()).1.contains(" lo"));
@@ -425,7 +425,7 @@ fn boxes_are_made_in_place() {
     if !can_lock(4 << 20) {
         return;
     }
-    // Would not fit the stack of a test's thread.
+    // A value that does not fit the stack of a test's thread.
     let mut large = SecureBox::<[u8; 3 << 20]>::zeroed();
     let start = std::ptr::from_ref(large.expose_secret()).addr();
     large.expose_secret_mut()[(3 << 20) - 1] = 1;
@@ -438,8 +438,8 @@ fn boxes_are_made_in_place() {
 #[test]
 fn what_is_taken_over_is_wiped_where_it_was() {
     let _turn = alone_with_the_pool();
-    // So large that the ordinary heap gives and takes it as a mapping of its own would not do:
-    // freed heap keeps its contents but for some words at the front.
+    // Not so large that the ordinary heap gives it a separate mapping. Freed blocks of the heap
+    // keep their contents, except a few words at the beginning.
     let text = "correct horse battery staple ".repeat(100);
     let (addr, len) = (text.as_ptr().addr(), text.len());
     let secret = SecureString::from(text);
@@ -580,7 +580,7 @@ fn secrets_may_be_dropped_by_another_thread() {
     });
 }
 
-/// Runs a test's body in a process of its own, by running the test again there.
+/// Runs a test's body in a separate process, by running the test again there.
 fn in_a_process_of_its_own(test: &str, body: impl FnOnce()) {
     const CHILD: &str = "BITCOIN_SUPPORT_TEST_CHILD";
     if std::env::var_os(CHILD).is_some() {
@@ -609,7 +609,7 @@ fn only_so_much_can_be_locked() {
     }
     // The limit does not bind a privileged process.
     let limit = libc::rlimit { rlim_cur: 65536, rlim_max: 65536 };
-    // SAFETY: plain system calls on this process, which has one purpose.
+    // SAFETY: plain system calls on this process, which does nothing else.
     unsafe {
         assert_eq!(libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit), 0);
         if libc::geteuid() == 0 {
@@ -630,7 +630,7 @@ fn only_so_much_can_be_locked() {
     let error = secret.write(&[0; 70_000]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
 
-    // Room for all of it, but not for as many again: growth makes do with what there is.
+    // The memory fits once, but not twice, so growth is smaller than usual.
     drop(secret);
     let mut secret = SecureVec::try_with_capacity(25_000).unwrap();
     secret.resize(25_000, 2_u8);
@@ -644,14 +644,14 @@ fn only_so_much_can_be_locked() {
     assert!(SecureVec::<u8>::try_with_capacity(300_000).is_err());
 }
 
-/// Whatever a program adds to the process-wide manager, by safe calls alone, no secret lies there:
-/// a foreign page allocator need not hand out memory, nor wipe it. Chunks of the manager itself,
-/// which are raw, do come from it.
+/// No secret lies in a pool that a program adds to the process-wide manager by safe calls: a
+/// foreign page allocator may return addresses without memory, and does not have to wipe. Raw
+/// chunks of the manager do come from such pools.
 #[test]
 fn added_pools_serve_no_secrets() {
     in_a_process_of_its_own("added_pools_serve_no_secrets", || {
         static ASKED: AtomicUsize = AtomicUsize::new(0);
-        /// Addresses that are no memory.
+        /// Returns addresses where no memory is.
         struct Nowhere;
         impl LockedPageAllocator for Nowhere {
             fn allocate_locked(&mut self, len: usize) -> Option<LockedAllocation> {
@@ -671,11 +671,11 @@ fn added_pools_serve_no_secrets() {
         let manager = LockedPoolManager::instance();
         manager.add_pool(LockedPool::with_page_allocator(Box::new(Nowhere)));
         manager.add_pool(LockedPool::with_page_allocator(Box::new(PosixLockedPageAllocator)));
-        // What the process-wide pool never has room for.
+        // A size for which the process-wide pool never has room.
         assert!(SecureBox::<Aligned>::try_zeroed().is_err());
-        // What it has no room for any more, because nothing can be locked.
+        // A size for which it has no room any more, because no memory can be locked.
         let limit = libc::rlimit { rlim_cur: 65536, rlim_max: 65536 };
-        // SAFETY: plain system calls on this process, which has one purpose.
+        // SAFETY: plain system calls on this process, which does nothing else.
         unsafe {
             assert_eq!(libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit), 0);
             assert!(libc::geteuid() != 0 || libc::setresuid(65534, 65534, 65534) == 0);
@@ -692,14 +692,14 @@ fn added_pools_serve_no_secrets() {
         assert_eq!(SecureAllocator::new().allocate(3000), None);
         assert!(SecureString::try_with_capacity(3000).is_err());
         assert_eq!(ASKED.load(Ordering::Relaxed), 0);
-        // The control: a raw chunk does come from there.
+        // The control: a raw chunk comes from an added pool.
         let chunk = manager.alloc(3000, 16).unwrap().addr().get();
         assert!((1 << 30..(1 << 30) + LockedPool::ARENA_SIZE).contains(&chunk));
         assert_eq!(ASKED.load(Ordering::Relaxed), 1);
     });
 }
 
-/// A panic that aborts runs no destructors: what was taken over has been wiped before it.
+/// A panic that aborts runs no destructors. Data that were taken over have been wiped before it.
 #[test]
 fn what_is_taken_over_is_wiped_before_a_panic() {
     in_a_process_of_its_own("what_is_taken_over_is_wiped_before_a_panic", || {
@@ -711,12 +711,12 @@ fn what_is_taken_over_is_wiped_before_a_panic() {
         let left = move || {
             let mut bytes = vec![0; LEN];
             let place = PLACE.load(Ordering::Relaxed) as u64;
-            // What has been unmapped is not there. What has been freed may be others' by now.
+            // Unmapped memory cannot be read. Freed memory may have other contents by now.
             let _ = memory.read_exact_at(&mut bytes, place);
             bytes.chunks(100).filter(|chunk| **chunk == [b's'; 100]).count()
         };
         let limit = libc::rlimit { rlim_cur: 65536, rlim_max: 65536 };
-        // SAFETY: plain system calls on this process, which has one purpose.
+        // SAFETY: plain system calls on this process, which does nothing else.
         unsafe {
             assert_eq!(libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit), 0);
             assert!(libc::geteuid() != 0 || libc::setresuid(65534, 65534, 65534) == 0);
@@ -734,13 +734,13 @@ fn what_is_taken_over_is_wiped_before_a_panic() {
     });
 }
 
-/// Lock failures do not say that there is unlocked memory: a pool that has made do with a smaller
-/// arena is locked.
+/// A lock failure does not mean that there is unlocked memory: a pool that could lock only a
+/// smaller arena is locked.
 #[test]
 fn fully_locked_is_what_is_locked() {
     in_a_process_of_its_own("fully_locked_is_what_is_locked", || {
         let limit = libc::rlimit { rlim_cur: 65536, rlim_max: 65536 };
-        // SAFETY: plain system calls on this process, which has one purpose.
+        // SAFETY: plain system calls on this process, which does nothing else.
         unsafe {
             assert_eq!(libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit), 0);
             assert!(libc::geteuid() != 0 || libc::setresuid(65534, 65534, 65534) == 0);
@@ -759,8 +759,8 @@ fn fully_locked_is_what_is_locked() {
     });
 }
 
-/// A string has no room for text in itself, as `std::basic_string` has: at every length, its own
-/// bytes are a pointer and two sizes.
+/// A string object has no room for text, as `std::basic_string` has. At every length the object is
+/// a pointer and two sizes.
 #[test]
 fn a_string_keeps_no_character_in_itself() {
     fn bytes_of<T>(value: &T) -> &[u8] {
@@ -855,7 +855,7 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// The same elements as a `Vec` after every step, and zeros behind them.
+    /// The elements equal those of a `Vec` after every step, and zeros follow them.
     #[test]
     fn behaves_like_vec_and_keeps_unused_capacity_wiped(steps in steps()) {
         let _turn = alone_with_the_pool();
@@ -915,7 +915,7 @@ proptest! {
     }
 }
 
-/// On a nightly compiler that is asked for it.
+/// Only on a nightly compiler for which the build asks for it.
 #[cfg(bitcoin_support_nightly)]
 #[test]
 fn the_standard_librarys_containers() {
@@ -956,7 +956,7 @@ fn the_traits_of_secrecy() {
     let mut key = SecureBox::zeroed();
     set(&mut key);
     assert_eq!(*key.expose_secret(), [1, 2, 3, 4]);
-    // Ours are `Zeroize`, so that they can be put into theirs.
+    // The types of this crate are `Zeroize`, so that `SecretBox` can hold them.
     let nested = SecretBox::new(Box::new(SecureString::from("nested")));
     assert_eq!(nested.expose_secret().expose_secret(), "nested");
 }

@@ -1,10 +1,10 @@
-//! The process-wide pool under stress: threads that allocate, hand chunks to each other, free what
-//! others allocated, and end with chunks that outlive them; forks in between; snapshots of the
-//! statistics all the time. Every byte is checked, and every figure: against what was asked for,
-//! within what the threads had in hand at that moment.
+//! The process-wide pool under stress. Threads allocate, hand chunks to each other, free chunks of
+//! others, and end with chunks that outlive them. Meanwhile the process forks, and one thread reads
+//! the statistics all the time. Every byte is checked. Every figure is compared with the calls that
+//! were made, with a margin for the calls that were under way at that moment.
 //!
-//! What is counted is the whole process's, so each run is a process of its own. Runs in which
-//! something is done wrong on purpose must fail.
+//! The figures count the whole process, so each run is a separate process. Runs that make a mistake
+//! on purpose must fail.
 
 #![cfg(target_os = "linux")]
 
@@ -20,15 +20,15 @@ const WORKERS: u64 = 4;
 const STEPS: usize = 4000;
 const FORKS: usize = 24;
 
-/// What a run does wrong on purpose.
+/// The mistake that a run makes on purpose.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
     None,
-    /// Writes a byte of a chunk that another thread has.
+    /// Writes a byte of a chunk that belongs to another thread.
     Byte,
-    /// Never frees a chunk that it says it has freed.
+    /// Never frees a chunk that it counts as freed.
     Lost,
-    /// Frees a chunk early that it goes on to count as live.
+    /// Frees a chunk that it still counts as live.
     Early,
 }
 
@@ -36,7 +36,8 @@ fn pool() -> &'static LockedPoolManager {
     LockedPoolManager::instance()
 }
 
-/// Chunks and bytes whose allocation or whose free has begun, or has ended. Only ever added to.
+/// Chunks and bytes of the allocations, or of the frees, that have begun or have ended. Never
+/// falls.
 struct Count {
     chunks: AtomicUsize,
     bytes: AtomicUsize,
@@ -62,12 +63,12 @@ static ALLOCATED: Count = Count::new();
 static FREEING: Count = Count::new();
 static FREED: Count = Count::new();
 
-/// What a chunk takes, in bytes.
+/// The bytes that a chunk takes.
 fn footprint(size: usize) -> usize {
     size.next_multiple_of(16)
 }
 
-/// A chunk full of one byte, which it is checked for before it is freed.
+/// A chunk filled with one byte value. The value is checked before the chunk is freed.
 struct Chunk {
     addr: usize,
     size: usize,
@@ -78,7 +79,7 @@ impl Chunk {
     fn new(size: usize, byte: u8) -> Self {
         ALLOCATING.add(footprint(size));
         let chunk = pool().alloc(size, 16).expect("memory");
-        // SAFETY: `size` bytes of our own, handed out as zeros.
+        // SAFETY: `size` bytes of this test, handed out as zeros.
         unsafe {
             let bytes = std::slice::from_raw_parts_mut(chunk.as_ptr(), size);
             assert!(bytes.iter().all(|&b| b == 0), "a chunk is not zeros");
@@ -93,13 +94,13 @@ impl Chunk {
     }
 
     fn check(&self) {
-        // SAFETY: `size` bytes of our own.
+        // SAFETY: `size` bytes of this test.
         let bytes = unsafe { std::slice::from_raw_parts(self.ptr().as_ptr(), self.size) };
         assert!(bytes.iter().all(|&b| b == self.byte), "a chunk has changed");
     }
 
     fn free_memory(&self) {
-        // SAFETY: nobody uses the chunk afterwards.
+        // SAFETY: nothing uses the chunk afterwards.
         let freed = unsafe { pool().free_sized(self.ptr().as_ptr(), self.size, 16) };
         assert_eq!(freed, Ok(()));
     }
@@ -114,7 +115,8 @@ impl Drop for Chunk {
     }
 }
 
-/// Chunks between threads: one box for each worker, and one for those who have ended.
+/// Chunks on their way between threads: one box for each worker, and one for chunks of threads that
+/// have ended.
 struct Boxes([Mutex<Vec<Chunk>>; WORKERS as usize + 1]);
 
 impl Boxes {
@@ -130,7 +132,7 @@ fn random(state: &mut u64) -> usize {
     (*state >> 16) as usize
 }
 
-/// One thread's life: it ends with chunks that are live.
+/// The life of one thread. It ends with chunks that are live.
 fn work(seed: u64, boxes: &Boxes, fault: Fault) {
     let own_box = (seed % WORKERS) as usize;
     let mut state = seed + 1;
@@ -139,8 +141,8 @@ fn work(seed: u64, boxes: &Boxes, fault: Fault) {
         let number = random(&mut state);
         let size = match number & 31 {
             0 => 4096 + (number >> 8) % 16_000,
-            // Between 1025 and 4096 the footprint may be a slot's: sizes that are the same either
-            // way.
+            // From 1025 to 4096 bytes the footprint may be that of a slot, so these sizes are the
+            // same by both rules.
             1..=4 => [1280, 1536, 2048, 3072, 4096][(number >> 8) % 5] - 1,
             _ => (number >> 8) % 200,
         };
@@ -150,7 +152,7 @@ fn work(seed: u64, boxes: &Boxes, fault: Fault) {
             0 => drop(own.swap_remove(pick)),
             1 => boxes.open((number >> 40) % boxes.0.len()).push(own.swap_remove(pick)),
             2 => {
-                // What others sent, and what the dead left.
+                // The chunks that other threads sent, and one of those that ended threads left.
                 let theirs = std::mem::take(&mut *boxes.open(own_box));
                 drop(theirs);
                 let left = boxes.open(WORKERS as usize).pop();
@@ -166,7 +168,7 @@ fn work(seed: u64, boxes: &Boxes, fault: Fault) {
             match fault {
                 Fault::None => drop(victim),
                 Fault::Byte => {
-                    // SAFETY: a byte of a chunk that is live, which is about to be somebody else's.
+                    // SAFETY: a byte of a live chunk, which another thread is about to own.
                     unsafe { victim.ptr().as_ptr().add(39).write(8) };
                     boxes.open(own_box).push(victim);
                 }
@@ -185,7 +187,7 @@ fn work(seed: u64, boxes: &Boxes, fault: Fault) {
     boxes.open(WORKERS as usize).append(&mut own);
 }
 
-/// What the pool says, which must fit what was asked of it before and after.
+/// Checks the statistics against the counts of calls from before and after.
 fn check_snapshot() -> PoolStats {
     let (allocated, freed) = (ALLOCATED.get(), FREED.get());
     let stats = pool().stats();
@@ -193,7 +195,7 @@ fn check_snapshot() -> PoolStats {
     assert_eq!(stats.used + stats.free, stats.total, "{stats:?}");
     assert!(stats.used <= stats.peak_used, "{stats:?}");
     assert!(stats.locked <= stats.total && stats.used % 16 == 0, "{stats:?}");
-    // What had begun may or may not count yet.
+    // Calls that have begun may or may not count yet.
     let chunks = allocated.0.saturating_sub(freeing.0)..=allocating.0 - freed.0;
     let bytes = allocated.1.saturating_sub(freeing.1)..=allocating.1 - freed.1;
     assert!(chunks.contains(&stats.chunks_used), "not in {chunks:?}: {stats:?}");
@@ -201,7 +203,7 @@ fn check_snapshot() -> PoolStats {
     stats
 }
 
-/// Compares the statistics with every chunk that there is.
+/// Compares the statistics with all chunks of a walk.
 fn check_chunks() -> PoolStats {
     let stats = check_snapshot();
     let (mut used, mut chunks) = (0, Vec::new());
@@ -219,11 +221,11 @@ fn check_chunks() -> PoolStats {
     stats
 }
 
-/// In a child process: everything is there, and the pool can be used.
+/// In a child process: every chunk is there, and the pool can be used.
 fn check_child(kept: &[Chunk], boxes: &Boxes) {
     let before = check_chunks();
     kept.iter().for_each(Chunk::check);
-    // What lies in a box that nobody had open is unchanged, and can be freed.
+    // Chunks in a box that no thread had open are unchanged, and can be freed.
     let mut freed = 0;
     for chunks in &boxes.0 {
         if let Ok(mut chunks) = chunks.try_lock() {
@@ -253,12 +255,12 @@ fn fork_and_check(kept: &[Chunk], boxes: &Boxes) {
     assert_eq!(status, 42 << 8, "the child's checks failed");
 }
 
-/// A check that fails ends the process at once: other threads may be waiting for the one that
-/// failed, and in a child the ordinary way waits for a lock that a thread of the parent had.
+/// A failed check ends the process at once. Other threads may be waiting for the one that failed,
+/// and in a child an ordinary panic waits for a lock that a thread of the parent had.
 fn end_at_first_panic() {
     std::panic::set_hook(Box::new(|panic| {
         let text = format!("{panic}\n");
-        // SAFETY: `text` is as long as that. Ends the process.
+        // SAFETY: `text` is as long as the call is told. Ends the process.
         unsafe {
             libc::write(2, text.as_ptr().cast(), text.len());
             libc::_exit(101);
@@ -300,14 +302,14 @@ fn run(fault: Fault) {
         println!("{snapshots} snapshots, {forks} forks, {} chunks", ALLOCATED.get().0);
         assert!(snapshots > 0);
     });
-    // Nothing is under way any more, so that the count of chunks can be no other.
+    // No call is under way any more, so the count of chunks must be exact.
     let live =
         kept.len() + boxes.0.iter().map(|chunks| chunks.lock().unwrap().len()).sum::<usize>();
     assert_eq!(check_chunks().chunks_used, live, "chunks are lost");
     drop((kept, boxes));
     let stats = check_chunks();
     assert_eq!((stats.used, stats.chunks_used), (0, 0), "chunks are lost");
-    // All of it can be had again.
+    // All memory can be allocated again.
     let whole: Vec<_> =
         (0..stats.locked / LockedPool::ARENA_SIZE / 2).map(|_| Chunk::new(65_536, 1)).collect();
     drop(whole);

@@ -1,9 +1,9 @@
-//! Real swap: a process with secrets in the pool and marks on the heap is squeezed to a third of
-//! its memory, and the swap file is read past the page cache. None of the secrets is there; the
-//! marks, which are the control, are.
+//! Real swap: a process with secrets in the pool and marks on the heap is limited to a third of its
+//! memory, and the swap file is read past the page cache. The file has none of the secrets. The
+//! control: it has the marks.
 //!
-//! As root, with a swap file and a memory cgroup of the test's own. A process of its own takes them
-//! away again, when the test has ended, however that was.
+//! Runs as root, with a swap file and a memory cgroup that the test makes. A separate process
+//! removes both when the test has ended, also if it was killed.
 
 #![cfg(target_os = "linux")]
 
@@ -19,11 +19,11 @@ use std::process::{Command, Stdio};
 const MARKS: usize = 2000;
 const MARK: usize = 48;
 const MIB: usize = 1 << 20;
-/// What the process has besides, to be squeezed out of.
+/// Memory that the process has besides, so that it exceeds the limit.
 const BALLAST: usize = 24 * MIB;
 const SWAP: usize = 40 * MIB;
 
-/// A mark, put together so that no program has it in its image.
+/// A mark. It is put together at run time, so that no program has it in its image.
 fn mark(kind: &str, number: usize) -> [u8; MARK] {
     let mut mark = [b'z'; MARK];
     let name = ["SWAP", "MARK"];
@@ -32,7 +32,7 @@ fn mark(kind: &str, number: usize) -> [u8; MARK] {
     mark
 }
 
-/// The process that is squeezed: this program again.
+/// The process that is limited: this program again.
 #[test]
 fn role() {
     let Some(group) = std::env::var_os("SWAP_GROUP") else { return };
@@ -66,14 +66,14 @@ fn role() {
     assert!(intact);
 }
 
-/// What the test has made of the system's, to be taken away.
+/// The swap file and the cgroup that the test has made.
 struct Made {
     group: PathBuf,
     swap: PathBuf,
 }
 
 impl Made {
-    /// Takes it away, of which some may not be there.
+    /// Removes both, if they exist.
     fn remove(&self) {
         let swap = CString::new(self.swap.as_os_str().as_encoded_bytes()).unwrap();
         if let Ok(processes) = fs::read_to_string(self.group.join("cgroup.procs")) {
@@ -93,11 +93,11 @@ impl Made {
         }
     }
 
-    /// A process that takes it away when this one has ended, or when what is returned is dropped;
-    /// it is waited for then.
+    /// Starts a process that calls `remove` when this process has ended, or when the returned value
+    /// is dropped. The drop waits for the process.
     fn keep_watch(&self) -> Watch {
         let mut pipe = [0; 2];
-        // SAFETY: a place for two descriptors, which are nobody else's.
+        // SAFETY: a place for two descriptors, which are new.
         let [read, write] = unsafe {
             assert_eq!(libc::pipe2(pipe.as_mut_ptr(), libc::O_CLOEXEC), 0);
             pipe.map(|end| OwnedFd::from_raw_fd(end))
@@ -107,7 +107,8 @@ impl Made {
         assert!(child >= 0);
         if child == 0 {
             drop(write);
-            // Nothing that ends the test ends this: a signal to its terminal's processes, say.
+            // A signal that ends the test must not end this process, as one from the terminal
+            // would.
             // SAFETY: no pointers.
             unsafe { libc::setsid() };
             let _ = File::from(read).read(&mut [0]);
@@ -133,7 +134,7 @@ impl Drop for Watch {
     }
 }
 
-/// Where memory cgroups are made, and the file with a group's limit.
+/// The folder where memory cgroups are made, and the name of the file with a group's limit.
 fn groups() -> Option<(&'static Path, &'static str)> {
     let (v1, v2) = (Path::new("/sys/fs/cgroup/memory"), Path::new("/sys/fs/cgroup"));
     let has = |path: &Path, what: &str| {
@@ -159,17 +160,17 @@ fn make_swap(path: &Path) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// Where some bytes begin in others.
+/// Where `wanted` begins in `bytes`.
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     let start = bytes.as_ptr().cast::<libc::c_void>();
-    // SAFETY: both are as long as it is told.
+    // SAFETY: both are as long as the call is told.
     let found = unsafe { libc::memmem(start, bytes.len(), wanted.as_ptr().cast(), wanted.len()) };
     (!found.is_null()).then(|| found.addr() - start.addr())
 }
 
 /// How many marks of a kind a file has on the disk.
 fn count(path: &Path, kind: &str) -> usize {
-    /// What `O_DIRECT` wants of a buffer.
+    /// The alignment that `O_DIRECT` requires of a buffer.
     #[repr(align(4096))]
     struct Block([u8; 65536]);
     let mut options = File::options();
@@ -182,7 +183,7 @@ fn count(path: &Path, kind: &str) -> usize {
         if read == 0 {
             return found.len();
         }
-        // (A mark that reaches from one block into the next is not counted.)
+        // (A mark across the border of two blocks does not count.)
         let mut rest = &block.0[..read];
         while let Some(at) = find(rest, begin) {
             rest = &rest[at + begin.len()..];
@@ -239,7 +240,7 @@ fn no_secret_is_on_the_swap_file() {
     let mut wait_for = |word: &str| assert!(lines.any(|line| line.unwrap() == word), "{word}");
     wait_for("ready");
     let third = BALLAST / 3;
-    // The kernel may want to be asked again, until it has made so much room.
+    // The kernel may refuse until it has moved enough memory.
     let squeezed = (0..50).any(|_| fs::write(made.group.join(limit), third.to_string()).is_ok());
     assert!(squeezed, "the kernel does not squeeze the process");
     let mut input = process.stdin.take().unwrap();
@@ -248,12 +249,12 @@ fn no_secret_is_on_the_swap_file() {
     // SAFETY: takes nothing.
     unsafe { libc::sync() };
     let (secrets, marks) = (count(&made.swap, "POOL"), count(&made.swap, "HEAP"));
-    // Let it look whether it has everything back.
+    // Raises the limit, so that the process can check that its memory is intact.
     fs::write(made.group.join(limit), (4 * BALLAST).to_string()).unwrap();
     writeln!(input, "go on").unwrap();
     assert!(process.wait().unwrap().success());
     println!("of {MARKS} each, on the swap file: {secrets} secrets, {marks} marks of the heap");
     assert_eq!(secrets, 0);
-    // The control.
+    // The control: the marks are in the swap file.
     assert!(marks > MARKS / 2, "{marks} marks of the heap");
 }

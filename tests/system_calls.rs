@@ -1,8 +1,8 @@
-//! The system calls of pools: the list in docs/system-calls.md is all of them, each is made, and
-//! none is needed so much that its refusal does more harm than the list says.
+//! The system calls of pools. The list in docs/system-calls.md has all of them. Each call on it is
+//! made. If a call is refused, the effect is no worse than the list says.
 //!
-//! The life of pools runs in a process with a filter, which says what the figures are; this one,
-//! without a filter, looks at what the kernel says of it.
+//! The pools run in a process with a filter, which reports its figures. This process has no filter,
+//! and compares the figures with the kernel's.
 
 #![cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 
@@ -19,7 +19,7 @@ use std::num::NonZeroU32;
 use std::os::fd::FromRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// A call of the list, and whether it is made only rarely.
+/// A call on the list, and whether it is made only rarely.
 struct Listed {
     name: &'static str,
     is_rare: bool,
@@ -65,9 +65,9 @@ fn number_of(name: &str) -> libc::c_long {
     }
 }
 
-/// What this test needs itself: to speak, to fork, to wait and to end; and the ordinary heap, whose
-/// memory is there before the filter is. Rust's library, in unoptimized builds, looks at a
-/// descriptor before it closes it.
+/// The calls that this test itself needs, to communicate, fork, wait and end. The ordinary heap
+/// needs none, as its memory is there before the filter. Rust's library, in unoptimized builds,
+/// checks a descriptor before it closes it.
 const OF_THE_TEST: [libc::c_long; 14] = [
     libc::SYS_tgkill,
     libc::SYS_rt_sigaction,
@@ -85,7 +85,8 @@ const OF_THE_TEST: [libc::c_long; 14] = [
     libc::SYS_rt_sigreturn,
 ];
 
-/// What a filter does with the calls of the list but for one, with that one, and with all others.
+/// A filter allows the calls on the list except one. It has an action for that one, and an action
+/// for all calls that are not on the list.
 struct Filter {
     one: Option<libc::c_long>,
     to_one: u32,
@@ -121,16 +122,16 @@ impl Filter {
     }
 }
 
-/// What a process says of itself at one point of its life.
+/// The figures that a process reports at one point of its life.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 struct Said {
     process: u32,
-    /// Bytes in pools and mappings, and how many of them are said to be locked.
+    /// Bytes in pools and mappings, and the bytes of them that the library reports as locked.
     total: usize,
     locked: usize,
-    /// A chunk of a pool whose children find zeros, 0 if it could not be had; what is missing of
-    /// its protections.
+    /// A chunk of a pool whose children find zeros, 0 if there is none, and the errors of its
+    /// missing protections.
     chunk: usize,
     missing: [i32; 4],
     /// Allocations and other requests that failed.
@@ -141,7 +142,7 @@ struct Said {
     limit_error: i32,
 }
 
-/// A process that lives under a filter, and the pipes between.
+/// A process that lives under a filter, and the pipes to it.
 struct Life {
     pipe: File,
     go: File,
@@ -149,14 +150,15 @@ struct Life {
 }
 
 impl Life {
-    /// Says what is so, and waits until that has been looked at.
+    /// Reports the figures, and waits until they have been compared.
     fn say(&mut self, stats: &[PoolStats], pages: &[&LockedPages], chunk: usize) {
         let sum = |of: fn(&PoolStats) -> usize| stats.iter().map(of).sum::<usize>();
         let own = pages.iter().map(|pages| pages.len()).sum::<usize>();
         let is_locked = |pages: &&&LockedPages| pages.lock_state().is_ok();
         let locked = pages.iter().filter(is_locked).map(|pages| pages.len()).sum::<usize>();
-        // The thread that speaks is its process's first, with the same number; one of the two calls
-        // may be refused. SAFETY: takes no pointers.
+        // The thread is its process's first and has the same number. One of the two calls may be
+        // refused.
+        // SAFETY: takes no pointers.
         let numbers = unsafe { [libc::syscall(libc::SYS_getpid), libc::syscall(libc::SYS_gettid)] };
         self.said.process = numbers[0].max(numbers[1]) as u32;
         self.said.total = sum(|stats| stats.total) + own;
@@ -169,8 +171,7 @@ impl Life {
         let error = |stats: &PoolStats| stats.last_lock_failure.map(|why| why.errno);
         self.said.lock_error = stats.iter().find_map(error).unwrap_or(0);
         let said = &raw const self.said;
-        // SAFETY: as many bytes as the value has; whatever lies between its members is not looked
-        // at.
+        // SAFETY: as many bytes as the value has. The padding between its members is not read.
         let bytes = unsafe { std::slice::from_raw_parts(said.cast::<u8>(), size_of::<Said>()) };
         self.pipe.write_all(bytes).unwrap();
         self.go.read_exact(&mut [0]).unwrap();
@@ -181,7 +182,7 @@ impl Life {
         outcome
     }
 
-    /// Everything that pools do.
+    /// Uses everything that pools can do.
     fn live(&mut self) {
         let manager = LockedPoolManager::instance();
         let raised = raise_lock_limit();
@@ -199,7 +200,7 @@ impl Life {
         let sample = self.count(manager.alloc(100, 16));
         self.say(&[manager.stats()], &[], address);
         for chunk in [large, sample].into_iter().flatten() {
-            // SAFETY: nobody uses it any more.
+            // SAFETY: nothing uses it afterwards.
             assert_eq!(unsafe { manager.free(chunk.as_ptr()) }, Ok(()));
         }
 
@@ -234,12 +235,12 @@ impl Life {
     }
 }
 
-/// Runs the life of pools under a filter: how it ended, as from `waitpid`, and what it said at each
-/// point.
+/// Runs the life of pools under a filter. Returns the status from `waitpid`, and the figures at
+/// each point.
 fn live_under(list: &[Listed], filter: &Filter) -> (libc::c_int, Vec<Said>) {
     let pipe = || {
         let mut ends = [0; 2];
-        // SAFETY: a place for two descriptors, which are nobody else's then.
+        // SAFETY: a place for two descriptors, which are new.
         unsafe {
             assert_eq!(libc::pipe(ends.as_mut_ptr()), 0);
             ends.map(|end| File::from_raw_fd(end))
@@ -254,7 +255,7 @@ fn live_under(list: &[Listed], filter: &Filter) -> (libc::c_int, Vec<Said>) {
         let mut life = Life { pipe: saying, go: going, said: Said::default() };
         filter.install(list);
         let lived = catch_unwind(AssertUnwindSafe(|| life.live()));
-        // SAFETY: ends the child, or the child's child, with what is done at exit.
+        // SAFETY: ends the child, or the child's child, after the exit handlers.
         unsafe {
             if lived.is_err() {
                 libc::_exit(1);
@@ -266,7 +267,7 @@ fn live_under(list: &[Listed], filter: &Filter) -> (libc::c_int, Vec<Said>) {
     let mut all = Vec::new();
     let mut bytes = [0; size_of::<Said>()];
     while said.read_exact(&mut bytes).is_ok() {
-        // SAFETY: bytes of such a value, all of whose members are numbers.
+        // SAFETY: the bytes of such a value. All of its members are numbers.
         let one: Said = unsafe { bytes.as_ptr().cast::<Said>().read_unaligned() };
         agrees_with_the_kernel(&one);
         all.push(one);
@@ -278,7 +279,8 @@ fn live_under(list: &[Listed], filter: &Filter) -> (libc::c_int, Vec<Said>) {
     (status, all)
 }
 
-/// What is said to be locked is, and what is not said to be missing is there.
+/// The kernel's figures agree: memory reported as locked is locked, and protections that are not
+/// reported as missing are there.
 fn agrees_with_the_kernel(said: &Said) {
     let locked = locked_by_kernel_of(said.process);
     assert!(said.locked <= said.total, "{said:?}");
@@ -291,7 +293,7 @@ fn agrees_with_the_kernel(said: &Said) {
     }
 }
 
-/// Takes care that the ordinary heap needs nothing from the system for a while.
+/// Gives the ordinary heap enough memory that it makes no system calls for a while.
 fn fill_the_heap() {
     // SAFETY: sets options, and frees what is allocated.
     unsafe {
@@ -323,7 +325,7 @@ fn the_list_is_all_that_pools_call() {
     });
 }
 
-/// The control of the test above: no call is on the list that is not made.
+/// The control of the test above: every call on the list is made.
 #[test]
 fn each_call_on_the_list_is_made() {
     alone("each_call_on_the_list_is_made", || {
@@ -338,7 +340,7 @@ fn each_call_on_the_list_is_made() {
             let one = Some(number_of(call.name));
             let kill = libc::SECCOMP_RET_KILL_PROCESS;
             let (status, _) = live_under(&list, &Filter { one, to_one: kill, to_others: kill });
-            assert_ne!(status, 0, "{} is on the list, and nobody calls it", call.name);
+            assert_ne!(status, 0, "{} is on the list, and is not called", call.name);
         }
     });
 }
@@ -370,7 +372,7 @@ fn each_call_may_be_refused() {
             let all_is_locked = !lost(|said| said.locked != said.total);
             let told: Vec<_> = said.iter().map(|said| said.missing).collect();
             let context = format!("{call}, {errno}: {said:#?}");
-            // What the list says of each.
+            // The effect that the list states for each call.
             match call {
                 "mmap" | "mprotect" => assert!(!all_is_had, "{context}"),
                 _ => assert!(all_is_had && all_is_locked, "{context}"),

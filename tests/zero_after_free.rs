@@ -1,5 +1,5 @@
-//! `ZeroAfterFreeAllocator` and `SerializeData`: every block that goes back to the ordinary heap is
-//! zeros. The heap here looks at each block that it is given back.
+//! `ZeroAfterFreeAllocator` and `SerializeData`: every block that returns to the ordinary heap is
+//! zeros. The heap of this program looks at each block that is freed.
 
 #![cfg_attr(bitcoin_support_nightly, feature(allocator_api))]
 
@@ -14,8 +14,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 const SECRET: u8 = 0xa7;
 
-/// The system's heap, which counts the blocks of this thread that come back with `SECRET` in them,
-/// and those that come back at all.
+/// The system's heap. It counts the blocks of this thread that are freed, and those of them that
+/// contain `SECRET`.
 struct Watched;
 
 thread_local! {
@@ -27,7 +27,8 @@ impl Watched {
     /// # Safety
     /// `block` must be readable for `len` bytes.
     unsafe fn look_at(block: *const u8, len: usize) {
-        // SAFETY: as the caller vouches. Volatile, for what is uninitialized has some value, too.
+        // SAFETY: the caller passes a range of `len` readable bytes. The read is volatile, so that
+        // bytes that are not initialized have some value too.
         let is_secret = |i| unsafe { block.add(i).read_volatile() } == SECRET;
         let dirty = (1..len).any(|i| is_secret(i - 1) && is_secret(i));
         DIRTY.with(|count| count.set(count.get() + usize::from(dirty)));
@@ -38,7 +39,7 @@ impl Watched {
 // SAFETY: all memory is that of `System`.
 unsafe impl GlobalAlloc for Watched {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as the caller vouches.
+        // SAFETY: the caller keeps to the contract of `GlobalAlloc`, which `System` shares.
         unsafe { System.alloc(layout) }
     }
 
@@ -54,7 +55,7 @@ unsafe impl GlobalAlloc for Watched {
 #[global_allocator]
 static HEAP: Watched = Watched;
 
-/// How many blocks `work` gives back, and how many of them with secrets in them.
+/// How many blocks `work` frees, and how many of them contain secrets.
 fn given_back(work: impl FnOnce()) -> (usize, usize) {
     DIRTY.set(0);
     FREED.set(0);

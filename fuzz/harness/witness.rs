@@ -17,12 +17,12 @@ thread_local! {
 // SAFETY: blocks are the system allocator's.
 unsafe impl GlobalAlloc for Witness {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: by this function's contract.
+        // SAFETY: the caller keeps to the contract of `GlobalAlloc`, which `System` shares.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: by this function's contract.
+        // SAFETY: the caller keeps to the contract of `GlobalAlloc`, which `System` shares.
         unsafe { System.alloc_zeroed(layout) }
     }
 
@@ -33,7 +33,7 @@ unsafe impl GlobalAlloc for Witness {
             FREED.set(FREED.get() + 1);
             DIRTY.set(DIRTY.get() + usize::from(bytes.iter().any(|&byte| byte != 0)));
         }
-        // SAFETY: by this function's contract.
+        // SAFETY: the caller keeps to the contract of `GlobalAlloc`, which `System` shares.
         unsafe { System.dealloc(block, layout) }
     }
 }

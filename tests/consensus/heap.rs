@@ -25,26 +25,26 @@ impl Counted {
 unsafe impl GlobalAlloc for Counted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::add(layout.size());
-        // SAFETY: as the caller vouches.
+        // SAFETY: the caller keeps to the contract of `GlobalAlloc`, which `System` shares.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         Self::add(layout.size());
-        // SAFETY: as the caller vouches.
+        // SAFETY: the caller keeps to the contract of `GlobalAlloc`, which `System` shares.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         Self::subtract(layout.size());
-        // SAFETY: as the caller vouches.
+        // SAFETY: the caller keeps to the contract of `GlobalAlloc`, which `System` shares.
         unsafe { System.dealloc(block, layout) };
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         Self::add(size);
         Self::subtract(layout.size());
-        // SAFETY: as the caller vouches.
+        // SAFETY: the caller keeps to the contract of `GlobalAlloc`, which `System` shares.
         unsafe { System.realloc(block, layout, size) }
     }
 }

@@ -1,9 +1,9 @@
-//! What is no encoding is refused: mutations of good ones, by the thousand, and hand-made ones that
-//! claim more than they hold.
+//! Bytes that are not an encoding are refused: thousands of mutations of valid encodings, and
+//! encodings made by hand that claim to be longer than they are.
 //!
 //! `MALFORMED_INPUTS=10000000 cargo test --release --features consensus,consensus-encoding --test consensus malformed -- --nocapture`
-//! tries as many as it is told; `MALFORMED_SEED` makes it try others. Every input is a function of
-//! the two, so that a failure can be had again.
+//! sets the number of inputs; `MALFORMED_SEED` chooses other inputs. Every input is a function of
+//! the seed and its number, so that a failure can be repeated.
 
 use super::heap::peak_of;
 use super::random::Random;
@@ -14,33 +14,33 @@ use std::env;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What decoding may allocate whatever the input: rust-bitcoin makes room for up to a megabyte of a
-/// vector before it has seen it, in each of a few nested ones.
+/// Bytes that decoding may allocate whatever the input is. rust-bitcoin reserves up to a megabyte
+/// for a vector before it has read the elements, and vectors are nested.
 const ALLOWANCE: usize = 4 << 20;
 
-/// What it may allocate for each byte of input besides: the smallest items, in encoded form, for
-/// their size in memory, with growth by doubling. `decode` in `samples` does it twice and encodes
-/// twice.
+/// Bytes that decoding may allocate in addition for each byte of input. The smallest items take
+/// much more memory than their encoding, and vectors grow by doubling. `decode` in `samples`
+/// decodes twice and encodes twice.
 const PER_BYTE: usize = 64;
 
 fn number(variable: &str, default: u64) -> u64 {
     env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// Changes an encoding in one of the ways that find their way past a decoder's first look.
+/// Changes an encoding in one of several ways that pass a decoder's first checks.
 fn mutate(input: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     let at = random.below(input.len() + 1);
     match random.below(10) {
         0 if at < input.len() => input[at] ^= 1 << random.below(8),
         1 if at < input.len() => {
-            // The bytes that begin compact sizes, and the neighbours of what they mean.
+            // The bytes that begin compact sizes, and bytes next to them.
             let bytes = [0, 1, 2, 0x7f, 0x80, 0xfc, 0xfd, 0xfe, 0xff];
             input[at] = bytes[random.below(bytes.len())];
         }
         2 if at < input.len() => input[at] = random.next() as u8,
         3 => input.truncate(at),
         4 => {
-            // A compact size that claims much.
+            // A compact size that claims a large length.
             let value = random.next() >> random.below(64);
             let size = [0xfd, 0xfe, 0xff][random.below(3)];
             let length = 2 << (size - 0xfd);
@@ -71,7 +71,7 @@ fn mutate(input: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     }
 }
 
-/// Makes length and checksum of a network message right, so that its payload is looked at.
+/// Corrects length and checksum of a network message, so that the decoder reads its payload.
 fn seal(message: &mut [u8]) {
     const HEADER: usize = 24;
     if message.len() < HEADER {
@@ -89,7 +89,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Decodes, and checks what it costs. A panic anywhere below is reported with the input.
+/// Decodes, and checks how much was allocated. A panic in a decoder is reported with the input.
 fn check(case: &Case, input: &[u8]) -> (Verdict, usize) {
     let decoded = catch_unwind(AssertUnwindSafe(|| peak_of(|| (case.decode)(input))));
     let Ok((verdict, peak)) = decoded else {
@@ -105,8 +105,8 @@ fn mutated_encodings_are_refused_or_are_encodings() {
     let inputs = number("MALFORMED_INPUTS", 50_000);
     let seed = number("MALFORMED_SEED", 1);
     let cases = cases();
-    // The long ones are tried whole elsewhere; what is wrong with them is wrong with the short
-    // ones.
+    // Other tests use long encodings whole. A mutation of a long one finds no more than a mutation
+    // of a short one.
     let seeds: Vec<Vec<&[u8]>> = cases
         .iter()
         .map(|case| case.encodings.iter().map(Vec::as_slice).filter(|e| e.len() < 4096).collect())
@@ -134,12 +134,12 @@ fn mutated_encodings_are_refused_or_are_encodings() {
     }
     let types = cases.len();
     println!("{inputs} inputs for {types} types: {verdicts:?}; at most {most} bytes allocated");
-    // The mutations are neither so gentle nor so rough that one of the answers is missing.
+    // Every verdict must occur: the mutations must be neither too small nor too large.
     assert_eq!(verdicts.len(), 4, "{verdicts:?}");
     assert!(verdicts.values().all(|&count| count > inputs / 1000), "{verdicts:?}");
 }
 
-/// Whole encodings of nothing but a length, at every place where there may be one.
+/// Encodings that end in the claim of a large length, at each place where there may be one.
 #[test]
 fn claims_of_length_cost_nothing() {
     for case in cases() {
@@ -159,7 +159,7 @@ fn claims_of_length_cost_nothing() {
     }
 }
 
-/// Many of the smallest things that there are.
+/// Inputs of many of the smallest items.
 #[test]
 fn large_inputs_cost_in_proportion() {
     for case in cases() {

@@ -1,4 +1,4 @@
-//! What goes in comes back.
+//! Values that are encoded and decoded again are the same.
 
 use super::samples::{
     BLOCK_170, Case, NETWORKS, TRANSACTIONS, Verdict, block_170, cases, transactions, unhex,
@@ -23,7 +23,7 @@ fn every_type_comes_back_and_only_whole() {
         assert!(!encodings.is_empty(), "{name}");
         for encoding in encodings {
             assert_eq!(decode(&encoding), Verdict::Accepted, "{name}");
-            // Every beginning of a short encoding, and a thousand of those of a long one.
+            // Every prefix of a short encoding, and a thousand prefixes of a long one.
             for len in (0..encoding.len()).step_by(1 + encoding.len() / 1000) {
                 let verdict = decode(&encoding[..len]);
                 assert_eq!(verdict, Verdict::Truncated, "{name}, {len} of {}", encoding.len());
@@ -106,7 +106,7 @@ fn data_in_front_of_an_object_stays() {
     transactions()[3].append_to(&mut data).unwrap();
     assert_eq!(data.as_slice()[..3], [1, 2, 3]);
     assert!(data.as_slice()[3..] == bitcoin::consensus::serialize(&transactions()[3])[..]);
-    // What is refused stays, too.
+    // Data that are refused stay, too.
     let before = data.duplicate().unwrap();
     assert!(Block::take_from(&mut data).is_err());
     assert!(data == before);
@@ -139,7 +139,7 @@ fn output() -> impl Strategy<Value = TxOut> {
         .prop_map(|(value, script_pubkey)| TxOut { value: Amount::from_sat(value), script_pubkey })
 }
 
-/// Valid or not: without inputs, without outputs, with more money than there is.
+/// A transaction that may be invalid: without inputs, without outputs, with more money than exists.
 fn transaction() -> impl Strategy<Value = Transaction> {
     (any::<i32>(), any::<u32>(), vec(input(), 0..5), vec(output(), 0..5)).prop_map(
         |(version, lock_time, input, output)| Transaction {

@@ -1,7 +1,7 @@
-//! Values of every type that has a consensus encoding, as encodings and as cases that can be run on
-//! any bytes. Block 170 of the main chain with the first payment between people (Satoshi Nakamoto
-//! to Hal Finney), later transactions with witnesses, the genesis blocks, and made-up values of the
-//! rest.
+//! Values of every type that has a consensus encoding, both as encodings and as cases that can run
+//! on any bytes: block 170 of the main chain with the first payment between people (Satoshi
+//! Nakamoto to Hal Finney), later transactions with witnesses, the genesis blocks, and made-up
+//! values of the other types.
 
 use bitcoin::bip152::{BlockTransactions, BlockTransactionsRequest, HeaderAndShortIds};
 use bitcoin::bip158::{FilterHash, FilterHeader};
@@ -32,7 +32,7 @@ use std::any::type_name;
 use std::fmt::Debug;
 use std::io;
 
-/// A transaction in hexadecimal, its identifier, and that with the witness.
+/// A transaction in hexadecimal, its identifier, and its identifier with the witness.
 pub(crate) const TRANSACTIONS: [(&str, &str, &str); 4] = [
     // The coinbase of block 170.
     (
@@ -107,7 +107,7 @@ pub(crate) fn block_170() -> Block {
     Block { header, txdata: transactions()[..2].to_vec() }
 }
 
-/// What became of bytes that were taken for an object.
+/// The result of decoding bytes as an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verdict {
     Accepted,
@@ -120,12 +120,12 @@ pub(crate) enum Verdict {
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) encodings: Vec<Vec<u8>>,
-    /// Takes bytes for an object of the type. If they are, checks that it is encoded so that the
-    /// same object comes back.
+    /// Decodes bytes as an object of the type. If that succeeds, checks that encoding and decoding
+    /// the object returns the same object.
     pub(crate) decode: fn(&[u8]) -> Verdict,
 }
 
-/// How objects are written and read.
+/// Encodes and decodes objects.
 trait Codec<T> {
     type Error;
     fn write(object: &T, data: &mut SerializeData) -> io::Result<()>;
@@ -133,7 +133,7 @@ trait Codec<T> {
     fn take(data: &mut SerializeData) -> Result<T, ConsensusError<Self::Error>>;
 }
 
-/// By the traits of `bitcoin`.
+/// The traits of `bitcoin`.
 struct Older;
 
 impl<T: ToSerializeData + FromSerializeData> Codec<T> for Older {
@@ -152,7 +152,7 @@ impl<T: ToSerializeData + FromSerializeData> Codec<T> for Older {
     }
 }
 
-/// By those of `bitcoin-consensus-encoding`.
+/// The traits of `bitcoin-consensus-encoding`.
 #[cfg(feature = "consensus-encoding")]
 struct Newer;
 
@@ -185,8 +185,8 @@ fn encoding<T, C: Codec<T>>(object: &T) -> SerializeData {
 
 fn decode<T, C: Codec<T>>(bytes: &[u8]) -> Verdict {
     match C::read(bytes) {
-        // A message keeps the checksum that it came with, but a flag in it of any value but 0
-        // becomes 1, so that the two may no longer agree.
+        // A message keeps the checksum that it came with. A flag in it of any value but 0 becomes
+        // 1, so that the checksum may no longer be right.
         Ok(_) if type_name::<T>() == type_name::<RawNetworkMessage>() => Verdict::Accepted,
         Ok(object) => {
             let data = encoding::<T, C>(&object);
@@ -203,7 +203,7 @@ fn decode<T, C: Codec<T>>(bytes: &[u8]) -> Verdict {
     }
 }
 
-/// Checks that values of a type come back, and makes a case of it.
+/// Checks that values of a type come back the same, and makes a case of them.
 fn case<T: PartialEq + Debug, C: Codec<T>>(name: &'static str, values: &[T]) -> Case {
     let mut stream = SerializeData::new();
     let mut encodings = Vec::new();
@@ -214,7 +214,7 @@ fn case<T: PartialEq + Debug, C: Codec<T>>(name: &'static str, values: &[T]) -> 
         encodings.push(data.as_slice().to_vec());
         C::write(value, &mut stream).expect("memory");
     }
-    // One after the other from one buffer.
+    // All values from one buffer, one after the other.
     for value in values {
         let Ok(back) = C::take(&mut stream) else { panic!("{name}: {value:?}") };
         assert_eq!(back, *value, "{name}");
@@ -223,7 +223,7 @@ fn case<T: PartialEq + Debug, C: Codec<T>>(name: &'static str, values: &[T]) -> 
     Case { name, encodings, decode: decode::<T, C> }
 }
 
-/// A case of a type of the `bitcoin` crate, which is written as that crate writes it.
+/// A case of a type of the `bitcoin` crate, which is encoded as that crate encodes it.
 fn of<T>(name: &'static str, values: Vec<T>) -> Vec<Case>
 where
     T: bitcoin::consensus::Encodable + bitcoin::consensus::Decodable + PartialEq + Debug + 'static,
@@ -265,7 +265,7 @@ fn merkle_block() -> MerkleBlock {
     let block = block_170();
     let wanted = block.txdata[1].compute_txid();
     let fresh = MerkleBlock::from_block_with_predicate(&block, |txid| *txid == wanted);
-    // Its bits come in whole bytes once it has been encoded.
+    // Once it has been encoded, its bits fill whole bytes.
     bitcoin::consensus::deserialize(&bitcoin::consensus::serialize(&fresh)).expect("its encoding")
 }
 
@@ -427,14 +427,14 @@ fn network_messages() -> Vec<NetworkMessage> {
     ]
 }
 
-/// All types. Values are checked on the way.
+/// The cases of all types. Also checks their values.
 pub(crate) fn cases() -> Vec<Case> {
     let blocks: Vec<Block> = NETWORKS.into_iter().map(genesis_block).chain([block_170()]).collect();
     let headers: Vec<Header> = blocks.iter().map(|block| block.header).collect();
     let inputs: Vec<TxIn> = transactions()
         .into_iter()
         .flat_map(|transaction| transaction.input)
-        // On its own, an input has no witness.
+        // An input that is encoded alone has no witness.
         .map(|input| TxIn { witness: Witness::new(), ..input })
         .collect();
     let outputs: Vec<TxOut> =
