@@ -1,8 +1,8 @@
 //! The cost of the crate's types in Rust: `cargo bench --bench pool`. Figures are for one
 //! operation, in one thread, or in two where the name says so. The sample sizes are fixed: divan's
-//! tuning takes one operation for a sample if the first one happens to be slow.
+//! tuning chooses one operation for a sample if the first one happens to be slow.
 //!
-//! Beside others, and through the C ABI: `scripts/bench`.
+//! `scripts/bench` compares with other libraries, and calls through the C ABI.
 
 use bitcoin_support::{
     Arena, LockedPool, LockedPoolManager, SecureAllocator, SecureBox, SecureString, SecureVec,
@@ -17,10 +17,10 @@ fn main() {
 
 /// Sizes of secrets in bytes.
 const SIZES: [usize; 4] = [32, 256, 1024, 4096];
-/// What a chunk of a pool is aligned to unless more is asked for.
+/// The alignment of a pool's chunks, unless a larger one is requested.
 const ALIGNMENT: usize = 16;
 
-/// Writes to the chunk, as every user will.
+/// Writes to the chunk, as every user does.
 fn touch(chunk: NonNull<u8>) {
     // SAFETY: the benchmarks hand in chunks that they have just allocated, of at least a byte.
     unsafe { chunk.write_volatile(1) };
@@ -34,7 +34,7 @@ fn process_wide_pool(bencher: Bencher, size: usize) {
     bencher.bench(|| {
         let chunk = pool.alloc(black_box(size), ALIGNMENT).expect("there is memory");
         touch(chunk);
-        // SAFETY: the chunk is this closure's, which does not use it again.
+        // SAFETY: this closure owns the chunk and does not use it again.
         unsafe { pool.free(chunk.as_ptr()) }
     });
 }
@@ -45,7 +45,7 @@ fn process_wide_pool_free_sized(bencher: Bencher, size: usize) {
     bencher.bench(|| {
         let chunk = pool.alloc(black_box(size), ALIGNMENT).expect("there is memory");
         touch(chunk);
-        // SAFETY: the chunk is this closure's, which does not use it again.
+        // SAFETY: this closure owns the chunk and does not use it again.
         unsafe { pool.free_sized(chunk.as_ptr(), black_box(size), ALIGNMENT) }
     });
 }
@@ -56,7 +56,7 @@ fn own_pool(bencher: Bencher, size: usize) {
     bencher.bench(|| {
         let chunk = pool.alloc(black_box(size), ALIGNMENT).expect("there is memory");
         touch(chunk);
-        // SAFETY: the chunk is this closure's, which does not use it again.
+        // SAFETY: this closure owns the chunk and does not use it again.
         unsafe { pool.free(chunk.as_ptr()) }
     });
 }
@@ -77,7 +77,7 @@ fn secure_allocator(bencher: Bencher, size: usize) {
     bencher.bench(|| {
         let block = allocator.allocate(black_box(size)).expect("there is memory");
         touch(block);
-        // SAFETY: the block is this closure's, of this size, and not used again.
+        // SAFETY: this closure owns the block, which has this size, and does not use it again.
         unsafe { allocator.deallocate(block, black_box(size)) };
     });
 }
@@ -93,7 +93,7 @@ fn secure_vec_from_slice(bencher: Bencher, size: usize) {
     bencher.bench(|| drop(black_box(SecureVec::from_slice(black_box(&bytes)))));
 }
 
-/// Grows a passphrase character by character: every doubling moves it and wipes the old place.
+/// Grows a passphrase character by character. Every doubling moves it and wipes the old place.
 #[divan::bench(args = [16, 256, 4096], sample_size = 10)]
 fn secure_string_growth(bencher: Bencher, length: usize) {
     bencher.bench(|| {
@@ -107,7 +107,7 @@ fn secure_string_growth(bencher: Bencher, length: usize) {
 
 // ---- Arena -------------------------------------------------------------------------
 
-/// The loop of Bitcoin Core's benchmark, a turn each.
+/// One turn of the loop of Bitcoin Core's benchmark.
 #[divan::bench(sample_size = 1000)]
 fn arena_loop(bencher: Bencher) {
     const SLOTS: usize = 2048;

@@ -1,6 +1,7 @@
-// The C++ allocators: what secure_allocator and its strings and pointers hold lies in the process-wide
-// locked pool and is wiped as it leaves; what zero_after_free_allocator holds is wiped before it goes
-// back to the heap; both fit the standard containers, and no size or alignment makes them lie.
+// The C++ allocators. The contents of secure_allocator's strings and pointers lie in the process-wide locked
+// pool and are wiped when they are freed. The contents of zero_after_free_allocator are wiped before they
+// return to the heap. Both work with the standard containers, and report every size and alignment that they
+// cannot serve.
 
 #include "test_util.h"
 
@@ -24,7 +25,7 @@ namespace {
 
 LockedPool::Stats PoolStats() { return LockedPoolManager::Instance().stats(); }
 
-/** Whether a used chunk of the process-wide pool holds the address. */
+/** Whether a chunk in use of the process-wide pool contains the address. */
 bool InPool(const void* ptr)
 {
     struct Search {
@@ -41,7 +42,7 @@ bool InPool(const void* ptr)
     return search.found;
 }
 
-/** Checks on leaving a scope that the pool holds what it held on entering it. */
+/** Checks at the end of a scope that the pool holds as many bytes as at its beginning. */
 struct NothingLeft {
     LockedPool::Stats before{PoolStats()};
     ~NothingLeft()
@@ -51,7 +52,7 @@ struct NothingLeft {
     }
 };
 
-// What operator delete sees of the one block that a test watches.
+// The one block that a test watches, and what operator delete found in it.
 const void* g_watched{nullptr};
 size_t g_watched_size{0};
 bool g_watched_deleted{false};
@@ -79,7 +80,7 @@ void Mark(void* memory, size_t size)
 
 } // namespace
 
-// Not inlined: the compiler would pair malloc with delete and warn.
+// Not inlined: the compiler would see malloc paired with delete, and warn.
 [[gnu::noinline]] void* operator new(size_t size)
 {
     if (void* const block{std::malloc(size > 0 ? size : 1)}) return block;
@@ -118,17 +119,17 @@ BOOST_AUTO_TEST_CASE(secure_allocator_refuses_sizes)
 {
     NothingLeft nothing_left;
     constexpr size_t MAX{std::numeric_limits<size_t>::max()};
-    // Products that wrap around: 8 * (2^61 + 1) would be 8 bytes.
+    // Products that overflow: 8 * (2^61 + 1) would be 8 bytes.
     BOOST_CHECK_THROW(secure_allocator<uint64_t>{}.allocate(MAX / 8 + 2), std::bad_array_new_length);
     BOOST_CHECK_THROW(secure_allocator<uint64_t>{}.allocate(MAX), std::bad_array_new_length);
     BOOST_CHECK_THROW((secure_allocator<std::array<char, 3>>{}.allocate(MAX / 3 + 1)), std::bad_array_new_length);
-    // Sizes that can be counted and not be had.
+    // Sizes that do not overflow but that no system has.
     BOOST_CHECK_THROW(secure_allocator<char>{}.allocate(MAX), std::bad_alloc);
     BOOST_CHECK_THROW(secure_allocator<char>{}.allocate(LockedPool::ARENA_SIZE + 1), std::bad_alloc);
     BOOST_CHECK_THROW(secure_allocator<char>{}.allocate(0), std::bad_alloc); // as Core
     char* const largest{secure_allocator<char>{}.allocate(LockedPool::ARENA_SIZE)};
     secure_allocator<char>{}.deallocate(largest, LockedPool::ARENA_SIZE);
-    // Containers ask for more than there is and stay whole.
+    // Containers that ask for too much memory stay unchanged.
     std::vector<char, secure_allocator<char>> bytes(100, 'x');
     BOOST_CHECK_THROW(bytes.reserve(LockedPool::ARENA_SIZE + 1), std::bad_alloc);
     BOOST_CHECK(bytes == decltype(bytes)(100, 'x'));
@@ -192,7 +193,7 @@ BOOST_AUTO_TEST_CASE(allocators_meet_the_requirements)
     static_assert(std::is_nothrow_constructible<Secure, secure_allocator<char>>::value, "");
     static_assert(std::is_nothrow_constructible<Zero, zero_after_free_allocator<char>>::value, "");
 
-    // Any of a kind can free what any other has allocated.
+    // Each allocator can free blocks of any other allocator of its kind.
     NothingLeft nothing_left;
     secure_allocator<char> chars;
     Secure ints{chars};
@@ -230,7 +231,7 @@ BOOST_AUTO_TEST_CASE(standard_containers_of_secrets)
     std::set<SecureString, std::less<SecureString>, secure_allocator<SecureString>> set{"b", "a"};
     BOOST_CHECK(InPool(&*set.begin()) && *set.begin() == "a");
 
-    // Moves take the memory along, swaps exchange it, copies have their own.
+    // Moves transfer the memory, swaps exchange it, and copies have new memory.
     const int* const place{vector.data()};
     auto moved{std::move(vector)};
     BOOST_CHECK_EQUAL(moved.data(), place);
@@ -248,10 +249,10 @@ BOOST_AUTO_TEST_CASE(secure_string)
     BOOST_CHECK(InPool(secret.data()));
     const char* const old_place{secret.data()};
     const size_t old_size{secret.size()};
-    secret += secret + secret + secret; // has to move
+    secret += secret + secret + secret; // must move to a larger chunk
     BOOST_CHECK(secret.data() != old_place && InPool(secret.data()));
     BOOST_CHECK_EQUAL(secret.size(), 4 * old_size);
-    BOOST_CHECK(AllBytesAre(old_place, old_size, 0)); // and leaves nothing behind
+    BOOST_CHECK(AllBytesAre(old_place, old_size, 0)); // the old chunk is wiped
 
     const char* const place{secret.data()};
     const size_t size{secret.size()};
@@ -306,7 +307,7 @@ BOOST_AUTO_TEST_CASE(constructor_of_a_secure_unique_object_throws)
         unsigned char bytes[64];
     };
     BOOST_CHECK_EXCEPTION(make_secure_unique<Thrower>(), std::length_error, [](const std::length_error& e) { return e.what() == std::string{"thrown"}; });
-    BOOST_CHECK(!InPool(place) && AllBytesAre(place, 64, 0)); // what it had written is gone
+    BOOST_CHECK(!InPool(place) && AllBytesAre(place, 64, 0)); // its bytes are wiped
     struct Huge {
         char bytes[LockedPool::ARENA_SIZE + 1];
     };
@@ -327,7 +328,7 @@ BOOST_AUTO_TEST_CASE(zero_after_free_wipes_before_the_heap_has_it)
     allocator.deallocate(nullptr, 0);
     allocator.deallocate(nullptr, 5);
 
-    // The control: std::allocator gives the heap what was in there.
+    // The control: std::allocator returns the bytes to the heap.
     std::allocator<uint64_t> plain;
     uint64_t* const block{plain.allocate(5)};
     Mark(block, 5 * sizeof(uint64_t));
@@ -339,7 +340,7 @@ BOOST_AUTO_TEST_CASE(zero_after_free_wipes_before_the_heap_has_it)
 BOOST_AUTO_TEST_CASE(zero_after_free_refuses_sizes)
 {
     constexpr size_t MAX{std::numeric_limits<size_t>::max()};
-    // Through a pointer, so that no compiler warns of the size it is to refuse.
+    // Through a pointer, so that no compiler warns of the size, which must be refused.
     const volatile size_t sizes[]{MAX, MAX / 8 + 2, MAX / 8 + 1};
     for (const volatile size_t& size : sizes) BOOST_CHECK_THROW(zero_after_free_allocator<uint64_t>{}.allocate(size), std::bad_alloc);
 }
@@ -371,7 +372,7 @@ BOOST_AUTO_TEST_CASE(serialize_data)
 
     using Map = std::map<int, int, std::less<int>, zero_after_free_allocator<std::pair<const int, int>>>;
     Map map{{1, 2}, {3, 4}};
-    Watch(&map.begin()->first, sizeof(int)); // inside a node: never deleted by that address
+    Watch(&map.begin()->first, sizeof(int)); // inside a node: no block begins there
     map.erase(1);
     BOOST_CHECK(map.size() == 1 && map.at(3) == 4);
 }

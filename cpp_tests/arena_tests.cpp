@@ -1,6 +1,6 @@
-// Arena, through its C++ class and over memory that does not exist: it serves what fits, refuses
-// every pointer that is not the start of a live chunk and changes nothing then, keeps its figures
-// exact, and cannot be made to misbehave by absurd regions, sizes and alignments.
+// Arena through its C++ class, over memory that does not exist. It serves each request that fits. It refuses
+// every pointer that is not the start of a live chunk, and changes nothing then. Its figures are exact.
+// Absurd regions, sizes and alignments do no harm.
 
 #define ARENA_DEBUG
 #include "test_util.h"
@@ -31,10 +31,10 @@ struct Walked {
     }
 };
 
-/** What Arena::walk prints, read back. */
+/** Reads back what Arena::walk prints. */
 std::vector<Walked> Walk(const Arena& arena)
 {
-    // walk() writes to stdout, so stdout is a file for as long as that takes.
+    // walk() writes to stdout, so stdout is a file meanwhile.
     std::fflush(stdout);
     std::FILE* const file{std::tmpfile()};
     const int saved{dup(STDOUT_FILENO)};
@@ -59,7 +59,7 @@ bool SameStats(const Arena::Stats& a, const Arena::Stats& b)
            std::tie(b.used, b.free, b.total, b.chunks_used, b.chunks_free);
 }
 
-/** Checks that freeing ptr is refused with Core's words and leaves no trace. */
+/** Checks that the arena refuses to free ptr with Core's message, and stays unchanged. */
 void CheckRefused(Arena& arena, void* ptr)
 {
     const Arena::Stats before{arena.stats()};
@@ -83,7 +83,7 @@ BOOST_AUTO_TEST_CASE(serves_from_the_end_of_the_region)
 BOOST_AUTO_TEST_CASE(prefers_the_smallest_chunk_that_fits_and_the_oldest_of_equals)
 {
     Arena arena{Address(SYNTHETIC_BASE), MIB, 16};
-    // Holes of 64, 32, 32 bytes, kept apart by chunks that stay.
+    // Holes of 64, 32 and 32 bytes, with live chunks between them.
     void* const large{arena.alloc(64)};
     arena.alloc(16);
     void* const older{arena.alloc(32)};
@@ -189,7 +189,7 @@ BOOST_AUTO_TEST_CASE(sizes_and_alignments_can_be_checked_on_free)
 BOOST_AUTO_TEST_CASE(own_alignment_from_1_to_64_KiB)
 {
     for (size_t alignment{1}; alignment <= 64 * KIB; alignment *= 2) {
-        // A misaligned region with room for exactly 7 granules within it.
+        // A misaligned region that contains exactly 7 granules.
         const size_t inset{alignment > 1 ? alignment / 2 + 1 : 0};
         Arena arena{Address(SYNTHETIC_BASE + inset), 8 * alignment - inset, alignment};
         const size_t granules{alignment > 1 ? size_t{7} : size_t{8}};
@@ -220,7 +220,7 @@ BOOST_AUTO_TEST_CASE(misaligned_regions_are_rounded_inward)
             BOOST_CHECK_LE(Number(chunk) + 16, base + c.size);
         }
         BOOST_CHECK_EQUAL(arena.stats().used, c.total);
-        // The whole region counts as the arena's, also the bytes at its ends.
+        // The whole region belongs to the arena, with the bytes at its ends.
         BOOST_CHECK(arena.addressInArena(Address(base)));
         BOOST_CHECK(arena.addressInArena(Address(base + c.size - 1)));
         BOOST_CHECK(!arena.addressInArena(Address(base + c.size)));
@@ -250,13 +250,13 @@ BOOST_AUTO_TEST_CASE(absurd_arenas_are_refused)
     BOOST_CHECK_THROW(make(0, MIB, 16), std::invalid_argument);
     BOOST_CHECK_THROW(make(SYNTHETIC_BASE, MAX, 16), std::invalid_argument);
     BOOST_CHECK_THROW(make(MAX - 15, 17, 16), std::invalid_argument);
-    // A petabyte of bytes would take more bookkeeping than there is.
+    // A petabyte in granules of a byte would need more bookkeeping than there is memory.
     BOOST_CHECK_THROW(make(SYNTHETIC_BASE, size_t{1} << 50, 1), std::bad_alloc);
-    // The same region is no trouble in chunks of a terabyte,
+    // The same region works with granules of a terabyte,
     Arena coarse{Address(size_t{1} << 40), size_t{1} << 50, size_t{1} << 40};
     BOOST_CHECK_EQUAL(coarse.stats().total, size_t{1} << 50);
     BOOST_CHECK_EQUAL(Number(coarse.alloc(1)), size_t{1} << 50);
-    // nor is an alignment that the region has no multiple of.
+    // and so does an alignment of which the region has no multiple.
     Arena none{Address(SYNTHETIC_BASE + 16), MIB, size_t{1} << 63};
     BOOST_CHECK_EQUAL(none.stats().total, 0U);
     BOOST_CHECK(none.alloc(1) == nullptr);
@@ -340,7 +340,7 @@ BOOST_AUTO_TEST_CASE(figures_are_exact_through_random_use)
         BOOST_REQUIRE_EQUAL(stats.used + stats.free, stats.total);
         BOOST_REQUIRE_EQUAL(stats.chunks_used, chunks.size());
     }
-    // Seen from outside the chunks tile the region.
+    // The chunks of a walk tile the region.
     std::vector<Walked> walked{Walk(arena)};
     std::sort(walked.begin(), walked.end(), [](const Walked& a, const Walked& b) { return a.address < b.address; });
     uintptr_t end{SYNTHETIC_BASE};
@@ -353,7 +353,7 @@ BOOST_AUTO_TEST_CASE(figures_are_exact_through_random_use)
 
 BOOST_AUTO_TEST_CASE(a_subclass_is_destroyed_through_its_base)
 {
-    // Core's class has a virtual destructor, and code derives from it.
+    // Core's class has a virtual destructor, and some code derives from it.
     struct Derived : Arena {
         Derived(bool& gone_in) : Arena{Address(SYNTHETIC_BASE), MIB, 16}, gone{gone_in} {}
         ~Derived() override { gone = true; }

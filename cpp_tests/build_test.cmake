@@ -1,6 +1,6 @@
-# Builds the library by CMake as a packager would: from a packaged crate, in a read-only folder, with cargo settings that
-# point elsewhere, in a tree that had another build type before, with a generator for several configurations, and for
-# another system.
+# Builds the library by CMake as a packager would: from a packaged crate, in a read-only folder, with cargo settings
+# that name other folders, in a tree that had another build type before, with a generator for several configurations,
+# and for another system.
 #
 # Run by cmake -P. Variables: SOURCE_DIR, WORK_DIR, CARGO, C_COMPILER, CXX_COMPILER, CLANG (may be empty), NINJA (may be
 # empty).
@@ -29,7 +29,8 @@ function(expect_same a b)
   endif()
 endfunction()
 
-# Settings that make release builds as fast as debug builds. The test only checks which of the two is used.
+# Settings that make release builds as fast to build as debug builds. The test checks only which of the two is
+# used.
 set(ENV{CARGO_PROFILE_RELEASE_LTO} off)
 set(ENV{CARGO_PROFILE_RELEASE_OPT_LEVEL} 0)
 set(ENV{CARGO_PROFILE_RELEASE_CODEGEN_UNITS} 16)
@@ -70,7 +71,7 @@ foreach(path cpp_tests benches/cpp tests/fuzz.rs fuzz scripts)
   endif()
 endforeach()
 
-# With these settings alone, cargo would build in another folder and under another name.
+# These settings alone would make cargo build in another folder and for a named target.
 execute_process(COMMAND "${CARGO}" -vV OUTPUT_VARIABLE version COMMAND_ERROR_IS_FATAL ANY)
 string(REGEX MATCH "host: ([^\n]+)" matched "${version}")
 set(host "${CMAKE_MATCH_1}")

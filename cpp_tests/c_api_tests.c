@@ -1,11 +1,11 @@
-/* The C interface, from C99 and nothing else: every function of bitcoin_support.h does what the header
- * says, null arguments included; a page allocator's destroy is called once whatever happens.
+/* Uses the C interface from C99 alone. Every function of bitcoin_support.h does what the header says, also
+ * with null arguments. A page allocator's destroy is called once in every case.
  *
  *   c_api_tests --list_content        names the cases
  *   c_api_tests --run_test=<case>     runs one; without an argument all are run
  */
 
-/* For processes; the language itself has none. */
+/* For functions on processes, which C itself does not have. */
 #define _GNU_SOURCE
 
 #include <bitcoin_support.h>
@@ -33,7 +33,7 @@ static int failures = 0;
 #define BASE ((char*)0x08000000) /* nothing is mapped there */
 #define MIB ((size_t)1 << 20)
 
-/* The kernel reads them: AddressSanitizer and valgrind let nobody else look at what was freed. */
+/* The kernel reads the bytes, because AddressSanitizer and valgrind report every other read of freed memory. */
 static bool all_bytes_are(const unsigned char* bytes, size_t size, unsigned char value)
 {
     const int memory = open("/proc/self/mem", O_RDONLY);
@@ -47,7 +47,7 @@ static bool all_bytes_are(const unsigned char* bytes, size_t size, unsigned char
     return equal;
 }
 
-/* ---- What a walk saw ---- */
+/* ---- Records of a walk ---- */
 
 typedef struct {
     void* chunks[8];
@@ -67,10 +67,10 @@ static void note_chunk(void* context, void* chunk, size_t size, bool used)
     ++seen->count;
 }
 
-/* ---- A page allocator that keeps count ---- */
+/* ---- A page allocator that counts its calls ---- */
 
 typedef struct {
-    int pages; /* that it has left */
+    int pages; /* pages left to hand out */
     bool lock;
     size_t limit;
     int allocated, freed, limit_asked, destroyed;
@@ -187,7 +187,7 @@ static void status_names_and_messages(void)
         CHECK(strcmp(bitcoin_support_status_name(strangers[i]), "BITCOIN_SUPPORT_UNKNOWN") == 0);
         CHECK(strlen(bitcoin_support_status_message(strangers[i])) > 0);
     }
-    /* What programs written for Bitcoin Core match on. */
+    /* Messages that programs written for Bitcoin Core compare. */
     CHECK(strcmp(bitcoin_support_status_message(BITCOIN_SUPPORT_INVALID_FREE), "Arena: invalid or double free") == 0);
     CHECK(strcmp(bitcoin_support_status_message(BITCOIN_SUPPORT_NOT_IN_POOL), "LockedPool: invalid address not pointing to any arena") == 0);
 }
@@ -448,7 +448,7 @@ static void process_wide_pool(void)
     CHECK(bitcoin_support_locked_pool_free(pool, chunk) == BITCOIN_SUPPORT_INVALID_FREE);
 }
 
-/* The functions without a handle serve from the same pool as those with its handle. */
+/* The functions without a handle use the same pool as those with its handle. */
 static void process_wide_pool_without_a_handle(void)
 {
     bitcoin_support_locked_pool* const pool = bitcoin_support_locked_pool_instance();
@@ -474,7 +474,7 @@ static void process_wide_pool_without_a_handle(void)
     CHECK(bitcoin_support_alloc_aligned(100, 24) == NULL);
 }
 
-/* Whether there is something else that ends the process: AddressSanitizer or valgrind. */
+/* Whether AddressSanitizer or valgrind would end the process instead. */
 static bool sees_edges_of_chunks(void)
 {
 #if defined(__SANITIZE_ADDRESS__)
@@ -489,7 +489,7 @@ static bool sees_edges_of_chunks(void)
 #endif
 }
 
-/* With every chunk sampled: what a child does to one, and whether it dies of that. */
+/* With every chunk sampled: whether a child process dies of a misuse of one chunk. */
 static bool dies_of(void (*misuse)(unsigned char* chunk), unsigned one_in)
 {
     int status = 0;
@@ -497,12 +497,12 @@ static bool dies_of(void (*misuse)(unsigned char* chunk), unsigned one_in)
     if (child == 0) {
         unsigned char* chunk;
         signal(SIGSEGV, SIG_DFL);
-        /* The chunk at the end of an arena lies against a guard page without samples too. */
+        /* Without samples, too, the chunk at the end of an arena lies beside a guard page. */
         if (bitcoin_support_locked_pool_alloc(bitcoin_support_locked_pool_instance(), 32) == NULL) _exit(1);
         if (bitcoin_support_locked_pool_sample(one_in, SIZE_MAX) != BITCOIN_SUPPORT_OK) _exit(1);
         do {
             chunk = bitcoin_support_locked_pool_alloc(bitcoin_support_locked_pool_instance(), 32);
-            /* As chance has it, a sampled one lies at the beginning of its pages or at their end. */
+            /* A sampled chunk lies at the beginning or at the end of its pages, at random. */
         } while (one_in != 0 && ((uintptr_t)chunk + 32) % (uintptr_t)sysconf(_SC_PAGESIZE) != 0);
         misuse(chunk);
         _exit(0);
@@ -540,7 +540,7 @@ static void sampled_chunks(void)
     CHECK(bitcoin_support_describe_address(chunk, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
     CHECK(bitcoin_support_locked_pool_free_sized(pool, chunk, 40, 1) == BITCOIN_SUPPORT_SIZE_MISMATCH);
 
-    /* Next to the chunk, short of the guard page. */
+    /* A byte beside the chunk, before the guard page. */
     ((volatile unsigned char*)chunk)[17] = 0;
     CHECK(bitcoin_support_locked_pool_free_sized(pool, chunk, 17, 1) == BITCOIN_SUPPORT_OVERRUN);
     CHECK(bitcoin_support_locked_pool_free(pool, chunk) == BITCOIN_SUPPORT_INVALID_FREE);
@@ -567,7 +567,7 @@ static void secure_buffer(void)
     CHECK(bitcoin_support_buffer_size(buffer) == 6);
     CHECK(memcmp(bitcoin_support_buffer_data(buffer), "secret", 6) == 0);
 
-    /* Growing leaves nothing where the bytes were; that place stays mapped. */
+    /* Growing wipes the old place of the bytes, which stays mapped. */
     left = bitcoin_support_buffer_data(buffer);
     CHECK(bitcoin_support_buffer_resize(buffer, 5000) == BITCOIN_SUPPORT_OK);
     bytes = bitcoin_support_buffer_data(buffer);
@@ -576,7 +576,7 @@ static void secure_buffer(void)
     CHECK(memcmp(bytes, "secret", 6) == 0);
     CHECK(all_bytes_are(bytes + 6, 4994, 0));
 
-    /* So does shrinking, and more than an arena has room as well. */
+    /* Shrinking wipes too, also above the size of an arena. */
     for (i = 0; i < 5000; ++i) bytes[i] = 0xee;
     CHECK(bitcoin_support_buffer_resize(buffer, 10) == BITCOIN_SUPPORT_OK);
     CHECK(all_bytes_are(bytes, 10, 0xee));
@@ -645,7 +645,7 @@ static void pool_null_arguments(void)
 
 /* ---- Options ---- */
 
-/* Before any other case that uses the process-wide pool. */
+/* Runs before any other case that uses the process-wide pool. */
 static void protections_are_there(const bitcoin_support_locked_pool* pool)
 {
     const bitcoin_support_locked_pool_stats stats = bitcoin_support_locked_pool_get_stats(pool);
@@ -686,7 +686,7 @@ static void pool_options(void)
     protections_are_there(pool);
     bitcoin_support_locked_pool_destroy(pool);
 
-    /* Options of a version that had the size and nothing else yet. */
+    /* Options of a version that had only the size. */
     options.size = sizeof(size_t);
     CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_OK);
     CHECK(bitcoin_support_locked_pool_alloc(pool, BITCOIN_SUPPORT_ARENA_SIZE) != NULL);
@@ -704,7 +704,7 @@ static void pool_options(void)
     options.fork_policy = 3;
     CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_BAD_OPTION);
     options.fork_policy = BITCOIN_SUPPORT_FORK_WIPE;
-    options.secret_memory = BITCOIN_SUPPORT_SECRET_MEMORY_PREFER; /* goes with absent only */
+    options.secret_memory = BITCOIN_SUPPORT_SECRET_MEMORY_PREFER; /* needs the policy absent */
     CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_BAD_OPTION);
     CHECK(pool == NULL);
 
@@ -767,11 +767,11 @@ static void wipe_all(void)
     bitcoin_support_locked_pool_destroy(pool);
 }
 
-/* What a child of this process has left in locked memory, when it exits. */
+/* The secrets that a child has in locked memory when it exits. */
 static unsigned char* left[2];
 static int ends[2];
 
-/* Ends the process with what is left: 0 for nothing, 1 for zeros, 2 for the secrets. */
+/* Ends the process with what is left of the secrets: 0 for no memory, 1 for zeros, 2 for the secrets. */
 static void look(int status, void* argument)
 {
     (void)status, (void)argument;
@@ -781,7 +781,8 @@ static void look(int status, void* argument)
     _exit(all_bytes_are(left[0], 100, 0xa5) && all_bytes_are(left[1], 100, 0xa5) ? 2 : 3);
 }
 
-/* Run when the exit handlers have, and before the library is finalized; what it registers runs after that. */
+/* Runs after the exit handlers and before the library is finalized. The handler that it registers runs after
+ * that. */
 __attribute__((destructor)) static void register_look(void)
 {
     if (left[0] && on_exit(look, NULL) != 0) _exit(4);
@@ -824,7 +825,8 @@ static void exit_policies(void)
 
 /* ---- The runner ---- */
 
-/* What is destroyed twice, is of another kind, or is never destroyed, is refused, and all stays as it is. */
+/* A handle that was destroyed before, that is of another kind, or that must not be destroyed is refused, and
+ * nothing changes. */
 static void handles_are_destroyed_once(void)
 {
     bitcoin_support_locked_pool* const instance = bitcoin_support_locked_pool_instance();
@@ -847,7 +849,7 @@ static void handles_are_destroyed_once(void)
     CHECK(bitcoin_support_buffer_destroy((bitcoin_support_buffer*)arena) == BITCOIN_SUPPORT_INVALID_HANDLE);
     CHECK(bitcoin_support_locked_pool_alloc(pool, 16) != NULL && bitcoin_support_arena_alloc(arena, 16) != NULL);
     CHECK(bitcoin_support_buffer_resize(buffer, 50) == BITCOIN_SUPPORT_OK);
-    /* Control: the same handles, alive and of their own kind. */
+    /* Control: the same handles, alive and of the right kind. */
     CHECK(bitcoin_support_locked_pool_destroy(pool) == BITCOIN_SUPPORT_OK);
     CHECK(bitcoin_support_buffer_destroy(buffer) == BITCOIN_SUPPORT_OK);
     CHECK(bitcoin_support_arena_destroy(arena) == BITCOIN_SUPPORT_OK);

@@ -1,5 +1,5 @@
-# The shared library exports what bitcoin_support.h declares and nothing else, and
-# c_api_tests.c calls all of it.
+# The shared library exports the functions that bitcoin_support.h declares, and no others. c_api_tests.c calls
+# all of them.
 #
 # Run by cmake -P. Variables: HEADER, LIBRARY, NM, TEST_SOURCE.
 

@@ -1,7 +1,7 @@
-/* Touches a chunk of the process-wide pool as the argument says: "inside" it, the byte "behind" it, the one
- * "before" it, or one of it when it has been "freed". Ends as if all were well, unless somebody looks:
- * AddressSanitizer or valgrind, with a library built with the feature of that name.
- */
+/* Touches a chunk of the process-wide pool as the argument says: a byte "inside" it, the byte "behind" it,
+ * the byte "before" it, or a byte of it after it was "freed". Ends as if nothing were wrong, unless
+ * AddressSanitizer or valgrind reports the access, which needs a library that is built with the feature of
+ * that name. */
 
 #include <bitcoin_support.h>
 
@@ -14,7 +14,7 @@ int main(int argc, char** argv)
     bitcoin_support_locked_pool* const pool = bitcoin_support_locked_pool_instance();
     const char* const where = argc > 1 ? argv[1] : "inside";
     const size_t size = argc > 2 ? sizes[(argv[2][0] - '0') % 4] : sizes[0];
-    /* With neighbours in use: theirs is not ours. */
+    /* Neighbours are in use, so that a touched edge belongs to the middle chunk. */
     unsigned char* chunks[3];
     size_t i;
     for (i = 0; i < 3; ++i) {
@@ -32,6 +32,6 @@ int main(int argc, char** argv)
     } else {
         ((volatile unsigned char*)chunks[1])[size - 1] = 1;
     }
-    printf("%s a chunk of %zu bytes: nobody has seen it\n", where, size);
+    printf("%s a chunk of %zu bytes: nothing was reported\n", where, size);
     return 0;
 }

@@ -1,13 +1,13 @@
-// memory_cleanse survives the optimizer where an ordinary memset does not: on a buffer that dies right
-// after, with -O3 and link-time optimization.
+// The optimizer keeps memory_cleanse and removes an ordinary memset, on a buffer that dies right afterwards,
+// with -O3 and link-time optimization.
 //
 //   cleanse_elision memory_cleanse    succeeds if nothing is left of a secret
 //   cleanse_elision memset            the control: succeeds if the secret is still there
 //
-// The secret is on the stack of a thread, which is memory of this program's own, so that it can be
-// searched when the thread is gone. The library's code was compiled by another compiler than this
-// file, to machine code: link-time optimization across the two languages needs a clang of the LLVM
-// version that rustc has, and is not what is tested here.
+// The secret is on the stack of a thread. This program provides the stack, so that it can search the stack
+// after the thread has ended. Another compiler than this file's has compiled the library to machine code.
+// Link-time optimization across the two languages needs a clang of rustc's LLVM version, and is not tested
+// here.
 
 #include <support/cleanse.h>
 
@@ -22,13 +22,13 @@ namespace {
 constexpr size_t SECRET_SIZE{4096};
 constexpr size_t STACK_SIZE{256 * 1024};
 
-/** Each byte of the secret is this much more than the one before. */
+/** Each byte of the secret is the byte before plus this number. */
 constexpr unsigned char STEP{167};
 
 void MakeAndUse(unsigned char* secret)
 {
     for (size_t i{0}; i < SECRET_SIZE; ++i) secret[i] = static_cast<unsigned char>(i * STEP);
-    // The secret is needed: the compiler must have it in memory here.
+    // The secret is used: the compiler must write it to memory here.
     __asm__ volatile(""
                      :
                      : "r"(secret)
@@ -51,7 +51,7 @@ void* WipeWithMemset(void*)
     return nullptr;
 }
 
-/** The longest part of the secret that is anywhere in the region. */
+/** The length of the longest part of the secret in the region. */
 size_t LongestTrace(const unsigned char* region, size_t size)
 {
     size_t longest{0};
@@ -81,8 +81,8 @@ int main(int argc, char** argv)
 
     const size_t trace{LongestTrace(static_cast<const unsigned char*>(stack), STACK_SIZE)};
     std::printf("%zu of %zu bytes of the secret are left in a row\n", trace, SECRET_SIZE);
-    // The end of a thread overwrites some of its stack; and the dynamic linker, on the way to
-    // memory_cleanse, saves registers there, one of which may have held a piece of the secret.
+    // The end of a thread overwrites a part of its stack. The dynamic linker saves registers there when it
+    // resolves memory_cleanse, and one of them may have a piece of the secret.
     constexpr size_t LARGEST_REGISTER{64};
     if (control) return trace > SECRET_SIZE / 2 ? 0 : 1;
     return trace <= LARGEST_REGISTER ? 0 : 1;

@@ -1,5 +1,5 @@
-// memory_cleanse zeroes every byte it is told to and none besides, at every length and alignment.
-// (That no optimizer removes it: cleanse_elision.cpp.)
+// memory_cleanse zeroes exactly the bytes of its range, at every length and alignment. (cleanse_elision.cpp
+// tests that the optimizer keeps it.)
 
 #include "test_util.h"
 

@@ -1,4 +1,4 @@
-// See core_reference.h. Arena and LockedPool are Core's in this file: the build renames them.
+// See core_reference.h. In this file Arena and LockedPool are Core's classes: the build renames them.
 
 #include "core_reference.h"
 

@@ -1,5 +1,5 @@
-// Bitcoin Core's own arena and pool, under names that do not clash with ours. Tests and benchmarks compare
-// with them.
+// Bitcoin Core's arena and pool, under names that do not clash with this library's. Tests and benchmarks
+// compare with them.
 //
 // Core's lockedpool.cpp is compiled without changes, but with its classes renamed by macros.
 // core_reference.cpp is compiled with the same macros and implements this interface over those classes.

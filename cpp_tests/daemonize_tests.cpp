@@ -1,8 +1,7 @@
-// A program that turns itself into a daemon in the way of bitcoind -daemonwait: secrets enter the pool
-// before main, the process forks, the parent waits for a word from the child and ends, the child opens a
-// session of its own and gives up its terminal. Then what is locked must be locked in the daemon, to the
-// byte that the statistics tell. A page that the program has locked by itself is the control: in the daemon
-// it is not locked any more.
+// A program that becomes a daemon like bitcoind -daemonwait. Secrets enter the pool before main. The process
+// forks; the parent waits for a message from the child and ends; the child starts a new session without a
+// terminal. The locked memory of the daemon must be what the statistics say, to the byte. The control is a
+// page that the program has locked by itself: it is not locked in the daemon.
 
 #include "test_util.h"
 
@@ -20,7 +19,7 @@ namespace {
 
 using State = std::array<unsigned char, 96>;
 
-/** Random state, there before main, as a node's is. */
+/** Random state that exists before main, as in a node. */
 const secure_unique_ptr<State> g_state{[] {
     auto state{make_secure_unique<State>()};
     state->fill(0x5a);
@@ -37,7 +36,7 @@ struct Report {
     size_t locked_after_more{0};
 };
 
-/** Forks and ends the parent once the child has written to the descriptor that it gets back here. */
+/** Forks. The parent ends when the child has written to the descriptor that this returns in the child. */
 int BecomeDaemon()
 {
     int ends[2];
@@ -74,7 +73,8 @@ BOOST_AUTO_TEST_CASE(a_daemons_memory_is_locked)
     BOOST_REQUIRE_EQUAL(KernelLockedBytes(), stats.locked + page);
 
     const auto child{RunInChild<Report>([](Report& report) {
-        // From here on this is the daemon; its parent has ended, and the pipe of the report is still open.
+        // From here on this process is the daemon. Its parent has ended, and the pipe of the report is still
+        // open.
         const int word{BecomeDaemon()};
         const auto before{LockedPoolManager::Instance().stats()};
         report.is_leader = getsid(0) == getpid();
@@ -95,7 +95,7 @@ BOOST_AUTO_TEST_CASE(a_daemons_memory_is_locked)
     BOOST_CHECK(report.kept_state);
     BOOST_CHECK_EQUAL(report.locked, stats.locked);
     BOOST_CHECK_EQUAL(report.total, stats.total);
-    BOOST_CHECK_EQUAL(report.kernel, report.locked); // and not the control, the page more that the parent has
+    BOOST_CHECK_EQUAL(report.kernel, report.locked); // without the control, the one more page of the parent
     BOOST_CHECK_GE(report.locked_after_more, report.locked);
     BOOST_CHECK_EQUAL(report.kernel_after_more, report.locked_after_more);
     munmap(plain, page);

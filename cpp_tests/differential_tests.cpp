@@ -1,9 +1,9 @@
-// Bitcoin Core's arena and pool, compiled from Core's own source, beside ours: the same random
-// operations on both, millions of them, give the same address or the same failure each time, the same
-// figures and the same chunks. What can be told from outside is compared after every operation; Core's
-// figures, which Core counts, after every one in small arenas and every so often in large ones.
+// Compares Bitcoin Core's arena and pool, compiled from Core's source, with this library's. Millions of
+// random operations run on both. Each must give the same address or the same failure, the same figures and
+// the same chunks. Figures that are cheap to read are compared after every operation. Figures that Core
+// counts anew each time are compared after every operation in small arenas, and less often in large ones.
 //
-// Compared where both mean the same. We differ on purpose, and other tests show how, in
+// The comparison leaves out the cases in which the two differ on purpose. Other tests cover these:
 //  - regions whose base or size is no multiple of the alignment: Core's chunks are misaligned there;
 //    null, wrapping and oddly aligned regions, which we refuse;
 //  - an arena of no bytes, where Core counts one free chunk of no bytes;
@@ -12,8 +12,8 @@
 //  - a page allocator that hands out the same pages twice;
 //  - the order in which walk() goes.
 //
-// The controls at the end give the same comparison arenas that are wrong in one small way each: it
-// finds every one of them.
+// The controls at the end compare with arenas that are wrong in one small way each. The comparison finds
+// every one of them.
 
 #include "core_reference.h"
 #include "test_util.h"
@@ -47,7 +47,7 @@ bool operator<(const WalkedChunk& a, const WalkedChunk& b) { return a.address < 
 
 namespace {
 
-/** Fewer operations where each takes ten or hundreds of times as long. */
+/** Fewer operations where each takes ten or a hundred times as long. */
 size_t Scaled(size_t operations)
 {
 #ifdef NDEBUG
@@ -59,7 +59,7 @@ size_t Scaled(size_t operations)
     return SANITIZED || DEBUG_BUILD ? operations / 10 : operations;
 }
 
-/** What a comparison has met with: of what it has not, it says nothing. */
+/** The events that a comparison has met. It proves nothing about other events. */
 struct Coverage {
     size_t operations{0};
     size_t failed_allocations{0};
@@ -83,7 +83,7 @@ std::string StatusMessage(bitcoin_support_status status)
     return status == BITCOIN_SUPPORT_OK ? "" : bitcoin_support_status_message(status);
 }
 
-/** Our arena through the C interface, which also lists chunks. */
+/** The library's arena through the C interface, which can also list chunks. */
 class OurArena
 {
 public:
@@ -119,7 +119,7 @@ private:
     bitcoin_support_arena* arena{nullptr};
 };
 
-/** What is wrong with a mirror of the arena. */
+/** The mistake of a mirror of the arena. */
 enum class Flaw {
     NONE,
     FIRST_FIT,            // the lowest chunk that fits, not the smallest
@@ -132,7 +132,7 @@ enum class Flaw {
     ROUNDS_DOWN_ONCE,     // one size in a thousand is a granule short
 };
 
-/** A slow and obvious arena, right or with a flaw. */
+/** A simple and slow arena, right or with a flaw. */
 class Mirror
 {
 public:
@@ -228,24 +228,24 @@ private:
     std::map<uintptr_t, size_t> used_chunks;
 };
 
-/** An arena to compare on, and how closely. */
+/** The arena for a comparison, and how often figures are compared. */
 struct Setting {
     uintptr_t base;
     size_t size;
     size_t alignment;
     size_t operations;
-    /** Operations between two looks at Core's counted figures, and at all chunks. */
+    /** The number of operations between two comparisons of the figures that Core counts, and of all chunks. */
     size_t stats_every;
     size_t chunks_every;
 };
 
-/** Sizes and frees that make an arena full, empty, crumbled or anything between, in turns. */
+/** Sizes and frees that make an arena full, empty, fragmented and everything between, in turns. */
 class Script
 {
 public:
     Script(const Setting& setting_in, uint64_t seed) : setting{setting_in}, random{seed} {}
 
-    /** Chances change every so often: of a free, and of how large chunks are. */
+    /** The probability of a free, and the sizes, change after some operations. */
     void MaybeTurn()
     {
         if (random.Below(turn_every) != 0) return;
@@ -277,7 +277,7 @@ private:
     size_t one_size{0};
 };
 
-/** Runs the script on Core's arena and on another. Returns the first difference, or nothing. */
+/** Runs the script on Core's arena and on another. Returns the first difference; empty if there is none. */
 template <typename Other>
 std::string CompareArenas(const Setting& setting, uint64_t seed, Other& other, Coverage& coverage)
 {
@@ -307,7 +307,7 @@ std::string CompareArenas(const Setting& setting, uint64_t seed, Other& other, C
             }
             if (core.Contains(Address(bad)) != other.Contains(Address(bad))) return "one arena contains what the other does not";
             coverage.refused_frees += !message.empty();
-            // A number that was made up may have been the start of a chunk.
+            // An address that was made up may be the start of a chunk.
             if (bad != 0 && message.empty()) held.erase(std::find(held.begin(), held.end(), Address(bad)));
         } else if (!held.empty() && script.NextIsFree()) {
             const size_t pick{script.Below(held.size())};
@@ -391,7 +391,7 @@ BOOST_AUTO_TEST_CASE(arenas_of_a_few_thousand_granules)
         settings.push_back({base, 4096, 1, Scaled(600'000), 500, 5'000});
         settings.push_back({base, 1'000'000 / 16 * 16, 256, Scaled(600'000), 500, 5'000});
     }
-    // Not a power of two in granules; and as large as the address space allows.
+    // Sizes that are not a power of two in granules, and one as large as the address space allows.
     settings.push_back({SYNTHETIC_BASE, 4097 * 16, 16, Scaled(900'000), 500, 5'000});
     settings.push_back({uintptr_t{1} << 40, size_t{4095} << 40, size_t{1} << 40, Scaled(900'000), 500, 5'000});
     for (Setting& setting : settings) setting.size = setting.size / setting.alignment * setting.alignment;
@@ -415,7 +415,7 @@ BOOST_AUTO_TEST_CASE(large_arenas)
 
 namespace {
 
-/** Pages at made-up addresses, which come, fail and lock by a plan that the seed alone decides. */
+/** Pages at made-up addresses. The seed alone decides which requests fail and which pages are locked. */
 class PlannedPages
 {
 public:
@@ -424,11 +424,11 @@ public:
     void* Allocate(size_t len, bool* locked)
     {
         Note(1, len);
-        // One request in eight fails; the others lock in runs.
+        // One request in eight fails. The others are locked or unlocked in runs.
         Random random{seed * 1'000'003 + requests++};
         *locked = random.Below(4) != 0;
         if (random.Below(8) == 0) return nullptr;
-        // The top bit of the stride says that addresses go down.
+        // The top bit of the stride means that addresses go down.
         const uintptr_t step{stride & ~DOWN};
         const uintptr_t address{stride & DOWN ? FIRST - granted * step : FIRST + granted * step};
         ++granted;
@@ -443,11 +443,11 @@ public:
     size_t Limit()
     {
         Note(5, 0);
-        // Multiples of a page: elsewhere we round down on purpose.
+        // Multiples of a page: with other limits the two differ on purpose.
         return std::array<size_t, 5>{SIZE_MAX, 0, 4096, 65536, 262144}[seed % 5];
     }
 
-    /** All that was asked, in order. */
+    /** All requests, in order. */
     std::vector<std::pair<int, uintptr_t>> journal;
 
     static constexpr uintptr_t DOWN{uintptr_t{1} << 63};
@@ -469,7 +469,7 @@ struct PagesForOurs : LockedPageAllocator {
     PlannedPages& plan;
 };
 
-// A callback has no context: one for each pool, which agrees two times out of three.
+// A callback has no context, so there is one for each pool. It agrees two times out of three.
 size_t g_core_asked, g_ours_asked;
 bool CoreLockingFailed() { return ++g_core_asked % 3 != 0; }
 bool OurLockingFailed() { return ++g_ours_asked % 3 != 0; }
@@ -564,7 +564,7 @@ std::string ComparePools(uint64_t seed, size_t operations, PoolFlaw flaw, size_t
             }
             ++coverage.operations;
             if (g_core_asked != g_ours_asked || core_pages.journal.size() != our_pages.journal.size()) {
-                difference << "operation " << i << ": one pool has asked for what the other has not";
+                difference << "operation " << i << ": the pools have made different requests";
                 return difference.str();
             }
             if (i % 20 == 0 || i + 1 == operations) {
@@ -577,7 +577,7 @@ std::string ComparePools(uint64_t seed, size_t operations, PoolFlaw flaw, size_t
         }
         arenas += ours.details().arenas;
     }
-    // Destroying a pool gives back every arena, in whatever order.
+    // The destruction of a pool returns every arena, in any order.
     std::sort(core_pages.journal.begin(), core_pages.journal.end());
     std::sort(our_pages.journal.begin(), our_pages.journal.end());
     return core_pages.journal == our_pages.journal ? "" : "the pools have asked their page allocators differently";

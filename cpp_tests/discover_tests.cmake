@@ -1,16 +1,15 @@
 # Makes one CTest entry of every test case in a test program.
 #
-# Run by cmake -P when the program has been linked: asks it for its cases
-# (--list_content, Boost.Test's tree by indentation) and writes a file that CTest
-# includes. Variables: PROGRAM, OUTPUT, and for the entries SUITE (first part of their
-# names), LABEL, SKIPPED (what a test prints when it cannot do its work) and TIMEOUT.
+# Run by cmake -P when the program has been linked. Asks the program for its cases (--list_content,
+# Boost.Test's tree by indentation) and writes a file that CTest includes. Variables: PROGRAM, OUTPUT, and for
+# the entries SUITE (the first part of their names), LABEL, SKIPPED (the text that a test prints when it
+# cannot do its work) and TIMEOUT.
 
-# The result does not count if there is a list: what goes wrong outside main is for the tests
-# to fail on, not for the build.
+# The exit status does not count if there is a list: a fault outside main must fail the tests, and not the
+# build.
 execute_process(COMMAND "${PROGRAM}" --list_content OUTPUT_VARIABLE out ERROR_VARIABLE err RESULT_VARIABLE result)
 
-# Every line is a suite or a case: "<4 spaces for each level><name>*". A suite is what has
-# a deeper line behind it.
+# Every line is a suite or a case: "<4 spaces for each level><name>*". A suite is a line before a deeper one.
 string(REGEX MATCHALL "[^\n]+\\*(\n|:)" lines "${out}${err}")
 list(APPEND lines "end*")
 set(path "")

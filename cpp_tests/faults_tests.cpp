@@ -1,17 +1,17 @@
-// When the system refuses: the Nth call of every function that the library asks for memory or
-// protection fails, for every N until none is left to fail, once and from then on. No call crashes,
-// loses memory or mappings, or leaves figures that do not add up; what fails says so, and what needs
-// nothing from the system goes on working.
+// The system refuses. The library calls some functions for memory or protection. The Nth call of each fails,
+// for every N up to the number of calls: that one alone, and then all from there on. No call crashes, loses
+// memory or mappings, or leaves figures that do not add up. A call that fails reports it, and calls that need
+// nothing from the system succeed.
 //
-// This program is linked with the static library and --wrap, so that the library's calls (and this
-// file's, but not the C++ runtime's) arrive here first.
+// The linker puts the functions in this file before the system's (the static library and --wrap), for the
+// calls of the library and of this file, but not for those of the C++ runtime.
 //
-// One refusal is an exception. munmap takes memory away; when it fails, and fails again without the
-// guard pages, the library's knowledge of its own pages is wrong, and it ends the process.
+// One refusal is an exception. If munmap fails, and fails again without the guard pages, then the library's
+// record of its pages is wrong, and the library ends the process.
 //
-// The control: calls that do not do their work and say that they have. The checks notice.
+// The control: functions that do nothing and report success. The checks notice that.
 //
-// As every munmap arrives here, this is also where it is seen that pages are wiped before they go.
+// This file also checks, in munmap, that pages are wiped before they are unmapped.
 
 #include "test_util.h"
 
@@ -48,7 +48,7 @@ enum Call { MMAP,
             CALLS };
 const char* const NAMES[CALLS]{"mmap", "mprotect", "mlock", "madvise", "munmap", "munlock", "getrlimit", "membarrier", "pthread_atfork", "the heap"};
 
-/** Which calls fail: of one kind, the nth since the last reset, or all from there on. */
+/** The calls that fail: the nth call of one kind since the last reset, or all from there on. */
 struct Faults {
     bool armed{false};
     Call kind{CALLS};
@@ -56,13 +56,13 @@ struct Faults {
     size_t last{0};
     size_t calls[CALLS]{};
     bool any_failed{false};
-    /** Instead of failing, the call does nothing and says that it has. */
+    /** The call does nothing and reports success, instead of failing. */
     bool lies{false};
-    /** All calls of another kind fail as well, after so many. */
+    /** All calls of another kind fail as well, after this many. */
     Call also{CALLS};
     size_t also_after{0};
 
-    /** Counts a call, and says whether it is to fail. */
+    /** Counts a call, and returns whether it must fail. */
     bool Fails(Call call)
     {
         if (!armed) return false;
@@ -74,9 +74,9 @@ struct Faults {
 };
 Faults g_faults;
 
-/** Blocks of the heap that are allocated and not freed again while faults are armed. */
+/** Blocks of the heap that were allocated while faults were armed, less those that were freed. */
 long g_heap_blocks{0};
-/** While set: counts the pages that are unmapped, and those of them that are not all zeros. */
+/** If set, counts the pages that are unmapped, and those of them that are not all zeros. */
 bool g_looks_at_unmapped{false};
 size_t g_unmapped_pages{0};
 size_t g_unmapped_dirty{0};
@@ -224,12 +224,12 @@ namespace {
 constexpr size_t ARENA{LockedPool::ARENA_SIZE};
 constexpr size_t FOREVER{SIZE_MAX};
 
-/** How a run of the scenario below went. */
+/** The result of a run of the scenario below. */
 struct Outcome {
     size_t failed_creations{0};
     size_t failed_allocations{0};
     size_t successes{0};
-    /** The first thing that was not as it should be; no text is made while faults are armed. */
+    /** The first thing that was wrong. No text is formatted while faults are armed. */
     const char* problem{nullptr};
 
     void Expect(bool holds, const char* what)
@@ -238,13 +238,13 @@ struct Outcome {
     }
 };
 
-/** What the statistics say is locked, the kernel says too. Others may lock as well, so there may be more. */
+/** Whether the kernel has locked at least as much as the statistics say. Other code may lock memory too. */
 bool LockedAsCounted(size_t counted)
 {
     return SANITIZED || UnderValgrind() || counted <= KernelLockedBytes();
 }
 
-/** One life of an arena and of a pool over own pages, with all that may fail in it. */
+/** The life of an arena, and of a pool over the system's pages, with all calls that may fail. */
 Outcome Live()
 {
     Outcome outcome;
@@ -306,7 +306,7 @@ Outcome Live()
     return outcome;
 }
 
-/** Runs the scenario with the calls number first to last of a kind failing. */
+/** Runs the scenario while the calls number first to last of a kind fail. */
 Outcome LiveWithout(Call kind, size_t first, size_t last)
 {
     const size_t mappings{MappingCount()};
@@ -319,22 +319,22 @@ Outcome LiveWithout(Call kind, size_t first, size_t last)
     Outcome outcome{Live()};
     g_faults.armed = false;
     outcome.Expect(g_heap_blocks == 0, "blocks of the heap are lost");
-    // AddressSanitizer and valgrind map memory for themselves as they please.
+    // AddressSanitizer and valgrind map memory for themselves at any time.
     if (!SANITIZED && !UnderValgrind()) outcome.Expect(MappingCount() == mappings, "mappings are lost");
     return outcome;
 }
 
-/** Every call of a kind fails, one after another: alone, and with all that follow. Returns how many
- *  there were. Some kinds the caller never notices. */
+/** Fails every call of a kind: each alone, and each with all later ones. Returns how many there were. The
+ *  caller never notices failures of some kinds. */
 size_t FailEach(Call kind, bool noticed)
 {
-    Live(); // the process's own first-time expenses
+    Live(); // makes the allocations that a process makes once
     for (size_t n{1};; ++n) {
         const Outcome alone{LiveWithout(kind, n, n)};
         const bool any_failed{g_faults.any_failed};
         const size_t price{alone.failed_creations + alone.failed_allocations};
         BOOST_CHECK_MESSAGE(!alone.problem, NAMES[kind] << " fails at call " << n << ": " << alone.problem);
-        // At most one call of the caller's fails with it; the next works again.
+        // At most one of the caller's calls fails with it. The next one succeeds.
         BOOST_CHECK_MESSAGE(price <= (any_failed && noticed ? 1U : 0U), NAMES[kind] << " fails at call " << n << ", and " << price << " of the caller's");
         if (!any_failed) {
             BOOST_CHECK_EQUAL(alone.successes, 24U);
@@ -347,11 +347,11 @@ size_t FailEach(Call kind, bool noticed)
     }
 }
 
-/** What a process reports of its life with the process-wide pool. */
+/** The report of a process on its life with the process-wide pool. */
 struct PoolReport {
     bool any_failed;
     size_t calls, unlocks;
-    /** Allocations that failed, while calls did, and how many there were. */
+    /** The number of allocations that failed while calls failed, and the number of all allocations. */
     size_t failed, allocations;
     char problem[100];
 
@@ -369,8 +369,8 @@ struct Held {
     bool Intact() const { return AllBytesAre(address, size, static_cast<unsigned char>(size * 7 + 1)); }
 };
 
-/** One life of the process-wide pool and of a buffer: two threads, one of which frees what the other has
- *  allocated and ends, a child process, and normal exit of both. */
+/** The life of the process-wide pool and of a buffer: two threads, one of which frees chunks of the other and
+ *  ends; a child process; and a normal exit of both processes. */
 class PoolLife
 {
 public:
@@ -385,11 +385,12 @@ public:
             for (size_t i{0}; i < 20; ++i) Free(i);
         }).join();
         CheckStats(true);
-        Free(HELD - 1); // of the thread that is gone
+        Free(HELD - 1); // a chunk of the thread that has ended
         FreeBuffer();
 
         const auto child{RunInChild<PoolReport>([&](PoolReport& of_child) {
-            // Locks are not inherited; where the system has no room to say so, they cannot be renewed.
+            // Children do not inherit locks. Where the fork handlers could not be registered, the child
+            // cannot renew them.
             PoolLife life{of_child};
             std::copy(held, held + HELD, life.held);
             life.CheckStats(has_atfork);
@@ -454,7 +455,7 @@ private:
         if (check_locks) report.Expect(LockedAsCounted(stats.locked), "memory is not locked that is said to be");
     }
 
-    /** One that grows from a chunk into pages of its own. */
+    /** Frees a buffer that has grown from a chunk into separate pages. */
     void FreeBuffer()
     {
         bitcoin_support_buffer* buffer{nullptr};
@@ -471,8 +472,8 @@ private:
     bitcoin_support_locked_pool* pool{bitcoin_support_locked_pool_instance()};
 };
 
-/** A process in which the calls number first to last of a kind fail while it lives with the process-wide
- *  pool; afterwards it does so again, with nothing failing. */
+/** Runs a process whose calls number first to last of a kind fail while it uses the process-wide pool.
+ *  Afterwards it does the same with no failing call. */
 Child<PoolReport> LiveInPool(Call kind, size_t first, size_t last, bool refuse = false, bool lies = false, Call also = CALLS, size_t also_after = 0)
 {
     return RunInChild<PoolReport>([=](PoolReport& report) {
@@ -501,11 +502,11 @@ Child<PoolReport> LiveInPool(Call kind, size_t first, size_t last, bool refuse =
                                   &exit); // with the handler that wipes
 }
 
-/** Every call of a kind fails in the life of the process-wide pool, alone, and with all that follow. Returns
- *  how many have failed. */
+/** Fails every call of a kind in the life of the process-wide pool: each alone, and each with all later ones.
+ *  Returns how many have failed. */
 size_t FailEachInPool(Call kind, bool refuse = false)
 {
-    // Sanitizers and valgrind take long to fork, and there are hundreds of processes.
+    // A fork takes long under sanitizers and valgrind, and there are hundreds of processes.
     size_t stride{1};
     if (SANITIZED) stride = 3;
     if (UnderValgrind()) stride = 17;
@@ -519,7 +520,7 @@ size_t FailEachInPool(Call kind, bool refuse = false)
         BOOST_CHECK_MESSAGE((from_there_on.status == 0 && from_there_on.reported) || (may_abort && from_there_on.Killed(SIGABRT)),
                             NAMES[kind] << " fails from call " << n << " on: status " << from_there_on.status);
         BOOST_CHECK_MESSAGE(!from_there_on.report.problem[0], NAMES[kind] << " fails from call " << n << " on: " << from_there_on.report.problem);
-        // A failure that is alone costs few of the caller's calls: the next finds another way.
+        // A single failure fails few of the caller's calls: the next call finds another way.
         BOOST_CHECK_MESSAGE(refuse || alone.report.failed <= 2, NAMES[kind] << " fails at call " << n << ", and " << alone.report.failed << " allocations");
         if (!alone.report.any_failed || alone.status != 0) {
             BOOST_CHECK_EQUAL(alone.report.failed, 0U);
@@ -547,7 +548,7 @@ BOOST_AUTO_TEST_CASE(mprotect_fails)
 
 BOOST_AUTO_TEST_CASE(mlock_fails)
 {
-    // The pool makes do with smaller arenas and, as the callback agrees, with unlocked ones.
+    // The pool uses smaller arenas instead and, as the callback agrees, unlocked ones.
     BOOST_CHECK_GE(FailEach(MLOCK, false), 12U);
     const Outcome none{LiveWithout(MLOCK, 1, FOREVER)};
     BOOST_CHECK(!none.problem);
@@ -570,7 +571,7 @@ BOOST_AUTO_TEST_CASE(the_heap_fails)
 
 BOOST_AUTO_TEST_CASE(cpp_classes_throw_and_leak_nothing)
 {
-    // What the C++ runtime allocates for itself is not ours to fail: only the library's calls are.
+    // Only the library's calls may fail, and not the allocations of the C++ runtime.
     for (size_t n{1}; n < 100; ++n) {
         g_faults = Faults{};
         g_faults.kind = HEAP;
@@ -611,7 +612,7 @@ BOOST_AUTO_TEST_CASE(cpp_classes_throw_and_leak_nothing)
 
 BOOST_AUTO_TEST_CASE(the_process_wide_pool_recovers)
 {
-    // Its state outlives a scenario, so each gets a process of its own.
+    // Its state outlives a scenario, so each scenario runs in a separate process.
     struct Report {
         bool any_failed, threw, recovered;
     };
@@ -672,7 +673,7 @@ BOOST_AUTO_TEST_CASE(the_process_wide_pool_without_locks)
 
 BOOST_AUTO_TEST_CASE(the_process_wide_pool_without_locks_and_addresses)
 {
-    // Pages that cannot be locked are given up; without mmap, by the calls that make no mapping.
+    // Pages that cannot be locked are given up. Without mmap, calls that make no mapping give them up.
     size_t unlocks{0};
     for (size_t mappings{0}; mappings < 8; ++mappings) {
         const auto child{LiveInPool(MLOCK, 1, FOREVER, true, false, MMAP, mappings)};
@@ -687,7 +688,7 @@ BOOST_AUTO_TEST_CASE(the_process_wide_pool_without_locks_and_addresses)
 BOOST_AUTO_TEST_CASE(the_process_wide_pool_without_help)
 {
     FailEachInPool(MEMBARRIER);
-    // The handlers are registered when the library is loaded, so that no use of it can fail at that.
+    // The handlers are registered when the library is loaded, so no later use can fail there.
     BOOST_CHECK_EQUAL(FailEachInPool(ATFORK), 0U);
 }
 
@@ -731,7 +732,7 @@ BOOST_AUTO_TEST_CASE(control_failures_that_are_ignored_are_noticed)
     BOOST_CHECK_EQUAL(LiveInPool(MLOCK, 1, FOREVER, false, false).report.problem, "");
 }
 
-/** What has been unmapped by body: pages, and those that still held something. */
+/** Counts the pages that body unmaps, and those that were not all zeros. */
 template <typename Body>
 std::pair<size_t, size_t> Unmapped(Body body)
 {
@@ -755,11 +756,11 @@ BOOST_AUTO_TEST_CASE(pages_are_zeros_when_they_are_unmapped)
     }};
     fill_pool();
     fill_pool();
-    // With its chunks in use.
+    // While its chunks are in use.
     const auto of_pool{Unmapped([&] { bitcoin_support_locked_pool_destroy(pool); })};
     BOOST_CHECK_GE(of_pool.first, 2 * PAGES);
     BOOST_CHECK_EQUAL(of_pool.second, 0U);
-    // A large secret, which has pages of its own.
+    // A large secret has separate pages.
     bitcoin_support_buffer* large{nullptr};
     BOOST_REQUIRE_EQUAL(bitcoin_support_buffer_create(ARENA + 5000, &large), BITCOIN_SUPPORT_OK);
     BOOST_REQUIRE_EQUAL(bitcoin_support_buffer_resize(large, ARENA + 5000), BITCOIN_SUPPORT_OK);
@@ -782,7 +783,8 @@ BOOST_AUTO_TEST_CASE(control_pages_that_are_unmapped_as_they_are)
 
 BOOST_AUTO_TEST_CASE(munmap_fails_once)
 {
-    // It may when the process has as many mappings as it may have. The pages go, the guards stay.
+    // munmap may fail when the process has as many mappings as it may have. Then the pages are unmapped and
+    // the guard pages stay.
     const size_t page{static_cast<size_t>(sysconf(_SC_PAGESIZE))};
     const size_t calls{(LiveWithout(MUNMAP, 0, 0), g_faults.calls[MUNMAP])};
     BOOST_CHECK_EQUAL(calls, 12U);
@@ -817,7 +819,7 @@ BOOST_AUTO_TEST_CASE(munmap_fails_twice)
         return RunInChild<Nothing>([=](Nothing&) {
             g_faults = Faults{};
             if (also == MPROTECT) {
-                // A mapping that cannot be made accessible has to go again at once.
+                // A mapping that cannot be made accessible must be unmapped again at once.
                 g_faults.kind = MPROTECT;
                 g_faults.first = g_faults.last = 1;
             } else {

@@ -1,9 +1,10 @@
-/* Fork handlers of a program's own that use the process-wide pool, before and after the library's. The library's are
- * registered when it is loaded, also from an archive of which the linker takes what is referred to.
+/* Fork handlers of a program use the process-wide pool, before and after the library's handlers. The library
+ * registers its handlers when it is loaded, also from an archive, of which the linker takes only the parts to which
+ * the program refers.
  *
  *   fork_tests early|late first_use|prepare|parent|child
  *
- * The last one says which handler uses the pool; with first_use, prepare is the first that uses it at all. */
+ * The last argument says which handler uses the pool. With first_use, prepare is the first use of the pool. */
 
 #define _GNU_SOURCE /* MAP_ANONYMOUS */
 
@@ -41,7 +42,7 @@ static void register_handlers(void)
     if (pthread_atfork(in_prepare, in_parent, in_child) != 0) exit(2);
 }
 
-/* Before any constructor of the archive. A shared library's has run by then. */
+/* Runs before any constructor of the archive. A shared library's constructors have run by then. */
 __attribute__((constructor(101))) static void early(int argc, char** argv)
 {
     if (argc > 1 && strcmp(argv[1], "early") == 0) register_handlers();
@@ -60,7 +61,7 @@ static size_t locked_by_kernel(void)
     return kib * 1024;
 }
 
-/* What the child finds: its statistics are the kernel's figures, and the pool works. */
+/* Checks the child: its statistics are the kernel's figures, and the pool works. */
 static bool child_is_in_order(void)
 {
     bitcoin_support_locked_pool* const pool = bitcoin_support_locked_pool_instance();
@@ -79,10 +80,10 @@ int main(int argc, char** argv)
     pid_t child;
     if (argc != 3) return 2;
     setvbuf(stdout, NULL, _IONBF, 0);
-    alarm(60); /* many times as long as it takes: a thread that waits for itself fails then */
+    alarm(60); /* many times as long as it takes; ends a thread that waits for itself */
     if (strcmp(argv[1], "late") == 0) register_handlers();
     if (!first_use && bitcoin_support_locked_pool_alloc(pool, 32) == NULL) return 3;
-    /* The control: what is locked by hand is not locked in the child. */
+    /* The control: memory that the program locks by itself is not locked in the child. */
     if (mlock(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096) != 0) return 4;
     user = first_use ? "prepare" : argv[2];
     child = fork();

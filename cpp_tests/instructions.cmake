@@ -1,18 +1,19 @@
 # Counts the instructions of the hot paths under callgrind and compares them with the numbers in
-# instructions.txt: a change that makes a path longer is noticed on any machine, however busy. (What
-# takes time without taking instructions is not: that is what the benchmarks are for.)
+# instructions.txt. So a change that makes a path longer is noticed on any machine, however busy. (The
+# benchmarks notice changes that cost time and no instructions.)
 #
 # Variables: PROGRAM (instructions.cpp, built with the optimized shared library), VALGRIND, COMPILERS (their
-# versions: with others the counts differ for no fault of ours), PINNED (the file of numbers), WORK_DIR, and
-# optionally SLOWED=ON (the program does all twice; this must fail).
+# versions: other compilers give other counts), PINNED (the file of numbers), WORK_DIR, and optionally
+# SLOWED=ON (the program does everything twice; the test must fail).
 #
-#   cmake --build build/release --target pin_instructions      writes the numbers of now to the file
+#   cmake --build build/release --target pin_instructions      writes the present numbers to the file
 #
-# or with INSTRUCTIONS_PIN=1 in the environment, any run of the test does.
+# INSTRUCTIONS_PIN=1 in the environment makes any run of the test do the same.
 
 cmake_minimum_required(VERSION 3.22)
 
-# What a path may exceed its number by before it fails, and stay below it before a new number is asked for.
+# A path fails above its number plus this percentage. Below its number less this percentage, the test asks for
+# a new number.
 set(percent_above 5)
 set(percent_below 10)
 # instructions.cpp's LONG - SHORT.
@@ -32,7 +33,7 @@ if(NOT result EQUAL 0)
   message(FATAL_ERROR "${PROGRAM} fails under callgrind (${result}):\n${output}")
 endif()
 
-# The calls that main makes: "cfn=<function>", "calls=1 ...", "<line> <inclusive cost>".
+# The calls of main: "cfn=<function>", "calls=1 ...", "<line> <inclusive cost>".
 file(STRINGS "${profile}" lines REGEX "^(cfn=|calls=|[0-9]+ [0-9]+$)")
 set(function "")
 foreach(line IN LISTS lines)
@@ -51,7 +52,7 @@ endforeach()
 
 list(SORT paths)
 
-# In hundredths: CMake counts in integers.
+# In hundredths, because CMake has only integers.
 set(table "")
 set(counted "")
 foreach(path IN LISTS paths)

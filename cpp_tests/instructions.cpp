@@ -1,10 +1,10 @@
-// The hot paths, for instructions.cmake to count the instructions of under callgrind.
+// The hot paths, whose instructions instructions.cmake counts under callgrind.
 //
 //   instructions [slowed]
 //
-// Each path runs once to warm up, then in a function <path>_short and in a function <path>_long, whose counts
-// are compared: the difference is LONG - SHORT operations and nothing else. With "slowed" every operation is
-// done twice, which the check must notice.
+// Each path runs once to warm up, then in a function <path>_short and in a function <path>_long. The
+// difference of the two counts is LONG - SHORT operations. With "slowed" every operation runs twice, which
+// the check must notice.
 
 #include <bitcoin_support.h>
 #include <support/allocators/secure.h>
@@ -38,7 +38,7 @@ void Pair(size_t size)
 void Pair32() { Pair(32); }
 void Pair1024() { Pair(1024); }
 
-// What C++ users' objects do.
+// The operations of objects in C++ programs.
 void SecureAllocator32()
 {
     secure_allocator<unsigned char> allocator;
@@ -82,7 +82,7 @@ void Run(size_t turns)
 
 } // namespace
 
-// callgrind knows them by their names, so they must be functions, and neither inlined nor merged.
+// callgrind reports functions by name, so these must be neither inlined nor merged.
 #define PATH(name, operation)                                 \
     extern "C" __attribute__((noinline)) void name##_short(); \
     extern "C" __attribute__((noinline)) void name##_long();  \

@@ -1,9 +1,9 @@
-// Under RLIMIT_MEMLOCK, as a user without privileges: the pool locks as much as it may and says exactly
-// how much (the kernel's own count agrees), prefers a small locked arena to a large unlocked one, asks
-// the callback before it uses unlocked memory, and whatever the limit, loses no byte, misaligns no
-// chunk, prints nothing and never ends the process.
+// The pool under RLIMIT_MEMLOCK, for a user without privileges. It locks as much as it may, and reports
+// exactly how much (the kernel's count agrees). It prefers a small locked arena to a large unlocked one, and
+// asks the callback before it uses unlocked memory. Under any limit it loses no byte, misaligns no chunk,
+// prints nothing, and never ends the process.
 //
-// Each case runs in a child process that gives up root's privileges, which no limit binds.
+// Each case runs in a child process that gives up root's privileges, because no limit binds root.
 
 #include "test_util.h"
 
@@ -25,7 +25,7 @@ constexpr size_t ARENA{LockedPool::ARENA_SIZE};
 constexpr uid_t NOBODY{65534};
 const size_t PAGE{static_cast<size_t>(sysconf(_SC_PAGESIZE))};
 
-/** What goes from the child to its parent: everything that was not as it should be. */
+/** The report from the child to its parent: everything that was wrong. */
 struct Report {
     bool limited{false};
     char problems[4000]{};
@@ -48,8 +48,8 @@ bool SetLimit(size_t soft, size_t hard)
     return setrlimit(RLIMIT_MEMLOCK, &limit) == 0;
 }
 
-/** Runs body(report) in a child that may lock so many bytes. With hard above soft, the child may raise
- *  its limit. */
+/** Runs body(report) in a child that may lock `soft` bytes. With hard above soft, the child may raise its
+ *  limit. */
 template <typename Body>
 void UnderLimit(size_t soft, size_t hard, Body body)
 {
@@ -71,7 +71,7 @@ void UnderLimit(size_t limit, Body body)
     UnderLimit(limit, limit, body);
 }
 
-/** What the callback was asked, and what it answers. */
+/** The arguments of the callback, and its answer. */
 struct Decision {
     bool answer;
     size_t calls{0};
@@ -79,7 +79,7 @@ struct Decision {
     size_t limit{0};
 };
 
-/** A pool over own pages, and a caller that writes all over what it gets and checks that it stays. */
+/** A pool over the system's pages. Writes all bytes of each chunk, and checks that they stay. */
 class Holder
 {
 public:
@@ -189,8 +189,8 @@ BOOST_AUTO_TEST_CASE(one_page)
         for (size_t i{0}; i < PAGE / 64; ++i) report.Expect(holder.Alloc(64), "a page has room for chunk %zu", i);
         report.Expect(holder.Asked().calls == 0, "asked while there was locked memory");
         report.Expect(holder.Stats().locked == PAGE && holder.Stats().total == PAGE, "%zu bytes locked", holder.Stats().locked);
-        report.Expect(!holder.Alloc(64) && holder.Asked().calls == 1, "a page is full, and nobody agreed to more");
-        // What becomes free is locked memory again.
+        report.Expect(!holder.Alloc(64) && holder.Asked().calls == 1, "a page is full, and the callback did not agree to more");
+        // Freed chunks are locked memory, which can be allocated again.
         holder.FreeLast();
         report.Expect(holder.Alloc(64) && holder.Asked().calls == 1, "a chunk that was freed can be had again");
     });
@@ -216,7 +216,7 @@ BOOST_AUTO_TEST_CASE(a_limit_that_is_no_multiple_of_a_page)
         report.Expect(holder.Stats().lock_failures == 0, "more was tried than can be had");
         for (size_t i{0}; i < (whole_pages - 90'000) / 16; ++i) report.Expect(holder.Alloc(1 + i % 16), "no memory");
         report.Expect(holder.Asked().calls == 0 && holder.Stats().free == 0, "%zu bytes are free", holder.Stats().free);
-        // More than may ever be locked: not in locked memory, and not in silence.
+        // A chunk above the limit is not locked, and the callback is asked.
         report.Expect(holder.Alloc(200'000) && holder.Asked().calls == 1, "no memory");
         report.Expect(holder.Asked().limit == LIMIT && holder.Asked().error == ENOMEM, "told error %d and limit %zu", holder.Asked().error, holder.Asked().limit);
         report.Expect(holder.Stats().locked == whole_pages, "%zu bytes locked", holder.Stats().locked);
@@ -229,7 +229,7 @@ BOOST_AUTO_TEST_CASE(a_smaller_locked_arena_comes_before_an_unlocked_one)
     UnderLimit(LIMIT, [](Report& report) {
         const size_t whole_pages{LIMIT - LIMIT % PAGE};
         Holder holder{report};
-        // One arena is locked whole; of the second only what is left of the limit.
+        // One arena is locked as a whole. Of the second one, only the rest of the limit is locked.
         size_t chunks{0};
         while (holder.Asked().calls == 0 && chunks < 1000) {
             report.Expect(holder.Alloc(1000), "no memory");
@@ -238,16 +238,16 @@ BOOST_AUTO_TEST_CASE(a_smaller_locked_arena_comes_before_an_unlocked_one)
         const auto stats{holder.Stats()};
         report.Expect(stats.locked == whole_pages, "%zu bytes locked of the %zu that may be", stats.locked, whole_pages);
         report.Expect(stats.arenas == 3 && stats.total == whole_pages + ARENA, "%zu arenas, %zu bytes", stats.arenas, stats.total);
-        // The first chunk outside is the one that fits neither locked arena any more.
+        // The first unlocked chunk is the first that fits neither locked arena.
         report.Expect(chunks == ARENA / 1008 + (whole_pages - ARENA) / 1008 + 1, "asked at chunk %zu", chunks);
-        // Smaller ones still go where memory is locked.
+        // Smaller chunks still go to locked memory.
         const size_t unlocked_used{stats.used - (chunks - 1) * 1008};
         report.Expect(unlocked_used == 1008, "%zu bytes unlocked", unlocked_used);
         report.Expect(holder.Alloc(16) && holder.Asked().calls == 1, "no memory");
     });
 }
 
-/** Locks so many arenas whole, and has nothing to ask or to report. */
+/** Locks so many arenas as a whole. The callback is not asked, and no failure is counted. */
 void LockWholeArenas(Report& report, size_t arenas)
 {
     Holder holder{report, /*answer=*/false};

@@ -1,7 +1,7 @@
-// LockedPool, over page allocators written in C++ and over the system's own pages: it calls a
-// subclass's virtuals as Core does, never touches what they hand out, carries their exceptions to the
-// caller, asks before it uses unlocked memory, keeps exact figures, refuses bad pointers, and wipes
-// every chunk of its own pages when it is freed.
+// LockedPool over page allocators that are written in C++, and over the system's pages. It calls a subclass's
+// virtuals as Core does, and never touches the memory that they return. Their exceptions reach the caller. It
+// asks before it uses unlocked memory, keeps exact figures, refuses bad pointers, and wipes every chunk of
+// the system's pages when it is freed.
 
 #include "test_util.h"
 
@@ -45,7 +45,7 @@ void CheckRefused(LockedPool& pool, void* ptr, const std::string& message)
 const std::string NO_CHUNK{"Arena: invalid or double free"};
 const std::string NO_ARENA{"LockedPool: invalid address not pointing to any arena"};
 
-/** A pool over the system's own pages, which C++ has no constructor for. */
+/** A pool over the system's pages, for which the C++ class has no constructor. */
 class OwnPool
 {
 public:
@@ -65,7 +65,7 @@ private:
     bitcoin_support_locked_pool* handle{nullptr};
 };
 
-/** An exception that no library knows, which counts its copies that are alive. */
+/** An exception that no library knows. It counts its live copies. */
 struct Thrown {
     explicit Thrown(int value_in) : value{value_in} { ++alive; }
     Thrown(const Thrown& other) : value{other.value} { ++alive; }
@@ -76,7 +76,7 @@ struct Thrown {
 };
 int Thrown::alive{0};
 
-/** Pages by functions that a test may exchange. */
+/** A page allocator whose functions a test can exchange. */
 struct ScriptedPages : LockedPageAllocator {
     std::function<void*(size_t, bool*)> allocate;
     std::function<void(void*, size_t)> release{[](void*, size_t) {}};
@@ -87,7 +87,7 @@ struct ScriptedPages : LockedPageAllocator {
     size_t GetLimit() override { return limit(); }
 };
 
-/** Checks that the pool throws Thrown{value}, and that no exception object outlives that. */
+/** Checks that the pool throws Thrown{value}, and that no exception object stays alive. */
 void CheckThrows(LockedPool& pool, int value)
 {
     BOOST_CHECK_EXCEPTION(pool.alloc(16), Thrown, [&](const Thrown& e) { return e.value == value; });
@@ -115,7 +115,7 @@ BOOST_AUTO_TEST_CASE(calls_the_virtuals_as_core_does)
         BOOST_CHECK_EQUAL(journal.limit_asked, 0U);
         BOOST_CHECK_EQUAL(journal.allocated, 0U); // nothing is mapped before it is needed
 
-        // Half an arena each: six fit three arenas.
+        // Half an arena each, so that six fit three arenas.
         void* chunks[6];
         for (void*& chunk : chunks) {
             chunk = pool.alloc(ARENA / 2);
@@ -162,10 +162,10 @@ BOOST_AUTO_TEST_CASE(first_arena_is_capped_by_the_limit)
     };
     const size_t page{static_cast<size_t>(sysconf(_SC_PAGESIZE))};
     for (const Case& c : {Case{SIZE_MAX, ARENA}, {ARENA, ARENA}, {ARENA - 1, ARENA - page}, {page, page}, {3 * page + 1, 3 * page},
-                          // Less than a page is no multiple of anything but a chunk's alignment;
+                          // A limit below a page is rounded down to a multiple of a chunk's alignment.
                           {1001, 992},
                           {16, 16},
-                          // nothing at all cannot be a cap.
+                          // A limit below a chunk's alignment is no limit.
                           {15, ARENA},
                           {0, ARENA}}) {
         MockPages::Journal journal;
@@ -175,7 +175,7 @@ BOOST_AUTO_TEST_CASE(first_arena_is_capped_by_the_limit)
         BOOST_CHECK_MESSAGE(journal.live[0].second == c.asked, "limit " << c.limit << ": asked for " << journal.live[0].second);
         BOOST_CHECK(SameStats(pool.stats(), {16, c.asked - 16, c.asked, c.asked, 1, c.asked > 16 ? 1U : 0U}));
         if (c.asked > 16) pool.alloc(c.asked - 16);
-        // The second is not.
+        // The second arena is not limited.
         BOOST_CHECK(pool.alloc(ARENA) != nullptr);
         BOOST_CHECK_EQUAL(journal.live.back().second, ARENA);
     }
@@ -189,7 +189,7 @@ BOOST_AUTO_TEST_CASE(callback_decides_about_unlocked_memory)
         MockPages::Journal journal;
         LockedPool pool{Mock(journal, 4, 1), &CountAndAnswer};
         BOOST_CHECK(pool.alloc(ARENA) != nullptr);
-        BOOST_CHECK_EQUAL(g_callback_calls, 0); // locked
+        BOOST_CHECK_EQUAL(g_callback_calls, 0); // not asked, as the memory is locked
         BOOST_CHECK_EQUAL(pool.alloc(ARENA) != nullptr, answer);
         BOOST_CHECK_EQUAL(g_callback_calls, 1);
         BOOST_CHECK_EQUAL(pool.alloc(ARENA) != nullptr, answer);
@@ -204,7 +204,7 @@ BOOST_AUTO_TEST_CASE(callback_decides_about_unlocked_memory)
         BOOST_CHECK_EQUAL(details.last_lock_error, 0);
         BOOST_CHECK_EQUAL(details.last_lock_limit, SIZE_MAX);
     }
-    // Without a callback unlocked memory is used, and counted.
+    // Without a callback, unlocked memory is used and counted.
     MockPages::Journal journal;
     LockedPool pool{Mock(journal, 1, 0)};
     BOOST_CHECK(pool.alloc(16) != nullptr);
@@ -224,7 +224,7 @@ BOOST_AUTO_TEST_CASE(exceptions_of_the_virtuals_arrive)
 
     CheckThrows(pool, 1);
     CheckThrows(pool, 1);
-    BOOST_CHECK_EQUAL(allocated, 0); // what Core would not have called either
+    BOOST_CHECK_EQUAL(allocated, 0); // Core does not call it either
     throws = false;
     BOOST_CHECK(pool.alloc(ARENA) != nullptr);
 
@@ -232,7 +232,7 @@ BOOST_AUTO_TEST_CASE(exceptions_of_the_virtuals_arrive)
     CheckThrows(pool, 2);
     script.allocate = [](size_t, bool*) -> void* { throw std::length_error{"not memory's fault"}; };
     BOOST_CHECK_THROW(pool.alloc(16), std::length_error);
-    // Memory that is there can still be used; nothing is held against the next call.
+    // Existing memory can still be used, and the next call is not affected.
     BOOST_CHECK(SameStats(pool.stats(), {ARENA, 0, ARENA, ARENA, 1, 0}));
     script.allocate = [](size_t, bool*) -> void* { return nullptr; };
     BOOST_CHECK(pool.alloc(16) == nullptr);
@@ -251,7 +251,7 @@ BOOST_AUTO_TEST_CASE(exceptions_of_the_callback_and_of_FreeLocked_arrive)
     LockedPool pool{std::move(pages), [] { if (g_callback_answer) throw Thrown{3}; return false; }};
     g_callback_answer = true;
     CheckThrows(pool, 3);
-    BOOST_CHECK_EQUAL(released, 1); // the pages that nobody agreed to
+    BOOST_CHECK_EQUAL(released, 1); // the pages that the callback did not accept
 
     script.release = [&](void*, size_t) { ++released; throw Thrown{4}; };
     CheckThrows(pool, 3); // the first of two
@@ -263,19 +263,19 @@ BOOST_AUTO_TEST_CASE(exceptions_of_the_callback_and_of_FreeLocked_arrive)
 
 BOOST_AUTO_TEST_CASE(exceptions_do_not_stray)
 {
-    // Thrown in a call that came through the C interface, where it cannot arrive, ...
+    // An exception in a call through the C interface cannot reach the caller, ...
     auto pages{std::make_unique<ScriptedPages>()};
     pages->allocate = [](size_t, bool*) -> void* { throw Thrown{5}; };
     LockedPool broken{std::move(pages)};
     BOOST_CHECK(bitcoin_support_locked_pool_alloc(broken.handle(), 16) == nullptr);
     BOOST_CHECK_EQUAL(Thrown::alive, 0);
-    // ... it does not turn up in another pool.
+    // ... and does not appear in another pool.
     MockPages::Journal journal;
     LockedPool sound{Mock(journal, 1)};
     BOOST_CHECK(sound.alloc(16) != nullptr);
     BOOST_CHECK(sound.alloc(ARENA) == nullptr);
 
-    // A virtual that uses another pool, whose own virtual throws, may handle that.
+    // A virtual that uses another pool can catch the exception of that pool's virtual.
     auto nested{std::make_unique<ScriptedPages>()};
     nested->allocate = [&](size_t, bool* locked) {
         BOOST_CHECK_THROW(broken.alloc(16), Thrown);
@@ -290,7 +290,7 @@ BOOST_AUTO_TEST_CASE(exceptions_do_not_stray)
 
 BOOST_AUTO_TEST_CASE(an_exception_that_cannot_be_carried_ends_the_process)
 {
-    // A destructor cannot throw it; Core's ends the process as well.
+    // A destructor cannot throw the exception. Core's ends the process as well.
     struct Report {
         bool reached;
     };
@@ -350,7 +350,7 @@ BOOST_AUTO_TEST_CASE(finds_the_arena_of_every_chunk_among_a_thousand)
     BOOST_CHECK_EQUAL(pool.details().arenas, ARENAS);
     Random random{0x5eed0002};
     for (size_t i{chunks.size()}; i > 1; --i) std::swap(chunks[i - 1], chunks[random.Below(i)]);
-    // Whatever is freed is where the next chunk of its size goes: nowhere else is room.
+    // Each freed chunk is the place of the next chunk of its size, as there is no other room.
     for (size_t i{0}; i < chunks.size(); ++i) {
         pool.free(chunks[i]);
         BOOST_REQUIRE_EQUAL(pool.alloc(ARENA / 2), chunks[i]);
@@ -376,7 +376,7 @@ BOOST_AUTO_TEST_CASE(over_aligned_chunks)
     BOOST_CHECK_EQUAL(pool.stats().used, 16U);
     for (const size_t alignment : {size_t{0}, size_t{3}, size_t{24}, SIZE_MAX}) BOOST_CHECK(pool.alloc(16, alignment) == nullptr);
 
-    // Over own pages an alignment above the page's needs room to find it.
+    // Over the system's pages, an alignment above a page's needs room for an aligned place.
     OwnPool own;
     for (size_t alignment{1}; alignment <= ARENA / 2; alignment *= 2) {
         unsigned char* const chunk{own.Alloc(64, alignment)};
@@ -385,7 +385,7 @@ BOOST_AUTO_TEST_CASE(over_aligned_chunks)
         std::memset(chunk, 1, 64);
     }
     const size_t arenas{own.Stats().arenas};
-    BOOST_CHECK(own.Alloc(64, ARENA) == nullptr); // not to be had for certain, so nothing is mapped
+    BOOST_CHECK(own.Alloc(64, ARENA) == nullptr); // a new arena may have no such place, so nothing is mapped
     BOOST_CHECK_EQUAL(own.Stats().arenas, arenas);
 }
 
@@ -418,7 +418,7 @@ BOOST_AUTO_TEST_CASE(details_agree_with_stats)
 
 BOOST_AUTO_TEST_CASE(pages_at_odd_places)
 {
-    // Misaligned: chunks are aligned all the same, and the edges are lost.
+    // A misaligned range: chunks are aligned nevertheless, and the bytes at its ends are not used.
     auto misaligned{std::make_unique<ScriptedPages>()};
     misaligned->allocate = [](size_t, bool* locked) { *locked = true; return Address(SYNTHETIC_BASE + 8); };
     {
@@ -428,7 +428,7 @@ BOOST_AUTO_TEST_CASE(pages_at_odd_places)
         BOOST_CHECK(pool.alloc(ARENA) == nullptr);
     }
 
-    // The same place twice: there is only one chunk of memory there.
+    // The same range twice: its memory serves only one chunk.
     auto twice{std::make_unique<ScriptedPages>()};
     int released{0};
     twice->allocate = [](size_t, bool* locked) { *locked = true; return Address(SYNTHETIC_BASE); };
@@ -437,7 +437,7 @@ BOOST_AUTO_TEST_CASE(pages_at_odd_places)
         LockedPool pool{std::move(twice)};
         BOOST_CHECK(pool.alloc(ARENA) != nullptr);
         BOOST_CHECK(pool.alloc(ARENA) == nullptr);
-        BOOST_CHECK_EQUAL(released, 0); // that would pull the first arena from under its chunks
+        BOOST_CHECK_EQUAL(released, 0); // a release would unmap the first arena's chunks
         BOOST_CHECK_EQUAL(pool.stats().total, ARENA);
     }
     BOOST_CHECK_EQUAL(released, 1);
@@ -470,7 +470,7 @@ BOOST_AUTO_TEST_CASE(own_pages_are_zero_locked_and_guarded)
     BOOST_CHECK(AllBytesAre(chunk, ARENA, 0xa5));
     BOOST_CHECK_EQUAL(pool.Stats().locked, pool.Stats().lock_failures == 0 ? ARENA : 0U);
 
-    // A step off either end is a fault; a step within is none.
+    // An access beyond either end faults. An access within does not.
     struct Report {
         unsigned char byte;
     };
@@ -499,7 +499,7 @@ BOOST_AUTO_TEST_CASE(guard_pages_stop_what_leaves_an_arena)
         BOOST_CHECK(KillsAChild(whole + ARENA) && KillsAChild(whole - 1));
         BOOST_CHECK(!KillsAChild(whole) && !KillsAChild(whole + ARENA - 1));
     }
-    // The control: the middle of a mapping has no guard pages.
+    // The control: a page in the middle of a mapping has no guard pages beside it.
     void* const memory{mmap(nullptr, 3 * ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)};
     BOOST_REQUIRE(memory != MAP_FAILED);
     unsigned char* const middle{static_cast<unsigned char*>(memory) + ARENA};
@@ -519,10 +519,10 @@ BOOST_AUTO_TEST_CASE(own_chunks_are_wiped_whole_as_they_are_freed)
         for (auto* const bytes : {below, above}) std::memset(bytes, 0xa5, 16);
         std::memset(chunk, 0xa5, size);
         BOOST_CHECK_EQUAL(pool.Free(chunk), BITCOIN_SUPPORT_OK);
-        // The pool keeps its pages, so that one can look.
+        // The pool keeps its pages, so their bytes can be read.
         BOOST_CHECK_MESSAGE(AllBytesAre(chunk, chunk_size, 0), size << " bytes are wiped, padding included");
         BOOST_CHECK(AllBytesAre(below, 16, 0xa5) && AllBytesAre(above, 16, 0xa5));
-        // A pointer that is refused is not wiped either.
+        // A free that is refused does not wipe.
         BOOST_CHECK_EQUAL(pool.Free(above + 1), BITCOIN_SUPPORT_INVALID_FREE);
         BOOST_CHECK(AllBytesAre(above, 16, 0xa5));
         pool.Free(above);
@@ -533,7 +533,7 @@ BOOST_AUTO_TEST_CASE(own_chunks_are_wiped_whole_as_they_are_freed)
 
 BOOST_AUTO_TEST_CASE(pages_of_others_are_not_touched)
 {
-    // The control of the test above: over a foreign allocator's real memory nothing is wiped.
+    // The control of the test above: memory of a foreign allocator is not wiped.
     void* const memory{mmap(nullptr, ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)};
     BOOST_REQUIRE(memory != MAP_FAILED);
     std::memset(memory, 0xa5, ARENA);
@@ -550,7 +550,7 @@ BOOST_AUTO_TEST_CASE(pages_of_others_are_not_touched)
 
 BOOST_AUTO_TEST_CASE(threads_hand_chunks_to_each_other)
 {
-    // Each thread writes its mark into what it allocates, and frees what the other has allocated.
+    // Each thread writes its mark into its chunks, and frees chunks of the other thread.
     constexpr int ROUNDS{20'000};
     struct Item {
         unsigned char* chunk;

@@ -1,14 +1,14 @@
-// The process-wide pool under a long mixed load: threads that come and go and free what others have
-// allocated, processes that fork meanwhile, memory that cannot be locked. Every byte of every chunk is
-// checked, from the zeros that it must hold when it is handed out to the pattern that it must hold when it
-// is freed; and in the end the statistics must be exact.
+// The process-wide pool under a long mixed load. Threads start and end and free chunks of others, the process
+// forks meanwhile, and memory that cannot be locked is used. Every byte of every chunk is checked: it is zero
+// when the chunk is handed out, and has the chunk's pattern when the chunk is freed. At the end the
+// statistics must be exact.
 //
 //   long_run [operations [seed [threads]]]       2000000, 1 and 2 unless told otherwise
-//   long_run --break=byte|free|wipe ...          does something wrong half-way, which must be reported
-//   long_run --control ...                       does each of these, and succeeds if each is reported
+//   long_run --break=byte|free|wipe ...          makes a mistake half-way, which must be reported
+//   long_run --control ...                       makes each of these mistakes, and succeeds if each is reported
 //
-// Allocations, frees, frees that must be refused and looks at the statistics count as operations. The
-// exit status is 1 when something is wrong, and says what on stderr.
+// Allocations, frees, frees that must be refused and reads of the statistics count as operations. If
+// something is wrong, the program prints it on stderr and exits with status 1.
 
 #include <bitcoin_support.h>
 
@@ -34,7 +34,7 @@
 
 namespace {
 
-// What is counted, in the order in which it is printed.
+// The counts, in the order in which they are printed.
 enum Kind { ALLOCATED,
             OVER_ALIGNED,
             LARGE,
@@ -62,7 +62,7 @@ bitcoin_support_locked_pool* g_pool{nullptr};
 uint64_t g_seed{1};
 std::atomic<uint64_t> g_done{0};
 
-/** Something is wrong. Ends the process at once, from whichever thread. */
+/** Reports what is wrong, and ends the process at once, from any thread. */
 [[noreturn]] void Fail(const char* what, uint64_t expected = 0, uint64_t found = 0)
 {
     char line[300];
@@ -99,7 +99,7 @@ private:
     uint64_t state;
 };
 
-/** A chunk, and what its contents are made from. */
+/** A chunk, with the numbers from which its contents are made. */
 struct Record {
     unsigned char* address;
     size_t size;
@@ -144,7 +144,7 @@ struct Record {
     }
 };
 
-/** Allocates and fills a chunk; false when there is no memory. */
+/** Allocates a chunk and fills it. Returns false if there is no memory. */
 bool Allocate(Random& random, size_t size, size_t alignment, Record& record)
 {
     void* const chunk{alignment == 0 ? bitcoin_support_locked_pool_alloc(g_pool, size) :
@@ -166,7 +166,7 @@ void Free(const Record& record)
     Expect(status == BITCOIN_SUPPORT_OK, "a chunk cannot be freed", BITCOIN_SUPPORT_OK, status);
 }
 
-/** Threads pass through it often; it can be closed, to have none of them at work. */
+/** Threads pass through the gate often. A closed gate keeps all of them from work. */
 class Gate
 {
 public:
@@ -208,7 +208,7 @@ private:
     size_t inside{0};
 };
 
-/** What one thread after the other works with. */
+/** The data of a thread and of its successors. */
 struct Slot {
     /** The thread's chunks. */
     std::vector<Record> held;
@@ -241,7 +241,7 @@ public:
                 }
             });
         }
-        // Each million operations, all is looked at and something is done about memory.
+        // At the end of each stage everything is checked, and most stages change how much memory there is.
         const uint64_t stages{std::clamp<uint64_t>(operations / 1000000 / 40 * 40, 40, 2000)};
         for (uint64_t stage{1}; stage <= stages; ++stage) {
             WaitFor(operations / stages * stage);
@@ -251,7 +251,7 @@ public:
             ForkWithAll();
             if (stage % 4 == 1) RunDry();
             if (stage % 4 == 2) {
-                // The others run into it too.
+                // The other threads run into it too.
                 LockNoMore(true);
                 FillUp();
                 gate.Open();
@@ -284,7 +284,7 @@ private:
     std::condition_variable progressed;
     Counts total{};
 
-    /** The life of a thread: some ten or hundred thousand operations. */
+    /** The life of a thread: tens or hundreds of thousands of operations. */
     void Live(size_t number, uint64_t life)
     {
         Random random{g_seed ^ (number << 56) ^ (life << 24)};
@@ -327,7 +327,7 @@ private:
         Record record;
         if (!Allocate(random, size, alignment, record)) {
             ++counts[NO_MEMORY];
-            // Makes room: this is what a program would have to do.
+            // Makes room, as a program would have to do.
             for (size_t i{0}; i < 20 && !slot.held.empty(); ++i) {
                 Free(slot.held.back());
                 slot.held.pop_back();
@@ -357,7 +357,7 @@ private:
         ++counts[FREED];
         if (choice == 1) {
             Verify(record);
-            // Sizes are counted as the pool rounds them: no chunk was asked for with so many bytes.
+            // The pool compares rounded sizes. No chunk has this size even when rounded.
             const auto wrong{bitcoin_support_locked_pool_free_sized(g_pool, record.address, record.size * 2 + 2048, 1)};
             Expect(wrong == BITCOIN_SUPPORT_SIZE_MISMATCH, "a free with another size is not refused", BITCOIN_SUPPORT_SIZE_MISMATCH, wrong);
             const auto status{bitcoin_support_locked_pool_free_sized(g_pool, record.address, record.size, 1)};
@@ -366,7 +366,7 @@ private:
                 ++counts[FREED_SIZED];
                 return;
             }
-            // Aligned ones take more, which only their own alignment tells.
+            // An over-aligned chunk takes more bytes, so it must be freed with its alignment.
             Expect(status == BITCOIN_SUPPORT_SIZE_MISMATCH, "a chunk cannot be freed", BITCOIN_SUPPORT_OK, status);
         }
         Free(record);
@@ -381,7 +381,7 @@ private:
         slot.handed_over.clear();
     }
 
-    /** What is no chunk's beginning, now or ever, whatever others do meanwhile. */
+    /** Frees addresses where no chunk can ever begin, whatever other threads do. */
     void FreeBadly(Random& random, const Slot& slot, Counts& counts)
     {
         if (slot.held.empty()) return;
@@ -400,7 +400,7 @@ private:
         Verify(record);
     }
 
-    /** While others work: what holds at any moment. */
+    /** Checks what must hold at any moment, while other threads work. */
     void LookAtStatistics(const Slot& slot, Counts& counts)
     {
         const auto stats{bitcoin_support_locked_pool_get_stats(g_pool)};
@@ -412,7 +412,7 @@ private:
         ++counts[STATISTICS];
     }
 
-    /** Adds to what is counted; false when there is no more to do. */
+    /** Adds to the counts. Returns false when all operations are done. */
     bool Report(Counts& counts)
     {
         const std::lock_guard<std::mutex> lock{mutex};
@@ -441,7 +441,7 @@ private:
         for (const Record& record : ballast) visit(record);
     }
 
-    /** With nobody at work: every byte, every figure, every chunk of the walk. */
+    /** Checks every byte, every figure and every chunk of the walk, while no thread works. */
     void FullCheck(bool is_child = false)
     {
         uint64_t chunks{0}, bytes{0};
@@ -492,7 +492,7 @@ private:
         Expect(status == 0, "a child of fork has ended with this status", 0, static_cast<uint64_t>(status));
     }
 
-    /** Others are at work: in the child there is no telling what they hold, but it uses the pool. */
+    /** Forks while other threads work. The child cannot know their chunks, but uses the pool. */
     void ForkWithOwn(const Slot& slot, Counts& counts)
     {
         InChild([&] {
@@ -508,7 +508,7 @@ private:
         ++counts[FORKS];
     }
 
-    /** Nobody is at work: the child frees everything, and its figures are exact. */
+    /** Forks while no thread works. The child frees everything, and its figures are exact. */
     void ForkWithAll()
     {
         InChild([&] {
@@ -521,7 +521,7 @@ private:
         Count(FORKS);
     }
 
-    /** No more memory can be locked from now on. */
+    /** From now on no more memory can be locked. */
     void LockNoMore(bool refuse)
     {
         rlimit lower{limit};
@@ -531,7 +531,7 @@ private:
             g_pool, [](void*, int, size_t) { return false; }, nullptr);
     }
 
-    /** Takes all that there is, in chunks of all sizes. Where memory is locked without end, just some. */
+    /** Takes all memory in chunks of all sizes; only a part of it where the limit is very high. */
     void FillUp()
     {
         bool ran_dry{false};
@@ -554,7 +554,7 @@ private:
         bitcoin_support_locked_pool_set_locking_failed(g_pool, nullptr, nullptr);
     }
 
-    /** Until nothing is left; then chunks of any size come back. */
+    /** Takes all memory. After the frees, chunks of any size can be allocated. */
     void RunDry()
     {
         LockNoMore(true);
@@ -568,13 +568,13 @@ private:
         Free(record);
     }
 
-    /** The callback agrees to unlocked memory; the figures say so. */
+    /** Without a callback unlocked memory is used, and the figures show it. */
     void DoWithUnlocked()
     {
         LockNoMore(false);
         for (size_t i{0}; i < 60; ++i) {
             Record record;
-            Expect(Allocate(coordinator, 1 + coordinator.Below(BITCOIN_SUPPORT_ARENA_SIZE), 0, record), "unlocked memory is refused, and nobody wants that");
+            Expect(Allocate(coordinator, 1 + coordinator.Below(BITCOIN_SUPPORT_ARENA_SIZE), 0, record), "unlocked memory is refused, although there is no callback");
             ballast.push_back(record);
         }
         const auto stats{bitcoin_support_locked_pool_get_stats(g_pool)};
@@ -583,7 +583,7 @@ private:
         Relieve();
     }
 
-    /** Nobody else is at work, so nobody can have been given the chunk. */
+    /** Frees chunks twice while no other thread works, so no other thread can have been given the chunk. */
     void FreeTwice()
     {
         for (size_t i{0}; i < 100 && !ballast.empty(); ++i) {
@@ -596,7 +596,7 @@ private:
         }
     }
 
-    /** The mistakes that must be reported. */
+    /** Makes the mistake that must be reported. */
     void DoWrong()
     {
         Record record;
@@ -611,14 +611,14 @@ private:
             }
             Fail("there is nothing to break");
         case Break::FREE:
-            // Nobody knows of it any more.
+            // The record of this chunk is dropped.
             Expect(Allocate(coordinator, 100, 0, record), "no memory");
             return;
         case Break::WIPE:
             Expect(Allocate(coordinator, 32, 0, record), "no memory");
             Free(record);
             record.address[7] = 1;
-            // At the latest when all that is free now has been handed out.
+            // The chunk comes back at the latest when all free memory has been handed out.
             for (size_t i{bitcoin_support_locked_pool_get_stats(g_pool).free / 32 + 10000}; i > 0; --i) {
                 Expect(Allocate(coordinator, 32, 0, record), "no memory");
                 ballast.push_back(record);
@@ -656,7 +656,7 @@ private:
                     static_cast<unsigned long long>(g_done), stats.free, stats.total, stats.locked, stats.arenas, stats.peak_used, stats.lock_failures);
     }
 
-    /** From the kernel, without memory of the heap, which a child of fork may not want to use. */
+    /** Reads the kernel's figure without memory of the heap, which is not safe in a child of fork. */
     static size_t KernelLockedBytes()
     {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -676,7 +676,7 @@ private:
     }
 };
 
-/** Root's processes lock memory without limit unless they give that up. */
+/** Processes of root lock memory without a limit, unless they give up that privilege. */
 void GiveUpLockingWithoutLimit()
 {
     __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
@@ -694,7 +694,7 @@ void Run(uint64_t operations, size_t threads, Break breaks)
     LongRun{operations, threads, breaks}.Run();
 }
 
-/** Whether each mistake is reported, by its name. */
+/** Makes each mistake by its name. Checks that each is reported. */
 int Control(uint64_t operations, size_t threads)
 {
     struct Mistake {
@@ -726,7 +726,7 @@ int Control(uint64_t operations, size_t threads)
         int status{0};
         while (waitpid(child, &status, 0) != child) {
         }
-        // AddressSanitizer, which is told of free chunks, sees the write after the free itself.
+        // AddressSanitizer, which knows the free chunks, reports the write after the free itself.
         const bool found{WIFEXITED(status) && WEXITSTATUS(status) == 1 &&
                          (said.find(mistake.report) != std::string::npos || said.find("use-after-poison") != std::string::npos)};
         std::printf("%s: %s: %s", found ? "found" : "NOT FOUND", mistake.name, said.empty() ? "nothing said\n" : said.c_str());

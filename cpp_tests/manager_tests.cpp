@@ -1,9 +1,9 @@
-// LockedPoolManager: one pool for C++ and C in a process, to be used before main, after it, and by
-// thread-local objects; what it still holds when the process ends is wiped behind all of them, unless another
-// thread goes on.
+// LockedPoolManager is one pool for C++ and C in a process. It can be used before main, after main, and by
+// thread-local objects. Secrets that are left when the process ends are wiped after all of them have run,
+// unless another thread still runs.
 //
-// This program itself uses the pool before and after main: what goes wrong there ends it with a
-// status of its own (see Die).
+// This program itself uses the pool before and after main. A fault there ends it with a special status (see
+// Die).
 
 #include "test_util.h"
 
@@ -30,7 +30,7 @@ constexpr unsigned char MARK{0xa5};
     _exit(70);
 }
 
-/** Where a child process that is about to exit tells what happens after main. */
+/** The descriptor to which an exiting child process writes what happens after main. */
 int g_diary{-1};
 void Write(const char* line)
 {
@@ -61,10 +61,10 @@ public:
     unsigned char* chunk;
 };
 
-/** Never freed: what the wipe at the end of the process is for. */
+/** Never freed, so that the wipe at the end of the process wipes it. */
 unsigned char* g_forgotten{nullptr};
 
-/** Run when this program's exit handlers and static destructors have, and the library has been finalized. */
+/** Runs after this program's exit handlers and static destructors, and after the library has been finalized. */
 void AfterTheEnd(int, void*)
 {
     // The pool still works.
@@ -77,7 +77,7 @@ void AfterTheEnd(int, void*)
     Write(wiped ? "wiped\n" : "left\n");
 }
 
-/** A handler that is registered when the others have run, and is no library's, is run when nothing else is left. */
+/** A handler that is registered after the others have run, and by no library, runs last. */
 __attribute__((destructor)) void RegisterAfterTheEnd()
 {
     if (on_exit(&AfterTheEnd, nullptr) != 0) Die("no room for a handler");
@@ -90,10 +90,10 @@ void LastHandler()
     Write("handler\n");
 }
 
-/** Whether the system says if a process has more threads: sandboxes forbid the call. */
+/** Whether the system can tell if a process has more threads. Sandboxes may forbid the call. */
 bool AloneIsKnown() { return unshare(CLONE_VM) == 0 || errno == EINVAL; }
 
-// From here on before main, in this order.
+// These run before main, in this order.
 const bool g_registered{std::atexit(&LastHandler) == 0};
 const bool g_empty_at_first{LockedPoolManager::Instance().details().arenas == 0};
 Holder g_holder{"static\n"};
@@ -101,7 +101,7 @@ const bool g_forgot{(g_forgotten = static_cast<unsigned char*>(bitcoin_support_l
                      std::memset(g_forgotten, MARK, SIZE), true)};
 const SecureString g_string(100, 'x');
 
-/** The text that a child has written to the diary by the time it is gone. */
+/** The text that a child has written to the diary when it has ended. */
 template <typename Body>
 std::string DiaryOfChild(Body body, int& status)
 {
@@ -189,7 +189,7 @@ BOOST_AUTO_TEST_CASE(works_after_main_and_wipes_what_is_left)
 
 BOOST_AUTO_TEST_CASE(exit_from_within_another_thread_wipes_nothing)
 {
-    // The main thread is still there.
+    // The main thread still runs.
     int status;
     const std::string diary{DiaryOfChild([] { std::thread{[] { std::exit(0); }}.join(); }, status)};
     BOOST_CHECK_EQUAL(status, 0);
@@ -198,12 +198,12 @@ BOOST_AUTO_TEST_CASE(exit_from_within_another_thread_wipes_nothing)
 
 BOOST_AUTO_TEST_CASE(what_is_not_wiped_is_seen)
 {
-    // The control: with _exit no handler runs, and there is nothing in the diary.
+    // The control: after _exit no handler runs, and the diary is empty.
     int status;
     const std::string diary{DiaryOfChild([] { _exit(0); }, status)};
     BOOST_CHECK_EQUAL(status, 0);
     BOOST_CHECK_EQUAL(diary, "");
-    // And the forgotten secret is there as long as the process lives.
+    // The forgotten secret stays as long as the process lives.
     BOOST_CHECK(AllBytesAre(g_forgotten, SIZE, MARK));
 }
 

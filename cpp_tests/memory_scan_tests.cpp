@@ -1,6 +1,5 @@
-// What is left of a secret in the whole memory of the process once its C++ object is gone: nothing, for
-// the types of this library; something, for the standard ones used in the same way, which shows that the
-// scan would find it.
+// Scans the whole memory of the process for a secret after its C++ object is gone. The types of this library
+// leave nothing. The standard types, used in the same way, leave something, which shows that the scan works.
 
 #include "test_util.h"
 
@@ -23,7 +22,7 @@ namespace {
 
 constexpr size_t LENGTH{48};
 
-/** Random bytes that are nowhere in memory as they are: only masked, and byte by byte. */
+/** Random bytes that are nowhere in memory in clear: only masked, and byte by byte. */
 class Needle
 {
 public:
@@ -38,7 +37,7 @@ public:
 
     unsigned char At(size_t i) const { return mask[i] ^ masked[i]; }
 
-    /** How often the needle is in the readable memory of this process. */
+    /** The number of places in this process's readable memory that have the needle. */
     int Count() const
     {
         int count{0};
@@ -60,7 +59,7 @@ private:
     {
         int count{0};
         for (size_t at{0}; at + LENGTH <= size; ++at) {
-            // Not the first bytes: a heap writes its links there when it takes a chunk back.
+            // Skips the first bytes, where a heap writes its links when it takes a block back.
             size_t i{24};
             while (i < LENGTH && (memory[at + i] ^ mask[i]) == masked[i]) ++i;
             if (i == LENGTH) ++count;
@@ -74,7 +73,7 @@ struct Secret {
     int more;
 };
 
-/** Fills a string, makes it grow, copies it on purpose, and lets both go. */
+/** Fills a string, makes it grow, copies it on purpose, and destroys both. */
 template <typename String>
 int LeftBehindByString()
 {
@@ -90,7 +89,8 @@ int LeftBehindByString()
     return needle.Count();
 }
 
-/** Several, so that what the scan itself allocates does not cover all that an ordinary heap leaves. */
+/** Uses several objects, so that the scan's own allocations do not overwrite all that an ordinary heap
+ *  leaves. */
 template <typename Make>
 int LeftBehindByPointer(Make make)
 {
@@ -100,7 +100,7 @@ int LeftBehindByPointer(Make make)
         for (auto& secret : secrets) {
             secret = make();
             for (size_t i{0}; i < LENGTH; ++i) secret->bytes[i] = needle.At(i);
-            // The optimizer must not take an object for one that nobody looks at.
+            // Makes the optimizer believe that the object is used.
             __asm__ volatile(""
                              :
                              : "r"(secret.get())
@@ -124,8 +124,8 @@ int LeftBehindByVector()
     return needle.Count();
 }
 
-/** The most characters of a secret in a row that a string object has in itself: while it grows to LENGTH
- *  characters; in the end; and when it has been destroyed. */
+/** The largest number of consecutive characters of a secret in a string object itself: while it grows to
+ *  LENGTH characters, at the end, and after its destruction. */
 struct InObject {
     size_t while_growing{0}, in_the_end{0}, afterwards{0};
 };
@@ -162,7 +162,7 @@ InObject LeftInObject(Make make)
     return found;
 }
 
-/** As many bytes in a row may be those of the object's own pointer and sizes by chance. */
+/** This many consecutive bytes may equal bytes of the object's pointer and sizes by chance. */
 constexpr size_t BY_CHANCE{2};
 
 } // namespace
@@ -185,7 +185,7 @@ BOOST_AUTO_TEST_CASE(secure_string_made_to_grow)
 
 BOOST_AUTO_TEST_CASE(control_secure_string_that_was_short)
 {
-    // What docs/threat-model.md says is left.
+    // The characters that docs/threat-model.md says are left.
     const auto found{LeftInObject([] { return SecureString{}; })};
     BOOST_CHECK_GE(found.while_growing, 7U);
 #if defined(_GLIBCXX_USE_CXX11_ABI) && _GLIBCXX_USE_CXX11_ABI

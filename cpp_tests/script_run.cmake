@@ -1,7 +1,7 @@
-# What the tests that CMake scripts run share: include() it.
+# Shared by the tests that CMake scripts run: include() it.
 
-# run(<command> <argument>...): runs a command, and ends the script with an error if the command fails. What the
-# command printed is in the variable `output`.
+# run(<command> <argument>...): runs a command, and ends the script with an error if the command fails. The
+# variable `output` gets what the command printed.
 function(run)
   execute_process(COMMAND ${ARGV} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
   if(NOT result EQUAL 0)

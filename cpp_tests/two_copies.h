@@ -1,4 +1,4 @@
-// The functions of both sides of two_copies_test.cmake.
+// The functions of both sides in two_copies_test.cmake.
 
 #ifndef BITCOIN_SUPPORT_CPP_TESTS_TWO_COPIES_H
 #define BITCOIN_SUPPORT_CPP_TESTS_TWO_COPIES_H

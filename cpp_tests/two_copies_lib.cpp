@@ -1,5 +1,5 @@
-// One side of two_copies_test.cmake: a shared library or a program, each with the library in it. SIDE is the
-// name that its functions begin with.
+// One side of two_copies_test.cmake: a shared library or a program, each with the library in it. The names of
+// its functions begin with SIDE.
 
 #include "two_copies.h"
 

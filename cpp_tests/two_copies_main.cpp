@@ -1,4 +1,4 @@
-// The program of two_copies_test.cmake: uses the pool in the shared library and in itself, and hands objects
+// The program of two_copies_test.cmake. Uses the pool in the shared library and in itself, and hands objects
 // over in both directions.
 
 #include "two_copies.h"

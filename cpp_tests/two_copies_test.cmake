@@ -1,10 +1,10 @@
-# Links a shared library that has a hidden copy of the library in it, and a program that uses both, with another copy in
-# itself or with the shared one. Tries every pair of optimization levels, as each makes the compiler inline other
-# functions on either side.
+# Links a shared library that contains a hidden copy of the library, and a program that uses both. The program
+# contains another copy, or uses the shared one. Tries every pair of optimization levels, because each level makes the
+# compiler inline other functions on either side.
 #
 # Run by cmake -P. Variables: COMPILER, INCLUDE_DIR, SOURCE_DIR, STATIC_LIBRARY, SHARED_LIBRARY, NATIVE_LIBRARIES,
-# WORK_DIR, and optionally CONTROL=ON: then each side calls its own copy, as if there were no
-# bitcoin_support::functions(), and at least one pair must fail.
+# WORK_DIR, and optionally CONTROL=ON. With CONTROL each side calls its own copy, as if bitcoin_support::functions()
+# did not exist, and at least one pair must fail.
 
 include("${CMAKE_CURRENT_LIST_DIR}/script_run.cmake")
 

@@ -1,4 +1,4 @@
-// GetUniquePath: the base and a name that is new each time.
+// GetUniquePath returns the base with a name that is new each time.
 
 #include <util/getuniquepath.h>
 
@@ -11,7 +11,8 @@
 #include <utility>
 
 namespace {
-// What Core's trees call fs: from 23 on a class over the standard library's, with operators of its own...
+// The class that Core's trees call fs: from 23 on a class over the standard library's, with its own
+// operators...
 namespace core_23 {
 class path : public std::filesystem::path
 {
@@ -27,7 +28,7 @@ path operator/(path p1, path p2)
 }
 } // namespace core_23
 
-// ...and up to 22 Boost's, which the standard library does not know.
+// ...and up to 22 Boost's class, which the standard library does not know.
 namespace core_22 {
 class path
 {

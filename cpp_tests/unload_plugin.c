@@ -1,11 +1,12 @@
-/* A program's plugin, which uses the pool of the library that it is linked with: for unload_tests.c. */
+/* A plugin of a program, for unload_tests.c. It uses the pool of the library with which it is linked. */
 
 #include <bitcoin_support.h>
 
 #include <string.h>
 
 #ifdef UNLOADABLE
-/* Takes the place of the C library's for the code in this object, which then does not learn what holds it. */
+/* Replaces the C library's function for the code in this object, which then cannot find the object that
+ * contains it. */
 #include <dlfcn.h>
 #pragma GCC visibility push(hidden)
 int dladdr(const void* address, Dl_info* info);

@@ -2,10 +2,10 @@
  *
  *   unload_tests <plugin> <library> stays|goes
  *
- * The object that holds the library (the plugin, or the shared library) stays loaded, with the pool and what is
- * in it: each round leaves as much memory locked and as many addresses mapped as the one before. A thread that
- * has used the pool may end afterwards, and the process may fork and exit. With "goes", where the plugin does
- * not learn what holds it, all of this is lost: the control.
+ * The object that contains the library (the plugin, or the shared library) stays loaded with the pool and its
+ * chunks: each round leaves as much locked memory and as many mapped addresses as the one before. A thread
+ * that has used the pool may end afterwards, and the process may fork and exit. The control, "goes": the
+ * plugin cannot find the object that contains the library, and all of this is lost.
  */
 
 #define _GNU_SOURCE
@@ -52,7 +52,7 @@ static void* open_plugin(const char* path)
         fprintf(stderr, "%s\n", dlerror());
         exit(2);
     }
-    /* An object pointer becomes a function pointer, which POSIX allows and C does not. */
+    /* Converts an object pointer to a function pointer, which POSIX allows and C does not. */
     *(void**)&g_keep = dlsym(handle, "keep");
     *(void**)&g_drop = dlsym(handle, "drop");
     return handle;
@@ -65,8 +65,8 @@ static bool is_loaded(const char* path)
     return handle != NULL;
 }
 
-/* In threads of their own: one that has used the library keeps it loaded until it has ended, by what Rust's
- * standard library registers for it. */
+/* Runs in a separate thread. A thread that has used the library would keep it loaded until the thread ends,
+ * because of the destructor that Rust's standard library registers. */
 static void* use(void* unused)
 {
     (void)unused;

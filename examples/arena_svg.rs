@@ -1,4 +1,5 @@
-//! Draws what an arena holds, as an SVG picture: used chunks dark, free ones light, rows of 4 KiB.
+//! Draws the chunks of an arena as an SVG picture: used ones dark, free ones light, in rows of 4
+//! KiB.
 //!
 //! `cargo run --example arena_svg -- arena.svg`
 
@@ -13,7 +14,7 @@ const ROW_HEIGHT: usize = 10;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = env::args().nth(1).unwrap_or_else(|| "arena.svg".to_owned());
 
-    // An arena never touches what it manages, so that any address will do for a picture.
+    // An arena never touches its memory, so any address will do for a picture.
     let base = 0x1000_0000;
     let mut arena = Arena::new(base as *mut u8, LockedPool::ARENA_SIZE, LockedPool::ARENA_ALIGN)?;
     wear(&mut arena)?;
@@ -27,7 +28,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Allocates and frees as a wallet might: many small keys that stay, some larger buffers that go.
+/// Allocates and frees as a wallet might: many small keys that stay, and some larger buffers that
+/// are freed.
 fn wear(arena: &mut Arena) -> Result<(), bitcoin_support::FreeError> {
     let mut passing = Vec::new();
     for i in 0_usize..1500 {

@@ -26,6 +26,6 @@ fn main() -> ExitCode {
 fn ask() -> Result<Option<SecureString>, ReadSecretError> {
     let first = SecureString::prompt("New passphrase: ")?;
     let second = SecureString::prompt("The same again: ")?;
-    // In constant time, for two of the same length.
+    // The comparison takes constant time for two texts of the same length.
     Ok((first == second).then_some(first))
 }

@@ -583,7 +583,7 @@ enum bitcoin_support_status bitcoin_support_locked_pool_sample(uint32_t one_in, 
 // nothing. The report is right unless the chunk is being allocated or freed at the same moment.
 //
 // Out: `*report`.
-// Returns: BITCOIN_SUPPORT_OK, _NOT_IN_POOL (the address is none of these) or _NULL_ARGUMENT.
+// Returns: BITCOIN_SUPPORT_OK, _NOT_IN_POOL (the address lies in neither) or _NULL_ARGUMENT.
 enum bitcoin_support_status bitcoin_support_describe_address(const void *address,
                                                              struct bitcoin_support_address_report *report);
 

@@ -15,8 +15,8 @@ pub(crate) const NAME_LEN: usize = 2 * RANDOM_BYTES;
 ///
 /// Nothing is created. Between this call and the creation of a file, the name means nothing to the
 /// system: create it so that this fails if it exists (`O_EXCL`, [`create_new`], or
-/// [`std::fs::create_dir`]), for it might be a link that somebody put there who sees what this
-/// process is about to do.
+/// [`std::fs::create_dir`]). An attacker who sees what this process is about to do could have put a
+/// link there.
 ///
 /// ```
 /// use bitcoin_support::get_unique_path;

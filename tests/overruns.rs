@@ -1,5 +1,5 @@
-//! Overruns. No arena lies directly beside other memory, whichever code allocated it. An overrun within
-//! an arena can spoil only other secrets, as there are no bookkeeping data in an arena. The
+//! Overruns. No arena lies directly beside other memory, whichever code allocated it. An overrun
+//! within an arena can spoil only other secrets, as there are no bookkeeping data in an arena. The
 //! controls: ordinary memory has neither property.
 
 #![cfg(target_os = "linux")]

@@ -1,11 +1,11 @@
-// Bitcoin Core's arena benchmark, on Core's arena and on ours, in one program and in turn, so that both
-// meet the same machine. Ours is called as C++ programs call it: through the header's class and the
-// shared library.
+// Bitcoin Core's arena benchmark, on Core's arena and on this library's. One program runs both in turn, so
+// that both meet the same conditions. The library is called as C++ programs call it: through the header's
+// class and the shared library.
 //
 //   arena_bench [rounds] [file.csv]
 //
-// Prints the median time for one turn of the loop, what of it is the loop's own, and the ratios. The
-// arenas must have handed out the same chunks in the end (exit status 1 if not): both did the work.
+// Prints the median time for one turn of the loop, the time of the loop alone, and the ratios. Both arenas
+// must have handed out the same chunks at the end, which shows that both did the work (exit status 1 if not).
 
 #include "arena_workload.h"
 #include "core_reference.h"
@@ -24,7 +24,7 @@ constexpr size_t TURNS{1'000'000};
 constexpr size_t REGION_SIZE{1 << 20};
 void* const REGION{reinterpret_cast<void*>(0x08000000)};
 
-/** The optimizer must believe that the value is used. */
+/** Makes the optimizer believe that the value is used. */
 template <typename T>
 void Use(T value)
 {
@@ -33,7 +33,7 @@ void Use(T value)
                      : "r"(value));
 }
 
-/** Takes the arena's place to time the loop alone: it has a chunk to give as often as an arena. */
+/** Replaces the arena, to time the loop alone. It returns a chunk as often as an arena. */
 struct NoArena {
     void* alloc(size_t size)
     {
@@ -80,7 +80,7 @@ int main(int argc, char** argv)
         }
     }
 
-    // Once more over the same ground, every address: 64-bit FNV-1a.
+    // Another run over the same operations, for a checksum of every address: 64-bit FNV-1a.
     uint64_t checksum{0xcbf29ce484222325};
     size_t chunks{0};
     Arena again{REGION, REGION_SIZE, 16};
@@ -99,7 +99,7 @@ int main(int argc, char** argv)
     std::printf("  same chunks in every slot after each round; %zu allocations, checksum of addresses %016llx\n", chunks,
                 static_cast<unsigned long long>(checksum));
     if (argc > 2) {
-        // As pool_bench writes it, for the same reader.
+        // In pool_bench's format, for the same reader.
         std::FILE* const csv{std::fopen(argv[2], "w")};
         if (!csv) return EXIT_FAILURE;
         std::fprintf(csv, "# rounds: %zu\ntable,workload,unit,peer,median,lowest,highest,ratio,rounds,why_not\n", rounds);

@@ -33,7 +33,7 @@
 
 namespace bench {
 
-/** What is asked of an allocator at once. */
+/** The demands of a workload on an allocator. */
 struct Work {
     /** The most chunks in use. */
     size_t live;
@@ -49,7 +49,7 @@ inline size_t PowerOfTwoFrom(size_t value)
     return power;
 }
 
-/** A library that may not be there. */
+/** A library that may not be installed. */
 class Library
 {
 public:
@@ -65,7 +65,7 @@ public:
         if (!function && missing.empty()) missing = std::string{"has no "} + name;
         return *this;
     }
-    /** Why it is of no use; empty if it is. */
+    /** Why it cannot be used; empty if it can. */
     const std::string& Missing() const { return missing; }
 
 private:
@@ -76,7 +76,7 @@ private:
 /** Call first in main. */
 inline void ReserveTlsForJemalloc(char** argv)
 {
-    // The name of glibc's tunable; others systems' loaders do not look at it.
+    // The name of glibc's tunable. The loaders of other systems do not read it.
     if (std::getenv("GLIBC_TUNABLES")) return;
     setenv("GLIBC_TUNABLES", "glibc.rtld.optional_static_tls=16384", 1);
     execv("/proc/self/exe", argv);
@@ -138,7 +138,8 @@ struct OpenSsl {
     }
     static std::string Version() { return version(6); } // OPENSSL_VERSION_STRING
     static std::string Cannot(const Work&) { return {}; }
-    /** Its heap has a fixed size, a power of two: what the work needs, so that none is locked in vain. */
+    /** Its heap has a fixed size, a power of two. This one is as large as the work needs, so that no memory
+     *  is locked in vain. */
     static void Prepare(const Work& work)
     {
         done();
@@ -174,7 +175,8 @@ struct Gcrypt {
     {
         return work.live > 10'000 ? "each call walks the list of all chunks: 200 us at 100 000 of them" : "";
     }
-    /** Its heap has a fixed size: what the work needs, and 8 bytes of bookkeeping for each chunk. */
+    /** Its heap has a fixed size. This one is as large as the work needs, with 8 bytes of bookkeeping for
+     *  each chunk. */
     static void Prepare(const Work& work)
     {
         control(TERM_SECMEM);
@@ -221,7 +223,7 @@ struct Sodium {
 struct Botan {
     static constexpr const char* NAME{"Botan"};
     static constexpr bool LOCKS{true};
-    // What Botan::secure_vector calls: the locking allocator, and the ordinary heap where that cannot serve.
+    // Called by Botan::secure_vector: the locking allocator, and the ordinary heap where that cannot serve.
     static inline void* (*alloc)(size_t, size_t);
     static inline void (*release)(void*, size_t, size_t);
     static inline uint32_t (*major)();
@@ -249,7 +251,7 @@ struct Botan {
     static void Free(void* chunk, size_t size) { release(chunk, size, 1); }
 };
 
-/** What ordinary heaps have in common. */
+/** The common part of ordinary heaps. */
 struct OrdinaryHeap {
     static constexpr bool LOCKS{false};
     static std::string Cannot(const Work&) { return {}; }
@@ -302,7 +304,7 @@ struct Jemalloc : OrdinaryHeap {
     {
         static const std::string missing{
             Library{"libjemalloc.so.2"}.Find("malloc", alloc).Find("free", release).Find("mallctl", mallctl).Missing()};
-        // Found under the same name in another heap, it would measure that.
+        // If the loader finds another heap's function of this name, the benchmark would measure that heap.
         return missing.empty() && alloc == std::malloc ? "its malloc is the program's" : missing;
     }
     static std::string Version()

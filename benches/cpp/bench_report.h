@@ -1,5 +1,5 @@
-// What the benchmarks share: their options, rounds in which competitors take turns, and tables of medians
-// and ratios, printed and written as CSV. It does not know the workloads.
+// The common part of the benchmarks: options, rounds in which competitors take turns, and tables of medians
+// and ratios, which are printed and written as CSV. It does not depend on the workloads.
 
 #ifndef BITCOIN_SUPPORT_BENCHES_BENCH_REPORT_H
 #define BITCOIN_SUPPORT_BENCHES_BENCH_REPORT_H
@@ -18,7 +18,7 @@
 
 namespace bench {
 
-/** The one that ratios are to. */
+/** The competitor to which the ratios relate. */
 constexpr const char* OURS{"bitcoin-support"};
 
 using Clock = std::chrono::steady_clock;
@@ -28,7 +28,7 @@ inline double NanosecondsSince(Clock::time_point start)
     return std::chrono::duration<double, std::nano>{Clock::now() - start}.count();
 }
 
-/** Of at least one value; the upper one of the two in the middle. */
+/** The median of at least one value; of an even number of values, the upper one of the middle two. */
 inline double Median(std::vector<double> values)
 {
     const auto middle{values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2)};
@@ -40,14 +40,15 @@ struct Options {
     static constexpr const char* USAGE{"[--rounds N] [--quick] [--filter TEXT] [--peers NAME,NAME...] [--csv FILE]"};
 
     size_t rounds{15};
-    /** Rounds for what takes a second or more each; as many as the others if the caller chose a number. */
+    /** Rounds for measurements that take a second or more each; as many as for the others if the caller chose
+     *  a number. */
     size_t long_rounds{5};
     bool quick{false};
     std::string filter;
     std::vector<std::string> peers;
     std::string csv;
 
-    /** False if the arguments make no sense. */
+    /** Returns false if the arguments are not valid. */
     bool Parse(int argc, char** argv)
     {
         bool rounds_chosen{false};
@@ -98,10 +99,10 @@ struct Entry {
     std::function<double()> measure;
 };
 
-/** The values of each competitor, round by round. */
+/** The values of each competitor, in the order of the rounds. */
 using Values = std::map<std::string, std::vector<double>>;
 
-/** The file of all values; one line for each row and competitor. */
+/** Writes the file of all values, with one line for each row and competitor. */
 class Csv
 {
 public:
@@ -148,7 +149,7 @@ private:
     std::FILE* file;
 };
 
-/** Rows of the same competitors; prints each as it is measured, and in the end why some are missing. */
+/** Rows of the same competitors. Prints each row as it is measured, and at the end why values are missing. */
 class Table
 {
 public:
@@ -166,8 +167,9 @@ public:
     Table& operator=(const Table&) = delete;
 
     /**
-     * Measures a row if the options want it. All take their turn in every round, each time in another order,
-     * so that none always follows the same other. A competitor that is in no column is printed on a line below: a floor, not a rival.
+     * Measures a row if the options select it. All competitors take a turn in every round, in another order each
+     * time, so that no competitor always follows the same other one. A competitor that is in no column is printed on
+     * a line below: it is a lower bound and not a rival.
      */
     Values Row(const std::string& row, size_t rounds, std::vector<Entry> entries)
     {
@@ -186,7 +188,7 @@ public:
                 if (!entry.why_not.empty() || (round >= 3 && spent[entry.peer] > options.Budget() * 1e9)) continue;
                 const auto start{Clock::now()};
                 values[entry.peer].push_back(entry.measure());
-                // What the ratios are to takes part in every round.
+                // The competitor to which the ratios relate takes part in every round.
                 if (entry.peer != OURS) spent[entry.peer] += NanosecondsSince(start);
             }
         }
@@ -194,7 +196,7 @@ public:
         return values;
     }
 
-    /** A row that is made of others' values. */
+    /** A row that is computed from the values of other rows. */
     void Derived(const std::string& row, const std::string& row_unit, const Values& values)
     {
         if (!values.empty()) Print(row, row_unit, values, {});
@@ -206,7 +208,7 @@ private:
     const std::string name, title, unit;
     std::vector<std::string> columns;
     bool header_printed{false};
-    /** The workloads that each reason keeps a competitor from. */
+    /** For each reason, the workloads that a competitor cannot do. */
     std::map<std::string, std::string> reasons;
 
     static std::string Number(double value)
@@ -238,7 +240,7 @@ private:
         std::printf("%-28s", row.c_str());
         const auto ours{values.find(OURS)};
         const auto ratio{[&](const std::vector<double>& theirs) {
-            // Round by round, so that both met the same machine.
+            // The ratio of each round, so that both met the same conditions.
             std::vector<double> ratios;
             for (size_t i{0}; i < theirs.size() && ours != values.end() && i < ours->second.size(); ++i) {
                 ratios.push_back(theirs[i] == 0 ? 0 : ours->second[i] / theirs[i]);

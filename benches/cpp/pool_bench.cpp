@@ -1,17 +1,19 @@
 // The cost of a secret: allocation, wipe and free of chunks, memory, statistics, wiping and start-up of the
-// process-wide pool, beside Bitcoin Core's pool, the secure heaps of other libraries, and ordinary heaps
-// with a wipe before each free.
+// process-wide pool, compared with Bitcoin Core's pool, the secure heaps of other libraries, and ordinary
+// heaps with a wipe before each free.
 //
 //   pool_bench [--rounds N] [--quick] [--filter TEXT] [--peers NAME,NAME...] [--csv FILE]
 //
-// --filter runs the rows whose name contains TEXT; --peers leaves out all others, but not the pool itself.
+// --filter runs the rows whose name contains TEXT. --peers leaves out all other competitors, but not the pool
+// itself.
 //
-// All allocators run in one program, in turn within each round; figures are medians over rounds, ratios are
+// All allocators run in one program, in turn within each round. Figures are medians over rounds; ratios are
 // medians of each round's ratio. The pool is called as C programs call it, through the shared library. A
-// competitor that is not installed, or cannot do a workload, is "n/a", with the reason below the table. Outside
-// the timed parts the program checks what it measures: chunks must be there, aligned, writable in all bytes
-// without changing each other, locked where the competitor promises it, and wiped once they are freed. The
-// pool's statistics must be exact, and the pool must be empty at the end (exit status 1 if not).
+// competitor that is not installed, or cannot do a workload, is "n/a", with the reason below the table.
+// Outside the timed parts the program checks the allocators: they must return every chunk, aligned and
+// writable in all bytes without changing another chunk; chunks must be locked where the competitor promises
+// it, and wiped when they are freed. The pool's statistics must be exact, and the pool must be empty at the
+// end (exit status 1 if not).
 
 #include "bench_peers.h"
 #include "bench_report.h"
@@ -45,7 +47,8 @@
 
 namespace {
 
-/** The bytes that a chunk of 32 bytes takes; more in builds for sanitizers, which see its ends. */
+/** The bytes that a chunk of 32 bytes takes. It takes more in builds for sanitizers, where the edges of
+ *  chunks are marked. */
 #ifdef BITCOIN_SUPPORT_SEES_EDGES
 constexpr size_t TAKEN_BY_32{48};
 #else
@@ -55,7 +58,7 @@ constexpr size_t TAKEN_BY_32{32};
 using namespace bench;
 
 bool g_failed{false};
-/** What a reader of the figures has to know; each once. */
+/** Notes for the reader of the figures, each once. */
 std::set<std::string> g_notes;
 
 void Require(bool condition, const std::string& what)
@@ -104,7 +107,7 @@ std::vector<bool> AreLocked(const std::vector<uintptr_t>& addresses)
 
 constexpr unsigned char SECRET{0xa5};
 
-/** The address as a number of which the compiler does not know that it was a pointer, to look where that was freed. */
+/** The address as a number that the compiler cannot trace to the pointer, to read the memory after the free. */
 uintptr_t AddressOf(const void* chunk)
 {
     auto address{reinterpret_cast<uintptr_t>(chunk)};
@@ -113,7 +116,7 @@ uintptr_t AddressOf(const void* chunk)
     return address;
 }
 
-/** How many of the bytes, asked of the system, are still the secret's; none where there is no memory any more. */
+/** How many of the bytes still have the secret's value, as the system reads them; 0 where no memory is mapped. */
 size_t SecretBytesAt(uintptr_t address, size_t size)
 {
     std::vector<unsigned char> bytes(size);
@@ -126,7 +129,7 @@ size_t SecretBytesAt(uintptr_t address, size_t size)
     return got < 0 ? 0 : static_cast<size_t>(std::count(bytes.begin(), bytes.begin() + got, SECRET));
 }
 
-/** Sees to it that A does this work as it should. Why it cannot take part, empty if it can. */
+/** Checks that A does this work properly. Returns why it cannot take part; empty if it can. */
 template <typename A>
 std::string Check(const Work& work)
 {
@@ -168,7 +171,7 @@ std::string Check(const Work& work)
         Require(stats.used + stats.free == stats.total, name + ": used and free bytes make up the total");
     }
 
-    // A few of them, from the outside.
+    // Checks a few chunks from outside.
     std::vector<size_t> samples{0, work.live / 2, work.live - 1};
     std::sort(samples.begin(), samples.end(), [&](size_t a, size_t b) { return chunks[a].first < chunks[b].first; });
     samples.erase(std::unique(samples.begin(), samples.end()), samples.end());
@@ -236,8 +239,8 @@ void* Write(size_t size)
 }
 
 /**
- * Nanoseconds for an operation: the median of ten slices of the time, so that an interruption by the system,
- * of milliseconds, does not count.
+ * Nanoseconds for an operation: the median of ten slices of the time, so that an interruption of some
+ * milliseconds by the system does not count.
  */
 template <typename Operation>
 double Time(size_t count, Operation operation)
@@ -290,7 +293,7 @@ double Mixed(const Work& work, size_t pairs)
     return result;
 }
 
-/** Each thread replaces its own 16 chunks; their start and end do not count. */
+/** Each thread replaces its own 16 chunks. The start and the end of the threads do not count. */
 template <typename A>
 double Ring(size_t count, size_t pairs)
 {
@@ -323,7 +326,7 @@ double Ring(size_t count, size_t pairs)
 
 constexpr size_t BATCH{256}, SLOTS{8};
 
-/** What stays of a handover without an allocator: the same objects over and over, written and wiped. */
+/** The work of a handover without an allocator: the same objects again and again, written and wiped. */
 struct NoAllocator {
     static constexpr const char* NAME{"no allocator"};
     static void* Alloc(size_t size)
@@ -382,7 +385,7 @@ std::vector<std::string> PeerNames()
     return names;
 }
 
-/** One entry for each allocator: work, and what measures it: measure(A{}, pairs). */
+/** One entry for each allocator. measure(A{}, pairs) does the measurement. */
 template <typename Measure>
 std::vector<Entry> Entries(const Options& options, const Work& work, size_t pairs, Measure measure)
 {
@@ -398,7 +401,7 @@ std::vector<Entry> Entries(const Options& options, const Work& work, size_t pair
     return entries;
 }
 
-/** By what two threads get more done than one, in each round. */
+/** The speed of two threads relative to one, in each round. */
 Values Scaling(const Values& by_one, const Values& by_two)
 {
     Values scaling;
@@ -452,7 +455,7 @@ void Pairs(const Options& options, Csv& csv)
 
 // ---- Statistics, and many arenas --------------------------------------------------
 
-/** Hands out addresses of no memory, arena by arena. */
+/** Hands out addresses where no memory is, arena by arena. */
 class NoMemory
 {
 public:
@@ -502,8 +505,9 @@ struct CorePoolOverNoMemory {
 };
 
 /**
- * Nanoseconds for each of 8000 frees in random order, of chunks spread over `spread` arenas of a pool of
- * `arenas`; the others are full, half of them made before and half after. No wiping: there is no memory.
+ * Nanoseconds for each of 8000 frees in random order. The chunks are spread over `spread` arenas of a pool of
+ * `arenas`. The other arenas are full; half of them are made before and half after. Nothing is wiped, as
+ * there is no memory.
  */
 template <typename Pool>
 double FreeInto(size_t spread, size_t arenas)
@@ -587,8 +591,8 @@ struct Memory {
 
     static Memory Now()
     {
-        // Mapping by mapping. /proc/self/status has an estimate only of what is resident, and counts what is
-        // to be locked on first touch (as in OpenSSL's heap) as locked, but not as resident.
+        // Adds up the mappings. /proc/self/status has only an estimate of the resident memory, and counts
+        // memory that is locked on first touch (as in OpenSSL's heap) as locked, but not as resident.
         Memory memory;
         std::ifstream smaps{"/proc/self/smaps"};
         double size{0}, resident{0};
@@ -605,7 +609,7 @@ struct Memory {
     }
 };
 
-/** A separate process runs this (--memory-of). It makes chunks, and prints the memory that each took. */
+/** Runs in a separate process (--memory-of). Makes chunks, and prints the memory that each took. */
 int MemoryChild(const std::string& peer, size_t live)
 {
     int status{2};
@@ -620,7 +624,7 @@ int MemoryChild(const std::string& peer, size_t live)
         A::Prepare({live, 32, 32});
         for (size_t i{0}; i < live; ++i) chunks[i] = Write<A>(32);
         const Memory after{Memory::Now()};
-        // In an ordinary heap, the chunks themselves are part of it.
+        // In an ordinary heap, the chunks themselves are a part of the resident memory.
         std::printf("%f %f\n", (after.locked - before.locked) / static_cast<double>(live),
                     (after.resident_besides - before.resident_besides) / static_cast<double>(live) - (A::LOCKS ? 0 : 32));
         for (size_t i{0}; i < live; ++i) A::Free(chunks[i], 32);
@@ -629,7 +633,7 @@ int MemoryChild(const std::string& peer, size_t live)
     return status;
 }
 
-/** Runs a program; the two numbers that it prints. Exits if it does not. */
+/** Runs a program and returns the two numbers that it prints. Exits if it prints no numbers. */
 std::pair<double, double> TwoNumbersFrom(const std::string& program, std::vector<std::string> arguments)
 {
     arguments.insert(arguments.begin(), program);
@@ -640,7 +644,7 @@ std::pair<double, double> TwoNumbersFrom(const std::string& program, std::vector
     posix_spawn_file_actions_t actions;
     pid_t child;
     std::string output;
-    // Not fork: that would take the longer, the more memory this process has.
+    // fork would take longer, the more memory this process has.
     if (pipe(ends) == 0 && posix_spawn_file_actions_init(&actions) == 0 && posix_spawn_file_actions_adddup2(&actions, ends[1], 1) == 0 &&
         posix_spawn_file_actions_addclose(&actions, ends[0]) == 0 && posix_spawn_file_actions_addclose(&actions, ends[1]) == 0 &&
         posix_spawn(&child, program.c_str(), &actions, nullptr, argv.data(), environ) == 0) {
@@ -662,7 +666,7 @@ std::pair<double, double> TwoNumbersFrom(const std::string& program, std::vector
 void MemoryOfEach(const Options& options, Csv& csv)
 {
     Table table{options, csv, "memory",
-                "Memory for each live chunk of 32 bytes, counted in processes of their own. Besides: what is resident and neither\n"
+                "Memory for each live chunk of 32 bytes, counted in separate processes. Besides: resident memory that is neither\n"
                 "locked nor the chunk itself",
                 "bytes", PeerNames()};
     for (const size_t live : {10'000, 100'000, 1'000'000}) {

@@ -1,17 +1,17 @@
-// Never worse than Core when locked memory is scarce: runs every cell of a grid of limits, thread counts and patterns
-// of allocations on bitcoin-support and on Core's own pool, each in a separate process (the program in
+// Compares bitcoin-support with Core's own pool when locked memory is scarce. Runs every cell of a grid of limits,
+// thread counts and patterns of allocations on both pools, each in a separate process (the program in
 // scarce_cell.cpp), and prints where bitcoin-support is worse. It calls neither pool itself.
 //
 // A point of a cell is worse when, on bitcoin-support,
 //   unlocked    more live bytes are not locked than on Core's pool (Core's failed allocations count as not locked);
-//   locked      more bytes are locked in all than 1.10 times as many as on Core's pool, and 32 KiB for each active thread;
+//   locked      more bytes are locked than 1.10 times those of Core's pool plus 32 KiB for each active thread;
 //   failed      more allocations have failed;
 //   statistics  the pool's statistics differ from the kernel's figures.
-// A thread is active at a point when it has called the pool since the last phase of the pattern began. Cells in
-// which all threads run at once differ from run to run: where one is worse it runs twice more, and then the median
-// on bitcoin-support counts against the worst on Core's pool.
+// A thread is active at a point when it has called the pool since the last phase of the pattern began. Cells in which
+// all threads run at once vary from run to run. If such a cell is worse, it runs twice more, and then the median on
+// bitcoin-support is compared with the worst on Core's pool.
 //
-// That is the part "grid". The others:
+// The part "grid" runs these cells. The other parts:
 //   packing   locked bytes of 100 000 chunks of one size without a limit: at most 1.02 of Core's, 1.01 up to 64 bytes;
 //   hoarding  free memory serves other uses, and is returned to the system where there is no limit (HOARD_SLACK);
 //   mappings  of 2 GiB in chunks of 5000 bytes: no more than on Core's pool;
@@ -40,15 +40,15 @@ namespace {
 constexpr size_t KIB{1024}, MIB{1024 * KIB};
 constexpr size_t NO_LIMIT{SIZE_MAX};
 
-/** What may stay locked with nothing in use. */
+/** Bytes that may stay locked while no chunk is in use. */
 constexpr size_t HOARD_SLACK{1 * MIB};
 
 struct Options {
     bool quick{false}, control{false};
     std::string filter, csv, figures, directory;
-    /** Empty: all of them. */
+    /** Empty for all parts. */
     std::string part;
-    /** Every so many cells are run. */
+    /** One of every so many cells is run. */
     size_t every{1};
     size_t jobs{2}, rows{40};
 };
@@ -58,11 +58,11 @@ struct Options {
 struct Cell {
     size_t limit, threads;
     std::string pattern;
-    /** Differs from run to run. */
+    /** The results vary from run to run. */
     bool varies{false};
 
     std::string Arguments() const { return (limit == NO_LIMIT ? "none" : std::to_string(limit)) + " " + std::to_string(threads) + " " + pattern; }
-    /** "churn": what the cell's row is called. */
+    /** The name of the cell's row, such as "churn". */
     std::string Kind() const { return pattern.substr(0, pattern.find(' ')); }
 };
 
@@ -76,9 +76,9 @@ struct Mark {
 struct Outcome {
     std::vector<Mark> marks;
     std::map<std::string, double> values;
-    /** Why there are none. */
+    /** Why the process could not run the cell. */
     std::string skipped;
-    /** The process ended otherwise than it should. */
+    /** How the process ended, if it did not end well. */
     std::string error;
     bool limit_kept_by_program{false};
 };
@@ -146,10 +146,10 @@ std::vector<Cell> Grid(bool quick)
             const auto add{[&](const std::string& pattern, bool varies = false) { cells.push_back({limit, threads, pattern, varies}); }};
             const bool large{limit == 64 * MIB};
             for (const size_t size : sizes) {
-                // Core's pool needs many seconds for millions of chunks: once is enough.
+                // Core's pool needs many seconds for millions of chunks, so one thread count is enough.
                 if (quick && size == 16 && threads != 1) continue;
                 if (large && size < 80 && (threads != 20 || size == 1 || size == 17)) continue;
-                // More threads than there are chunks are idle ones.
+                // With more threads than chunks, the others would be idle.
                 if (limit != NO_LIMIT && threads > 1 && limit / size * 2 < threads) continue;
                 add("one " + std::to_string(size));
             }
@@ -173,7 +173,7 @@ std::vector<Cell> Grid(bool quick)
                     for (const char* const next : {"all", "one"}) {
                         const bool first{before == populations[0].first || before == populations[6].first};
                         if (quick && (!first || std::strcmp(who, "other") != 0 || std::strcmp(next, "one") != 0)) continue;
-                        // Every way to free and to go on for two populations, two ways for the others.
+                        // All ways to free and to continue for two populations, two ways for the others.
                         const bool common{std::strcmp(next, who[1] == 'w' ? "all" : "one") == 0 && std::strcmp(who, "ended") != 0};
                         if (!first && (large || !common)) continue;
                         if (threads == 1 && (std::strcmp(who, "other") == 0 || std::strcmp(next, "one") == 0)) continue;
@@ -192,19 +192,19 @@ struct Worse {
     size_t cell;
     std::string label, reasons;
     Mark ours, core;
-    /** Bytes beyond what is allowed, for the order of the table. */
+    /** Bytes above the allowed number, for the order of the table. */
     size_t excess{0};
 };
 
 size_t AllowedLocked(const Mark& ours, const Mark& core) { return core.vmlck + core.vmlck / 10 + 32 * KIB * ours.active; }
 
-/** What part of the limit may be unlocked by chance. */
+/** The part of the limit that may be unlocked by chance: 1 / CHANCE. */
 constexpr size_t CHANCE{32};
 
 /**
- * Where chunks are replaced at random near the limit, it is chance which pool has a free chunk of the right size at the
- * right moment, as they do not place all chunks alike: sometimes one does, sometimes the other. All cells together
- * show it.
+ * Where chunks are replaced at random near the limit, it is chance whether a pool has a free chunk of the right size
+ * at the right moment, as the pools place chunks differently. Sometimes one pool has it, sometimes the other. The sum
+ * over all cells shows that.
  */
 bool IsByChance(const Worse& worse, const Cell& cell)
 {
@@ -212,7 +212,7 @@ bool IsByChance(const Worse& worse, const Cell& cell)
     return random && worse.reasons == "unlocked" && worse.excess <= cell.limit / CHANCE;
 }
 
-/** Nothing in `reasons`: not worse. */
+/** Compares two points. `reasons` is empty if bitcoin-support is not worse. */
 Worse Judge(size_t cell, const Mark& ours, const Mark& core)
 {
     Worse worse{cell, ours.label, {}, ours, core, 0};
@@ -220,7 +220,8 @@ Worse Judge(size_t cell, const Mark& ours, const Mark& core)
         worse.reasons += (worse.reasons.empty() ? "" : " ") + reason;
         worse.excess = std::max(worse.excess, excess);
     }};
-    // What only bitcoin-support served is no worse for lying in unlocked memory: Core's pool has refused it.
+    // Bytes that only bitcoin-support served are no worse for being unlocked, as Core's pool has refused
+    // them.
     const size_t core_unlocked{core.unlocked + (ours.live > core.live ? ours.live - core.live : 0)};
     if (ours.unlocked > core_unlocked) add("unlocked", ours.unlocked - core_unlocked);
     if (ours.vmlck > AllowedLocked(ours, core)) add("locked", ours.vmlck - AllowedLocked(ours, core));
@@ -457,9 +458,9 @@ private:
     }
 };
 
-// ---- What else scarcity asks for --------------------------------------------------------
+// ---- The other parts --------------------------------------------------------------------
 
-/** The parts besides the grid. Each says how often bitcoin-support was worse than it may be. */
+/** The parts besides the grid. Each returns how often bitcoin-support was worse than allowed. */
 class Parts
 {
 public:
@@ -543,7 +544,8 @@ public:
 
     size_t Mappings()
     {
-        // Core's pool walks all its arenas, and has a mapping for each: a part of it says how many all have.
+        // Core's pool walks all its arenas and has a mapping for each, so a smaller run tells how many
+        // mappings a full run has.
         const size_t bytes{(options.quick ? 512 : 2048) * MIB}, core_bytes{128 * MIB};
         const Outcome ours{Ours("none 1 mappings 5000 " + std::to_string(bytes))}, core{Core("none 1 mappings 5000 " + std::to_string(core_bytes))};
         if (Failed(ours, core)) return Unskipped(ours, core);
@@ -589,7 +591,7 @@ private:
         for (std::thread& thread : threads) thread.join();
     }
 
-    /** Whether there is nothing to compare; says why. */
+    /** Whether there is nothing to compare. Prints why. */
     static bool Failed(const Outcome& ours, const Outcome& core)
     {
         for (const Outcome* const outcome : {&ours, &core}) {

@@ -1,12 +1,12 @@
-// One cell of scarce_bench: one pattern of allocations in one process under one limit on locked memory, and the
-// kernel's figures at its points.
+// One cell of scarce_bench: one pattern of allocations in one process under one limit on locked memory.
+// Prints the kernel's figures at the points of the pattern.
 //
 //   scarce_cell LIMIT THREADS PATTERN [ARGUMENT...]
 //
-// LIMIT is in bytes, or "none". Built twice, from the same source: scarce_cell is on bitcoin-support,
-// scarce_cell_core on Core's own pool (with BITCOIN_SUPPORT_BENCH_CORE). Both do the same operations in the same
-// order: one thread works while all others wait, and no decision depends on the pool's answers. ("rush" is the
-// exception: there all threads work at once.)
+// LIMIT is in bytes, or "none". The source is built twice: scarce_cell uses bitcoin-support, scarce_cell_core uses
+// Core's own pool (with BITCOIN_SUPPORT_BENCH_CORE). Both do the same operations in the same order: one thread works
+// while all others wait, and no decision depends on the pool's answers. ("rush" is the exception: there all threads
+// work at once.)
 //
 // Prints for each point of the pattern:
 //   mark LABEL active=N live=BYTES chunks=N unlocked=BYTES vmlck=BYTES failed=N total=BYTES locked=BYTES wrong=TEXT
@@ -51,7 +51,8 @@
 
 namespace {
 
-/** What getrlimit answers and mlock keeps to, when the process itself stands in for the kernel; 0: it does not. */
+/** The limit that getrlimit returns and mlock obeys when the process enforces the limit itself, in place of the
+ *  kernel; 0 if it does not. */
 size_t stood_in_limit{0};
 
 size_t VmLck()
@@ -65,7 +66,7 @@ size_t VmLck()
     return kilobytes * 1024;
 }
 
-/** Whether the limit that the process stands in for leaves room to lock so many bytes more. */
+/** Whether the limit that the process enforces leaves room to lock so many bytes more. */
 bool LeavesRoom(size_t len)
 {
     if (stood_in_limit == 0 || stood_in_limit == SIZE_MAX) return true;
@@ -75,7 +76,7 @@ bool LeavesRoom(size_t len)
 
 } // namespace
 
-// The build has the linker put these before the system's (--wrap).
+// The linker puts these functions before the system's (--wrap).
 extern "C" {
 int __real_getrlimit(int resource, rlimit* limit);
 int __real_mlock(const void* addr, size_t len);
@@ -117,7 +118,7 @@ long __wrap_syscall(long number, ...)
         return -1;
     }
     if (number == SYS_capget) {
-        // The program keeps the limit with this capability. The pool must not see it.
+        // The program enforces the limit and keeps this capability. The pool must not see it.
         errno = EPERM;
         return -1;
     }
@@ -155,9 +156,9 @@ Figures PoolFigures()
 }
 #endif
 
-// ---- Threads that work when they are told -----------------------------------------
+// ---- Threads that work on request -------------------------------------------------
 
-/** Ends a cell that cannot be measured here. */
+/** Ends a cell that cannot be measured on this system. */
 [[noreturn]] void Skip(const char* format, const std::string& why)
 {
     std::printf("skipped: ");
@@ -166,7 +167,7 @@ Figures PoolFigures()
     std::exit(EXIT_SUCCESS);
 }
 
-/** A thread with a small stack that runs what it is given, and waits in between. */
+/** A thread with a small stack that runs the functions it is given, and waits in between. */
 class Worker
 {
 public:
@@ -229,12 +230,12 @@ private:
 // ---- A cell ------------------------------------------------------------------------
 
 struct Chunk {
-    /** Null when the allocation failed: it stays in the script, so that both codes go on alike. */
+    /** Null if the allocation failed. The record stays, so that both pools get the same operations. */
     unsigned char* bytes;
     size_t size;
 };
 
-/** What one thread has. No other thread touches it at the same time. */
+/** The data of one thread. No other thread touches it at the same time. */
 struct Lane {
     std::vector<Chunk> chunks;
     size_t failed{0};
@@ -247,7 +248,7 @@ size_t Granules(size_t size) { return (size + 15) / 16 * 16; }
 
 using Ranges = std::vector<std::pair<uintptr_t, uintptr_t>>;
 
-/** The locked mappings of this process, in order of their addresses; neighbours are one range. */
+/** The locked mappings of this process in the order of their addresses, with neighbours merged. */
 Ranges LockedRanges()
 {
     Ranges ranges;
@@ -290,23 +291,23 @@ public:
         }
     }
 
-    /** Bytes that the percentages are of. */
+    /** The number of bytes to which percentages relate. */
     size_t Budget(size_t unlimited = 4 << 20) const { return limit == SIZE_MAX ? unlimited : limit; }
     size_t Threads() const { return lanes.size(); }
-    /** Bytes asked for and not freed, in granules of 16, whether or not the pool had them. */
+    /** Bytes that were asked for and not freed, in granules of 16, also those that the pool did not have. */
     size_t Level() const { return level; }
     Lane& LaneOf(size_t thread) { return lanes[thread]; }
-    /** For decisions of the script: the same in both codes. */
+    /** A random number for decisions of the pattern. It is the same on both pools. */
     size_t Below(size_t bound) { return static_cast<size_t>(random() % bound); }
 
-    /** Work of one thread, while all others wait. */
+    /** Runs work on one thread, while all others wait. */
     void On(size_t thread, const std::function<void()>& work)
     {
         workers[thread]->Start(work);
         workers[thread]->Wait();
     }
 
-    /** Work of all threads at the same time. A thread uses Take and Give of its lane only, and no Level. */
+    /** Runs work on all threads at the same time. A thread uses only Take and Give of its lane, and no Level. */
     void OnAll(const std::function<void(size_t)>& work)
     {
         std::vector<std::function<void()>> each;
@@ -315,14 +316,14 @@ public:
         for (size_t i{0}; i < Threads(); ++i) workers[i]->Wait();
     }
 
-    /** Ends all threads and starts as many others, to whom what is live belongs. */
+    /** Ends all threads and starts as many others, which take over the live chunks. */
     void NewThreads()
     {
         for (auto& worker : workers) worker.reset();
         for (auto& worker : workers) worker = std::make_unique<Worker>();
     }
 
-    /** Runs on `thread`: one allocation. `counts`: towards the level, which only one thread at a time may change. */
+    /** Runs on `thread`: one allocation. With `counts` it changes the level, which only one thread at a time may do. */
     Chunk Allocate(size_t thread, size_t size, bool counts = true)
     {
         Lane& lane{lanes[thread]};
@@ -351,7 +352,7 @@ public:
     /** Runs on `thread`, whose lane gets the chunk. */
     void Take(size_t thread, size_t size, bool counts = true) { lanes[thread].chunks.push_back(Allocate(thread, size, counts)); }
 
-    /** Runs on `thread`: frees the chunk of `owner` that has the index; the last one takes its index. */
+    /** Runs on `thread`: frees the chunk of `owner` at the index. The last chunk moves to the index. */
     void Give(size_t thread, size_t owner, size_t index, bool counts = true)
     {
         std::vector<Chunk>& chunks{lanes[owner].chunks};
@@ -361,19 +362,19 @@ public:
         Free(thread, chunk, counts);
     }
 
-    /** Chunks that belong to no thread. */
+    /** Chunks of no particular thread. */
     std::deque<Chunk> strings, buffers;
 
-    /** From here on, threads count as active anew. */
+    /** Begins a phase: no thread counts as active until it calls the pool. */
     void BeginPhase()
     {
         for (Lane& lane : lanes) lane.active = false;
     }
 
-    /** Threads take turns, `first` and those behind it, until so many bytes are live. */
+    /** The threads from `first` to before `last` take turns until so many bytes are live. */
     void Fill(size_t target, size_t first, size_t last, const std::function<size_t(std::mt19937_64&)>& size)
     {
-        // Some eight turns for each thread.
+        // About eight turns for each thread.
         const size_t turn_bytes{(target - std::min(target, level)) / ((last - first) * 8)};
         for (size_t turn{0}; level < target; ++turn) {
             const size_t thread{first + turn % (last - first)};
@@ -387,12 +388,13 @@ public:
     void DoNotTouch() { touches = false; }
     void SabotageAll() { sabotage = true; }
 
-    /** Looks at everything and prints a line. */
+    /** Compares all figures, and prints a line. */
     void Mark(const std::string& label)
     {
         if (sabotage) Sabotage();
         failed_by_sabotage += sabotage;
-        // Statistics first: to ask for them must not change what is locked, and if it does, that is seen.
+        // The statistics come first. If asking for them changes the locked memory, which it must not, the
+        // figures show that.
         const Figures figures{PoolFigures()};
         const Ranges ranges{LockedRanges()};
         const size_t vmlck{VmLck()};
@@ -445,7 +447,7 @@ private:
     bool touches{true};
     std::mt19937_64 random{20};
 
-    // What the control of the bench does behind the pool's back.
+    // The changes that the benchmark's control makes without the pool's knowledge.
     bool sabotage{false};
     size_t failed_by_sabotage{0};
 
@@ -478,8 +480,8 @@ Sizes UpTo(size_t most)
     return [most](std::mt19937_64& random) { return static_cast<size_t>(1 + random() % most); };
 }
 
-/** Four sizes for each doubling and sixteenths at first, from 16 to 4096: one for each way that a
- *  pool by classes may round. */
+/** Sizes from 16 to 4096: at first every multiple of 16, then eight for each doubling. A pool with size
+ *  classes rounds each of them. */
 std::vector<size_t> Classes()
 {
     std::vector<size_t> sizes;
@@ -490,7 +492,7 @@ std::vector<size_t> Classes()
     return sizes;
 }
 
-/** "random256": 1 to 256 bytes; "64": 64 bytes; "classes": one of Classes() each. */
+/** The sizes of a name. "random256": 1 to 256 bytes; "64": 64 bytes; "classes": one of Classes() each time. */
 Sizes SizesOf(const std::string& name)
 {
     if (name.compare(0, 6, "random") == 0) return UpTo(std::strtoul(name.c_str() + 6, nullptr, 10));
@@ -500,12 +502,12 @@ Sizes SizesOf(const std::string& name)
     return Always(std::strtoul(name.c_str(), nullptr, 10));
 }
 
-/** Percentages of the limit at which a fill is looked at. */
+/** Percentages of the limit at which a fill prints its figures. */
 std::vector<size_t> Points(size_t limit) { return limit == SIZE_MAX ? std::vector<size_t>{25, 100} : std::vector<size_t>{50, 90, 98, 110}; }
 
 std::string Percent(size_t percent) { return std::to_string(percent) + "%"; }
 
-/** Chunks of one size, until more are live than can be locked. */
+/** Chunks of one size, until there are more live bytes than can be locked. */
 void One(Cell& cell, size_t limit, size_t size)
 {
     const size_t budget{cell.Budget(std::max<size_t>(4 << 20, 16 * size))};
@@ -515,8 +517,8 @@ void One(Cell& cell, size_t limit, size_t size)
     }
 }
 
-/** One chunk of each size for each thread: thread after thread, or all threads one size after the other;
- *  again and again until more are live than can be locked. */
+/** One chunk of each size for each thread: thread after thread, or one size after the other for all threads.
+ *  Repeats until there are more live bytes than can be locked. */
 void OneOfEach(Cell& cell, size_t limit, const std::string& order)
 {
     std::vector<size_t> sizes{Classes()};
@@ -524,7 +526,7 @@ void OneOfEach(Cell& cell, size_t limit, const std::string& order)
     const size_t budget{cell.Budget(std::max<size_t>(4 << 20, cell.Threads() * 56 * 1024))};
     std::vector<size_t> points{Points(limit)};
     const auto step{[&](size_t thread, size_t begin, size_t end) {
-        // As far as the next point in one go.
+        // Continues to the next point without a pause.
         while (begin < end && !points.empty()) {
             const size_t target{budget / 100 * points.front()};
             cell.On(thread, [&] {
@@ -548,7 +550,8 @@ void OneOfEach(Cell& cell, size_t limit, const std::string& order)
     }
 }
 
-/** One free and as many allocations as keep the level, by one thread; an eighth of what is freed is another's. */
+/** One thread makes one free, and then allocations up to the level. An eighth of the frees are of another thread's
+ *  chunk. */
 void Replace(Cell& cell, size_t thread, size_t target, const Sizes& sizes)
 {
     if (cell.Level() >= target) {
@@ -567,7 +570,7 @@ size_t ChunksInAll(Cell& cell)
     return chunks;
 }
 
-/** Random sizes up to a level, then random replacement at that level. */
+/** Fills with random sizes up to a level, then replaces chunks at random at that level. */
 void Churn(Cell& cell, const std::string& sizes_name, size_t percent)
 {
     const Sizes sizes{SizesOf(sizes_name)};
@@ -587,7 +590,7 @@ void Churn(Cell& cell, const std::string& sizes_name, size_t percent)
     }
 }
 
-/** As Churn, with all threads at work at once: each thread keeps its level. */
+/** Like Churn, with all threads at work at once. Each thread keeps its level. */
 void Rush(Cell& cell, const std::string& sizes_name, size_t percent)
 {
     const Sizes sizes{SizesOf(sizes_name)};
@@ -614,8 +617,8 @@ void Rush(Cell& cell, const std::string& sizes_name, size_t percent)
     }
 }
 
-/** As a wallet: many long-lived keys of 32 to 300 bytes, strings of up to 4 KiB that live for a few operations, and now
- *  and then a large buffer, which another thread may free. */
+/** Imitates a wallet: many long-lived keys of 32 to 300 bytes, strings of up to 4 KiB that live for a few operations,
+ *  and sometimes a large buffer, which another thread may free. */
 void Wallet(Cell& cell, size_t percent)
 {
     const size_t budget{cell.Budget()};
@@ -628,7 +631,7 @@ void Wallet(Cell& cell, size_t percent)
     const size_t largest{std::min<size_t>(200 * 1024, target / 10)};
     const size_t turns{std::clamp<size_t>(ChunksInAll(cell) / 4, 500, 3000)};
     const auto operation{[&](size_t thread) {
-        // Whatever is above the level goes, short-lived things first.
+        // Frees chunks above the level, short-lived ones first.
         while (cell.Level() >= target && !(cell.strings.empty() && cell.buffers.empty())) {
             std::deque<Chunk>& queue{cell.strings.empty() ? cell.buffers : cell.strings};
             const Chunk oldest{queue.front()};
@@ -657,8 +660,8 @@ void Wallet(Cell& cell, size_t percent)
 }
 
 /** All threads fill the limit with one population, all but a few per cent of it is freed, and another population
- *  comes. `who` frees: "own", "other" threads, or "ended" (own; then all threads end). `next` allocates then:
- *  "all" threads, or "one", while the others are idle. */
+ *  follows. `who` frees: "own" (each thread frees its own chunks), "other" threads, or "ended" (like own; then all
+ *  threads end). `next` allocates then: "all" threads, or "one" while the others are idle. */
 void Burst(Cell& cell, size_t limit, const std::string& before, const std::string& after, const std::string& who, const std::string& next)
 {
     const size_t budget{cell.Budget()};
@@ -668,7 +671,7 @@ void Burst(Cell& cell, size_t limit, const std::string& before, const std::strin
         const size_t thread{who == "other" ? (owner + 1) % cell.Threads() : owner};
         cell.On(thread, [&] {
             std::vector<Chunk>& chunks{cell.LaneOf(owner).chunks};
-            // Every 32nd stays, spread over all that the thread has.
+            // Every 32nd chunk stays, spread over all chunks of the thread.
             std::vector<Chunk> stay;
             for (size_t i{31}; i < chunks.size(); i += 31) {
                 stay.push_back(chunks[i]);
@@ -689,7 +692,7 @@ void Burst(Cell& cell, size_t limit, const std::string& before, const std::strin
     }
 }
 
-/** So many chunks of one size. */
+/** A number of chunks of one size. */
 void Packing(Cell& cell, size_t size, size_t count)
 {
     cell.DoNotTouch();
@@ -706,7 +709,7 @@ void Value(const std::string& name, double value)
 }
 
 #ifndef BITCOIN_SUPPORT_BENCH_CORE
-/** Whether the kernel says that all of it is locked. */
+/** Whether the kernel says that the whole range is locked. */
 bool IsLocked(const void* address, size_t size)
 {
     const auto begin{reinterpret_cast<uintptr_t>(address)};
@@ -719,7 +722,7 @@ bool IsLocked(const void* address, size_t size)
 
 /** Memory that was used and is free again. All threads had chunks, which they or ("other") other threads freed. Under
  *  a limit, the next user of locked memory must get it. Without a limit, one thread does some more operations while
- *  all others idle, and little memory must be locked afterwards. */
+ *  all others idle, and little memory may be locked afterwards. */
 void Hoard(Cell& cell, size_t limit, const std::string& who)
 {
     const size_t budget{limit == SIZE_MAX ? cell.Threads() << 20 : limit / 100 * 95};
@@ -769,7 +772,7 @@ double SecondsSince(std::chrono::steady_clock::time_point start)
     return std::chrono::duration<double>{std::chrono::steady_clock::now() - start}.count();
 }
 
-/** Nanoseconds for a call: the median of nine slices of `most` calls, or of as many as 20 ms have room for. */
+/** Nanoseconds for a call: the median of nine slices of `most` calls, or of as many as fit 20 ms. */
 double Nanoseconds(size_t most, const std::function<void()>& call)
 {
     auto start{std::chrono::steady_clock::now()};
@@ -821,7 +824,7 @@ void* OnePair(void*)
     return nullptr;
 }
 
-/** What calls cost while so many threads with a chunk each are idle. */
+/** The cost of calls while a number of threads with a chunk each are idle. */
 void Idle(Cell& cell)
 {
     for (size_t thread{0}; thread < cell.Threads(); ++thread) {
@@ -830,14 +833,15 @@ void Idle(Cell& cell)
     PrintPairs();
 }
 
-/** What calls cost when so many threads have come and gone, one after the other. */
+/** The cost of calls after a number of threads have started and ended, one after the other. */
 void Ended(size_t count)
 {
     for (size_t i{0}; i < count; ++i) InAThread(&OnePair);
     PrintPairs();
 }
 
-/** What a thread costs more when it allocates and frees once; in turns, so that both meet the same machine. */
+/** The additional cost of a thread that allocates and frees once. Both kinds of threads run in turn, so that
+ *  both meet the same conditions. */
 void Turns(size_t count)
 {
     std::vector<double> over;
@@ -854,7 +858,7 @@ void Turns(size_t count)
     Value("over_bare_us", over[over.size() / 2]);
 }
 
-/** What replacing a chunk costs when a tenth more is live than can be locked. */
+/** The cost of replacing a chunk when a tenth more is live than can be locked. */
 void AtTheLimit(Cell& cell, const std::string& sizes_name)
 {
     const Sizes sizes{SizesOf(sizes_name)};
@@ -864,7 +868,7 @@ void AtTheLimit(Cell& cell, const std::string& sizes_name)
     for (size_t turn{0}; turn < std::max<size_t>(2 * cell.Threads(), 40); ++turn) {
         const size_t thread{turn % cell.Threads()};
         cell.On(thread, [&] {
-            // The first ones fill what other threads' turns have put out of the cache.
+            // The first replacements fill the processor's cache again after other threads' turns.
             for (size_t i{0}; i < 16; ++i) Replace(cell, thread, target, sizes);
             const auto start{std::chrono::steady_clock::now()};
             for (size_t i{0}; i < 64; ++i) Replace(cell, thread, target, sizes);
@@ -875,7 +879,7 @@ void AtTheLimit(Cell& cell, const std::string& sizes_name)
     Value("replace_ns", slices[slices.size() / 2]);
 }
 
-/** Mappings of a process that has so many bytes in chunks of one size. */
+/** The number of mappings of a process that has so many bytes in chunks of one size. */
 void Mappings(Cell& cell, size_t size, size_t bytes)
 {
     const auto mappings{[] {
@@ -896,7 +900,7 @@ void Mappings(Cell& cell, size_t size, size_t bytes)
     Value("locked_share", static_cast<double>(VmLck()) / static_cast<double>(bytes));
 }
 
-// ---- What the process may lock -----------------------------------------------------
+// ---- The limit of the process ------------------------------------------------------
 
 bool HasIpcLock(bool drop)
 {
@@ -914,8 +918,8 @@ bool HasIpcLock(bool drop)
     return has;
 }
 
-/** The kernel's limit, without CAP_IPC_LOCK, which no limit binds. A limit that this user may not set because it is
- *  above the hard one is kept by the process itself, with CAP_IPC_LOCK. */
+/** Sets the kernel's limit, and drops CAP_IPC_LOCK, which no limit binds. If this user may not raise the limit so
+ *  far, the process keeps CAP_IPC_LOCK and enforces the limit itself. */
 void SetLimit(size_t limit)
 {
     const rlim_t value{limit == SIZE_MAX ? RLIM_INFINITY : limit};
@@ -931,7 +935,7 @@ void SetLimit(size_t limit)
     }
     if (VmLck() != 0) Skip("%s", "memory of this process is locked already");
     if (limit != SIZE_MAX) {
-        // The limit binds: a page more than it cannot be locked.
+        // Checks that the limit binds: one page more than it cannot be locked.
         const size_t size{limit + static_cast<size_t>(sysconf(_SC_PAGESIZE))};
         void* const pages{mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)};
         if (pages == MAP_FAILED || mlock(pages, size) == 0) Skip("%s", "the limit does not bind here");
@@ -967,7 +971,7 @@ int main(int argc, char** argv)
     const size_t limit{words[0] == "none" ? SIZE_MAX : number(words[0])};
     const size_t threads{number(words[1])};
     if (limit == 0 || threads == 0) Usage();
-    alarm(300); // a cell that hangs is a failed one
+    alarm(300); // a cell that hangs fails
     SetLimit(limit);
 
     Cell cell{limit, threads};
@@ -1004,5 +1008,5 @@ int main(int argc, char** argv)
         Usage();
     }
     std::fflush(stdout);
-    _exit(EXIT_SUCCESS); // what is live goes with the process
+    _exit(EXIT_SUCCESS); // live chunks end with the process
 }

@@ -1,8 +1,8 @@
 // Times the first allocation of a process: the mapping and locking of the pool's first memory. A process has
-// only one, so pool_bench runs this program many times.
+// only one first allocation, so pool_bench runs this program many times.
 //
-// Prints the nanoseconds and the kilobytes that the process holds locked afterwards. Built twice: on
-// bitcoin-support (the shared library), and with BITCOIN_SUPPORT_BENCH_CORE on Core's pool.
+// Prints the nanoseconds, and the kilobytes that the process has locked afterwards. The source is built
+// twice: on bitcoin-support (the shared library), and with BITCOIN_SUPPORT_BENCH_CORE on Core's pool.
 
 #ifdef BITCOIN_SUPPORT_BENCH_CORE
 #include "core_reference.h"

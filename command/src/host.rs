@@ -1,6 +1,6 @@
-//! Where the kernel's files are read: below a root directory, `/` for the host itself.
+//! The files of a host that the kernel provides, below a root directory: `/` for the host itself.
 //!
-//! Depends on the file system, and on the kernel for the one answer that is in no file.
+//! Depends on the file system, and on the kernel for the one answer that no file has.
 
 use std::fmt;
 use std::fs;
@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A host, by the directory that holds its `/proc`, `/sys` and `/etc`.
+/// A host, given by the directory that has its `/proc`, `/sys` and `/etc`.
 #[derive(Clone, Debug)]
 pub struct Host {
     root: PathBuf,
@@ -16,12 +16,12 @@ pub struct Host {
     is_this: bool,
 }
 
-/// A file that is there, or should be, and could not be read.
+/// A file that exists, or should exist, and could not be read.
 #[derive(Debug)]
 pub struct Unreadable {
     /// The file, as the host names it.
     pub path: PathBuf,
-    /// Why not.
+    /// The reason.
     pub error: io::Error,
 }
 
@@ -38,10 +38,10 @@ impl std::error::Error for Unreadable {
 }
 
 impl Host {
-    /// The host that this runs on.
+    /// The host on which this command runs.
     pub fn this() -> Self {
         use rustix::thread::{MembarrierQuery, membarrier_query};
-        // What the library registers and uses.
+        // The commands of `membarrier` that the library registers and uses.
         let wanted =
             MembarrierQuery::PRIVATE_EXPEDITED | MembarrierQuery::REGISTER_PRIVATE_EXPEDITED;
         Self {
@@ -51,12 +51,12 @@ impl Host {
         }
     }
 
-    /// A copy of a host's files. What only a running kernel can be asked is not known of it.
+    /// A copy of a host's files. Answers that only a running kernel can give are unknown.
     pub fn copy_at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), membarrier: None, is_this: false }
     }
 
-    /// With a given answer to whether `membarrier` is there.
+    /// Sets the answer to whether `membarrier` is there.
     pub fn with_membarrier(mut self, there: bool) -> Self {
         self.membarrier = Some(there);
         self
@@ -66,8 +66,8 @@ impl Host {
         self.membarrier
     }
 
-    /// Whether there is a process of this number, shown in `/proc` or not. `None` for a copy of a
-    /// host's files, and where the kernel does not answer.
+    /// Whether a process with this number exists, also if `/proc` does not show it. `None` for a
+    /// copy of a host's files, and if the kernel does not answer.
     pub(crate) fn has_process(&self, pid: u32) -> Option<bool> {
         use rustix::io::Errno;
         use rustix::process::{Pid, test_kill_process};
@@ -85,7 +85,8 @@ impl Host {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// The text of a file (what is not UTF-8 in it replaced), `None` if there is none of that name.
+    /// The text of a file, with bytes that are not UTF-8 replaced; `None` if the file does not
+    /// exist.
     pub(crate) fn read(&self, path: &str) -> Result<Option<String>, Unreadable> {
         match fs::read(self.at(path)) {
             Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -104,17 +105,17 @@ impl Host {
         self.at(path).exists()
     }
 
-    /// Who owns a file, by user number.
+    /// The user number of a file's owner.
     pub(crate) fn owner(&self, path: &str) -> Option<u32> {
         fs::metadata(self.at(path)).ok().map(|metadata| metadata.uid())
     }
 
-    /// The names in a directory, sorted; none if there is no such directory, or it cannot be read.
+    /// The names in a directory, sorted; empty if the directory does not exist or cannot be read.
     pub(crate) fn names(&self, path: &str) -> Vec<String> {
         self.try_names(path).unwrap_or_default()
     }
 
-    /// The names in a directory, sorted; none if there is no such directory.
+    /// The names in a directory, sorted; empty if the directory does not exist.
     pub(crate) fn try_names(&self, path: &str) -> Result<Vec<String>, Unreadable> {
         let entries = match fs::read_dir(self.at(path)) {
             Ok(entries) => entries,
@@ -127,19 +128,20 @@ impl Host {
         Ok(names)
     }
 
-    /// What a link says, if it is one and can be read.
+    /// The target of a symbolic link; `None` if the path is not a link or cannot be read.
     pub(crate) fn link(&self, path: &str) -> Option<String> {
         fs::read_link(self.at(path)).ok()?.into_os_string().into_string().ok()
     }
 
-    /// The name of the directory that a path is really in, all links followed.
+    /// The name of the directory that really has the path, with all links followed.
     pub(crate) fn parent_name(&self, path: &str) -> Option<String> {
         let real = fs::canonicalize(self.at(path)).ok()?;
         real.parent().and_then(Path::file_name)?.to_str().map(str::to_owned)
     }
 }
 
-/// A process that ends while its files are read answers that there is none of its number.
+/// Whether the error says that a file does not exist. A read below `/proc` gives "no such process"
+/// when the process ends meanwhile.
 fn is_absence(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
         || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())

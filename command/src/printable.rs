@@ -1,24 +1,25 @@
-//! Text that others chose (a process's name, a path, a word of a configuration), for terminals.
+//! Text from outside (a process's name, a path, a word of a configuration), made safe for
+//! terminals.
 //!
-//! Depends on nothing. A character that a terminal obeys, or that cannot be seen, is printed as an
-//! escape: controls, format characters (directions of writing such as U+202E, joiners, tags),
-//! blanks other than the space, separators, private and unassigned ones, and marks that lie over
-//! the character before them. Which those are, the standard library knows: it escapes them in debug
-//! output, by the Unicode version of the compiler. It counts some letters as visible that are drawn
-//! as nothing; these are listed here.
+//! Depends on no other module. A character that a terminal obeys, or that cannot be seen, is
+//! printed as an escape: controls, format characters (directions of writing such as U+202E,
+//! joiners, tags), blanks other than the space, separators, private and unassigned characters, and
+//! marks that lie over the character before them. The standard library knows these characters: it
+//! escapes them in debug output, by the Unicode version of the compiler. It takes some letters for
+//! visible that are drawn as blanks; this file lists those.
 
 use std::fmt::{self, Write};
 
-/// Letters and symbols that are drawn as nothing: the fillers of Hangul, and Braille without a dot.
+/// Letters and symbols that are drawn as blanks: the fillers of Hangul, and Braille without a dot.
 const BLANK: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
 
-/// Whether a reader sees this character, and a terminal does nothing but draw it.
+/// Whether a reader sees this character, and a terminal only draws it.
 fn is_seen(c: char) -> bool {
-    // These three the standard library escapes because they have a meaning in its quotes.
+    // The standard library escapes these three because they have a meaning in its quotes.
     matches!(c, '"' | '\'' | '\\') || (c.escape_debug().len() == 1 && !BLANK.contains(&c))
 }
 
-/// Text without what a terminal would obey, and without what cannot be seen.
+/// Text without characters that a terminal obeys or that cannot be seen.
 pub(crate) struct Printable<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Printable<'_> {
@@ -34,9 +35,9 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// The same JSON, in which strings have no character that a terminal would obey or that cannot be
-/// seen: they are written as `\u` and four digits, twice for those beyond U+FFFF. Outside strings
-/// JSON has none of them but line ends.
+/// The same JSON with safe strings: a character that a terminal obeys, or that cannot be seen, is
+/// written as `\u` and four digits, and twice so beyond U+FFFF. Outside strings, JSON has no such
+/// characters except line ends.
 pub(crate) fn printable_json(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
@@ -51,7 +52,7 @@ pub(crate) fn printable_json(json: &str) -> String {
     text
 }
 
-/// The same text, line by line, for what is told on standard error.
+/// The same text with each line made safe, for standard error.
 pub(crate) fn printable_lines(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(|line| Printable(line).to_string()).collect();
     lines.join("\n")
@@ -61,7 +62,7 @@ pub(crate) fn printable_lines(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// One of each kind of character that must not reach a terminal as it is.
+    /// One of each kind of character that must not reach a terminal unescaped.
     const UNSEEN: [char; 40] = [
         '\0',
         '\t',
@@ -113,7 +114,7 @@ mod tests {
             let text = Printable(&format!("a{c}b")).to_string();
             assert!(text.is_ascii() && text.len() > 3 && !text.contains(char::is_control), "{c:?}");
         }
-        // What can be read stays as it is.
+        // Characters that can be read stay unchanged.
         let seen = "wallet-7 [x] (y) {z} \u{e9}\u{df}\u{416}\u{4e2d}\u{5d0}\u{1f511}";
         assert_eq!(Printable(seen).to_string(), seen);
         assert_eq!(printable_lines("a\nb\u{202e}c\n"), "a\nb\\u{202e}c\n");

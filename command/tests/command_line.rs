@@ -1,4 +1,4 @@
-//! The command as a user meets it: arguments, exit codes, JSON, output that nobody reads.
+//! The command as a user meets it: arguments, exit codes, JSON, output whose reader has gone.
 
 use serde_json::Value;
 use std::fs;

@@ -62,7 +62,7 @@ fn role() {
         }
         "droppable" => {
             let page = droppable_page().expect("the test has seen that there is MAP_DROPPABLE");
-            // SAFETY: the page is mapped and writable, and nobody else uses it.
+            // SAFETY: the page is mapped and writable, and no other code uses it.
             unsafe { page.write(1) };
         }
         "odd-name" => {
@@ -102,7 +102,7 @@ fn role() {
         unsafe { libc::waitpid(child, &mut status, 0) };
     }
     drop(secrets);
-    // The test harness is nobody's here.
+    // Ends this process, so that the test harness does not run in it.
     std::process::exit(0);
 }
 
@@ -128,7 +128,7 @@ fn three_pages() -> *mut u8 {
 
 fn guard(page: *mut u8) {
     for at in [page.wrapping_sub(PAGE), page.wrapping_add(PAGE)] {
-        // SAFETY: of the three pages, which nobody else uses.
+        // SAFETY: two of the three pages, which no other code uses.
         assert_eq!(unsafe { libc::mprotect(at.cast(), PAGE, libc::PROT_NONE) }, 0);
     }
 }
@@ -654,7 +654,7 @@ struct Group {
 }
 
 impl Group {
-    /// `None` where there is none to be had: the reason is printed.
+    /// Makes a group. Prints why and returns `None` if the system does not allow it.
     fn new() -> Option<Self> {
         let name = format!("bitcoin-support-test-{}", std::process::id());
         for (parent, version_1) in [("/sys/fs/cgroup/memory", true), ("/sys/fs/cgroup", false)] {
@@ -756,7 +756,7 @@ fn text_is_as_wide_as_the_terminal() {
         let made =
             unsafe { libc::openpty(&mut main, &mut other, ptr::null_mut(), ptr::null(), &size) };
         assert_eq!(made, 0);
-        // SAFETY: both are open, and nobody else has them.
+        // SAFETY: both are open, and no other value owns them.
         let (main, other) = unsafe { (OwnedFd::from_raw_fd(main), OwnedFd::from_raw_fd(other)) };
         let mut command = Command::new(env!("CARGO_BIN_EXE_bitcoin-support"));
         command.args(["inspect", &process.pid.to_string()]).stdout(other);

@@ -1,4 +1,4 @@
-//! An `Arena` beside a model of it: `cargo +nightly fuzz run arena`.
+//! Compares an `Arena` with a model of it: `cargo +nightly fuzz run arena`.
 //! `fuzz/harness/arena.rs` says what the target does and what it checks.
 
 #![no_main]

@@ -1,4 +1,4 @@
-//! The functions of the C header, with any arguments that it permits:
+//! Calls the functions of the C header with any arguments that it permits:
 //! `cargo +nightly fuzz run c_abi`. `fuzz/harness/c_abi.rs` says what the target does and what it
 //! checks.
 

@@ -1,4 +1,4 @@
-//! A pool over a page allocator that does as the input says:
+//! Uses a pool over a page allocator that obeys the input:
 //! `cargo +nightly fuzz run page_allocator`. `fuzz/harness/page_allocator.rs` says what the target
 //! does and what it checks.
 

@@ -1,4 +1,4 @@
-//! Pools over the system's pages, the process-wide one among them: `cargo +nightly fuzz run pool`.
+//! Uses pools over the system's pages and the process-wide pool: `cargo +nightly fuzz run pool`.
 //! `fuzz/harness/pool.rs` says what the target does and what it checks.
 
 #![no_main]

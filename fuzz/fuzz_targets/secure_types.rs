@@ -1,4 +1,4 @@
-//! The secret types beside `Vec` and `String`: `cargo +nightly fuzz run secure_types`.
+//! Compares the secret types with `Vec` and `String`: `cargo +nightly fuzz run secure_types`.
 //! `fuzz/harness/secure_types.rs` says what the target does and what it checks.
 
 #![no_main]
@@ -16,8 +16,8 @@ use libfuzzer_sys::fuzz_target;
 #[global_allocator]
 static HEAP: witness::Witness = witness::Witness;
 
-/// To AddressSanitizer, a request for more memory than there can be is an error, not a question;
-/// here it is asked on purpose.
+/// AddressSanitizer treats a request for more memory than can exist as an error. This target makes
+/// such requests on purpose.
 #[unsafe(no_mangle)]
 extern "C" fn __asan_default_options() -> *const std::ffi::c_char {
     c"allocator_may_return_null=1".as_ptr()

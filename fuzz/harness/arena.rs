@@ -1,28 +1,29 @@
-//! Any operations on an `Arena`, over any region, against a model that is slow and obvious: the
-//! same addresses, answers and statistics after every one of them.
+//! Any operations on an `Arena`, over any region, against a simple and slow model. Addresses,
+//! answers and statistics must agree after every operation.
 //!
 //! Depends on `input` and the crate's public interface. The model places chunks as the
-//! documentation says: the smallest free chunk that has an aligned place, the oldest among equals,
-//! the highest place in it; neighbours merge at once; what is new counts as newest.
+//! documentation says: in the smallest free chunk that has an aligned place, in the oldest of
+//! several equal ones, and at the highest such place in it. Neighbours merge at once. A chunk that
+//! comes from a split or a merge counts as the newest.
 
 use crate::input::{Input, address};
 use bitcoin_support::{Arena, ArenaError, ArenaSizeToChunkSortedMap, ArenaStats, FreeError};
 use std::collections::BTreeMap;
 
-/// A mistake for the harness to find.
+/// A mistake on purpose, which the harness must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "only the replay makes mistakes")]
 pub(crate) enum Fault {
     None,
-    /// Statistics count a granule too many as used.
+    /// Statistics count one granule too many as used.
     CountsTooMuch,
-    /// A free that is refused says that it was done.
+    /// A free that is refused reports success.
     AcceptsBadFrees,
-    /// A free of a chunk does nothing and says that it was done.
+    /// A free of a chunk does nothing and reports success.
     ForgetsFrees,
     /// A chunk that fits is not handed out.
     RefusesLarge,
-    /// Alignment above the arena's own is not kept to.
+    /// An alignment above the arena's own is ignored.
     MissesAlignment,
     /// The walk leaves the last chunk out.
     WalksShort,
@@ -32,7 +33,7 @@ pub(crate) fn run(data: &[u8]) {
     run_with(data, Fault::None);
 }
 
-/// Largest arena that is filled, in granules: the model takes its time.
+/// The largest arena that is filled, in granules. The model is slow.
 const GRANULES: usize = 1 << 12;
 
 pub(crate) fn run_with(data: &[u8], fault: Fault) {
@@ -45,7 +46,7 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
     };
     let size = match input.byte() {
         0..=239 => {
-            // Not so many granules that the model would be slow, nor so few that nothing happens.
+            // Few granules, because the model is slow, but enough to allocate.
             let granule = alignment.clamp(1, 1 << 20);
             input.below(GRANULES) * granule + input.below(granule.min(1 << 16))
         }
@@ -112,7 +113,7 @@ fn step(input: &mut Input<'_>, subject: &mut Subject, model: &mut Model) {
             }
         }
         11..=12 => {
-            // Inside a chunk, beside one, or anywhere.
+            // An address inside a chunk, beside one, or anywhere.
             let addr = match (picked(input), input.byte() % 3) {
                 (Some((addr, size)), 0) => addr.wrapping_add(1 + input.below(size.min(1 << 16))),
                 (Some((addr, _)), 1) => addr.wrapping_sub(1 + input.below(300)),
@@ -144,7 +145,7 @@ fn step(input: &mut Input<'_>, subject: &mut Subject, model: &mut Model) {
     }
 }
 
-/// An arena that makes a mistake.
+/// An arena, with the mistake.
 struct Subject {
     arena: Arena,
     fault: Fault,
@@ -184,7 +185,7 @@ impl Subject {
         stats
     }
 
-    /// The walk, the statistics and the largest free chunk are those of the model.
+    /// Compares the walk, the statistics and the largest free chunk with those of the model.
     fn check(&self, model: &Model) {
         let mut chunks = Vec::new();
         self.arena.walk(|addr, size, used| chunks.push((addr, size, used)));
@@ -198,11 +199,11 @@ impl Subject {
     }
 }
 
-/// The obvious arena: two lists, searched from the front.
+/// A simple model: two lists that are searched from the front.
 struct Model {
     region: (usize, usize),
     granule: usize,
-    /// The first granule's address, and the bytes of all.
+    /// The address of the first granule, and the number of bytes in all.
     first: usize,
     total: usize,
     used: BTreeMap<usize, usize>,
@@ -253,7 +254,7 @@ impl Model {
         Some(chunk)
     }
 
-    /// The size of what has been freed.
+    /// Frees a chunk and returns its size.
     fn release(&mut self, chunk: usize) -> Option<usize> {
         let freed = self.used.remove(&chunk)?;
         let (mut addr, mut size) = (chunk, freed);

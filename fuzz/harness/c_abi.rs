@@ -1,7 +1,7 @@
 //! Any calls of the functions of `include/bitcoin_support.h`, with any arguments that it permits:
 //! null objects, hostile sizes and alignments, page allocators that fail or lack functions, options
-//! of any size and with any values, frees of addresses that are no chunk. The answers are those
-//! that the header documents, and outputs are written on success alone.
+//! of any size and with any values, frees of addresses where no chunk begins. The answers must be
+//! those that the header documents. Outputs must be written only on success.
 //!
 //! Depends on `input`. The functions are declared here as the header declares them; the replay
 //! compares their names with the header's. The process-wide pool must be empty when a run begins,
@@ -16,30 +16,30 @@ use std::mem::offset_of;
 use std::ptr::{NonNull, from_mut, from_ref, null, null_mut};
 use std::sync::{Once, OnceLock};
 
-/// A mistake for the harness to find.
+/// A mistake on purpose, which the harness must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "only the replay makes mistakes")]
 pub(crate) enum Fault {
     None,
-    /// A call that fails says that it has not.
+    /// A call that fails reports success.
     ReportsSuccess,
     /// A call that fails writes to its output.
     WritesOutput,
-    /// A chunk too many is counted.
+    /// The statistics count one chunk too many.
     Miscounts,
-    /// A buffer changes.
+    /// The bytes of a buffer change.
     SpoilsBuffer,
     /// A pool that is destroyed keeps its pages.
     KeepsPages,
-    /// A null object is taken for one.
+    /// A null object is accepted.
     TakesNull,
-    /// A pool is made without looking at the options that it gets.
+    /// The options for a pool are ignored.
     IgnoresOptions,
-    /// Members count that the size of the options does not cover.
+    /// Members of options that the size does not cover are read.
     ReadsTooFar,
-    /// Memory is as it was after all has been wiped.
+    /// Memory is unchanged after a wipe of everything.
     KeepsContents,
-    /// The limit on locked memory is as it was after it has been raised.
+    /// The limit on locked memory is unchanged after a call that raises it.
     KeepsLimit,
     /// Options that are refused raise the limit.
     RaisesLimit,
@@ -49,7 +49,7 @@ pub(crate) fn run(data: &[u8]) {
     run_with(data, Fault::None);
 }
 
-// Statuses, by the header's numbers.
+// Statuses, with the header's numbers.
 const OK: c_int = 0;
 const INVALID_FREE: c_int = 1;
 const NOT_IN_POOL: c_int = 2;
@@ -64,7 +64,7 @@ const IN_USE: c_int = 10;
 const BAD_OPTION: c_int = 11;
 const NOT_AVAILABLE: c_int = 12;
 
-// Choices for pools.
+// Choices for pools, with the header's numbers.
 const FORK_ABSENT: u32 = 2;
 const SECRET_MEMORY_OFF: u32 = 0;
 const SECRET_MEMORY_REQUIRE: u32 = 2;
@@ -74,7 +74,7 @@ const ARENA_SIZE: usize = 262_144;
 const ARENA_ALIGN: usize = 16;
 const UNIQUE_NAME_SIZE: usize = 33;
 
-/// An object behind a pointer.
+/// A handle of an object.
 type Object = *mut c_void;
 type Visit = unsafe extern "C" fn(*mut c_void, *mut c_void, usize, bool);
 type LockingFailed = unsafe extern "C" fn(*mut c_void, c_int, usize) -> bool;
@@ -126,7 +126,7 @@ struct PoolOptions {
     page_size: usize,
     arena_size: usize,
     max_size: usize,
-    /// A `bool`, into which a caller in C may put any byte; so is the next.
+    /// A `bool`, in which a C caller may put any byte. So is the next member.
     raise_lock_limit: u8,
     require_protections: u8,
 }
@@ -140,7 +140,7 @@ struct PageAllocator {
     destroy: Option<unsafe extern "C" fn(*mut c_void)>,
 }
 
-// The library behind them is linked for its Rust interface.
+// Links the library, whose C functions are declared here.
 use bitcoin_support as _;
 
 /// Declares functions and lists their names.
@@ -203,22 +203,23 @@ declare! {
     fn bitcoin_support_describe_address(address: *const c_void, report: *mut AddressReport) -> c_int;
 }
 
-/// As large and as aligned as the header's. Nothing is sampled here, so it is never written to.
+/// As large and as aligned as the header's type. Nothing is sampled here, so the library never
+/// writes to it.
 #[repr(C, align(8))]
 struct AddressReport([u8; 4 * size_of::<usize>() + 168]);
 
-/// Where nothing is mapped; for outputs that must stay as they are.
+/// An address where no memory is, for outputs that must stay unchanged.
 const UNTOUCHED: usize = 0x5eed_0000;
 
 fn pointer(number: usize) -> *mut c_void {
     address(number).cast()
 }
 
-/// An arena, a pool or the instance, with its chunks: address and size as asked for.
+/// An arena, a pool or the instance, with its chunks: addresses and requested sizes.
 struct Owner {
     object: Object,
     chunks: BTreeMap<usize, usize>,
-    /// Those that have been wiped since they were filled.
+    /// The chunks that have been wiped since they were filled.
     wiped: BTreeSet<usize>,
     kind: Kind,
 }
@@ -228,12 +229,13 @@ impl Owner {
         Self { object, chunks: BTreeMap::new(), wiped: BTreeSet::new(), kind }
     }
 
-    /// What a chunk is filled with.
+    /// The byte with which a chunk is filled.
     fn fill(&self, addr: usize) -> u8 {
         if self.wiped.contains(&addr) { 0 } else { addr as u8 | 1 }
     }
 
-    /// A pool has no more memory than its options let it have, and of the kind that they say.
+    /// Checks that a pool has no more memory than its options allow, and the kind of memory that
+    /// they demand.
     fn check_options(&self, stats: &PoolStats) {
         let (max, secret_memory) = match &self.kind {
             Kind::Own(sizes) => (sizes.max, sizes.secret_memory),
@@ -251,7 +253,7 @@ impl Owner {
         }
     }
 
-    /// The chunk is no chunk any more.
+    /// Forgets a chunk.
     fn remove(&mut self, addr: usize) {
         self.chunks.remove(&addr);
         self.wiped.remove(&addr);
@@ -259,19 +261,19 @@ impl Owner {
 }
 
 enum Kind {
-    /// Over the addresses from the first on.
+    /// An arena over `region`: an address and a length.
     Arena {
         region: (usize, usize),
         granule: usize,
     },
-    /// Over the system's own pages, by options.
+    /// A pool over the system's pages, made by options.
     Own(Sizes),
-    /// Over pages of a table's.
+    /// A pool over the pages of a table of functions.
     Pool(Box<Pages>),
     Instance,
 }
 
-/// What a pool's options say of it.
+/// The sizes and the kind of memory in a pool's options.
 struct Sizes {
     arena: usize,
     max: usize,
@@ -279,10 +281,10 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// What the header says of a pool with these options, which are all there; `None` if they are
-    /// refused.
+    /// The values that the header states for a pool with these options, all of whose members are
+    /// covered; `None` if the options are refused.
     fn of(options: &PoolOptions) -> Option<Self> {
-        // SAFETY: asks for a number.
+        // SAFETY: reads a number.
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
         let choices = [options.fork_policy, options.secret_memory];
         if choices.iter().any(|&choice| choice > 2) || ![0, page].contains(&options.page_size) {
@@ -299,7 +301,7 @@ impl Sizes {
     }
 }
 
-/// Where the members of options begin, and where the last one ends.
+/// The offsets of the members of options, and the end of the last one.
 const MEMBERS: [usize; 8] = [
     offset_of!(PoolOptions, fork_policy),
     offset_of!(PoolOptions, secret_memory),
@@ -311,19 +313,19 @@ const MEMBERS: [usize; 8] = [
     size_of::<PoolOptions>(),
 ];
 
-/// Options of any values, most of which make sense, that cover some of the members, or more than
-/// there are.
+/// Options with any values, most of which are valid. Their size covers some of the members, or more
+/// than there are.
 fn any_options(input: &mut Input<'_>) -> PoolOptions {
     let mut number = |values: &[usize]| match input.byte() {
         0..=4 => input.hostile(),
         byte => values[usize::from(byte) % values.len()],
     };
-    // SAFETY: asks for a number.
+    // SAFETY: reads a number.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
     let whole = size_of::<PoolOptions>();
     let size =
         match number(&[whole, whole, MEMBERS[0], MEMBERS[1], MEMBERS[2], MEMBERS[3], MEMBERS[4]]) {
-            // Those that end within a member are refused, like those that are too large.
+            // Sizes that end within a member are refused, like those that are too large.
             size if size % 8 == 1 => size % (whole + 8),
             size => size,
         };
@@ -339,8 +341,8 @@ fn any_options(input: &mut Input<'_>) -> PoolOptions {
     }
 }
 
-/// What there is for the library of options that state their size: what that does not cover is a
-/// default; `None` if there is no such size.
+/// The options as the library reads them: members that the size does not cover have their defaults.
+/// `None` if the size is refused.
 fn covered(options: &PoolOptions) -> Option<PoolOptions> {
     let PoolOptions { size, .. } = *options;
     if !MEMBERS.contains(&size) {
@@ -361,8 +363,8 @@ fn covered(options: &PoolOptions) -> Option<PoolOptions> {
     Some(seen)
 }
 
-/// Options in a block of the heap that is as long as they state, so that AddressSanitizer sees a
-/// read beyond it.
+/// Options in a block of the heap that is exactly as long as they state, so that AddressSanitizer
+/// finds a read beyond it.
 struct Exact {
     block: NonNull<u8>,
     layout: Layout,
@@ -370,12 +372,12 @@ struct Exact {
 
 impl Exact {
     fn of(options: &PoolOptions) -> Self {
-        // The size itself is there always. What is longer than any options is refused before it is
-        // read.
+        // The size itself is always there. A size above that of all options is refused before
+        // anything else is read.
         let len = options.size.clamp(size_of::<usize>(), size_of::<PoolOptions>());
         let layout = Layout::from_size_align(len, align_of::<PoolOptions>()).expect("a layout");
-        // SAFETY: not of size 0; the block is as long as what is copied, and all of that is there:
-        // padding is copied as it is.
+        // SAFETY: the size is not 0. The block is as long as the copy, and the source has at least
+        // that many bytes. Padding is copied without being read as a value.
         unsafe {
             let block = NonNull::new(alloc(layout)).expect("memory");
             block.copy_from_nonoverlapping(NonNull::from(options).cast(), len);
@@ -396,8 +398,8 @@ impl Drop for Exact {
 }
 
 fn create_with(options: *const PoolOptions, pool: *mut Object) -> c_int {
-    // SAFETY: null, as many bytes as the options state, or a size that is refused; a place for the
-    // answer, or null.
+    // SAFETY: `options` is null, or has as many bytes as it states, or a size that is refused.
+    // `pool` is a place for the answer, or null.
     unsafe { bitcoin_support_locked_pool_create_with(options, pool) }
 }
 
@@ -414,7 +416,7 @@ fn set_lock_limit(limit: libc::rlimit) {
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }, 0);
 }
 
-/// What a page allocator for C does, and what it has done. The addresses are no memory.
+/// The plan and the record of a page allocator for C. No memory is at its addresses.
 struct Pages {
     step: usize,
     fails_at: usize,
@@ -430,7 +432,7 @@ unsafe extern "C" fn allocate_locked(
     locked: *mut bool,
 ) -> *mut c_void {
     // SAFETY: the context is a live `Pages` that no other code uses during a call, see
-    // `create_pool`; the library passes a place for the answer.
+    // `create_pool`. The library passes a place for the answer.
     let (pages, locked) = unsafe { (&mut *context.cast::<Pages>(), &mut *locked) };
     pages.calls += 1;
     if pages.calls == pages.fails_at {
@@ -442,17 +444,20 @@ unsafe extern "C" fn allocate_locked(
 }
 
 unsafe extern "C" fn free_locked(context: *mut c_void, _: *mut c_void, _: usize) {
-    // SAFETY: as in `allocate_locked`.
+    // SAFETY: the context is a live `Pages` that no other code uses during a call, see
+    // `create_pool`.
     unsafe { (*context.cast::<Pages>()).live -= 1 };
 }
 
 unsafe extern "C" fn get_limit(context: *mut c_void) -> usize {
-    // SAFETY: as in `allocate_locked`.
+    // SAFETY: the context is a live `Pages` that no other code uses during a call, see
+    // `create_pool`.
     unsafe { (*context.cast::<Pages>()).step.wrapping_mul(3) }
 }
 
 unsafe extern "C" fn destroy(context: *mut c_void) {
-    // SAFETY: as in `allocate_locked`.
+    // SAFETY: the context is a live `Pages` that no other code uses during a call, see
+    // `create_pool`.
     unsafe { (*context.cast::<Pages>()).destroyed += 1 };
 }
 
@@ -464,7 +469,7 @@ unsafe extern "C" fn refuse(_: *mut c_void, _: c_int, _: usize) -> bool {
     false
 }
 
-/// Adds up what a walk shows.
+/// The sums over the chunks of a walk.
 #[derive(Default)]
 struct Seen {
     used: BTreeMap<usize, usize>,
@@ -487,7 +492,7 @@ struct Run {
     owners: Vec<Owner>,
     buffers: Vec<(Object, Vec<u8>)>,
     fault: Fault,
-    /// The limit on locked memory in the beginning.
+    /// The limit on locked memory at the beginning.
     limit: libc::rlimit,
 }
 
@@ -504,7 +509,7 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
         run.step(&mut input);
     }
     while let Some((buffer, _)) = run.buffers.pop() {
-        // SAFETY: live, and given up.
+        // SAFETY: the buffer is live and is not used afterwards.
         unsafe { assert_eq!(bitcoin_support_buffer_destroy(buffer), OK) };
     }
     while run.owners.len() > 1 {
@@ -515,13 +520,13 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
     run.check(0);
 }
 
-/// Uses the instance for the first time, if it is that; before, its options can be chosen, and are
-/// left at the defaults.
+/// Uses the instance for the first time in this process. Before that its options can be set, which
+/// this leaves at the defaults.
 fn use_instance(object: Object) {
     static USED: Once = Once::new();
     USED.call_once(|| {
         let mut options = initial_options();
-        // SAFETY: whole options; the instance, whose chunk is not used after it is freed.
+        // SAFETY: the options are whole. The chunk of the instance is not used after it is freed.
         unsafe {
             options.fork_policy = 3;
             let status = bitcoin_support_locked_pool_configure_instance(&options);
@@ -537,7 +542,7 @@ fn use_instance(object: Object) {
     });
 }
 
-/// Options as the library sets them.
+/// Options with the values that the library sets.
 fn initial_options() -> PoolOptions {
     let mut options = PoolOptions {
         size: 0x7f,
@@ -566,16 +571,16 @@ fn initial_options() -> PoolOptions {
 }
 
 impl Drop for Run {
-    /// Leaves nothing in the instance, also when a mistake has ended the run.
+    /// Empties the instance, also when a mistake has ended the run.
     fn drop(&mut self) {
         for (buffer, _) in self.buffers.drain(..) {
-            // SAFETY: live, and given up.
+            // SAFETY: the buffer is live and is not used afterwards.
             unsafe { assert_eq!(bitcoin_support_buffer_destroy(buffer), OK) };
         }
         set_lock_limit(self.limit);
         let Some(instance) = self.owners.first() else { return };
         for &chunk in instance.chunks.keys() {
-            // SAFETY: this run's own chunk, if it still is one.
+            // SAFETY: a chunk of this run, or an address that is refused.
             unsafe { bitcoin_support_locked_pool_free(instance.object, pointer(chunk)) };
         }
         // SAFETY: the instance is never destroyed.
@@ -587,7 +592,7 @@ impl Drop for Run {
 
 impl Run {
     fn step(&mut self, input: &mut Input<'_>) {
-        // The highest numbers came last, and leave the seeds their meaning.
+        // The highest numbers were added last, so that the seeds keep their meaning.
         let number = input.byte();
         match number {
             236..=245 => return self.create_pool_with(input),
@@ -621,14 +626,15 @@ impl Run {
         }
     }
 
-    /// What a call has returned, unless there is a mistake to be found.
+    /// The status that a call returned; success if the mistake is to report that.
     fn status(&self, status: c_int) -> c_int {
         if self.fault == Fault::ReportsSuccess { OK } else { status }
     }
 
     fn strings(&self, input: &mut Input<'_>) {
         let number = input.hostile() as c_int ^ c_int::from(input.byte());
-        // SAFETY: these take numbers alone; what they return is never null and ends with a zero.
+        // SAFETY: these functions take only numbers, and return a text that is never null and ends
+        // with a zero.
         unsafe {
             let name = CStr::from_ptr(bitcoin_support_status_name(number));
             assert!(name.to_bytes().starts_with(b"BITCOIN_SUPPORT_"));
@@ -640,7 +646,7 @@ impl Run {
 
         let mut name = [0x7f_u8; UNIQUE_NAME_SIZE + 8];
         let size = input.below(UNIQUE_NAME_SIZE + 8);
-        // SAFETY: `size` bytes are there.
+        // SAFETY: `size` bytes are at the pointer.
         let status = unsafe { bitcoin_support_get_unique_name(name.as_mut_ptr().cast(), size) };
         let expected = if size < UNIQUE_NAME_SIZE { BUFFER_TOO_SMALL } else { OK };
         assert_eq!(self.status(status), expected);
@@ -655,8 +661,8 @@ impl Run {
 
         let mut bytes = [1_u8; 300];
         let (from, len) = (input.below(150), input.below(150));
-        // SAFETY: within the array; nothing, and null with it; a string that ends in the array;
-        // null.
+        // SAFETY: a range within the array; null with the length 0; a string that ends within the
+        // array; null.
         unsafe {
             memory_cleanse(bytes.as_mut_ptr().add(from).cast(), len);
             memory_cleanse(null_mut(), 0);
@@ -666,7 +672,7 @@ impl Run {
         assert_eq!(bytes.iter().enumerate().find(kept), None);
         bytes = [1; 300];
         bytes[len] = 0;
-        // SAFETY: a zero has just been put there.
+        // SAFETY: the line above has put a zero there.
         unsafe { bitcoin_support_cleanse_string(bytes.as_mut_ptr().cast()) };
         assert!(bytes[..=len].iter().all(|&b| b == 0) && bytes[len + 1..].iter().all(|&b| b == 1));
     }
@@ -681,17 +687,17 @@ impl Run {
         let end = base.checked_add(size).filter(|_| base != 0);
         let granules = size.checked_div(alignment).unwrap_or(0);
         if alignment.is_power_of_two() && end.is_some() && (1 << 17..1 << 30).contains(&granules) {
-            return; // Valid, and gigabytes of bookkeeping.
+            return; // Valid, but would take gigabytes of bookkeeping.
         }
         let expected = match end {
             _ if !alignment.is_power_of_two() => BAD_ALIGNMENT,
             None => BAD_REGION,
-            // More than can be counted.
+            // More granules than can be counted.
             Some(_) if granules > (1 << 30) => OUT_OF_MEMORY,
             Some(_) => OK,
         };
         let mut object = pointer(UNTOUCHED);
-        // SAFETY: an arena never touches its region; there is a place for the answer, or null.
+        // SAFETY: an arena never touches its region. The output is a place for the answer, or null.
         let (status, refused) = unsafe {
             let make = |out| bitcoin_support_arena_create(pointer(base), size, alignment, out);
             (make(from_mut(&mut object)), make(null_mut()))
@@ -734,8 +740,8 @@ impl Run {
         };
         let whole = kind > 2;
         let expected = if pool.is_null() || !whole { NULL_ARGUMENT } else { OK };
-        // SAFETY: a whole table whose context lives as long as the pool, one that lacks a function,
-        // or null; a place for the answer, or null.
+        // SAFETY: the table is whole and its context lives as long as the pool; or it lacks a
+        // function, or is null. The output is a place for the answer, or null.
         let status = unsafe { bitcoin_support_locked_pool_create(place, pool) };
         if self.fault == Fault::WritesOutput && status != OK {
             object = null_mut();
@@ -753,7 +759,7 @@ impl Run {
         self.keep(Owner::new(object, kind));
     }
 
-    /// Makes a pool by options, which may be null, as may the place for the pool.
+    /// Makes a pool by options. The options and the place for the pool may be null.
     fn create_pool_with(&mut self, input: &mut Input<'_>) {
         let kind = input.byte();
         let options = if kind < 8 { initial_options() } else { any_options(input) };
@@ -773,7 +779,7 @@ impl Run {
                 let size = size_of::<PoolOptions>();
                 create_with(&PoolOptions { size, ..options }, place)
             }
-            // Nothing of the options is there but what their size covers.
+            // The block has only the bytes of the options that their size covers.
             _ => Exact::of(&options).with(|options| create_with(options, place)),
         };
         if self.fault == Fault::WritesOutput && status != OK {
@@ -783,7 +789,7 @@ impl Run {
             _ if place.is_null() => assert_eq!(self.status(status), NULL_ARGUMENT),
             None => assert_eq!(self.status(status), BAD_OPTION, "{options:?}"),
             Some(sizes) if sizes.secret_memory == SECRET_MEMORY_REQUIRE => {
-                // The system has it, or has it not.
+                // Whether the system has secret memory does not change.
                 static ANSWER: OnceLock<c_int> = OnceLock::new();
                 assert!(status == OK || status == NOT_AVAILABLE);
                 assert_eq!(*ANSWER.get_or_init(|| status), status);
@@ -798,11 +804,12 @@ impl Run {
         }
     }
 
-    /// The instance has been used: its options stay as they are.
+    /// Checks that the options of the instance cannot be changed after it has been used.
     fn configure_instance(&self, input: &mut Input<'_>) {
         let options = any_options(input);
         let seen = covered(&options);
-        // Its sizes are fixed; the rest may be found to be wrong, or to be too late.
+        // The sizes of the instance are fixed. Other members may be reported as wrong, or as too
+        // late.
         let (sizes, rest) = match seen {
             Some(PoolOptions { page_size: 0, arena_size: 0, max_size: 0, .. }) => {
                 (true, seen.as_ref().and_then(Sizes::of).is_some())
@@ -811,7 +818,8 @@ impl Run {
         };
         self.lower_lock_limit(input);
         let limit = lock_limit();
-        // SAFETY: as many bytes as the options state, or a size that is refused; null is refused.
+        // SAFETY: the options have as many bytes as they state, or a size that is refused. Null is
+        // refused.
         let (status, refused) = unsafe {
             let configure = |options| bitcoin_support_locked_pool_configure_instance(options);
             (Exact::of(&options).with(configure), configure(null()))
@@ -825,11 +833,11 @@ impl Run {
         self.check_lock_limit(limit, false);
     }
 
-    /// Everything that the library has mapped is zeros, and stays usable.
+    /// Wipes everything. All memory that the library has mapped must be zeros, and stay usable.
     fn wipe_all(&mut self) {
         (0..self.owners.len()).for_each(|index| self.check_bytes(index));
         if self.fault != Fault::KeepsContents {
-            // SAFETY: all that this run has in locked memory is bytes.
+            // SAFETY: this run has only bytes in locked memory.
             unsafe { bitcoin_support_wipe_all() };
         }
         for owner in &mut self.owners {
@@ -837,7 +845,7 @@ impl Run {
         }
         for (buffer, expected) in &mut self.buffers {
             expected.fill(0);
-            // SAFETY: a live buffer, and as many bytes as it has.
+            // SAFETY: the buffer is live, and the length is the buffer's.
             let is_wiped = unsafe {
                 let data = bitcoin_support_buffer_data(*buffer).cast::<u8>();
                 let size = bitcoin_support_buffer_size(*buffer);
@@ -849,10 +857,10 @@ impl Run {
         (0..self.owners.len()).for_each(|index| self.check(index));
     }
 
-    /// Any number; then as it was, so that this program ends as others do.
+    /// Sets any policy, and then the default again, so that this program ends as others do.
     fn set_exit_policy(&self, input: &mut Input<'_>) {
         let policy = u32::from(input.byte());
-        // SAFETY: the process does not exit between the two.
+        // SAFETY: the process does not exit between the two calls.
         let (status, back) = unsafe {
             (bitcoin_support_set_exit_policy(policy), bitcoin_support_set_exit_policy(0))
         };
@@ -879,14 +887,14 @@ impl Run {
         self.check_lock_limit(before, true);
     }
 
-    /// Makes the process's own limit smaller until the next check.
+    /// Lowers the process's limit until the next check.
     fn lower_lock_limit(&self, input: &mut Input<'_>) {
         let soft = (input.below(3) as libc::rlim_t) << 16;
         set_lock_limit(libc::rlimit { rlim_cur: soft.min(self.limit.rlim_max), ..self.limit });
     }
 
-    /// The limit is as it was before a call, or has been raised by it as far as may be. Puts it
-    /// back to what it was in the beginning.
+    /// Checks that a call has left the limit as it was before, or has raised it as far as it may.
+    /// Restores the limit of the beginning.
     fn check_lock_limit(&self, before: libc::rlimit, raised: bool) {
         if self.fault == Fault::RaisesLimit {
             set_lock_limit(libc::rlimit { rlim_cur: before.rlim_max, ..before });
@@ -900,7 +908,7 @@ impl Run {
     fn remedy(&self, input: &mut Input<'_>) {
         let (error, limit) =
             (input.hostile() as c_int ^ c_int::from(input.byte()), input.hostile());
-        // SAFETY: takes numbers alone; what is returned is never null and ends with a zero.
+        // SAFETY: takes only numbers, and returns a text that is never null and ends with a zero.
         let (remedy, unlimited) = unsafe {
             let of = |limit| CStr::from_ptr(bitcoin_support_lock_remedy(error, limit));
             (of(limit).to_bytes(), of(usize::MAX).to_bytes())
@@ -908,11 +916,12 @@ impl Run {
         for text in [remedy, unlimited] {
             assert!(!text.is_empty() && text.iter().all(|byte| (b' '..=b'~').contains(byte)));
         }
-        // Only the error at the limit has the limit's remedy, and a limit of 0 has one error more.
+        // An error has the limit's remedy only if the limit causes it. With a limit of 0 that is
+        // one error more.
         let of_limit = matches!(error, libc::ENOMEM | libc::EAGAIN);
         let by_limit = of_limit && limit != usize::MAX || error == libc::EPERM && limit == 0;
         assert_eq!(remedy != unlimited, by_limit, "whether the limit is to be raised");
-        // SAFETY: as above.
+        // SAFETY: takes only numbers, and returns a text that is never null and ends with a zero.
         let remedy =
             unsafe { CStr::from_ptr(bitcoin_support_protection_remedy(limit as u32, error)) };
         assert!(!remedy.is_empty() && remedy.to_bytes().is_ascii());
@@ -928,19 +937,19 @@ impl Run {
     fn destroy(&mut self, index: usize) {
         let owner = self.owners.remove(index);
         match owner.kind {
-            // SAFETY: live, and given up.
+            // SAFETY: the object is live and is not used afterwards.
             Kind::Arena { .. } => unsafe {
                 assert_eq!(bitcoin_support_arena_destroy(owner.object), OK);
                 assert_eq!(bitcoin_support_arena_destroy(owner.object), INVALID_HANDLE);
             },
-            // SAFETY: live, and given up.
+            // SAFETY: the object is live and is not used afterwards.
             Kind::Own(_) => unsafe {
                 assert_eq!(bitcoin_support_locked_pool_destroy(owner.object), OK);
                 assert_eq!(bitcoin_support_locked_pool_destroy(owner.object), INVALID_HANDLE);
             },
             Kind::Pool(pages) => {
                 if self.fault != Fault::KeepsPages {
-                    // SAFETY: live, and given up.
+                    // SAFETY: the pool is live and is not used afterwards.
                     unsafe { assert_eq!(bitcoin_support_locked_pool_destroy(owner.object), OK) };
                 }
                 let kept = pages.live;
@@ -966,14 +975,14 @@ impl Run {
         };
         let size = input.size(largest);
         let alignment = if input.byte() % 4 == 0 { input.alignment() } else { 1 };
-        // SAFETY: a live object.
+        // SAFETY: the object is live.
         let chunk = unsafe {
             match (&owner.kind, alignment) {
                 (Kind::Arena { .. }, 1) => bitcoin_support_arena_alloc(owner.object, size),
                 (Kind::Arena { .. }, _) => {
                     bitcoin_support_arena_alloc_aligned(owner.object, size, alignment)
                 }
-                // Every other chunk of the process-wide pool comes without its handle.
+                // Every other chunk of the process-wide pool is allocated without its handle.
                 (Kind::Instance, 1) if size % 2 == 0 => bitcoin_support_alloc(size),
                 (Kind::Instance, _) if size % 2 == 0 => {
                     bitcoin_support_alloc_aligned(size, alignment)
@@ -995,10 +1004,10 @@ impl Run {
         match owner.kind {
             Kind::Arena { region, .. } => {
                 assert!(addr >= region.0 && addr + size <= region.0 + region.1);
-                // SAFETY: a live arena.
+                // SAFETY: the arena is live.
                 assert!(unsafe { bitcoin_support_arena_contains(owner.object, chunk) });
             }
-            // SAFETY: a chunk of that many bytes in pages of the library's own.
+            // SAFETY: a chunk of that many bytes in the library's pages.
             Kind::Own(_) | Kind::Instance => unsafe {
                 let bytes = std::slice::from_raw_parts_mut(chunk.cast::<u8>(), size);
                 assert!(bytes.iter().all(|&byte| byte == 0), "a chunk is not wiped");
@@ -1009,7 +1018,7 @@ impl Run {
         owner.chunks.insert(addr, size);
     }
 
-    /// A chunk of an object, if it has one.
+    /// An object, and one of its chunks if it has any.
     fn pick(&self, input: &mut Input<'_>) -> (usize, Option<(usize, usize)>) {
         let index = input.below(self.owners.len());
         let chunks = &self.owners[index].chunks;
@@ -1017,7 +1026,7 @@ impl Run {
         (index, chunk.map(|(&addr, &size)| (addr, size)))
     }
 
-    /// What an object says of an address where no chunk begins.
+    /// The status for a free of an address where no chunk begins.
     fn refusal(&self, index: usize, addr: usize) -> c_int {
         let owner = &self.owners[index];
         let elsewhere = match owner.kind {
@@ -1037,7 +1046,7 @@ impl Run {
         let object = owner.object;
         let is_arena = matches!(owner.kind, Kind::Arena { .. });
         let is_instance = matches!(owner.kind, Kind::Instance);
-        // SAFETY: the object is live, and a chunk that it frees is not used any more.
+        // SAFETY: the object is live, and a chunk that it frees is not used afterwards.
         let free = |addr| unsafe {
             match is_arena {
                 true => bitcoin_support_arena_free(object, pointer(addr)),
@@ -1077,7 +1086,7 @@ impl Run {
         let Some((addr, size)) = chunk else { return };
         let (object, is_arena) =
             (self.owners[index].object, matches!(self.owners[index].kind, Kind::Arena { .. }));
-        // SAFETY: a live object; what it frees of its own is not used any more.
+        // SAFETY: the object is live, and a chunk that it frees is not used afterwards.
         let free = |addr, size| unsafe {
             match is_arena {
                 true => bitcoin_support_arena_free_sized(object, pointer(addr), size, 1),
@@ -1090,7 +1099,7 @@ impl Run {
             Kind::Arena { granule, .. } => granule,
             _ => ARENA_ALIGN,
         };
-        // Granules may be that large.
+        // The granules of some arenas are as large as that.
         if granule < 1 << 16 {
             assert_eq!(self.status(is_wrong), SIZE_MISMATCH, "{wrong} for {size}");
         } else if is_wrong == OK {
@@ -1106,10 +1115,10 @@ impl Run {
         assert_eq!(self.status(free(addr, size)), INVALID_FREE, "a double free");
     }
 
-    /// Every function of an object, without one.
+    /// Calls the functions with null objects.
     fn null_objects(&self, input: &mut Input<'_>) {
         let (size, alignment, ptr) = (input.hostile(), input.alignment(), pointer(input.hostile()));
-        // SAFETY: a null object is refused; the other arguments are not looked at then.
+        // SAFETY: a null object is refused before the other arguments are read.
         unsafe {
             let status = [
                 bitcoin_support_buffer_create(input.below(100), null_mut()),
@@ -1128,7 +1137,7 @@ impl Run {
                 if self.fault == Fault::TakesNull { OK } else { NULL_ARGUMENT },
             ];
             assert_eq!(status, [NULL_ARGUMENT; 10]);
-            // As ever: nothing is sampled, so there is nothing to describe.
+            // As always here, nothing is sampled, so there is nothing to describe.
             assert_eq!(bitcoin_support_locked_pool_sample(0, size), OK);
             assert_eq!(bitcoin_support_describe_address(ptr, null_mut()), NULL_ARGUMENT);
             let mut report = AddressReport([0xa5; size_of::<AddressReport>()]);
@@ -1167,14 +1176,14 @@ impl Run {
         }
         let callback: Option<LockingFailed> =
             [None, Some(accept as _), Some(refuse as _)][usize::from(callback)];
-        // SAFETY: a live pool, and functions that make no use of their context.
+        // SAFETY: the pool is live, and the functions do not use their context.
         let status = unsafe {
             bitcoin_support_locked_pool_set_locking_failed(owner.object, callback, null_mut())
         };
         assert_eq!(status, OK);
     }
 
-    /// The chunks of memory of the library's own are as they were filled.
+    /// Checks that the chunks in the library's memory have the bytes with which they were filled.
     fn check_bytes(&self, index: usize) {
         let owner = &self.owners[index];
         if !matches!(owner.kind, Kind::Own(_) | Kind::Instance) {
@@ -1187,13 +1196,13 @@ impl Run {
         }
     }
 
-    /// The statistics, the walk and the chunks agree.
+    /// Checks that the statistics, the walk and the chunks agree.
     fn check(&self, index: usize) {
         self.check_bytes(index);
         let owner = &self.owners[index];
         let mut seen = Seen::default();
         let context = from_mut(&mut seen).cast();
-        // SAFETY: a live object; `visit` does not use it.
+        // SAFETY: the object is live, and `visit` does not use it.
         let mut stats = unsafe {
             match owner.kind {
                 Kind::Arena { .. } => {
@@ -1227,14 +1236,14 @@ impl Run {
         }
     }
 
-    /// How many of the buffers have a chunk of the instance; one above the largest chunk has
-    /// separate pages.
+    /// The number of buffers that have a chunk of the instance. A buffer above the largest chunk
+    /// has separate pages.
     fn buffer_chunks(&self) -> usize {
         let has_chunk = |&&(buffer, _): &&(Object, Vec<u8>)| {
-            // SAFETY: a live buffer.
+            // SAFETY: the buffer is live.
             let data = unsafe { bitcoin_support_buffer_data(buffer) };
             let mut seen = Seen::default();
-            // SAFETY: the instance; `visit` does not use it.
+            // SAFETY: the instance is live, and `visit` does not use it.
             unsafe {
                 bitcoin_support_locked_pool_walk(
                     self.owners[0].object,
@@ -1248,13 +1257,13 @@ impl Run {
     }
 
     fn buffer(&mut self, input: &mut Input<'_>) {
-        // A size that is always refused: no attempt is made to lock it.
+        // A size that is always refused: the library does not try to lock it.
         let too_many = input.hostile().max(1 << (usize::BITS * 3 / 4));
         let Some(index) = input.index(self.buffers.len()).filter(|_| input.byte() % 8 > 0) else {
             let huge = input.byte() % 8 == 0;
             let capacity = if huge { too_many } else { input.short() * 5 };
             let mut buffer = pointer(UNTOUCHED);
-            // SAFETY: there is a place for the answer.
+            // SAFETY: the output is a place for the answer.
             let status = unsafe { bitcoin_support_buffer_create(capacity, from_mut(&mut buffer)) };
             if self.fault == Fault::WritesOutput && status != OK {
                 buffer = null_mut();
@@ -1266,14 +1275,15 @@ impl Run {
             self.buffers.push((buffer, Vec::new()));
             if self.buffers.len() > 4 {
                 let (buffer, _) = self.buffers.remove(0);
-                // SAFETY: live, and given up.
+                // SAFETY: the buffer is live and is not used afterwards.
                 unsafe { assert_eq!(bitcoin_support_buffer_destroy(buffer), OK) };
             }
             return;
         };
         let fault = self.fault;
         let (buffer, ref mut expected) = self.buffers[index];
-        // SAFETY: a live buffer; bytes that are there, nothing, or null, which is refused.
+        // SAFETY: the buffer is live. The source has that many bytes, or none are read, or it is
+        // null, which is refused.
         unsafe {
             match input.byte() % 6 {
                 0..=1 => {
@@ -1300,7 +1310,7 @@ impl Run {
                     assert_eq!(bitcoin_support_buffer_append(buffer, null(), 0), OK);
                 }
                 _ => {
-                    // Written through the pointer.
+                    // Writes through the pointer.
                     let at = input.below(expected.len().clamp(1, 60_000));
                     if let Some(byte) = expected.get_mut(at) {
                         *byte = 0x5a;

@@ -1,5 +1,6 @@
-//! Any bytes as any type of Bitcoin's consensus encoding, by the older and the newer traits: they
-//! are refused, or they are an encoding whose object is encoded so that it comes back.
+//! Decodes any bytes as any type of Bitcoin's consensus encoding, by the older and the newer
+//! traits. Either the bytes are refused, or they decode to an object whose encoding decodes to the
+//! same object.
 //!
 //! Depends on the crate's public interface. The first byte of the input chooses the type.
 //! `tests/consensus` does the same by mutating samples.
@@ -12,14 +13,14 @@ use bitcoin::p2p::message_network::VersionMessage;
 use bitcoin::{Block, MerkleBlock, ScriptBuf, Transaction, TxIn, TxOut, VarInt, Witness};
 use bitcoin_support::{ConsensusEncoding, FromSerializeData, SerializeData, ToSerializeData};
 
-/// A mistake for the harness to find.
+/// A mistake on purpose, which the harness must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "only the replay makes mistakes")]
 pub(crate) enum Fault {
     None,
-    /// A byte of what is encoded is not what was decoded.
+    /// A byte of the encoding changes.
     ChangesByte,
-    /// What follows an object is taken for a part of it.
+    /// Bytes after an object are taken for a part of it.
     IgnoresTrailing,
 }
 
@@ -27,7 +28,7 @@ pub(crate) fn run(data: &[u8]) {
     run_with(data, Fault::None);
 }
 
-/// An encoding, with the mistake.
+/// The encoding of an object, with the mistake.
 fn encoded(object: &impl ToSerializeData, fault: Fault) -> SerializeData {
     let mut data = object.to_serialize_data().expect("memory");
     match data.as_mut_slice() {
@@ -61,7 +62,7 @@ where
     for<'t> ConsensusEncoding<&'t T>: ToSerializeData,
 {
     if let Ok(object) = ConsensusEncoding::<T>::from_serialize_data(seen(bytes, fault)) {
-        // These decoders take nothing that is not written just so.
+        // These decoders accept only the one encoding of an object.
         let data = encoded(&ConsensusEncoding(&object.0), fault);
         assert!(data == *bytes);
     }
@@ -83,7 +84,7 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
         10 => older::<BlockTransactionsRequest>(bytes, fault),
         11 => older::<AddrV2Message>(bytes, fault),
         12 => older::<VersionMessage>(bytes, fault),
-        // Its own checksum is kept, so that it need not come back.
+        // A message keeps the checksum that it came with, so its encoding may differ.
         13 => drop(RawNetworkMessage::from_serialize_data(bytes)),
         14 => newer::<Transaction>(bytes, fault),
         15 => newer::<Block>(bytes, fault),

@@ -1,6 +1,6 @@
-//! Bytes read as decisions: what a fuzz target does is what its input says.
+//! Bytes that are read as decisions: a fuzz target obeys its input.
 //!
-//! Depends on nothing. Input that has run out reads as zeros; targets stop there.
+//! Depends on no other module. Input that has run out reads as zeros, and targets stop there.
 
 /// The part of an input that has not been used.
 pub(crate) struct Input<'d> {

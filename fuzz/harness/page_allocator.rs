@@ -1,11 +1,11 @@
-//! A `LockedPool` over a page allocator that does as the input says: fails, hands out the same
-//! addresses twice, misaligned ones, ones at the ends of the address space, claims locks that it
-//! does not have, and changes its limit.
+//! A `LockedPool` over a page allocator that obeys the input. It fails, hands out the same
+//! addresses twice, misaligned ones, and ones at the ends of the address space, claims locks that
+//! it does not have, and changes its limit.
 //!
-//! Depends on `input` and the crate's public interface. The addresses are no memory: a pool that
-//! touched them would crash. What must hold: chunks lie within what the allocator gave, apart from
-//! each other and aligned; statistics are exact; everything that was given is given back once, with
-//! its length, except what overlaps an arena, which is given back with that arena.
+//! Depends on `input` and the crate's public interface. No memory is at the addresses: a pool that
+//! touched them would crash. Chunks must lie within the allocator's ranges, must not overlap, and
+//! must be aligned. Statistics must be exact. Each range must be returned once, with its length. A
+//! range that overlaps an arena is returned with that arena.
 
 use crate::input::{Input, address};
 use bitcoin_support::{FreeError, LockedAllocation, LockedPageAllocator, LockedPool, PoolStats};
@@ -13,20 +13,20 @@ use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A mistake for the harness to find.
+/// A mistake on purpose, which the harness must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "only the replay makes mistakes")]
 pub(crate) enum Fault {
     None,
-    /// Pages are never given back.
+    /// Pages are never returned.
     KeepsPages,
-    /// Pages are given back with another length.
+    /// Pages are returned with another length.
     FreesAnotherLength,
-    /// Pages are given back twice.
+    /// Pages are returned twice.
     FreesTwice,
-    /// A chunk lies beside what the allocator gave.
+    /// A chunk lies beside the allocator's pages.
     LeavesPages,
-    /// A free that is refused says that it was done.
+    /// A free that is refused reports success.
     AcceptsBadFrees,
     /// A lock that failed is not counted.
     HidesLockFailures,
@@ -40,25 +40,26 @@ pub(crate) fn run(data: &[u8]) {
 
 const ARENA: usize = LockedPool::ARENA_SIZE;
 
-/// What the allocator will do when it is called next, and what it has done.
+/// The allocator's answer to the next call, and a record of its calls.
 #[derive(Default)]
 struct Journal {
-    /// An address, and whether it is locked.
+    /// The address, and whether it is locked.
     next: Option<(usize, bool)>,
     limit: usize,
-    /// Given and not given back, in the order of giving: address, length, locked.
+    /// Ranges that were given and not returned, in the order of giving: address, length, locked.
     live: Vec<(usize, usize, bool)>,
-    /// Given although the addresses were given before.
+    /// The number of ranges that were given while they were in use already.
     overlapping: usize,
     calls: usize,
-    /// How often pages that a pool can use were not locked, and how often it asked what to do then.
+    /// How often pages that a pool can use were not locked, and how often the pool asked the
+    /// callback.
     failures: usize,
     asked: usize,
     accepts_unlocked: bool,
     dropped: bool,
 }
 
-/// The journal, also when a run has ended in a panic and its pool is dropped.
+/// The journal. It is needed also when a run has ended in a panic and its pool is dropped.
 fn look(journal: &Mutex<Journal>) -> MutexGuard<'_, Journal> {
     journal.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -96,7 +97,8 @@ impl LockedPageAllocator for Hostile {
             let given = |&(a, l, _): &(usize, usize, bool)| (a, l) == (addr.addr().get(), len);
             match journal.live.iter().rposition(given) {
                 Some(index) => journal.live.remove(index),
-                // In the pool's destructor a panic would end the process: `overlapping` tells.
+                // A panic would end the process in the pool's destructor, so `overlapping` carries
+                // the failure.
                 None => {
                     journal.overlapping = usize::MAX;
                     return;
@@ -150,7 +152,7 @@ struct Run {
     journal: Arc<Mutex<Journal>>,
     fault: Fault,
     has_callback: bool,
-    /// Size in bytes by address.
+    /// The chunks: size in bytes by address.
     used: BTreeMap<usize, usize>,
 }
 
@@ -170,7 +172,7 @@ impl Run {
                 let (addr, size) = (live[index], self.used[&live[index]]);
                 let wrong = input.size(ARENA);
                 let fits = wrong > size - 16 && wrong <= size;
-                // SAFETY: the pool's chunks are no memory.
+                // SAFETY: no memory is at the pool's addresses, so none is used afterwards.
                 let freed = unsafe { self.pool.free_sized(address(addr), wrong, 16) };
                 assert_eq!(freed, if fits { Ok(()) } else { Err(FreeError::SizeMismatch) });
                 if fits {
@@ -266,7 +268,7 @@ impl Run {
     }
 
     fn free(&self, addr: usize) -> Result<(), FreeError> {
-        // SAFETY: the pool's chunks are no memory.
+        // SAFETY: no memory is at the pool's addresses, so none is used afterwards.
         let freed = unsafe { self.pool.free(address(addr)) };
         if self.fault == Fault::AcceptsBadFrees { Ok(()) } else { freed }
     }
@@ -290,7 +292,7 @@ impl Run {
         let journal = look(&self.journal);
         assert_eq!(stats.lock_failures, journal.failures);
         assert_eq!(journal.asked, if self.has_callback { journal.failures } else { 0 });
-        // Each arena is what was given, less what is not a multiple of a granule.
+        // Each arena is a range of the allocator, without the rest that is smaller than a granule.
         assert_eq!(stats.arenas, journal.live.len());
         let granules = |&&(addr, len, _): &&(usize, usize, bool)| {
             let first = addr.next_multiple_of(LockedPool::ARENA_ALIGN);

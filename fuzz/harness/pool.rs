@@ -1,11 +1,11 @@
-//! Any operations on pools over the system's own pages: a private one with small arenas, and the
-//! process-wide one, also with a second thread. Every byte of every chunk is checked, and every
-//! statistic.
+//! Any operations on pools over the system's pages: a private pool with small arenas, and the
+//! process-wide pool, which a second thread uses as well. Every byte of every chunk and every
+//! statistic is checked.
 //!
-//! Depends on `input` and the crate's public interface. What the model knows of a chunk is where it
-//! is and what is in it; how many bytes it takes is learned from the statistics when it is
-//! allocated, and is the same for the walk and when it is freed. The process-wide pool must be
-//! empty when a run begins, and no other code may use it meanwhile.
+//! Depends on `input` and the crate's public interface. The model knows the address and the bytes
+//! of each chunk. It learns from the statistics how many bytes a new chunk takes; the walk and the
+//! free must agree with that. The process-wide pool must be empty when a run begins, and no other
+//! code may use it meanwhile.
 
 use crate::input::{Input, address};
 use bitcoin_support::{FreeError, LockedPool, LockedPoolManager, PoolStats, page_size};
@@ -13,30 +13,30 @@ use std::cell::Cell;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-/// A mistake for the harness to find.
+/// A mistake on purpose, which the harness must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "only the replay makes mistakes")]
 pub(crate) enum Fault {
     None,
-    /// A new chunk has a byte of an earlier content in it.
+    /// A new chunk has a byte of its earlier contents.
     ForgetsWipe,
     /// A chunk is handed out twice.
     HandsOutTwice,
-    /// A byte of another chunk changes with a free.
+    /// A free changes a byte of another chunk.
     SpoilsContents,
-    /// A free does nothing and says that it was done.
+    /// A free does nothing and reports success.
     ForgetsFrees,
-    /// A free that is refused says that it was done.
+    /// A free that is refused reports success.
     AcceptsBadFrees,
-    /// A free of another size is accepted.
+    /// A free with another size is accepted.
     IgnoresSize,
-    /// A chunk too many is counted.
+    /// The statistics count one chunk too many.
     MiscountsChunks,
-    /// Used bytes are right, free ones are not.
+    /// The number of used bytes is right, and that of free bytes is wrong.
     MiscountsFree,
     /// The high-water mark lags behind.
     MiscountsPeak,
-    /// A chunk that there is room for is not handed out.
+    /// A chunk for which there is room is not handed out.
     RefusesLarge,
     /// The walk leaves a used chunk out.
     WalksShort,
@@ -46,7 +46,7 @@ pub(crate) fn run(data: &[u8]) {
     run_with(data, Fault::None);
 }
 
-/// Most chunks at once, so that a run stays short.
+/// The most chunks at once. It keeps a run short.
 const CHUNKS: usize = 200;
 
 pub(crate) fn run_with(data: &[u8], fault: Fault) {
@@ -83,10 +83,10 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
 
 struct Chunk {
     addr: usize,
-    /// As asked for.
+    /// The requested size.
     size: usize,
     alignment: usize,
-    /// What the statistics say that it takes.
+    /// The bytes that it takes by the statistics.
     taken: usize,
     key: u8,
 }
@@ -95,7 +95,7 @@ struct Run<'s> {
     subject: &'s Subject,
     chunks: Vec<Chunk>,
     used: usize,
-    /// The most that was ever used; exact until a second thread comes.
+    /// The most bytes that were ever used. Exact until a second thread uses the pool.
     peak: usize,
     exact: bool,
 }
@@ -127,7 +127,7 @@ impl Run<'_> {
                 self.forget(index);
             }
             19 => {
-                // Larger than the chunk, or nothing, or too many to count.
+                // A size that is larger than the chunk's, or 0, or too large to count.
                 let Some(index) = picked(input) else { return };
                 let Chunk { addr, taken, alignment, .. } = self.chunks[index];
                 let wrong = match input.byte() % 4 {
@@ -232,7 +232,7 @@ impl Run<'_> {
     fn forget(&mut self, index: usize) {
         let chunk = self.chunks.swap_remove(index);
         self.used -= chunk.taken;
-        // Nobody has been given it since.
+        // No other allocation has reused the chunk since.
         assert_eq!(self.subject.free(chunk.addr), Err(FreeError::InvalidFree));
     }
 
@@ -259,7 +259,7 @@ impl Run<'_> {
         self.check_stats();
     }
 
-    /// The statistics are exact.
+    /// Checks that the statistics are exact.
     fn check_stats(&mut self) -> PoolStats {
         let stats = self.subject.stats();
         assert_eq!((stats.used, stats.chunks_used), (self.used, self.chunks.len()));
@@ -274,7 +274,7 @@ impl Run<'_> {
             assert_eq!(stats.peak_used, self.peak);
         }
         assert!(stats.peak_used >= stats.used);
-        // What was seen counts from now on.
+        // From now on the estimate that was read is the least that the peak may be.
         self.peak = self.peak.max(stats.peak_used);
         if let Pool::Own { max_size, .. } = self.subject.pool {
             assert!(stats.total <= max_size);
@@ -282,7 +282,8 @@ impl Run<'_> {
         stats
     }
 
-    /// The walk shows the chunks that there are, none over another, and adds up to the statistics.
+    /// Checks that the walk shows exactly the chunks, without overlaps, and adds up to the
+    /// statistics.
     fn check(&mut self) {
         let stats = self.check_stats();
         let mut chunks = self.subject.chunks();
@@ -307,14 +308,14 @@ enum Pool {
     Process,
 }
 
-/// A pool that makes a mistake.
+/// A pool, with the mistake.
 struct Subject {
     pool: Pool,
     fault: Fault,
     frees: Cell<usize>,
 }
 
-// SAFETY: the cell is for mistakes alone; a second thread uses it while the first waits.
+// SAFETY: the cell is used only for mistakes. A second thread uses it while the first waits.
 unsafe impl Sync for Subject {}
 
 impl Subject {
@@ -336,13 +337,13 @@ impl Subject {
             return true;
         }
         let Pool::Own { arena_size, max_size, .. } = self.pool else {
-            // It grows without end, but no arena is sure to hold what is aligned to more than a
-            // page.
+            // The pool grows without a limit, but a new arena has a place for certain only up to
+            // the alignment of a page.
             return alignment <= page_size();
         };
         let stats = self.stats();
         let left = max_size - stats.total;
-        // Unlocked memory comes in whole arenas only.
+        // Unlocked memory comes only in whole arenas.
         let new = if stats.lock_failures > 0 { left / arena_size * arena_size } else { left };
         let slack = if alignment > page_size() { alignment } else { 0 };
         let need = size.saturating_add(slack);
@@ -361,13 +362,13 @@ impl Subject {
                 return None;
             }
             Fault::HandsOutTwice => {
-                // Another chunk that is in use; the new chunk, if there is no other.
+                // Another chunk in use, or the new chunk if there is no other.
                 let used = self.chunks().into_iter().find(|chunk| chunk.2 && chunk.0 != addr);
                 if let (Some((other, ..)), 16..64) = (used, size) {
                     return Some(other);
                 }
             }
-            // SAFETY: a chunk of our own, of at least a byte.
+            // SAFETY: a chunk of this run, of at least a byte.
             Fault::ForgetsWipe if size > 100 => unsafe { address(addr).add(size - 1).write(7) },
             _ => {}
         }
@@ -375,7 +376,7 @@ impl Subject {
     }
 
     fn free_as_it_is(&self, addr: usize) -> Result<(), FreeError> {
-        // SAFETY: the chunks are this run's, which does not use one that it frees.
+        // SAFETY: the chunks belong to this run, which does not use one after it frees it.
         unsafe {
             match &self.pool {
                 Pool::Own { pool, .. } => pool.free(address(addr)),
@@ -400,7 +401,7 @@ impl Subject {
     }
 
     fn free_sized(&self, addr: usize, size: usize, alignment: usize) -> Result<(), FreeError> {
-        // SAFETY: as in `free_as_it_is`.
+        // SAFETY: the chunks belong to this run, which does not use one after it frees it.
         let freed = unsafe {
             match &self.pool {
                 Pool::Own { pool, .. } => pool.free_sized(address(addr), size, alignment),
@@ -447,7 +448,7 @@ impl Subject {
     }
 }
 
-/// Leaves nothing behind when a mistake has ended the run.
+/// Empties the pool when a mistake has ended the run.
 impl Drop for Subject {
     fn drop(&mut self) {
         let left = self.chunks();
@@ -461,7 +462,7 @@ impl Drop for Subject {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A thread that does what it is told while the first one waits.
+/// A thread that runs jobs while the first one waits.
 struct Helper {
     jobs: Option<Sender<Job>>,
     done: Receiver<()>,
@@ -488,7 +489,7 @@ impl Helper {
         let place = &mut answer;
         let job: Box<dyn FnOnce() + Send + '_> = Box::new(move || *place = Some(job()));
         // SAFETY: only the lifetime changes. The job has run, or will never run, before this
-        // function returns or unwinds: it ends with word from the thread, or with the thread's end.
+        // function returns or unwinds: the function waits for the thread's message or for its end.
         let job = unsafe { std::mem::transmute::<Box<dyn FnOnce() + Send + '_>, Job>(job) };
         self.jobs.as_ref().expect("not dropped").send(job).expect("the thread waits");
         self.done.recv().expect("the job has not panicked");

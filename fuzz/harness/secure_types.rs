@@ -1,10 +1,10 @@
-//! Any operations on the secret types and on containers over the two allocators, beside `Vec` and
-//! `String`: the same contents and answers. What has left a value is wiped: in locked memory the
-//! unused capacity is zeros, on the ordinary heap every block that is freed.
+//! Any operations on the secret types, and on containers over the two allocators, beside `Vec` and
+//! `String`. Contents and answers must be the same. Bytes that have left a value must be wiped: in
+//! locked memory the unused capacity is zeros, and on the ordinary heap every block that is freed.
 //!
 //! Depends on `input`, `witness` and the crate's public interface. The process-wide pool must be
-//! empty when a run begins, and no other code may use it meanwhile: its statistics count the values
-//! that have memory.
+//! empty when a run begins, and no other code may use it meanwhile, as its statistics count the
+//! values that have memory.
 
 use crate::input::{Input, address};
 use crate::witness::watch;
@@ -16,22 +16,22 @@ use bitcoin_support::{
 use std::io::{BufRead, Read, Write};
 use zeroize::Zeroize;
 
-/// A mistake for the harness to find.
+/// A mistake on purpose, which the harness must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "only the replay makes mistakes")]
 pub(crate) enum Fault {
     None,
-    /// A byte changes when another is appended.
+    /// A byte changes when another one is appended.
     ChangesContents,
-    /// What is behind the end of a vector is not wiped.
+    /// Bytes after the end of a vector are not wiped.
     KeepsTail,
-    /// A buffer on the ordinary heap is freed as it is.
+    /// A buffer on the ordinary heap is freed without a wipe.
     LeavesHeapDirty,
     /// A value's memory is not freed with it.
     KeepsMemory,
-    /// Text is cut one character early.
+    /// Text is cut one character too early.
     CutsText,
-    /// Serialized data are read twice.
+    /// Serialized data can be read twice.
     ReadsTwice,
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn run(data: &[u8]) {
     run_with(data, Fault::None);
 }
 
-/// Longest contents in bytes; above the size of an arena, for mappings of their own.
+/// The longest contents in bytes: above the size of an arena, for separate mappings.
 const LONGEST: usize = LockedPool::ARENA_SIZE + 70_000;
 
 struct Values {
@@ -77,7 +77,7 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
     assert_eq!((after.used, after.chunks_used), (before.used, before.chunks_used));
 }
 
-/// Some bytes, few or many, by what the input says.
+/// Some bytes. The input chooses whether they are few or many.
 fn some_bytes(input: &mut Input<'_>) -> Vec<u8> {
     let len = match input.byte() {
         0..=199 => input.below(60),
@@ -95,21 +95,21 @@ fn some_char(input: &mut Input<'_>) -> char {
     char::from_u32(base + number % 20).expect("an assigned character")
 }
 
-/// A size that no allocator gives, and that no code tries to lock.
+/// A size that no allocator serves, and that the library does not try to lock.
 fn too_many(input: &mut Input<'_>) -> usize {
     (1 << (usize::BITS * 3 / 4)).max(input.hostile())
 }
 
-/// What follows the contents within the capacity is zeros.
+/// Checks that the unused capacity after the contents is zeros.
 fn assert_spare_is_wiped<T>(start: *const T, len: usize, capacity: usize) {
     let (from, bytes) = (start.addr() + size_of::<T>() * len, size_of::<T>() * (capacity - len));
-    // SAFETY: the value's own block, which is initialized memory of the pool or of a mapping.
+    // SAFETY: the value's block, which is initialized memory of the pool or of a mapping.
     let spare = unsafe { std::slice::from_raw_parts(address(from).cast_const(), bytes) };
     assert!(spare.iter().all(|&byte| byte == 0), "unused capacity is not wiped");
 }
 
 impl Values {
-    /// How many of the values have a chunk of the pool.
+    /// The number of values that have a chunk of the pool.
     fn chunks(&self) -> usize {
         let sizes = [
             self.bytes.0.capacity(),

@@ -1,7 +1,7 @@
-//! The ordinary heap, with a witness: while it watches, it looks at every block of the calling
-//! thread that is freed, and counts those that are not all zeros.
+//! The ordinary heap with a witness. While it watches, it reads every block that the calling thread
+//! frees, and counts those that are not all zeros.
 //!
-//! Depends on nothing. A program makes it its global allocator.
+//! Depends on no other module. A program makes it its global allocator.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -14,7 +14,7 @@ thread_local! {
     static DIRTY: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: blocks are the system allocator's.
+// SAFETY: all blocks are those of `System`.
 unsafe impl GlobalAlloc for Witness {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps to the contract of `GlobalAlloc`, which `System` shares.
@@ -38,8 +38,8 @@ unsafe impl GlobalAlloc for Witness {
     }
 }
 
-/// Watches while `body` runs: all that this thread frees on the ordinary heap must have been wiped.
-/// How many blocks there were, with what `body` returned.
+/// Watches while `body` runs. All blocks of the ordinary heap that this thread frees must have been
+/// wiped. Returns the number of blocks and the result of `body`.
 pub(crate) fn watch<R>(body: impl FnOnce() -> R) -> (usize, R) {
     FREED.set(0);
     DIRTY.set(0);

@@ -100,7 +100,7 @@ impl Write for Text {
 /// nothing. The report is right unless the chunk is being allocated or freed at the same moment.
 ///
 /// Out: `*report`.
-/// Returns: BITCOIN_SUPPORT_OK, _NOT_IN_POOL (the address is none of these) or _NULL_ARGUMENT.
+/// Returns: BITCOIN_SUPPORT_OK, _NOT_IN_POOL (the address lies in neither) or _NULL_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_describe_address(
     address: *const c_void,

@@ -141,9 +141,9 @@ impl LockedPages {
         self.slot.is_secret_memory()
     }
 
-    /// The error number with which secret memory was refused, where it was preferred and these are
-    /// other pages. (A refusal by the limit on locked memory is none: it says nothing of secret
-    /// memory.)
+    /// The error number with which secret memory was refused, if it was preferred and these are
+    /// other pages. (A refusal by the limit on locked memory does not count: it says nothing about
+    /// secret memory.)
     pub(crate) fn secret_memory_refusal(&self) -> Option<i32> {
         self.secret_memory_refusal
     }

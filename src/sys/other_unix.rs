@@ -59,10 +59,10 @@ pub(super) fn has_secret_memory() -> Result<(), Errno> {
     Err(Errno::ENOSYS)
 }
 
-/// There is none.
+/// Always refuses: the system has no secret memory.
 ///
 /// # Safety
-/// As for `Memory::place_secret_memory`. (Nothing is done with the addresses.)
+/// As for `Memory::place_secret_memory`. (The addresses are not used.)
 pub(super) unsafe fn place_secret_memory(_: NonNull<u8>, _: usize) -> Result<(), NoSecretMemory> {
     Err(NoSecretMemory::Unavailable(Errno::ENOSYS))
 }

@@ -50,7 +50,7 @@ pub(super) struct Heap {
 
     /// Whether a thread has it.
     pub(super) taken: AtomicBool,
-    /// Neighbours in the list of heaps that threads have: numbers; 0 is none. Changed under the
+    /// Neighbours in the list of heaps that threads have: numbers; 0 for none. Changed under the
     /// mutex.
     pub(super) next_live: AtomicU32,
     pub(super) previous_live: AtomicU32,

@@ -100,11 +100,11 @@ pub(super) struct Slab {
     /// The bits of free slots that are not in the owner's cache. A slab is in its owner's list of
     /// slabs with free slots if and only if this is not 0.
     pub(super) free: AtomicU64,
-    /// Neighbours in the owner's list of slabs of this class with free slots; 0 is none.
+    /// Neighbours in the owner's list of slabs of this class with free slots; 0 for none.
     /// (`previous` of the first means nothing.)
     pub(super) next: AtomicU32,
     pub(super) previous: AtomicU32,
-    /// Neighbours in the owner's list of all its slabs; 0 is none, also before the first.
+    /// Neighbours in the owner's list of all its slabs; 0 for none, also before the first.
     pub(super) next_owned: AtomicU32,
     pub(super) previous_owned: AtomicU32,
 }

@@ -25,8 +25,8 @@ pub(in crate::sys) fn lock_on_fault(addr: NonNull<u8>, len: usize) -> LockOnFaul
     }
     let refusal = LockRefusal { errno: Errno::last(), limit: lock_limit() };
     match refusal.errno {
-        // The answers of the limit are also those to a process that has no more mappings or no more
-        // memory. `mlock` meets the same limit, and is tried only where there is none.
+        // The limit's errors are also those for a process that has no more mappings or no more
+        // memory. `mlock` meets the same limit, so it is tried only where there is no limit.
         Errno::ENOMEM | Errno::EAGAIN if refusal.limit != usize::MAX => {
             LockOnFault::Refused(refusal)
         }

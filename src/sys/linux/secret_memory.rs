@@ -128,10 +128,10 @@ mod calls {
         Err(Errno::ENOSYS)
     }
 
-    /// There is none.
+    /// Always refuses: the system has no secret memory.
     ///
     /// # Safety
-    /// Nothing is done with the addresses.
+    /// The addresses are not used, so the caller has no obligation.
     pub(in crate::sys) unsafe fn place_secret_memory(
         _: NonNull<u8>,
         _: usize,
