@@ -358,7 +358,7 @@ BOOST_AUTO_TEST_CASE(serialize_data)
 
     data.assign(1000, std::byte{MARK});
     Watch(data.data(), data.size());
-    data = SerializeData{}; // goes
+    data = SerializeData{}; // frees the memory
     BOOST_CHECK(g_watched_deleted && g_watched_was_zero);
 
     {

@@ -4,13 +4,13 @@
 // counts anew each time are compared after every operation in small arenas, and less often in large ones.
 //
 // The comparison leaves out the cases in which the two differ on purpose. Other tests cover these:
-//  - regions whose base or size is no multiple of the alignment: Core's chunks are misaligned there;
-//    null, wrapping and oddly aligned regions, which we refuse;
+//  - regions whose base or size is not a multiple of the alignment: Core's chunks are misaligned there;
+//    the library refuses null, wrapping and oddly aligned regions;
 //  - an arena of no bytes, where Core counts one free chunk of no bytes;
-//  - LockedPool::free(nullptr), where Core throws though its header says that nothing happens;
-//  - a first arena capped by a limit that is no multiple of a page, which we round down;
+//  - LockedPool::free(nullptr), where Core throws although its header says that nothing happens;
+//  - a limit on the first arena that is not a multiple of a page: the library rounds it down;
 //  - a page allocator that hands out the same pages twice;
-//  - the order in which walk() goes.
+//  - the order of the chunks in walk().
 //
 // The controls at the end compare with arenas that are wrong in one small way each. The comparison finds
 // every one of them.
@@ -124,11 +124,11 @@ enum class Flaw {
     NONE,
     FIRST_FIT,            // the lowest chunk that fits, not the smallest
     NEWEST_OF_EQUALS,     // of chunks of one size the newest, not the oldest
-    REST_KEEPS_ITS_AGE,   // what is left of a chunk counts as old as that was
+    REST_KEEPS_ITS_AGE,   // the rest of a chunk keeps the chunk's age
     FROM_THE_FRONT,       // a chunk's first bytes, not its last
     FREED_KEEPS_NO_MERGE, // a freed chunk does not merge with the one above
     FREE_IS_SKIPPED,      // one free in a thousand does nothing
-    DOUBLE_FREE_IS_FINE,  // freeing what is free is no error
+    DOUBLE_FREE_IS_FINE,  // a double free is no error
     ROUNDS_DOWN_ONCE,     // one size in a thousand is a granule short
 };
 

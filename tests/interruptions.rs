@@ -438,7 +438,7 @@ mod cancellation {
                 drop(SecureString::from("a sample"));
                 drop(SecureVec::from(vec![1_u8; 6000]));
             }),
-            ("pages of their own", || drop(SecureVec::from(vec![1_u8; 300_000]))),
+            ("separate pages", || drop(SecureVec::from(vec![1_u8; 300_000]))),
             ("locked pages", || drop(LockedPages::new(1).unwrap())),
             ("a private pool", || {
                 let own = LockedPool::default();

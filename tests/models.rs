@@ -3,14 +3,14 @@
 //! return, as far as they can make a difference.
 //!
 //! `gate.rs`, `remote_free.rs` and `guard.rs` are the library's own files, over loom's atomics and
-//! another `sync`. The rest of the protocol (which thread asks for the mutex when) is restated
-//! here, as `alloc.rs`, `free.rs`, `pause.rs`, `abandoned.rs`, `supply.rs` and `fork.rs` do it.
-//! Loom's search is limited to a few preemptions in a run, which finds nearly all errors there are
-//! (Musuvathi and Qadeer, "Iterative Context Bounding", PLDI 2007); and it knows no loads that
-//! return what is stored later in the same run.
+//! another `sync`. The models restate the rest of the protocol (which thread takes the mutex when)
+//! as it is in `alloc.rs`, `free.rs`, `pause.rs`, `abandoned.rs`, `supply.rs` and the files of
+//! `fork`. Loom's search is limited to a few preemptions in a run, which finds nearly all errors
+//! (Musuvathi and Qadeer, "Iterative Context Bounding", PLDI 2007). Loom has no loads that return a
+//! value which is stored later in the same run.
 //!
-//! Each protection has its negative control: the same models with a barrier left out, the memory
-//! ordering of one place weakened (every place in turn), or a step done wrongly must fail.
+//! Each protection has a negative control: the same models must fail with a barrier left out, with
+//! the memory ordering of one place weakened (every place in turn), or with a step done wrongly.
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};

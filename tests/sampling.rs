@@ -242,7 +242,7 @@ fn freed_chunks_stay_inaccessible_for_long() {
 fn bad_frees_are_refused() {
     alone("bad_frees_are_refused", || {
         sample(1, EVERYTHING);
-        // The pool has to know addresses before the first chunk.
+        // So that the addresses before the next chunks belong to the pool.
         let _first = (alloc(1), alloc(5000));
         [1, 1, 5000, 5000].into_iter().for_each(|size| free(alloc(size)).unwrap());
         for size in SIZES {

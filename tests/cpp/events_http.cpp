@@ -1,5 +1,5 @@
-// A real HTTP request and answer over loopback through support/events.h, what is thrown when libevent has
-// no memory, and the order in which objects are freed. Exits with 0 if all is as it should be.
+// A real HTTP request and its answer over loopback through support/events.h, the exceptions when libevent has
+// no memory, and the order in which objects are freed. Exits with 0 if everything is right.
 //
 // c++ -std=c++17 -I include tests/cpp/events_http.cpp $(pkg-config --cflags --libs libevent_extra libevent_core)
 
@@ -139,7 +139,7 @@ void OutOfMemory()
     raii_event_base base{obtain_event_base()};
     REQUIRE(Thrown([] { obtain_event_base(); }) == "cannot create event_base");
     REQUIRE(Thrown([&] { obtain_evhttp_connection_base(base.get(), "127.0.0.1", 1); }) == "create connection failed");
-    // These leave it to the caller to look.
+    // These return null and do not throw, so the caller must check.
     REQUIRE(Thrown([&] { REQUIRE(!obtain_event(base.get(), -1, 0, nullptr, nullptr)); }) == "nothing");
     REQUIRE(Thrown([&] { REQUIRE(!obtain_evhttp(base.get())); }) == "nothing");
     REQUIRE(Thrown([&] { REQUIRE(!obtain_evhttp_request(nullptr, nullptr)); }) == "nothing");
@@ -149,8 +149,8 @@ void OutOfMemory()
 int main()
 {
     event_set_mem_functions(Malloc, Realloc, Free);
-    event_set_log_callback([](int, const char*) {}); // it complains where it is meant to fail
-    obtain_event_base();                             // what libevent allocates once and for all
+    event_set_log_callback([](int, const char*) {}); // libevent logs the failures that the test causes
+    obtain_event_base();                             // makes libevent's allocations that are made once
     const long live{g_live};
     RequestAndAnswer();
     Order();
