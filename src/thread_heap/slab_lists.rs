@@ -18,6 +18,11 @@ const SPARE: usize = 16 * 1024;
 /// How many chunks of a class a heap has to ask for in vain before it gets a slab of them.
 const MISSES: u8 = 8;
 
+/// How often a heap goes without a slab because of what is unused in its other slabs, until it
+/// flushes its caches and gives empty slabs back. That doubles each time that it has not helped.
+const PATIENCE: u32 = 128;
+const MOST_IN_VAIN: u32 = 10;
+
 /// The slabs of a heap. Used by the thread that may use the heap alone.
 #[derive(Zeroable)]
 pub(super) struct SlabLists {
@@ -37,6 +42,10 @@ pub(super) struct SlabLists {
     empty: AtomicUsize,
     /// Bytes of the slabs that the last trim has left empty.
     kept_empty: AtomicUsize,
+    /// How often the heap got no slab because too much of its slabs was unused, since it last gave
+    /// all of that back; and how often in a row that has not helped, up to [`MOST_IN_VAIN`].
+    refusals: AtomicU32,
+    in_vain: AtomicU32,
 }
 
 /// Changes a number that one thread at a time changes.
@@ -180,7 +189,25 @@ impl SlabLists {
             return None;
         }
         // One slot is taken at once.
-        (bytes - class.size() <= room).then_some(slots)
+        if bytes - class.size() > room {
+            self.refusals.store(self.refusals.load(Relaxed).saturating_add(1), Relaxed);
+            return None;
+        }
+        Some(slots)
+    }
+
+    /// Whether so many slabs were refused for what is unused that the heap should give it back:
+    /// free slots in the caches of sizes that the thread needs no more, and the slabs that they
+    /// keep from being empty.
+    pub(super) fn is_out_of_patience(&self) -> bool {
+        self.refusals.load(Relaxed) >= PATIENCE << self.in_vain.load(Relaxed)
+    }
+
+    /// Notes that the heap has given back what is unused, and whether a slab could be had then.
+    pub(super) fn be_patient(&self, has_helped: bool) {
+        let in_vain = if has_helped { 0 } else { self.in_vain.load(Relaxed) + 1 };
+        self.in_vain.store(in_vain.min(MOST_IN_VAIN), Relaxed);
+        self.refusals.store(0, Relaxed);
     }
 
     /// Puts in a slab of which no slot is cached.
@@ -248,10 +275,13 @@ impl SlabLists {
         for number in [&self.owned_bytes, &self.unused_bytes, &self.empty, &self.kept_empty] {
             number.store(0, Relaxed);
         }
+        self.forget_misses();
     }
 
-    /// Forgets how often there was no slot, for the next thread that gets the heap.
+    /// Forgets how often there was no slot or no slab, for the next thread that gets the heap.
     pub(super) fn forget_misses(&self) {
         self.misses.iter().for_each(|misses| misses.store(0, Relaxed));
+        self.refusals.store(0, Relaxed);
+        self.in_vain.store(0, Relaxed);
     }
 }

@@ -58,7 +58,14 @@ impl Central {
         if self.is_scarce() {
             return None;
         }
-        let slots = heap.slabs.next_slab(class, self.lock_limit != usize::MAX)?;
+        let is_exact = self.lock_limit != usize::MAX;
+        let mut slots = heap.slabs.next_slab(class, is_exact);
+        if slots.is_none() && heap.slabs.is_out_of_patience() {
+            self.give_back_unused(heap);
+            slots = heap.slabs.next_slab(class, is_exact);
+            heap.slabs.be_patient(slots.is_some());
+        }
+        let slots = slots?;
         let bytes = class.units_for(slots) * UNIT;
         let mut chunk = self.in_arenas(|arenas| arenas.alloc_aligned(bytes, UNIT));
         if chunk.is_none() && !self.arenas.has_room(class.size()) {
@@ -263,6 +270,15 @@ impl Central {
     pub(super) fn trim(&mut self, heap: &Heap, pause: &Pause) {
         self.remove_empty_slabs(heap, false, pause);
         self.give_back_excess(Some(pause));
+    }
+
+    /// Gives back every empty slab of a heap, and leaves no slot in its caches.
+    fn give_back_unused(&mut self, heap: &Heap) {
+        self.note_peak();
+        let pause = Pause::begin();
+        heap.flush_all();
+        heap.collect();
+        self.remove_empty_slabs(heap, true, &pause);
     }
 
     /// Gives back every empty slab of every heap, and leaves nothing in caches.
