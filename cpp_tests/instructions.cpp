@@ -45,6 +45,23 @@ void SecureAllocator32()
     allocator.deallocate(allocator.allocate(32), 32);
 }
 
+// A batch, by a thread that has had many chunks of other sizes: what its heap keeps of those must not leave the batch
+// without slabs.
+void Batch32AfterOtherSizes()
+{
+    static void* chunks[256];
+    static const bool had_others{[] {
+        for (size_t size{16}; size <= 256; size += 16) {
+            for (void*& chunk : chunks) Check((chunk = bitcoin_support_locked_pool_alloc(Pool(), size)) != nullptr);
+            for (void* const chunk : chunks) Check(bitcoin_support_locked_pool_free(Pool(), chunk) == BITCOIN_SUPPORT_OK);
+        }
+        return true;
+    }()};
+    Check(had_others);
+    for (void*& chunk : chunks) Check((chunk = bitcoin_support_locked_pool_alloc(Pool(), 32)) != nullptr);
+    for (void* const chunk : chunks) Check(bitcoin_support_locked_pool_free(Pool(), chunk) == BITCOIN_SUPPORT_OK);
+}
+
 void FreeSized32()
 {
     void* const chunk{bitcoin_support_locked_pool_alloc(Pool(), 32)};
@@ -104,6 +121,7 @@ PATH(free_sized_pair_32, FreeSized32)
 PATH(replace_32_of_1000, Replace32Of1000)
 PATH(arena_pair_32, ArenaPair32)
 PATH(stats, Stats)
+PATH(batch_32_after_other_sizes, Batch32AfterOtherSizes)
 
 int main(int argc, char** argv)
 {
@@ -121,6 +139,7 @@ int main(int argc, char** argv)
         {Run<Replace32Of1000>, replace_32_of_1000_short, replace_32_of_1000_long},
         {Run<ArenaPair32>, arena_pair_32_short, arena_pair_32_long},
         {Run<Stats>, stats_short, stats_long},
+        {Run<Batch32AfterOtherSizes>, batch_32_after_other_sizes_short, batch_32_after_other_sizes_long},
     };
     for (const auto& path : paths) {
         path.warm_up(SHORT);
