@@ -3,7 +3,7 @@
 //! A handle is the address of its object. So a destroyed handle is refused until a later object of
 //! the same kind gets the same address.
 
-use crate::fork::{self, Interrupted, Mutex, MutexGuard, Participant};
+use crate::fork::{Interrupted, Mutex, MutexGuard, Participant};
 
 /// The kind of object that a handle refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +36,9 @@ static HANDLES: Mutex<Handles> =
     Mutex::new(Handles { buckets: [[0; ENTRIES]; BUCKETS], unlisted: [0; BUCKETS] });
 
 fn handles() -> Result<MutexGuard<'static, Handles>, Interrupted> {
-    static WHILE_FORKING: Participant = Participant {
-        prepare: || HANDLES.wait_until_free(),
-        child: || HANDLES.after_fork(),
-        done: || (),
-    };
-    fork::register(&WHILE_FORKING);
+    static WHILE_FORKING: Participant =
+        Participant::new(|| HANDLES.wait_until_free(), || HANDLES.after_fork(), || ());
+    WHILE_FORKING.join();
     HANDLES.lock()
 }
 

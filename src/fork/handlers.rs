@@ -3,7 +3,7 @@
 use super::guard::ForkGuard;
 use crate::sys::{Process, System, Threads, at_load};
 use core::ptr;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicUsize};
 
 /// Holds back the threads that want a [`Mutex`](super::Mutex) while another thread forks.
@@ -11,14 +11,49 @@ pub(super) static GUARD: ForkGuard = ForkGuard::of(AtomicUsize::new(0));
 
 /// What a part of this library does at a fork, in the thread that forks.
 pub(crate) struct Participant {
-    /// Before the fork. Other threads that want a [`Mutex`](super::Mutex) wait already. Waits for
-    /// those that hold one, see [`Mutex::wait_until_free`](super::Mutex::wait_until_free).
-    pub(crate) prepare: fn(),
-    /// In the child, in which this is the only thread: puts in order what the other threads have
-    /// left. Runs once, before anything of this library is used there.
-    pub(crate) child: fn(),
-    /// In the parent, and in the child, when the fork is over.
-    pub(crate) done: fn(),
+    prepare: fn(),
+    child: fn(),
+    done: fn(),
+    /// Whether it takes part. Set when that is certain.
+    has_joined: AtomicBool,
+}
+
+impl Participant {
+    /// - `prepare` runs before the fork. Other threads that want a [`Mutex`](super::Mutex) wait
+    ///   already. It waits for those that hold one, see
+    ///   [`Mutex::wait_until_free`](super::Mutex::wait_until_free).
+    /// - `child` runs in the child, in which this is the only thread: it puts in order what the
+    ///   other threads have left. It runs once, before anything of this library is used there.
+    /// - `done` runs in the parent, and in the child, when the fork is over.
+    pub(crate) const fn new(prepare: fn(), child: fn(), done: fn()) -> Self {
+        Self { prepare, child, done, has_joined: AtomicBool::new(false) }
+    }
+
+    /// From the first call on, the participant takes part in every fork. Called before a lock is
+    /// taken that a fork has to wait for. The participants that join first are the first ones in
+    /// the child.
+    ///
+    /// It waits for no lock. So a child finds it done or not begun, whatever its parent's other
+    /// threads were doing.
+    #[inline]
+    pub(crate) fn join(&'static self) {
+        self.join_after(|| ());
+    }
+
+    /// [`join`](Self::join), after another participant has joined by `first`.
+    #[inline]
+    pub(crate) fn join_after(&'static self, first: fn()) {
+        if !self.has_joined.load(Acquire) {
+            self.join_now(first);
+        }
+    }
+
+    #[cold]
+    fn join_now(&'static self, first: fn()) {
+        first();
+        register(self);
+        self.has_joined.store(true, Release);
+    }
 }
 
 /// The participants in the order in which they were registered. A place that is set stays so.
@@ -41,12 +76,8 @@ fn participants() -> impl DoubleEndedIterator<Item = &'static Participant> {
     PARTICIPANTS.iter().filter_map(|place| unsafe { place.load(Acquire).as_ref() })
 }
 
-/// From now on `participant` takes part in every fork. Registering it again changes nothing. The
-/// participants that are registered first are the first ones in the child.
-///
-/// It waits for no lock. So a child finds it done or not begun, whatever its parent's other threads
-/// were doing.
-pub(crate) fn register(participant: &'static Participant) {
+/// Gives a participant a place. Registering it again changes nothing.
+fn register(participant: &'static Participant) {
     let own = ptr::from_ref(participant).cast_mut();
     for place in &PARTICIPANTS {
         let there = place.load(Acquire);

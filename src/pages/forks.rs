@@ -1,14 +1,14 @@
 //! What happens to pages when the process forks.
 
 use super::{exit, registry};
-use crate::fork::{self, Participant};
+use crate::fork::Participant;
 
 /// From the first call on, a child process puts its mappings in order before it uses any, and
 /// before `fork` returns in it. To be called before a mapping is made.
 pub(crate) fn join_forks() {
-    static PAGES: Participant = Participant { prepare: || (), child: in_child, done: || () };
+    static PAGES: Participant = Participant::new(|| (), in_child, || ());
     exit::note_process();
-    fork::register(&PAGES);
+    PAGES.join();
 }
 
 fn in_child() {

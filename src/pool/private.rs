@@ -9,14 +9,14 @@ use crate::arena_set::{
     ARENA_ALIGN, ArenaSet, ChunkList, LockingFailed, PoolStats, Source, Tier, Verdict, ask,
     refuse_interrupted, set_callee,
 };
-use crate::fork::{self, Callee, Interrupted, Mutex, MutexGuard, Participant};
+use crate::fork::{Callee, Interrupted, Mutex, MutexGuard, Participant};
 use crate::leak::leak;
 use crate::pages::{self, LockError, LockedAllocation, LockedPageAllocator};
 use crate::poison;
 use crate::thread_heap;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
+use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
 /// A foreign source of pages.
 pub(super) type Pages = Box<dyn LockedPageAllocator + Send>;
@@ -60,7 +60,7 @@ impl PrivatePool {
     /// Makes a pool of arenas and, if they come from a foreign page allocator, that. `None` when
     /// there is no memory for a place. Constant time.
     pub(super) fn take(arenas: ArenaSet, pages: Option<Pages>) -> Option<&'static Self> {
-        participate();
+        POOLS.join_after(pages::join_forks);
         let pool = Self::take_vacant().or_else(Self::make)?;
         match pool.pages.enter() {
             Ok(mut place) => *place = pages,
@@ -294,24 +294,9 @@ impl PrivatePool {
     }
 }
 
-/// From the first call on, forks take care of these pools. Called before a pool's mutex is taken.
-#[inline]
-fn participate() {
-    // Set when it is done: a thread that finds it set may count on it.
-    static IS_DONE: AtomicBool = AtomicBool::new(false);
-    if !IS_DONE.load(Acquire) {
-        register();
-        IS_DONE.store(true, Release);
-    }
-}
-
-#[cold]
-fn register() {
-    static POOLS: Participant = Participant { prepare, child, done };
-    // Registered before the pools: in a child, memory is put in order first.
-    pages::join_forks();
-    fork::register(&POOLS);
-}
+/// Forks take care of the private pools. They come after the pages: in a child, memory is put in
+/// order first.
+static POOLS: Participant = Participant::new(prepare, child, || ());
 
 /// For the thread that forks: waits until no other thread is at work on a pool.
 fn prepare() {
@@ -328,8 +313,6 @@ fn child() {
         pool.pages.after_fork();
     }
 }
-
-fn done() {}
 
 /// Every place there is.
 fn all() -> impl Iterator<Item = &'static PrivatePool> {

@@ -9,11 +9,9 @@ use super::current_heap::current_number;
 use super::pause::Pause;
 use super::registry::all_heaps;
 use crate::arena_set::{LockingFailed, refuse_interrupted};
-use crate::fork::{self, Callee, Interrupted, Mutex, MutexGuard, Participant};
+use crate::fork::{Callee, Interrupted, Mutex, MutexGuard, Participant};
 use crate::pages;
 use crate::sys::{Process, System};
-use core::sync::atomic::AtomicBool;
-use core::sync::atomic::Ordering::{Acquire, Release};
 
 static CENTRAL: Mutex<Central> = Mutex::new(Central::new());
 
@@ -29,33 +27,17 @@ pub(super) fn lock() -> CentralGuard {
     try_lock().unwrap_or_else(|Interrupted| refuse_interrupted())
 }
 
+static POOL: Participant = Participant::new(prepare, child, done);
+
 /// Takes the mutex. Waits for another thread that has it; fails if the calling thread has it, which
 /// then is in a signal handler.
 pub(super) fn try_lock() -> Result<CentralGuard, Interrupted> {
     System::keep_loaded();
-    participate();
+    // After the pages: in a child, memory is put in order first.
+    POOL.join_after(pages::join_forks);
     let mut central = CENTRAL.lock()?;
     central.catch_up();
     Ok(central)
-}
-
-/// From the first call on, forks take care of the pool. Called before its mutex is taken.
-#[inline]
-fn participate() {
-    // Set when it is done: a thread that finds it set may count on it.
-    static IS_DONE: AtomicBool = AtomicBool::new(false);
-    if !IS_DONE.load(Acquire) {
-        register();
-        IS_DONE.store(true, Release);
-    }
-}
-
-#[cold]
-fn register() {
-    static POOL: Participant = Participant { prepare, child, done };
-    // Registered before the pool: in a child, memory is put in order first.
-    pages::join_forks();
-    fork::register(&POOL);
 }
 
 /// For the thread that forks: waits until no other thread is at work on the pool, and keeps them
