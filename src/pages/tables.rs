@@ -72,7 +72,7 @@ impl GrowingTables {
     /// The next table, of `len` entries. `None` where there is no room for it.
     ///
     /// # Safety
-    /// A write to an entry that `grow_table` has not reached ends the process.
+    /// No entry may be written before `grow_table` has reached it: the write would be a fault.
     pub(crate) unsafe fn table<T: Zeroable + Sync>(&mut self, len: usize) -> Option<&'static [T]> {
         let bytes = table_bytes::<T>(len).ok().filter(|&bytes| bytes <= self.left)?;
         let addr = self.next;

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize};
 /// what it has is more.
 const TRIM_AFTER: usize = 16 * 1024;
 
-/// Bytes that a heap's slabs may have free, besides a sixteenth of the slabs' bytes, for the heap
+/// Bytes of a heap's slabs that may be unused, besides a sixteenth of the slabs' bytes, for the heap
 /// to get another slab: what a busy thread may cost in locked memory.
 const SPARE: usize = 16 * 1024;
 

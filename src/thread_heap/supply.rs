@@ -28,8 +28,9 @@ const CALLS_BEFORE_LOOK: usize = 256;
 #[derive(Clone, Copy)]
 enum Dissolve {
     All,
+    /// Those with free slots, or bytes behind the last slot.
     NotFull,
-    /// Of which less than a fifth is used.
+    /// Those of which less than a fifth is used.
     Sparse,
 }
 
@@ -79,7 +80,9 @@ impl Central {
         if !end.is_some_and(|end| self.make_ready(&heap.tables, end)) {
             // It cannot be a slab: it lies outside the range, or there is no memory for its entries
             // in the tables.
-            let _ = self.arenas.release(chunk.as_ptr(), None);
+            if self.arenas.release(chunk.as_ptr(), None).is_err() {
+                std::process::abort();
+            }
             return None;
         }
         let slab = SlabNumber::of_unit(first);
@@ -158,12 +161,12 @@ impl Central {
         for heap in all_heaps() {
             heap.for_each_slab(|slab| {
                 let (used, unused) = (heap.tables.used_bytes(slab), heap.tables.unused_bytes(slab));
-                let is_one = match which {
+                let is_wanted = match which {
                     Dissolve::All => true,
                     Dissolve::NotFull => unused > 0,
                     Dissolve::Sparse => unused / 4 > used,
                 };
-                if is_one {
+                if is_wanted {
                     self.dissolve(heap, slab);
                 }
             });
