@@ -119,6 +119,16 @@ fn check_chunks(arena: &Arena, model: &Model) {
 /// operations allocate 1 to 6 granules, or free the address of any granule, whether or not a chunk
 /// begins there. An allocation of 7 granules always fails and changes nothing, so it is tried once
 /// at the end of each sequence, and no sequence continues from it.
+/// With a bin for each size up to that of the whole arena it would be 44 bytes for each granule, and
+/// the one free chunk of an arena that fills would make them resident.
+#[test]
+fn bookkeeping_takes_no_more_than_16_bytes_for_each_granule() {
+    for granules in [1 << 10, 1 << 14, 1 << 20] {
+        let arena = Arena::new(BASE as *mut u8, granules * 16, 16).unwrap();
+        assert!(arena.reserved_bytes() <= granules * 16, "{} bytes", arena.reserved_bytes());
+    }
+}
+
 #[test]
 fn every_short_sequence_on_a_tiny_arena() {
     const GRANULES: usize = 6;
