@@ -115,12 +115,9 @@ fn check_chunks(arena: &Arena, model: &Model) {
     assert_eq!(arena.largest_free(), model.free.iter().map(|&(_, size)| size).max().unwrap_or(0));
 }
 
-/// Tries every sequence of operations up to the bound, and replays each one from the start. The
-/// operations allocate 1 to 6 granules, or free the address of any granule, whether or not a chunk
-/// begins there. An allocation of 7 granules always fails and changes nothing, so it is tried once
-/// at the end of each sequence, and no sequence continues from it.
-/// With a bin for each size up to that of the whole arena it would be 44 bytes for each granule, and
-/// the one free chunk of an arena that fills would make them resident.
+/// An arena reserves at most 16 bytes of bookkeeping a granule. With a bin for each size up to that
+/// of the whole arena it would be 44, and the one free chunk of an arena that fills would make them
+/// resident.
 #[test]
 fn bookkeeping_takes_no_more_than_16_bytes_for_each_granule() {
     for granules in [1 << 10, 1 << 14, 1 << 20] {
@@ -129,6 +126,10 @@ fn bookkeeping_takes_no_more_than_16_bytes_for_each_granule() {
     }
 }
 
+/// Tries every sequence of operations up to the bound, and replays each one from the start. The
+/// operations allocate 1 to 6 granules, or free the address of any granule, whether or not a chunk
+/// begins there. An allocation of 7 granules always fails and changes nothing, so it is tried once
+/// at the end of each sequence, and no sequence continues from it.
 #[test]
 fn every_short_sequence_on_a_tiny_arena() {
     const GRANULES: usize = 6;

@@ -11,8 +11,8 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize};
 /// what it has is more.
 const TRIM_AFTER: usize = 16 * 1024;
 
-/// Bytes of a heap's slabs that may be unused, besides a sixteenth of the slabs' bytes, for the heap
-/// to get another slab: what a busy thread may cost in locked memory.
+/// Bytes of a heap's slabs that may be unused, besides a sixteenth of the slabs' bytes, for the
+/// heap to get another slab: what a busy thread may cost in locked memory.
 const SPARE: usize = 16 * 1024;
 
 /// How many chunks of a class a heap has to ask for in vain before it gets a slab of them.
