@@ -4,10 +4,10 @@
 #ifndef BITCOIN_SUPPORT_CLEANSE_H
 #define BITCOIN_SUPPORT_CLEANSE_H
 
-#include <cstdlib>
+// Declares memory_cleanse, with C linkage, unlike Core's. A second declaration here would be a redundant one, of
+// which the compiler warns in Core trees.
+#include <bitcoin_support.h>
 
-/** Overwrites len bytes at ptr with zeros. The compiler does not remove it, even if it can prove that the
- *  bytes are not read afterwards. Has C linkage, unlike Core's. */
-extern "C" void memory_cleanse(void* ptr, size_t len);
+#include <cstdlib>
 
 #endif // BITCOIN_SUPPORT_CLEANSE_H
