@@ -80,6 +80,10 @@ if(STEP STREQUAL "install")
       include/bitcoin-support/support/allocators/secure.h
       include/bitcoin-support/support/allocators/zeroafterfree.h
       share/bitcoin-support/cmake/core_drop_in.cmake
+      share/bitcoin-support/autotools/core_drop_in.mk
+      share/bitcoin-support/autotools/core_drop_in.sh
+      share/bitcoin-support/autotools/core_drop_in.h
+      share/bitcoin-support/autotools/core_drop_in_probe.cpp
       share/doc/bitcoin-support/LICENSE
       "${LIBDIR}/libbitcoin_support.a"
       "${LIBDIR}/libbitcoin_support.so.${VERSION}")
