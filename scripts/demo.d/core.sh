@@ -1,0 +1,142 @@
+# shellcheck shell=bash
+#
+# A Core tree on our library: how it is configured, what proves that the library is in, and how its tests are run. Sourced
+# by scripts/demo.
+
+# The options of CMake that put our library into a Core tree.
+on_our_library() {
+    printf '%s\n' -DCMAKE_PROJECT_BitcoinCore_INCLUDE="${root:?}/integrations/core-cmake/core_drop_in.cmake" \
+        -DBITCOIN_SUPPORT_SHARED="${shared:?}" -DBITCOIN_SUPPORT_LIBRARY="${library:?}"
+}
+
+# What Core needs besides what install_missing lists for our library.
+needs_of_core() {
+    need cmake command -v cmake
+    need ninja-build command -v ninja
+    need g++ command -v c++
+    need pkg-config command -v pkg-config
+    need python3 command -v python3
+    need binutils command -v nm
+    need libboost-dev header_found boost/test/included/unit_test.hpp
+    if [[ ${version:?} != 31.99 ]]; then need libevent-dev header_found event2/event.h; fi
+}
+
+# fingerprint DIR: everything in it that writing to a file or folder would change.
+fingerprint() { find "$1" -printf '%P %y %s %T@ %C@\n' | sort | sha256sum; }
+
+# ---- Proof: Core's own code is out, ours is in ------------------------------
+
+# Names that only Core's own sources and headers bring in: our memory_cleanse has C
+# linkage, our Arena and LockedPool have other members.
+core_names='_Z14memory_cleansePvm|_Z(N|T[VIS])24PosixLockedPageAllocator|_ZN17LockedPoolManager9_instanceE|_ZN10LockedPool9new_arena'
+
+# prove_switched BUILD UNITS BINARY...: a build tree of Ninja's, in which at least UNITS translation units read our
+# headers.
+prove_switched() {
+    local tree=$1 expected=$2 binary name
+    shift 2
+
+    # Objects. A strong definition of a class's member is Core's, a weak one is an inline
+    # function of our headers.
+    local objects core_objects core_definitions our_references
+    objects=$(find "$tree" -name '*.o' | count .)
+    core_objects=$(find "$tree" -name 'cleanse.cpp.o' -o -name 'lockedpool.cpp.o' | count '/support/')
+    find "$tree" -name '*.o' -print0 | xargs -0 nm --print-file-name >"${logs:?}/symbols.txt"
+    core_definitions=$(count " ($core_names)| [TDBR] _ZNK?(5Arena|10LockedPool|17LockedPoolManager)[0-9CD]" <"$logs/symbols.txt")
+    our_references=$(grep -E ' U bitcoin_support_' "$logs/symbols.txt" | cut -d: -f1 | sort -u | count .)
+    prove "no cleanse.cpp.o or lockedpool.cpp.o among $objects objects" test "$core_objects" -eq 0 -a "$objects" -gt 100
+    prove "$core_definitions symbols of Core's cleanse.cpp and lockedpool.cpp in them" test "$core_definitions" -eq 0
+    prove "$our_references objects call bitcoin_support_*" test "$our_references" -gt 0
+
+    # Headers, as the compiler wrote down what it read.
+    local units saw_ours saw_core
+    ninja -C "$tree" -t deps >"$logs/deps.txt"
+    read -r units saw_ours saw_core < <(awk -v ours="${include:?}/" '
+        /^[^ ]/ { units++; counted = 0 }
+        /support\/(cleanse|lockedpool|allocators\/secure|allocators\/zeroafterfree)\.h$/ {
+            if (index($1, ours) != 1) saw_core++
+            else if (!counted) { counted = 1; saw_ours++ }
+        }
+        END { print units + 0, saw_ours + 0, saw_core + 0 }' "$logs/deps.txt")
+    prove "$saw_ours of $units translation units read our support headers" test "$saw_ours" -ge "$expected"
+    prove "$saw_core of $units read one of the headers they replace" test "$saw_core" -eq 0
+
+    # Linked files.
+    local left ours exported
+    for binary in "$@"; do
+        name=$(basename "$binary")
+        nm "$binary" >"$logs/$name.symbols.txt"
+        left=$(count " ($core_names)" <"$logs/$name.symbols.txt")
+        prove "$name: $left symbols of Core's cleanse.cpp and lockedpool.cpp" test "$left" -eq 0
+        if ${shared:?}; then
+            ours=$(count ' U bitcoin_support_' <"$logs/$name.symbols.txt")
+            prove "$name: calls $ours functions of ${soname:?}, which it names as needed" \
+                test "$ours" -gt 0 -a "$(readelf -d "$binary" | count "NEEDED.*\\[$soname\\]")" -eq 1
+        else
+            ours=$(count ' [Tt] bitcoin_support_' <"$logs/$name.symbols.txt")
+            prove "$name: holds $ours functions of bitcoin-support" test "$ours" -gt 0
+            exported=$(nm -D --defined-only "$binary" | count ' (memory_cleanse$|bitcoin_support_|rust_|_R|_ZN3std|_ZN4core)')
+            prove "$name: exports $exported of them or of Rust's" test "$exported" -eq 0
+        fi
+    done
+}
+
+# prove_own BUILD BINARY...: the control. A build of the same tree without the hook is Core's own code.
+prove_own() {
+    local tree=$1 binary name own
+    shift
+    own=$(find "$tree" -name 'cleanse.cpp.o' -o -name 'lockedpool.cpp.o' | count '/support/')
+    prove "control: cleanse.cpp.o and lockedpool.cpp.o in the build on Core's own code ($own)" test "$own" -ge 2
+    for binary in "$@"; do
+        name=$(basename "$binary")
+        own=$(nm "$binary" | count " ($core_names)")
+        prove "control: $name on Core's own code: $own symbols of cleanse.cpp and lockedpool.cpp" test "$own" -gt 0
+    done
+}
+
+# ---- Proof: Core's tests pass -----------------------------------------------
+
+# boost_passed LOG: sets passed, all and assertions from Boost's short report.
+boost_passed() {
+    local cases skipped
+    cases=$(sed -nE 's/^ *([0-9]+) test cases? out of ([0-9]+) passed$/\1 \2/p' "$1")
+    skipped=$(sed -nE 's/^ *([0-9]+) test cases? out of [0-9]+ skipped$/\1/p' "$1") # not asked for
+    assertions=$(sed -nE 's/^ *([0-9]+) assertions? out of ([0-9]+) passed$/\1/p' "$1")
+    read -r passed all <<<"${cases:-0 1}"
+    all=$((all - ${skipped:-0}))
+    ((passed == all && passed > 0))
+}
+
+# run_tests NAME PROGRAM...: a Boost test program and its numbers.
+run_tests() {
+    local name=$1 status=0 log
+    log=${logs:?}/${name// /-}.log
+    shift
+    "$@" --report_level=short >"$log" 2>&1 </dev/null || status=$?
+    if ((status)) || ! boost_passed "$log"; then
+        tail -n 20 "$log" >&2
+        prove "$name (log: $log)" false
+        return 1
+    fi
+    prove "$name: $passed of $all test cases, ${assertions:-?} assertions" true
+}
+
+# run_and_keep WHAT PROGRAM...: the same, and the result is kept.
+run_and_keep() {
+    if run_tests "$@"; then
+        keep "$1" passed "$passed of $all test cases"
+    else
+        keep "$1" failed "see the log of the run"
+    fi
+}
+
+# build_allocator_tests SOURCE PROGRAM: Core's allocator tests, on their own: our headers and library and nothing of
+# Core's but two of its headers, which want a configuration header to be there.
+build_allocator_tests() {
+    local source=$1 program=$2
+    mkdir -p "${build:?}/empty-config"
+    : >"$build/empty-config/bitcoin-build-config.h"
+    c++ -std=c++20 -O0 -DBOOST_TEST_MODULE=allocator_tests -include boost/test/included/unit_test.hpp \
+        -I"${include:?}" -I"$build/empty-config" -I"$source/src" "$source/src/test/allocator_tests.cpp" \
+        "${library:?}" -lpthread -ldl -lm -o "$program"
+}

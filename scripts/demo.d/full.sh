@@ -1,0 +1,156 @@
+# shellcheck shell=bash
+#
+# A whole Core with its wallet, on our library and on Core's own code: all of test_bitcoin, functional tests, a running
+# node. Sourced by scripts/demo.
+
+needs() {
+    needs_of_core
+    need ccache command -v ccache
+    need libsqlite3-dev header_found sqlite3.h
+    need python3-pip python3 -m pip --version
+    need openssl command -v openssl
+    # mkswap and swapon.
+    need util-linux command -v mkswap
+    need mount command -v swapon
+}
+install_missing needs
+
+say "Core ${version:?}: its whole source"
+core=$(scripts/core-source --whole "$version")
+# The tests are Python programs in Core's tree.
+export PYTHONDONTWRITEBYTECODE=1
+core_before=$(fingerprint "$core")
+build_library
+
+# The codes that Core is built on. The folder of a build has this name.
+codes=(ours core)
+if ${ours_only:?}; then codes=(ours); fi
+say_code() { case $1 in ours) printf 'on our library' ;; core) printf "on Core's own code" ;; esac; }
+
+# ---- Building Core ----------------------------------------------------------
+
+# Core compiles by ccache. Most units are the same in both builds: the paths are taken relative to a folder that has
+# both.
+export CCACHE_DIR=${build:?}/ccache CCACHE_BASEDIR=$build CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=5G
+# compile CODE: what the compiler has printed in this run and in earlier ones is in $logs/compiler-CODE.log.
+compile() { cmake --build "$build/$1" 2>&1 | tee -a "${logs:?}/compiler-$1.log"; }
+for code in "${codes[@]}"; do
+    options=()
+    if [[ $code == ours ]]; then mapfile -t options < <(on_our_library); fi
+    step "Core $version $(say_code "$code"): cmake" "configure-$code" \
+        cmake -S "$core" -B "$build/$code" -G Ninja --no-warn-unused-cli "${options[@]}" \
+        -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O${optimize:?}" \
+        -DENABLE_WALLET=ON -DENABLE_IPC=OFF -DWITH_EMBEDDED_ASMAP=OFF -DBUILD_TESTS=ON -DBUILD_BENCH=ON
+    step "Core $version $(say_code "$code"): building it, -O$optimize" "build-$code" compile "$code"
+done
+grep '^-- bitcoin-support:' "$logs/configure-ours.log" | sed 's/^-- /        /' || true
+warnings() { grep -oE '\[-W[a-z0-9=-]+\]' "$logs/compiler-$1.log" | sort | uniq -c | tr -s ' ' | tr '\n' ';' || true; }
+
+# program CODE NAME: where the build has put it.
+program() { find "$build/$1" -name "$2" -type f -perm -u+x -print -quit; }
+# programs CODE: sets those that hold locked memory.
+programs() {
+    local name
+    programs=()
+    for name in bitcoind bitcoin-wallet test_bitcoin bench_bitcoin; do programs+=("$(program "$1" "$name")"); done
+}
+
+say "what Core has been built from"
+programs ours
+prove_switched "$build/ours" 50 "${programs[@]}"
+if ! $ours_only; then
+    programs core
+    prove_own "$build/core" "${programs[@]}"
+fi
+prove "no compiler warning about our headers" test "$(count "^${include:?}/.*warning:" <"$logs/compiler-ours.log")" -eq 0
+
+# ---- test_bitcoin -----------------------------------------------------------
+
+say "Core's tests"
+run_and_keep test_bitcoin "$(program ours test_bitcoin)" || true
+
+# ---- Functional tests -------------------------------------------------------
+
+# What is printed by functional.py of one build. The results are in $build/functional-CODE.jsonl.
+set_of_tests=()
+name_of_tests="Core's functional tests"
+if [[ ${functional:?} == all ]]; then
+    set_of_tests=(--all)
+else
+    name_of_tests+=" of what this library replaces"
+fi
+limit=()
+if [[ -n ${minutes?} ]]; then limit=(--minutes "$minutes"); fi
+for code in "${codes[@]}"; do
+    say "$name_of_tests, $(say_code "$code")"
+    status=0
+    scripts/demo.d/functional.py run "$build/$code" "$build/functional-$code.jsonl" "${set_of_tests[@]}" "${limit[@]}" \
+        >"$logs/functional-$code.log" 2>&1 </dev/null || status=$?
+    sum=$(tail -n 1 "$logs/functional-$code.log")
+    case $status in
+        0 | 1) ;;
+        3) skips+=("$name_of_tests, $(say_code "$code"): $sum") ;;
+        *) tail -n 20 "$logs/functional-$code.log" >&2; prove "$name_of_tests can be run $(say_code "$code")" false ;;
+    esac
+    grep ': failed' "$logs/functional-$code.log" || true
+    say "  $sum"
+    if [[ $code == ours ]]; then
+        functional_sum=$sum
+        functional_status=$status
+    fi
+done
+compared=
+if $ours_only; then
+    prove "$name_of_tests: $functional_sum" test "$functional_status" -eq 0 -o "$functional_status" -eq 3
+else
+    # A test that Core's own code fails too says nothing about the library.
+    status=0
+    compared=$(scripts/demo.d/functional.py compare "$build/functional-ours.jsonl" "$build/functional-core.jsonl" "${set_of_tests[@]}") ||
+        status=$?
+    printf '%s\n' "$compared" | sed 's/^/        /'
+    prove "$name_of_tests have the same results on both codes: $(tail -n 1 <<<"$compared")" test "$status" -eq 0
+    if ((status == 0 && functional_status == 1)); then functional_status=0; fi
+    functional_sum+="; Core's own code: $(tail -n 1 <<<"$compared")"
+fi
+case $functional_status in
+    0) keep "functional tests" passed "$functional_sum" ;;
+    1) keep "functional tests" failed "$functional_sum" ;;
+esac
+
+# ---- A running node ---------------------------------------------------------
+
+# What no test of Core's observes: scripts/demo.d/node.py says what it does.
+observed=()
+for code in "${codes[@]}"; do
+    say "bitcoind on regtest, $(say_code "$code")"
+    status=0
+    scripts/demo.d/node.py observe "$(program "$code" bitcoind)" "$build/node-$code.json" >"$logs/node-$code.log" 2>&1 </dev/null ||
+        status=$?
+    if ((status)); then
+        tail -n 20 "$logs/node-$code.log" >&2
+        prove "a node $(say_code "$code") can be observed (log: $logs/node-$code.log)" false
+        continue
+    fi
+    observed+=("$build/node-$code.json")
+done
+if [[ -f $build/node-ours.json ]]; then
+    held=0 of=0
+    while IFS=$'\t' read -r word claim; do
+        case $word in
+            skipped) skips+=("$claim") ;;
+            *) of=$((of + 1)); [[ $word != ok ]] || held=$((held + 1)); prove "$claim" test "$word" = ok ;;
+        esac
+    done < <(scripts/demo.d/node.py claims "$build/node-ours.json")
+    if ((held == of && of > 0)); then result=passed; else result=failed; fi
+    keep "a node with an encrypted wallet" "$result" "$held of $of claims"
+fi
+
+prove "Core's source has not been written to" test "$(fingerprint "$core")" = "$core_before"
+
+# ---- Both columns -----------------------------------------------------------
+
+printf '\nA node with an encrypted wallet\n\n'
+if ((${#observed[@]})); then scripts/demo.d/node.py table "${observed[@]}"; fi
+printf '\nCompiler warnings, on our library:%s\n' "$(warnings ours)"
+if ! $ours_only; then printf "Compiler warnings, on Core's own code:%s\n" "$(warnings core)"; fi
+conclude "Bitcoin Core $version, whole, unpatched, -O$optimize, on $(basename "${library:?}") ($(c++ --version | head -n 1))"
