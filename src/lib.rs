@@ -4,13 +4,12 @@
 //! ```
 //! use bitcoin_support::{SecureBox, SecureString};
 //!
-//! let mut key = SecureBox::<[u8; 32]>::zeroed(); // locked, and wiped when it is dropped
-//! getrandom::fill(key.expose_secret_mut())?;
+//! let key = SecureBox::<[u8; 32]>::random(); // locked, and wiped when it is dropped
+//! assert!(key.expose_secret() != &[0; 32]);
 //!
 //! let mut passphrase = SecureString::new(); // at a terminal: SecureString::prompt("Passphrase: ")
 //! passphrase.push_str("correct horse battery staple");
 //! assert_eq!(format!("{passphrase:?}"), "SecureString([redacted])");
-//! # Ok::<(), getrandom::Error>(())
 //! ```
 //!
 //! # What it protects from
@@ -22,6 +21,107 @@
 //! `/proc/PID/mem`), from copies that callers make in registers, on the stack or on the ordinary
 //! heap, or from hibernation, which writes all memory to disk.
 //!
+//! # How secrets come in
+//! Each of these writes to locked memory and leaves no copy in the process. (Each has a form that
+//! returns an error, of which most begin with `try_`.)
+//!
+//! | from | |
+//! |---|---|
+//! | the system's random numbers | [`SecureBox::random`], [`SecureVec::random`] |
+//! | a closure that writes to the value's place | [`SecureBox::new_with`] |
+//! | a reader, whole, or a part of it | [`SecureVec::read_from`], [`read_exact`](SecureVec::read_exact), [`read_line`](SecureVec::read_line) |
+//! | a file, a file descriptor, a credential of systemd | [`SecureString::from_file`], `from_fd`, [`from_credential`](SecureString::from_credential) |
+//! | a terminal | `SecureString::prompt`, `prompt_confirmed` |
+//! | an environment variable, which is then wiped | `SecureString::take_env` |
+//! | hexadecimal digits, base64 | `SecureVec::from_hex`, `from_base64` (features `hex`, `base64`) |
+//! | a `String`, `Vec` or `Zeroizing`, which is then wiped | `From` |
+//!
+//! These leave copies: [`SecureBox::new`] and [`SecureVec::push`], which move a value from the
+//! stack; readers with a buffer, such as [`std::io::stdin`]; `std::io::copy`, which has a buffer on
+//! the stack; generators that run in the process, such as that of `rand` for each thread, whose
+//! state tells the next keys; and key types that are `Copy`, each time that they are passed by
+//! value.
+//!
+//! # What secrets do not do
+//! Traits that [`SecureVec`], [`SecureString`] and [`SecureBox`] do not have, on purpose.
+//!
+//! | not there | why | instead |
+//! |---|---|---|
+//! | `Clone` | a derived `Clone` somewhere would copy a secret unseen | `duplicate`, for secrets that are plain data |
+//! | `Display`, `ToString`, serde's `Serialize` | a secret would get into a log or a file unseen | what `expose_secret` returns has them |
+//! | `Deref`, `Borrow`, `AsRef<str>` | a secret would be an argument of any function that takes a text, unseen | `expose_secret` |
+//! | `Index` | bytes one by one are what code compares in a time that depends on them | `expose_secret()[0]` |
+//! | `Hash`, `Ord`: as keys of maps | hashes and orders take a time that depends on the secret, and tables keep hashes | a map by the secret's name or number |
+//! | comparison of values with padding | padding differs between equal values | [`Bytes`] says what can be compared |
+//! | `zeroed`, `default` for any type | zeros are no value of some types: no secret key is zero, and `Option`s need not have one | [`Zeroed`] says of which; `new` for others |
+//! | `fmt::Write` on `SecureVec`, `io::Write` on [`SecureString`] | with both, `write!` would be ambiguous where both traits are imported; and pieces of bytes are no text | the other of the two types |
+//! | `read_line`, `from_file` without a limit | the other side chooses how much it sends | a limit |
+//! | `SecureBox::map` | the value would pass over the stack | `expose_secret_mut`; `into_inner` says what it does |
+//! | `GlobalAlloc` for [`SecureAllocator`] | all memory of the program would have to be locked | containers with an allocator |
+//!
+//! Parts of other crates take types of their own, or of the standard library, and so no secret:
+//! `encode_string` of `base64` (its `Base64Display` writes into a [`SecureString`]), `Fill` of
+//! `rand` (`fill` takes `expose_secret_mut()`), and the arenas of `bumpalo`, which have no
+//! allocator.
+//!
+//! Each of these is an error:
+//! ```compile_fail,E0277
+//! #[derive(Clone)]
+//! struct Wallet { passphrase: bitcoin_support::SecureString }
+//! ```
+//! ```compile_fail,E0599
+//! bitcoin_support::SecureVec::from_slice(&[1_u8]).clone();
+//! ```
+//! ```compile_fail,E0599
+//! bitcoin_support::SecureBox::new([1_u8; 32]).clone();
+//! ```
+//! ```compile_fail,E0277
+//! println!("{}", bitcoin_support::SecureString::new());
+//! ```
+//! ```compile_fail,E0277
+//! println!("{}", bitcoin_support::SecureBox::new(7));
+//! ```
+//! ```compile_fail,E0599
+//! let text: String = bitcoin_support::SecureString::new().to_string();
+//! ```
+//! ```compile_fail,E0599
+//! let bytes: Vec<u8> = bitcoin_support::SecureVec::from_slice(&[1_u8]).to_vec();
+//! ```
+//! ```compile_fail,E0614
+//! let text = *bitcoin_support::SecureString::new();
+//! ```
+//! ```compile_fail,E0277
+//! fn log(line: impl AsRef<str>) {}
+//! log(bitcoin_support::SecureString::new());
+//! ```
+//! ```compile_fail,E0277
+//! fn find<B: std::borrow::Borrow<str>>() {}
+//! find::<bitcoin_support::SecureString>();
+//! ```
+//! ```compile_fail,E0608
+//! let byte = bitcoin_support::SecureVec::from_slice(&[1_u8])[0];
+//! ```
+//! ```compile_fail,E0277
+//! std::collections::HashSet::from([bitcoin_support::SecureVec::<u8>::new()]);
+//! ```
+//! ```compile_fail,E0277
+//! std::collections::BTreeSet::from([bitcoin_support::SecureString::new()]);
+//! ```
+//! ```compile_fail,E0369
+//! bitcoin_support::SecureVec::<u8>::new() < bitcoin_support::SecureVec::<u8>::new();
+//! ```
+//! ```compile_fail,E0277
+//! use std::fmt::Write;
+//! write!(bitcoin_support::SecureVec::<u8>::new(), "7").map(drop).map_err(drop::<std::fmt::Error>);
+//! ```
+//! ```compile_fail,E0599
+//! bitcoin_support::SecureBox::new([0_u8; 64]).map(|bytes| bytes);
+//! ```
+//! ```compile_fail,E0277
+//! #[global_allocator]
+//! static ALL: bitcoin_support::SecureAllocator = bitcoin_support::SecureAllocator::new();
+//! ```
+//!
 //! # Floors
 //! A file imports only from the floors that its own floor knows, which are all below it, and from
 //! the files that stand behind it in its floor's list. The file with a floor's name declares the
@@ -31,7 +131,7 @@
 //! |---|---|---|---|
 //! | `events` | `zero_after_free` | `http` `reply` `connection` `request` `event` `event_base` `base` `flags` `incoming` `method` `outgoing` `error` `libevent` | owners for libevent's objects |
 //! | `ffi` | `secure` `pool` `pages` `fork` `arena` `unique_path` `cleanse` | `arena` `buffer` `cleanse` `exit` `lock_limit` `sampling` `stats` `pool` `options` `page_allocator` `handle` `handle_table` `fallible_box` `protection` `unique_name` `status` `version` `visit` | the C ABI; no logic |
-//! | `secure` | `pool` `zeroizing` `pages` `cleanse` | `prompt` `boxed` `string` `vec` `allocator` `error` | [`SecureVec`], [`SecureString`], [`SecureBox`], [`SecureAllocator`]: secrets as types |
+//! | `secure` | `pool` `zeroizing` `pages` `cleanse` | `interop` `prompt` `environment` `encoding` `read` `boxed` `string` `vec` `allocator` `bounds` `error` | [`SecureVec`], [`SecureString`], [`SecureBox`], [`SecureAllocator`]: secrets as types |
 //! | `zero_after_free` | `zeroizing` `cleanse` | `consensus_encoding` `consensus` `check_lengths` `from_serialize_data` `to_serialize_data` `consensus_error` `serialize_data` `allocator` | [`ZeroAfterFreeAllocator`], [`SerializeData`]: the ordinary heap, wiped |
 //! | `zeroizing` | `cleanse` |  | [`ZeroizingAllocator`], and the buffer under the types of secrets |
 //! | `pool` | `thread_heap` `arena_set` `leak` `pages` `fork` `poison` `arena` `cleanse` `sys` | `manager` `locked_pool` `options` `private` `page_arena` `error` | [`LockedPool`], [`LockedPoolManager`]: the types of pools |
@@ -55,6 +155,12 @@
 //! | `consensus` | Bitcoin's consensus encoding in and out of [`SerializeData`], for the types of `bitcoin` 0.32 |
 //! | `consensus-encoding` | the same by the traits of `bitcoin-consensus-encoding` 1 |
 //! | `secrecy` | the traits of `secrecy` 0.10 for the secret types |
+//! | `serde` | `Deserialize` for the secret types |
+//! | `aead` | `Buffer` of `aead` 0.5 for [`SecureVec`], to encrypt and decrypt in place |
+//! | `bytes` | `BufMut` of `bytes` 1 for [`SecureVec`] (`Bytes::from_owner` needs no feature) |
+//! | `tokio` | `AsyncWrite` of `tokio` 1 for [`SecureVec`] |
+//! | `hex`, `base64` | `from_hex` and `from_base64` for [`SecureVec`] and [`SecureBox`], in constant time |
+//! | `derive` | `derive(bitcoin_support::bytemuck::Zeroable)`, for values of zeros made in place |
 //! | `events` | the module `events`; links libevent 2.1, which `pkg-config` must find |
 //! | `asan` | AddressSanitizer sees where chunks begin and end, in programs that have it |
 //! | `valgrind` | so does valgrind's Memcheck (on x86-64) |
@@ -98,9 +204,12 @@ pub use pool::{
     AddressReport, ConfigureError, LockedPageArena, LockedPool, LockedPoolManager, LockingFailed,
     PoolError, PoolOptions, PoolStats,
 };
+#[cfg(any(feature = "base64", feature = "hex"))]
+pub use secure::DecodeError;
 pub use secure::{
-    NotUtf8, OutOfLockedMemory, ReadSecretError, SecureAllocator, SecureBox, SecureString,
-    SecureVec,
+    Bytes, Cause, LockedAllocator, LockedOnly, NotUtf8, OutOfLockedMemory, ReadSecretError,
+    SecureAllocator, SecureArray, SecureBox, SecureIntoIter, SecureString, SecureVec, WrongLength,
+    Zeroed,
 };
 pub use unique_path::get_unique_path;
 #[cfg(feature = "consensus-encoding")]
@@ -109,3 +218,5 @@ pub use zero_after_free::{
     ConsensusError, FromSerializeData, SerializeData, ToSerializeData, ZeroAfterFreeAllocator,
 };
 pub use zeroizing::ZeroizingAllocator;
+// The crates whose types and traits are in the interface.
+pub use {allocator_api2, bytemuck, subtle, zeroize};

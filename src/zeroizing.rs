@@ -1,14 +1,17 @@
-//! `ZeroizingAllocator`, the promise that freed memory is wiped, and `ZeroizingVec`, the growable
-//! buffer in every secret type.
+//! `ZeroizingAllocator`, the promise that freed memory is wiped; `ZeroizingVec`, a growable buffer;
+//! and `ZeroizingBox`, a place for one value.
 //!
-//! The public types are thin layers over the buffer: those of `secure` in locked memory,
+//! The public types are thin layers over these two: those of `secure` in locked memory,
 //! `SerializeData` of `zero_after_free` on the ordinary heap.
 
 use crate::cleanse::memory_cleanse;
-use allocator_api2::alloc::Allocator;
+use allocator_api2::alloc::{Allocator, Layout};
 use allocator_api2::vec::Vec;
 use bytemuck::{NoUninit, Zeroable};
-use core::mem::size_of_val;
+use core::marker::PhantomData;
+use core::mem::{ManuallyDrop, MaybeUninit, size_of_val};
+use core::ops::Range;
+use core::ptr::{self, NonNull};
 use subtle::{Choice, ConstantTimeEq};
 
 /// An allocator that overwrites every byte of a block with zeros before it deallocates the block,
@@ -78,6 +81,10 @@ impl<T, A: ZeroizingAllocator> ZeroizingVec<T, A> {
         Self { elements: unsafe { Vec::from_raw_parts_in(start, len, capacity, allocator) } }
     }
 
+    pub(crate) fn allocator(&self) -> &A {
+        self.elements.allocator()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.elements.len()
     }
@@ -118,8 +125,52 @@ impl<T, A: ZeroizingAllocator> ZeroizingVec<T, A> {
         Ok(())
     }
 
+    /// Inserts an element at `index`, which must not be above the length.
+    pub(crate) fn try_insert(&mut self, index: usize, value: T) -> Result<(), NoRoom> {
+        self.try_reserve(1)?;
+        self.elements.insert(index, value);
+        Ok(())
+    }
+
+    /// Moves all elements of `other` to the end of this vector, from memory to memory.
+    pub(crate) fn try_append(&mut self, other: &mut Self) -> Result<(), NoRoom> {
+        self.try_reserve(other.len())?;
+        other.shrinking(|others| self.elements.append(others));
+        Ok(())
+    }
+
+    /// Moves the elements of a range to a new vector, from memory to memory. Those behind the range
+    /// move up. The range must end at the length at most.
+    pub(crate) fn try_take(&mut self, range: Range<usize>) -> Result<Self, NoRoom>
+    where
+        A: Clone,
+    {
+        let len = self.len();
+        assert!(range.start <= range.end && range.end <= len, "{range:?} is not within {len}");
+        let mut taken = Self::new_in(self.allocator().clone());
+        taken.try_reserve_exact(range.len())?;
+        self.shrinking(|elements| {
+            let start = elements.as_mut_ptr();
+            // SAFETY: the range lies within the elements, and `taken` has room for as many in
+            // another buffer. Both lengths are set to what the two buffers hold, so each element
+            // has one owner; nothing panics in between.
+            unsafe {
+                let first = start.add(range.start);
+                taken.elements.as_mut_ptr().copy_from_nonoverlapping(first, range.len());
+                ptr::copy(start.add(range.end), first, len - range.end);
+                elements.set_len(len - range.len());
+                taken.elements.set_len(range.len());
+            }
+        });
+        Ok(taken)
+    }
+
     pub(crate) fn pop(&mut self) -> Option<T> {
         self.shrinking(Vec::pop)
+    }
+
+    pub(crate) fn swap_remove(&mut self, index: usize) -> T {
+        self.shrinking(|elements| elements.swap_remove(index))
     }
 
     pub(crate) fn remove(&mut self, index: usize) -> T {
@@ -130,8 +181,25 @@ impl<T, A: ZeroizingAllocator> ZeroizingVec<T, A> {
         self.shrinking(|elements| elements.truncate(len));
     }
 
-    pub(crate) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
-        self.shrinking(|elements| elements.retain(keep));
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&mut T) -> bool) {
+        self.shrinking(|elements| elements.retain_mut(keep));
+    }
+
+    /// The places behind the last element.
+    #[cfg(feature = "bytes")]
+    pub(crate) fn spare_capacity_mut(&mut self) -> &mut [MaybeUninit<T>] {
+        self.elements.spare_capacity_mut()
+    }
+
+    /// Makes elements of places behind the last one.
+    ///
+    /// # Safety
+    /// `len` must be at least the length and at most the capacity, and the places up to it must
+    /// hold values.
+    #[cfg(feature = "bytes")]
+    pub(crate) unsafe fn lengthen(&mut self, len: usize) {
+        // SAFETY: the caller promises that the capacity reaches so far, and that there are values.
+        unsafe { self.elements.set_len(len) };
     }
 
     /// Drops all elements and wipes the whole buffer, which stays allocated.
@@ -210,18 +278,201 @@ impl<T: Copy, A: ZeroizingAllocator> ZeroizingVec<T, A> {
 }
 
 impl<T: Zeroable, A: ZeroizingAllocator> ZeroizingVec<T, A> {
-    /// Appends a value of zeros, which is made in its place.
-    pub(crate) fn try_push_zeroed(&mut self) -> Result<(), NoRoom> {
-        self.try_reserve(1)?;
+    /// Appends `count` values of zeros, which are made in their places.
+    pub(crate) fn try_extend_zeroed(&mut self, count: usize) -> Result<(), NoRoom> {
+        self.try_reserve(count)?;
         let len = self.len();
-        let slot = self.elements.spare_capacity_mut().as_mut_ptr();
-        // SAFETY: `try_reserve` has made room for at least one more element, which is exclusively
-        // borrowed; zeros are a `T` because `T` is `Zeroable`.
+        let slots = &mut self.elements.spare_capacity_mut()[..count];
+        // SAFETY: the places are exclusively borrowed, and there are `count` of them; zeros are a
+        // `T` because `T` is `Zeroable`.
         unsafe {
-            slot.write_bytes(0, 1);
-            self.elements.set_len(len + 1);
+            slots.as_mut_ptr().write_bytes(0, count);
+            self.elements.set_len(len + count);
         }
         Ok(())
+    }
+}
+
+impl<T, A: ZeroizingAllocator> ZeroizingVec<T, A> {
+    /// The elements as one value, which takes the buffer over. There must be no unused capacity.
+    pub(crate) fn into_boxed_slice(self) -> ZeroizingBox<[T], A> {
+        assert!(size_of::<T>() == 0 || self.len() == self.capacity(), "unused capacity");
+        let (start, len, _, allocator) = self.elements.into_raw_parts_with_alloc();
+        let slice = NonNull::slice_from_raw_parts(
+            NonNull::new(start).expect("a buffer is never at null"),
+            len,
+        );
+        // SAFETY: the buffer has room for just `len` elements, so that the layout of the slice is
+        // the buffer's. The vector has given it up.
+        unsafe { ZeroizingBox::from_raw_parts(slice, allocator) }
+    }
+}
+
+/// The elements of a vector, to be moved out from the first to the last. An element's place is
+/// wiped when the element leaves it.
+pub(crate) struct ZeroizingIntoIter<T, A: ZeroizingAllocator> {
+    /// The owner of the buffer. Its length is 0.
+    buffer: ZeroizingVec<T, A>,
+    /// The places whose elements have not left.
+    rest: Range<usize>,
+}
+
+impl<T, A: ZeroizingAllocator> ZeroizingIntoIter<T, A> {
+    pub(crate) fn new(mut vec: ZeroizingVec<T, A>) -> Self {
+        let rest = 0..vec.len();
+        // SAFETY: no element is dropped by the vector then; `rest` knows which there are.
+        unsafe { vec.elements.set_len(0) };
+        Self { buffer: vec, rest }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[T] {
+        // SAFETY: the places in `rest` hold elements, which nothing else refers to.
+        unsafe {
+            let first = self.buffer.elements.as_ptr().add(self.rest.start);
+            core::slice::from_raw_parts(first, self.rest.len())
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Option<T> {
+        let index = self.rest.next()?;
+        // SAFETY: the place held an element, and is not in `rest` any more, so that the element is
+        // read once. Then the place belongs to no value.
+        unsafe {
+            let place = self.buffer.elements.as_mut_ptr().add(index);
+            let element = place.read();
+            memory_cleanse(place.cast(), size_of::<T>());
+            Some(element)
+        }
+    }
+}
+
+impl<T, A: ZeroizingAllocator> Drop for ZeroizingIntoIter<T, A> {
+    fn drop(&mut self) {
+        let rest = core::mem::take(&mut self.rest);
+        // SAFETY: the places in `rest` hold elements, which are dropped here and not again: `rest`
+        // is empty now, and the vector's length is 0. The buffer is freed after this, also when a
+        // destructor panics, and its allocator wipes it.
+        unsafe {
+            let first = self.buffer.elements.as_mut_ptr().add(rest.start);
+            ptr::slice_from_raw_parts_mut(first, rest.len()).drop_in_place();
+        }
+    }
+}
+
+/// One value in a block of its own. When it is dropped, the value's destructor runs, and then the
+/// block is freed, also if the destructor panics; so the allocator wipes it.
+pub(crate) struct ZeroizingBox<T: ?Sized, A: ZeroizingAllocator> {
+    /// A block of the allocator for the layout of the value. A value without size has no block.
+    value: NonNull<T>,
+    allocator: A,
+    _owned: PhantomData<T>,
+}
+
+// SAFETY: the box owns the value, as a `T` itself would, and the allocator.
+unsafe impl<T: ?Sized + Send, A: ZeroizingAllocator + Send> Send for ZeroizingBox<T, A> {}
+// SAFETY: a shared box gives out shared references to the value and the allocator alone.
+unsafe impl<T: ?Sized + Sync, A: ZeroizingAllocator + Sync> Sync for ZeroizingBox<T, A> {}
+// A box that moves does not move the value.
+impl<T: ?Sized, A: ZeroizingAllocator> Unpin for ZeroizingBox<T, A> {}
+
+impl<T, A: ZeroizingAllocator> ZeroizingBox<MaybeUninit<T>, A> {
+    /// A block of zeros with room for a value.
+    pub(crate) fn try_new_zeroed(allocator: A) -> Result<Self, NoRoom> {
+        let layout = Layout::new::<T>();
+        let value = if layout.size() == 0 {
+            NonNull::dangling()
+        } else {
+            allocator.allocate_zeroed(layout).map_err(|_| NoRoom(layout.size()))?.cast()
+        };
+        Ok(Self { value, allocator, _owned: PhantomData })
+    }
+
+    /// Moves a value into the block.
+    pub(crate) fn write(mut self, value: T) -> ZeroizingBox<T, A> {
+        self.get_mut().write(value);
+        // SAFETY: it holds the value now.
+        unsafe { self.assume_init() }
+    }
+
+    /// # Safety
+    /// The block must hold a value.
+    pub(crate) unsafe fn assume_init(self) -> ZeroizingBox<T, A> {
+        let (value, allocator) = self.into_raw_parts();
+        // SAFETY: a block for a `MaybeUninit<T>` is one for a `T`, and the caller promises that it
+        // holds one. `into_raw_parts` has given it up.
+        unsafe { ZeroizingBox::from_raw_parts(value.cast(), allocator) }
+    }
+}
+
+impl<T, A: ZeroizingAllocator> ZeroizingBox<T, A> {
+    /// Moves the value out, and frees the block.
+    pub(crate) fn into_inner(self) -> T {
+        let (value, allocator) = self.into_raw_parts();
+        // SAFETY: the block holds a value, which nothing reads again: as a `MaybeUninit` the block
+        // has no destructor. `into_raw_parts` has given it up.
+        unsafe {
+            let inner = value.read();
+            drop(ZeroizingBox::from_raw_parts(value.cast::<MaybeUninit<T>>(), allocator));
+            inner
+        }
+    }
+}
+
+impl<T: ?Sized, A: ZeroizingAllocator> ZeroizingBox<T, A> {
+    /// A box over an existing value.
+    ///
+    /// # Safety
+    /// `value` must be a value in a block of `allocator` for the layout of the value (in none, if
+    /// the value has no size), and must not have another owner.
+    pub(crate) unsafe fn from_raw_parts(value: NonNull<T>, allocator: A) -> Self {
+        Self { value, allocator, _owned: PhantomData }
+    }
+
+    /// The value, whose owner is the caller from now on.
+    pub(crate) fn into_raw_parts(self) -> (NonNull<T>, A) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used or dropped after this, so that the allocator has one owner.
+        (this.value, unsafe { ptr::read(&this.allocator) })
+    }
+
+    pub(crate) fn get(&self) -> &T {
+        // SAFETY: the box owns the value, and is borrowed as long as the reference lives.
+        unsafe { self.value.as_ref() }
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        // SAFETY: the box owns the value, and is borrowed exclusively as long as the reference
+        // lives.
+        unsafe { self.value.as_mut() }
+    }
+
+    pub(crate) fn allocator(&self) -> &A {
+        &self.allocator
+    }
+}
+
+impl<T: ?Sized, A: ZeroizingAllocator> Drop for ZeroizingBox<T, A> {
+    fn drop(&mut self) {
+        struct Free<'a, A: ZeroizingAllocator> {
+            block: NonNull<u8>,
+            layout: Layout,
+            allocator: &'a A,
+        }
+
+        impl<A: ZeroizingAllocator> Drop for Free<'_, A> {
+            fn drop(&mut self) {
+                if self.layout.size() > 0 {
+                    // SAFETY: the block is the allocator's, for this layout, and its value is gone.
+                    unsafe { self.allocator.deallocate(self.block, self.layout) };
+                }
+            }
+        }
+
+        let layout = Layout::for_value(self.get());
+        let _free = Free { block: self.value.cast(), layout, allocator: &self.allocator };
+        // SAFETY: the box owns the value, and nothing uses it after this. `_free` frees the block
+        // afterwards, also when the destructor panics.
+        unsafe { self.value.drop_in_place() };
     }
 }
 

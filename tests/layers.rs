@@ -236,9 +236,12 @@ fn contents(source: &str, here: &[String]) -> Contents {
                 at += 2;
                 continue;
             }
-            // (`pub(in crate::a)` names a module and imports nothing.)
+            // (`pub(in crate::a)` names a module and imports nothing. `$crate::a` is a path of the
+            // code that uses the macro.)
             "crate" | "super" | "self"
-                if is(at + 1, "::") && !after_path && !(at > 0 && is(at - 1, "in")) =>
+                if is(at + 1, "::")
+                    && !after_path
+                    && !(at > 0 && (is(at - 1, "in") || is(at - 1, "$"))) =>
             {
                 let mut paths = Vec::new();
                 let end = tree(&tokens, at, &[], &mut paths);

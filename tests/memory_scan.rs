@@ -8,14 +8,20 @@
 
 #![cfg(target_os = "linux")]
 
-use bitcoin_support::{SecureBox, SecureString, SecureVec, SerializeData};
+use bitcoin_support::{
+    LockedPool, OutOfLockedMemory, SecureBox, SecureString, SecureVec, SerializeData,
+    unsize_secure_box,
+};
 use bytemuck::Zeroable;
+use std::any::Any;
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{self, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, panic, ptr, slice};
 
@@ -42,10 +48,16 @@ fn secret() -> impl Iterator<Item = u8> {
     black_box(MASKED).into_iter().map(|byte| byte ^ black_box(MASK))
 }
 
+thread_local! {
+    /// What is searched for, masked.
+    static SOUGHT: Cell<[u8; LEN]> = const { Cell::new(MASKED) };
+}
+
 /// Counts the places in this process's memory where a part of the secret lies.
 fn traces() -> usize {
-    // The search reads into a mapping that it does not search.
+    // The search reads into a mapping that it does not search, and has what it looks for there.
     const BUFFER: usize = 1 << 20;
+    const ROOM: usize = BUFFER - LEN;
     // SAFETY: a new mapping of zeros, used here only.
     let buffer = unsafe {
         let start = libc::mmap(
@@ -60,6 +72,8 @@ fn traces() -> usize {
         slice::from_raw_parts_mut(start.cast::<u8>(), BUFFER)
     };
     let own = buffer.as_ptr().addr();
+    let (buffer, sought) = buffer.split_at_mut(ROOM);
+    sought.iter_mut().zip(SOUGHT.get()).for_each(|(place, masked)| *place = masked ^ MASK);
     let memory = File::open("/proc/self/mem").expect("own memory");
     let maps = fs::read_to_string("/proc/self/maps").expect("own mappings");
     let mut found = 0;
@@ -81,9 +95,9 @@ fn traces() -> usize {
                 continue;
             }
             let end = if from < own { to.min(own) } else { to };
-            let len = BUFFER.min(end - from);
+            let len = ROOM.min(end - from);
             let Ok(()) = memory.read_exact_at(&mut buffer[..len], from as u64) else { break };
-            found += parts_in(&buffer[..len]);
+            found += parts_in(&buffer[..len], sought);
             searched += len;
             from = if from + len == end { end } else { from + len - (PART - 1) };
         }
@@ -94,19 +108,22 @@ fn traces() -> usize {
     found
 }
 
-/// How many parts of the secret, each at a multiple of `PART`, occur in `bytes`.
-fn parts_in(bytes: &[u8]) -> usize {
-    let mut begins_part = [false; 256];
-    MASKED.iter().step_by(PART).for_each(|&masked| begins_part[usize::from(masked ^ MASK)] = true);
-    let is_part = |window: &[u8]| {
-        MASKED
-            .chunks(PART)
-            .any(|part| window.iter().zip(part).all(|(&byte, &masked)| byte ^ MASK == masked))
-    };
+/// How many times `bytes` has a part of what is sought: one that begins there at a multiple of
+/// `PART`.
+fn parts_in(bytes: &[u8], sought: &[u8]) -> usize {
     let mut found = 0;
-    for (i, &byte) in bytes.iter().enumerate() {
-        if begins_part[usize::from(byte)] && i + PART <= bytes.len() {
-            found += usize::from(is_part(&bytes[i..i + PART]));
+    for part in sought.chunks(PART) {
+        let mut rest = bytes;
+        loop {
+            // SAFETY: both are valid for reads over their lengths.
+            let at = unsafe {
+                libc::memmem(rest.as_ptr().cast(), rest.len(), part.as_ptr().cast(), PART)
+            };
+            if at.is_null() {
+                break;
+            }
+            found += 1;
+            rest = &rest[at.addr() - rest.as_ptr().addr() + 1..];
         }
     }
     found
@@ -123,8 +140,13 @@ enum Left {
 /// that read it there. `case` is given a check that the secret is in memory, which it calls while
 /// the secret is alive.
 fn leaves(left: Left, test: &str, case: fn(is_there: &dyn Fn())) {
+    leaves_with(left, test, &[], case);
+}
+
+/// [`leaves`], with the secret in variables of the environment.
+fn leaves_with(left: Left, test: &str, variables: &[&str], case: fn(is_there: &dyn Fn())) {
     if env::var_os(CHILD).is_some() {
-        assert_eq!(traces(), 0, "the secret is in the program");
+        assert_eq!(traces() == 0, variables.is_empty(), "the secret is in the program");
         case(&|| assert_ne!(traces(), 0, "the search does not see the secret"));
         let traces = traces();
         assert_eq!(traces == 0, left == Left::Nothing, "{traces} traces");
@@ -133,6 +155,7 @@ fn leaves(left: Left, test: &str, case: fn(is_there: &dyn Fn())) {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(CHILD, test)
+        .envs(variables.iter().map(|name| (name, String::from_utf8(secret().collect()).unwrap())))
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
@@ -376,5 +399,281 @@ fn control_panics_and_errors() {
             panic::resume_unwind(Box::new("on the way"));
         };
         assert!(panic::catch_unwind(AssertUnwindSafe(panics)).is_err());
+    });
+}
+
+// ---- Values of each kind, made in each way ---------------------------------------
+
+/// Calls `work`, and overwrites the stack below this function, where its copies are.
+#[cfg(feature = "consensus")]
+#[inline(never)]
+fn on_a_stack_that_is_wiped<R>(work: impl FnOnce() -> R) -> R {
+    #[inline(never)]
+    fn wipe() {
+        let mut below = [0_u8; 256 * 1024];
+        // SAFETY: the array is writable over its length.
+        unsafe { bitcoin_support::memory_cleanse(below.as_mut_ptr(), below.len()) };
+        black_box(&below);
+    }
+    let result = work();
+    wipe();
+    result
+}
+
+/// A file with what `write` writes byte by byte.
+fn file_with(name: &str, bytes: impl Iterator<Item = u8>) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("memory_scan");
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(name);
+    let mut file = File::create(&path).unwrap();
+    bytes.for_each(|byte| file.write_all(&[byte]).unwrap());
+    path
+}
+
+/// The key of an account that is of no plain type: it has a destructor, a reference and an enum.
+struct Signer<'n> {
+    key: Option<[u8; LEN]>,
+    name: &'n str,
+}
+
+impl Drop for Signer<'_> {
+    fn drop(&mut self) {
+        assert!(self.key.is_some() && !self.name.is_empty());
+    }
+}
+
+trait Fill {
+    fn place(&mut self) -> &mut [u8; LEN];
+}
+
+impl Fill for Signer<'_> {
+    fn place(&mut self) -> &mut [u8; LEN] {
+        self.key.as_mut().unwrap()
+    }
+}
+
+fn fill(place: &mut [u8]) {
+    place.iter_mut().zip(secret()).for_each(|(place, byte)| *place = byte);
+}
+
+/// A value of each kind, which then is changed in each way that moves it.
+fn every_kind(is_there: &dyn Fn()) {
+    let signer = || SecureBox::new(Signer { key: Some([0; LEN]), name: "one" });
+    let mut one = signer();
+    fill(one.expose_secret_mut().place());
+    is_there();
+    let mut object: SecureBox<dyn Fill> = unsize_secure_box!(signer());
+    drop(one);
+    fill(object.expose_secret_mut().place());
+    is_there();
+    drop(object);
+
+    let mut pair = SecureBox::new(([0_u8; LEN], Some(Box::new(1))));
+    fill(&mut pair.expose_secret_mut().0);
+    let any: SecureBox<dyn Any> = unsize_secure_box!(pair);
+    is_there();
+    drop(any);
+
+    let pool = LockedPool::default();
+    let mut here = SecureBox::<[u8; LEN], _>::try_zeroed_in(&pool).unwrap();
+    fill(here.expose_secret_mut());
+    is_there();
+    let copy = here.duplicate();
+    drop(here);
+    is_there();
+    drop(copy);
+
+    // Vectors that move their elements about.
+    let mut words = SecureVec::new();
+    for _ in 0..3 {
+        let mut word = SecureString::new();
+        secret().for_each(|byte| word.push(byte.into()));
+        words.push(word);
+    }
+    let mut tail = words.split_off(1);
+    drop(words.drain(..));
+    is_there();
+    tail.insert(0, SecureString::new());
+    words.append(&mut tail);
+    words.retain(|word| !word.is_empty());
+    let mut words = words.into_iter();
+    drop(words.next());
+    is_there();
+    // The vectors live on without the secret: nothing of it is in their unused capacity.
+    drop(words);
+    let mut bytes = SecureVec::from([0_u8; LEN]);
+    fill(bytes.expose_secret_mut());
+    bytes.insert(3, 0);
+    let mut rest = bytes.split_off(LEN / 2);
+    drop(bytes.drain(1..));
+    assert!(rest.drain(..).len() == LEN / 2 + 1);
+    let slice = SecureVec::from_slice(&[0_u8; 2 * LEN]);
+    let mut slice = slice.into_boxed_slice();
+    fill(slice.expose_secret_mut());
+    is_there();
+    drop(slice);
+    black_box((tail, bytes, rest));
+
+    #[cfg(feature = "consensus")]
+    keys_of_other_crates(is_there);
+}
+
+/// Keys are `Copy` there, and come by way of the stack.
+#[cfg(feature = "consensus")]
+fn keys_of_other_crates(is_there: &dyn Fn()) {
+    use bitcoin::NetworkKind;
+    use bitcoin::bip32::{ChainCode, ChildNumber, Xpriv};
+    use bitcoin::secp256k1::SecretKey;
+
+    let bytes = SecureBox::<[u8; 32]>::new_with(|place| fill(place));
+    let key = on_a_stack_that_is_wiped(|| {
+        SecureBox::new(SecretKey::from_slice(bytes.expose_secret()).unwrap())
+    });
+    drop(bytes);
+    is_there();
+    let master = on_a_stack_that_is_wiped(|| {
+        SecureBox::new(Xpriv {
+            network: NetworkKind::Main,
+            depth: 0,
+            parent_fingerprint: Default::default(),
+            child_number: ChildNumber::Normal { index: 0 },
+            private_key: *key.expose_secret(),
+            chain_code: ChainCode::from([7; 32]),
+        })
+    });
+    drop(key);
+    is_there();
+    drop(master);
+}
+
+#[test]
+fn values_of_every_kind() {
+    leaves(Left::Nothing, "values_of_every_kind", every_kind);
+}
+
+#[test]
+fn control_values_of_every_kind() {
+    leaves(Left::Traces, "control_values_of_every_kind", |is_there| {
+        let mut one = Box::new(Signer { key: Some([0; LEN]), name: "one" });
+        fill(one.place());
+        black_box(&one);
+        is_there();
+        let object: Box<dyn Fill + '_> = one;
+        drop(object);
+    });
+}
+
+fn every_way(is_there: &dyn Fn()) {
+    let made = SecureBox::<[u8; LEN]>::new_with(|place| fill(place));
+    is_there();
+    drop(made);
+    let refused = SecureBox::<[u8; LEN]>::try_new_with(|place| {
+        fill(place);
+        is_there();
+        let none = SecureVec::<u8>::try_with_capacity(usize::MAX).unwrap_err();
+        Err::<(), OutOfLockedMemory>(none)
+    });
+    assert!(refused.is_err());
+
+    let path = file_with("plain", secret());
+    let open = || File::open(&path).unwrap();
+    type Way<'w> = &'w dyn Fn() -> Box<dyn Any>;
+    let ways: [Way; 11] = [
+        &|| Box::new(SecureVec::read_from(open(), LEN).unwrap()),
+        &|| Box::new(SecureString::read_from(open(), LEN).unwrap()),
+        &|| Box::new(SecureVec::read_exact(open(), LEN).unwrap()),
+        &|| Box::new(SecureBox::<[u8; LEN]>::read_exact(open()).unwrap()),
+        &|| Box::new(SecureBox::<[u8; LEN]>::read_from(open()).unwrap()),
+        &|| Box::new(SecureVec::read_line(open(), LEN).unwrap()),
+        &|| Box::new(SecureString::read_line(open(), LEN).unwrap()),
+        &|| Box::new(SecureString::from_fd(open(), LEN).unwrap()),
+        &|| Box::new(SecureVec::from_file(&path, LEN).unwrap()),
+        &|| Box::new(SecureString::from_file(&path, LEN).unwrap()),
+        &|| {
+            let bytes = SecureVec::from_file(&path, LEN).unwrap();
+            Box::new(SecureBox::<[u8; LEN]>::try_from(bytes).unwrap())
+        },
+    ];
+    for way in ways {
+        let secret = way();
+        is_there();
+        drop(secret);
+        assert_eq!(traces(), 0);
+    }
+    // Each of these has read the secret, or a part of it.
+    assert!(SecureVec::read_from(open(), LEN - 1).is_err());
+    assert!(SecureVec::read_line(open(), LEN - 1).is_err());
+    assert!(SecureBox::<[u8; LEN + 1]>::read_exact(open()).is_err());
+    assert!(SecureBox::<[u8; LEN - 1]>::read_from(open()).is_err());
+
+    #[cfg(feature = "hex")]
+    {
+        let digit = |value: u8| char::from_digit(value.into(), 16).unwrap() as u8;
+        let digits = secret().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+        let text = SecureString::from_file(file_with("hex", digits), 1000).unwrap();
+        let bytes = SecureVec::from_hex(text.expose_secret()).unwrap();
+        is_there();
+        drop((text, bytes));
+    }
+    #[cfg(feature = "base64")]
+    {
+        // Of 63 bytes: 21 groups of three.
+        let mut groups = Vec::new();
+        for at in (0..LEN - 1).step_by(3) {
+            let byte = |more| u32::from(secret().nth(at + more).unwrap());
+            let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+            let sign = |group: u32| {
+                b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+                    [(bits >> (18 - 6 * group) & 63) as usize]
+            };
+            groups.extend((0..4).map(sign));
+        }
+        let text = SecureString::from_file(file_with("base64", groups.into_iter()), 1000).unwrap();
+        let bytes = SecureVec::from_base64(text.expose_secret()).unwrap();
+        is_there();
+        drop((text, bytes));
+    }
+
+    let random = SecureBox::<[u8; LEN]>::random();
+    SOUGHT.set(std::array::from_fn(|at| random.expose_secret()[at] ^ MASK));
+    is_there();
+    drop(random);
+    assert_eq!(traces(), 0);
+    let random = SecureVec::random(LEN);
+    SOUGHT.set(std::array::from_fn(|at| random.expose_secret()[at] ^ MASK));
+    is_there();
+}
+
+#[test]
+fn values_made_in_every_way() {
+    leaves(Left::Nothing, "values_made_in_every_way", every_way);
+}
+
+#[test]
+fn control_values_made_in_an_ordinary_way() {
+    leaves(Left::Traces, "control_values_made_in_an_ordinary_way", |is_there| {
+        let path = file_with("control", secret());
+        let bytes = fs::read(path).unwrap();
+        is_there();
+        drop(bytes);
+    });
+}
+
+#[test]
+fn an_environment_variable_taken() {
+    leaves_with(Left::Nothing, "an_environment_variable_taken", &["WALLET_SECRET"], |is_there| {
+        // SAFETY: no other thread of this process uses the environment.
+        let secret = unsafe { SecureString::take_env("WALLET_SECRET").unwrap() };
+        assert_eq!(secret.len(), LEN);
+        is_there();
+    });
+}
+
+#[test]
+fn control_an_environment_variable_copied() {
+    let test = "control_an_environment_variable_copied";
+    leaves_with(Left::Traces, test, &["WALLET_SECRET"], |is_there| {
+        drop(SecureString::from_env("WALLET_SECRET").unwrap());
+        is_there();
     });
 }

@@ -338,6 +338,16 @@ pub(crate) fn is_locked(addr: NonNull<u8>) -> bool {
     find(addr).is_some_and(|slot| slot.lock_state().is_ok())
 }
 
+/// Whether an address lies in a mapping of this library's that is locked. Takes a step for each
+/// mapping. The caller must own memory there: other mappings come and go meanwhile.
+pub(crate) fn is_locked_at(addr: usize) -> bool {
+    let at = slots().find(|slot| {
+        let start = slot.addr.load(Acquire);
+        start > CLOSED && addr.checked_sub(start).is_some_and(|at| at < slot.len.load(Relaxed))
+    });
+    at.is_some_and(|slot| slot.lock_state().is_ok())
+}
+
 /// Overwrites every live secret in locked memory with zeros, at once: all memory of every pool over
 /// the system's own pages, the process-wide one included, and of every
 /// [`LockedPages`](super::LockedPages). A panic button, for a signal handler or before a deliberate

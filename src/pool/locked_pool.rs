@@ -5,7 +5,7 @@ use super::options::PoolOptions;
 use super::private::{Pages, PrivatePool};
 use crate::arena::{ArenaError, FreeError};
 use crate::arena_set::{self, ArenaSet, LockingFailed, PoolStats, Source};
-use crate::pages::{self, LockedPageAllocator};
+use crate::pages::{self, ForkPolicy, LockedPageAllocator};
 use crate::thread_heap;
 use core::fmt;
 use core::ptr::NonNull;
@@ -41,6 +41,9 @@ use core::ptr::NonNull;
 /// ```
 pub struct LockedPool {
     pub(super) kind: Kind,
+    /// Whether values of Rust types may lie in it: its memory exists, and is in a child process
+    /// what it was, or the program has vouched for its children.
+    pub(super) can_hold_values: bool,
 }
 
 pub(super) enum Kind {
@@ -59,9 +62,15 @@ impl LockedPool {
 
     /// A pool that a program makes itself, if there is memory for it.
     fn of(set: ArenaSet, pages: Option<Pages>) -> Result<Self, PoolError> {
+        let can_hold_values = pages.is_none() && set.memory.fork == ForkPolicy::Keep;
         let private =
             PrivatePool::take(set, pages).ok_or(PoolError::Arena(ArenaError::OutOfMemory))?;
-        Ok(Self { kind: Kind::Private(private) })
+        Ok(Self { kind: Kind::Private(private), can_hold_values })
+    }
+
+    /// A pool that was added to a manager. No program gets a reference to it.
+    pub(super) fn added(pool: &'static PrivatePool) -> Self {
+        Self { kind: Kind::Private(pool), can_hold_values: false }
     }
 
     /// A pool with chosen options. Nothing is mapped before the first allocation.
@@ -77,6 +86,51 @@ impl LockedPool {
         set.set_sizes(arena_size, max_size);
         set.memory = options.memory();
         Self::of(set, None)
+    }
+
+    /// [`with_options`](Self::with_options) for a pool that secret types and containers take their
+    /// memory from (as an allocator, `&pool`), also with a fork policy other than
+    /// [`ForkPolicy::Keep`].
+    ///
+    /// # Errors
+    /// As for [`with_options`](Self::with_options).
+    ///
+    /// # Safety
+    /// A child process of this one, made by whatever code, must not use values that its parent had
+    /// in the pool: with [`ForkPolicy::Wipe`] those to which zeros are no value, such as references
+    /// and boxes, and with [`ForkPolicy::Absent`] any. To drop a value is to use it if it has a
+    /// destructor. (The types of this crate can be dropped there, with elements that have none.)
+    ///
+    /// ```
+    /// use bitcoin_support::{ForkPolicy, LockedPool, PoolOptions, SecretMemory, SecureBox};
+    ///
+    /// let options = PoolOptions::new()
+    ///     .fork_policy(ForkPolicy::Absent)
+    ///     .secret_memory(SecretMemory::Prefer);
+    /// // SAFETY: this program makes no child processes.
+    /// let pool = unsafe { LockedPool::with_options_unchecked(&options)? };
+    /// let key = SecureBox::new_in([7_u8; 32], &pool);
+    /// assert_eq!(pool.stats().chunks_used, 1);
+    /// # drop(key);
+    /// # Ok::<(), bitcoin_support::PoolError>(())
+    /// ```
+    pub unsafe fn with_options_unchecked(options: &PoolOptions) -> Result<Self, PoolError> {
+        let mut pool = Self::with_options(options)?;
+        pool.can_hold_values = true;
+        Ok(pool)
+    }
+
+    /// Whether values of Rust types may lie in the pool.
+    pub(crate) fn can_hold_values(&self) -> bool {
+        self.can_hold_values
+    }
+
+    /// The most bytes that a chunk can have.
+    pub(crate) fn largest_chunk(&self) -> usize {
+        match &self.kind {
+            Kind::Process => Self::ARENA_SIZE,
+            Kind::Private(pool) => pool.arena_size(),
+        }
     }
 
     /// A pool over the operating system's own pages, of `page_size` bytes each, with arenas of

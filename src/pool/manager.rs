@@ -41,7 +41,7 @@ pub struct LockedPoolManager {
     added: Chain,
 }
 
-static PROCESS_WIDE: LockedPool = LockedPool { kind: Kind::Process };
+static PROCESS_WIDE: LockedPool = LockedPool { kind: Kind::Process, can_hold_values: true };
 static INSTANCE: LockedPoolManager =
     LockedPoolManager { process: Some(&PROCESS_WIDE), added: Chain::new() };
 
@@ -76,7 +76,7 @@ impl LockedPoolManager {
     /// The pools that were added, in that order.
     #[inline]
     fn added(&self) -> impl Iterator<Item = ManuallyDrop<LockedPool>> {
-        self.added.iter().map(|pool| ManuallyDrop::new(LockedPool { kind: Kind::Private(pool) }))
+        self.added.iter().map(|pool| ManuallyDrop::new(LockedPool::added(pool)))
     }
 
     /// Allocates `size` bytes aligned to `alignment` bytes, as [`LockedPool::alloc`] does.
@@ -339,7 +339,7 @@ impl Default for LockedPoolManager {
 impl Drop for LockedPoolManager {
     fn drop(&mut self) {
         while let Some(pool) = self.added.pop() {
-            drop(LockedPool { kind: Kind::Private(pool) });
+            drop(LockedPool::added(pool));
         }
     }
 }

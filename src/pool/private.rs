@@ -140,6 +140,11 @@ impl PrivatePool {
         self.try_lock().unwrap_or_else(|Interrupted| refuse_interrupted())
     }
 
+    /// Size of an arena in bytes.
+    pub(super) fn arena_size(&self) -> usize {
+        self.lock().arena_size
+    }
+
     // Not inlined: the process-wide pool is the common one.
     #[inline(never)]
     pub(super) fn alloc(&self, size: usize, alignment: usize) -> Option<NonNull<u8>> {

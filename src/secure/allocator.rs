@@ -1,6 +1,8 @@
-//! `SecureAllocator`: the process-wide pool as an allocator for containers.
+//! Where secrets lie: `SecureAllocator` is the process-wide pool, `LockedOnly` is the same without
+//! memory that is not locked, and `&LockedPool` is a pool that the program has made.
 
-use crate::pages::{LockedPages, page_size};
+use super::error::{Cause, OutOfLockedMemory};
+use crate::pages::{self, LockedPages, page_size};
 use crate::pool::{LockedPool, LockedPoolManager};
 use crate::zeroizing::ZeroizingAllocator;
 use allocator_api2::alloc::{AllocError, Allocator, Layout};
@@ -117,6 +119,220 @@ unsafe impl Allocator for SecureAllocator {
 // which wipes the whole mapping. `grow`, `grow_zeroed` and `shrink` are the trait's defaults, which
 // copy to a new block and deallocate the old one.
 unsafe impl ZeroizingAllocator for SecureAllocator {}
+
+/// An allocator that a secret type takes its memory from: [`SecureAllocator`], [`LockedOnly`], or a
+/// reference to a [`LockedPool`].
+///
+/// ```
+/// use bitcoin_support::{LockedAllocator, SecureVec};
+///
+/// fn seed<A: LockedAllocator>(allocator: A) -> SecureVec<u8, A> {
+///     let mut seed = SecureVec::new_in(allocator);
+///     seed.resize(64, 0);
+///     seed
+/// }
+/// let pool = bitcoin_support::LockedPool::default();
+/// assert_eq!(seed(&pool).len(), seed(bitcoin_support::SecureAllocator).len());
+/// ```
+///
+/// # Safety
+/// The allocator's memory must be locked as far as the system and the pool's
+/// [callback](LockedPool::set_locking_failed) let it, and must be in no core dump. Secret types
+/// promise that of their memory.
+pub unsafe trait LockedAllocator: ZeroizingAllocator + Clone {
+    /// Why the allocator has just refused `size` bytes with an alignment. May try again to find
+    /// out. Not on the path of an allocation that succeeds.
+    fn refusal(&self, size: usize, align: usize) -> OutOfLockedMemory;
+}
+
+// SAFETY: the process-wide pool and `LockedPages` lock all memory, and exclude it from core dumps.
+// Where the system refuses, the pool asks its callback and counts it in its statistics.
+unsafe impl LockedAllocator for SecureAllocator {
+    fn refusal(&self, size: usize, align: usize) -> OutOfLockedMemory {
+        let cause = if size > isize::MAX as usize {
+            Cause::TooLarge
+        } else if align > page_size() && self.can_allocate(size, 1) {
+            Cause::Alignment(align)
+        } else {
+            Cause::Full
+        };
+        OutOfLockedMemory::of(LockedPoolManager::process_pool(), size, cause)
+    }
+}
+
+impl SecureAllocator {
+    /// Whether there is memory now.
+    fn can_allocate(&self, size: usize, align: usize) -> bool {
+        let Ok(layout) = Layout::from_size_align(size, align) else { return false };
+        let Some(block) = acquire(layout) else { return false };
+        // SAFETY: the block is new, has this layout, and is not used.
+        unsafe { release(block, size, align) };
+        true
+    }
+}
+
+/// [`SecureAllocator`] for secrets that must be locked: an allocation fails where the memory would
+/// not be locked, whatever the pool's [callback](LockedPool::set_locking_failed) says. A secret
+/// that grows stays locked, or fails to grow.
+///
+/// The pool decides first: it may make an arena of unlocked memory, of which this allocator takes
+/// nothing, and it counts the refused lock in its statistics. In a child of `fork`, the memory is
+/// locked anew before `fork` returns; that the system may refuse ([`is_locked`](Self::is_locked)).
+///
+/// An allocation takes a step for each mapping that the library has, which is one for each arena,
+/// large secret and private mapping. Else its costs are those of [`SecureAllocator`].
+///
+/// ```
+/// use bitcoin_support::{LockedOnly, SecureBox};
+///
+/// match SecureBox::try_new_in([7_u8; 32], LockedOnly) {
+///     Ok(key) => assert!(key.is_locked()),
+///     Err(error) => eprintln!("{error}"), // with the limit, and how to raise it
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LockedOnly;
+
+impl LockedOnly {
+    /// Whether memory of this library that begins at `address` is locked now. `false` for other
+    /// memory. Takes a step for each mapping that the library has.
+    pub fn is_locked(address: *const u8) -> bool {
+        pages::is_locked_at(address.addr())
+    }
+}
+
+// SAFETY: as an allocator it is `SecureAllocator`, whose blocks stay valid until they are freed,
+// and whose values may all free what one has allocated. It gives a block back that it does not hand
+// out.
+unsafe impl Allocator for LockedOnly {
+    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let block = Allocator::allocate(&SecureAllocator, layout)?;
+        if layout.size() == 0 || Self::is_locked(block.cast().as_ptr()) {
+            return Ok(block);
+        }
+        // SAFETY: the block is new, has this layout, and is not used.
+        unsafe { Allocator::deallocate(&SecureAllocator, block.cast(), layout) };
+        Err(AllocError)
+    }
+
+    fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        // `SecureAllocator`'s blocks are zeros.
+        self.allocate(layout)
+    }
+
+    unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+        // SAFETY: the caller promises that `allocate` returned the block for this layout, and that
+        // is where `SecureAllocator` made it.
+        unsafe { Allocator::deallocate(&SecureAllocator, block, layout) };
+    }
+}
+
+// SAFETY: it frees by `SecureAllocator`, which wipes. `grow`, `grow_zeroed` and `shrink` are the
+// trait's defaults, which copy to a new block and deallocate the old one.
+unsafe impl ZeroizingAllocator for LockedOnly {}
+
+// SAFETY: its memory is `SecureAllocator`'s, and locked.
+unsafe impl LockedAllocator for LockedOnly {
+    fn refusal(&self, size: usize, align: usize) -> OutOfLockedMemory {
+        if SecureAllocator.can_allocate(size, align) {
+            return OutOfLockedMemory::of(
+                LockedPoolManager::process_pool(),
+                size,
+                Cause::NotLocked,
+            );
+        }
+        SecureAllocator.refusal(size, align)
+    }
+}
+
+/// A pool that the program has made, with its own options: fork policy, secret memory, page size,
+/// maximum. Values lie in it as long as it is borrowed. A secret has at most as many bytes as an
+/// arena of the pool.
+///
+/// It serves only pools whose memory is the system's and stays what it is: not those over a foreign
+/// page allocator, whose memory may not even exist, and not those of which children of `fork` find
+/// something else, unless the program vouches for its children
+/// ([`LockedPool::with_options_unchecked`]). Of others, each allocation fails.
+///
+/// ```
+/// use allocator_api2::vec::Vec;
+/// use bitcoin_support::{LockedPool, PoolOptions, SecureString};
+///
+/// let pool = LockedPool::with_options(&PoolOptions::new().max_size(1 << 20))?;
+/// let mut words = Vec::new_in(&pool);
+/// words.push(7_u32);
+/// let mut passphrase = SecureString::new_in(&pool);
+/// passphrase.push_str("correct horse");
+/// assert_eq!(pool.stats().chunks_used, 2);
+/// # Ok::<(), bitcoin_support::PoolError>(())
+/// ```
+// SAFETY: a block is a chunk of the pool, which uses the system's own pages: `can_hold_values` says
+// so. It stays valid and keeps its contents until it is freed, also in children, or the program has
+// vouched for them. The pool lives as long as the reference, and copies of the reference are the
+// same pool. Only unsafe code can choose to change a live block (`wipe_everything`,
+// `ExitPolicy::inaccessible`), and the wipe at exit comes when no more code of the program runs.
+unsafe impl Allocator for &LockedPool {
+    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let block = if layout.size() == 0 {
+            NonNull::new(ptr::without_provenance_mut(layout.align()))
+        } else if self.can_hold_values() {
+            self.alloc(layout.size(), layout.align())
+        } else {
+            None
+        };
+        Ok(NonNull::slice_from_raw_parts(block.ok_or(AllocError)?, layout.size()))
+    }
+
+    fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        // Chunks over the system's own pages are zeros.
+        self.allocate(layout)
+    }
+
+    unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+        if layout.size() == 0 {
+            return;
+        }
+        // SAFETY: the caller promises that `allocate` returned the block for this layout, and that
+        // it is not used any more.
+        let freed = unsafe { self.free_sized(block.as_ptr(), layout.size(), layout.align()) };
+        if let Err(error) = freed {
+            panic!("{error}");
+        }
+    }
+}
+
+// SAFETY: over the system's own pages, the pool wipes each chunk as it is freed. `grow`,
+// `grow_zeroed` and `shrink` are the trait's defaults, which copy to a new block and deallocate the
+// old one.
+unsafe impl ZeroizingAllocator for &LockedPool {}
+
+// SAFETY: pools over the system's own pages lock all memory, and exclude it from core dumps. Where
+// the system refuses, the pool asks its callback and counts it in its statistics.
+unsafe impl LockedAllocator for &LockedPool {
+    fn refusal(&self, size: usize, align: usize) -> OutOfLockedMemory {
+        let cause = if !self.can_hold_values() {
+            Cause::Pool
+        } else if size > self.largest_chunk() {
+            Cause::TooLarge
+        } else {
+            match self.alloc(size, 1) {
+                Some(chunk) => {
+                    // SAFETY: the chunk is new and not used.
+                    let freed = unsafe { self.free(chunk.as_ptr()) };
+                    debug_assert_eq!(freed, Ok(()));
+                    Cause::Alignment(align)
+                }
+                None => Cause::Full,
+            }
+        };
+        OutOfLockedMemory::of(self, size, cause)
+    }
+}
+
+/// Whether a value lies in memory that is locked now. A value without size needs none.
+pub(super) fn is_locked<T: ?Sized>(value: &T) -> bool {
+    size_of_val(value) == 0 || pages::is_locked_at(ptr::from_ref(value).addr())
+}
 
 /// Whether a block of this size has a mapping of its own. It depends only on the size, so that
 /// `release` gets the same answer as `acquire`.

@@ -9,11 +9,11 @@ use super::string::SecureString;
 use super::vec::SecureVec;
 use core::mem::MaybeUninit;
 use core::time::Duration;
-use parking_lot::Mutex;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::{Mutex, PoisonError};
 
 /// The longest line in bytes: the most that a terminal takes.
 const LONGEST_LINE: usize = 4096;
@@ -53,9 +53,9 @@ impl SecureString {
     /// See [`ReadSecretError`]. The limit is 4096 bytes. The bytes that had been read have been
     /// wiped.
     pub fn prompt(text: &str) -> Result<Self, ReadSecretError> {
-        // Why it is a mutex of `parking_lot`: docs/design.md, Prompts.
+        // Why it is the standard library's: docs/design.md, Prompts.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _turn = ONE_AT_A_TIME.lock();
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let terminal =
             OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open("/dev/tty");
         let line = match terminal {

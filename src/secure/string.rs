@@ -1,11 +1,15 @@
 //! `SecureString`: text in locked memory.
 
-use super::error::{NotUtf8, OutOfLockedMemory, ReadSecretError, expect};
+use super::allocator::{LockedAllocator, SecureAllocator};
+use super::error::{NotUtf8, OutOfLockedMemory, expect};
 use super::vec::SecureVec;
+use core::convert::Infallible;
 use core::fmt;
-use std::io::Read;
+use core::ops::AddAssign;
+use core::str::FromStr;
+use std::ffi::OsString;
 use subtle::{Choice, ConstantTimeEq};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// A string in locked memory. Its bytes are wiped when it is dropped, when it moves to another
 /// buffer, and when it is shortened.
@@ -19,25 +23,14 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// let mut passphrase = SecureString::from("correct horse".to_owned()); // wipes that `String`
 /// passphrase.push_str(" battery staple");
 /// assert_eq!(passphrase.expose_secret().split(' ').count(), 4);
-/// assert!(passphrase == *"correct horse battery staple"); // in constant time
+/// assert!(passphrase == "correct horse battery staple"); // in constant time
 /// assert_eq!(format!("{passphrase:?}"), "SecureString([redacted])");
 /// ```
 ///
 /// [`prompt`](Self::prompt) asks for one at the terminal.
 ///
 /// # What does not compile
-/// ```compile_fail,E0277
-/// let secret = bitcoin_support::SecureString::new();
-/// println!("{}", secret);
-/// ```
-/// ```compile_fail,E0599
-/// let secret = bitcoin_support::SecureString::new();
-/// let text: String = secret.to_string(); // on the ordinary heap
-/// ```
-/// ```compile_fail,E0599
-/// let secret = bitcoin_support::SecureString::new();
-/// let copy = secret.clone(); // say `duplicate`
-/// ```
+/// Traits that are [left out on purpose](crate#what-secrets-do-not-do); and:
 /// ```compile_fail,E0308
 /// fn log(line: &str) {}
 /// let secret = bitcoin_support::SecureString::new();
@@ -54,9 +47,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// drop(secret);
 /// secret.expose_secret();
 /// ```
-pub struct SecureString {
+pub struct SecureString<A: LockedAllocator = SecureAllocator> {
     /// Always UTF-8.
-    bytes: SecureVec<u8>,
+    bytes: SecureVec<u8, A>,
 }
 
 impl SecureString {
@@ -87,7 +80,58 @@ impl SecureString {
     /// # Errors
     /// When there is no locked memory.
     pub fn try_from_str(text: &str) -> Result<Self, OutOfLockedMemory> {
-        Ok(Self { bytes: SecureVec::try_from_slice(text.as_bytes())? })
+        Self::try_from_str_in(text, SecureAllocator)
+    }
+
+    /// What `format!` would make, in locked memory: [`secure_format!`](crate::secure_format) calls
+    /// it. Code that formats numbers has them on the stack for a moment.
+    ///
+    /// # Panics
+    /// When there is no locked memory, or a `Display` fails.
+    #[track_caller]
+    pub fn format(arguments: fmt::Arguments<'_>) -> Self {
+        let mut text = Self::new();
+        fmt::write(&mut text, arguments).expect("there is locked memory, and no `Display` fails");
+        text
+    }
+}
+
+/// `format!` into a [`SecureString`].
+///
+/// ```
+/// let entry = bitcoin_support::secure_format!("{}: {}", "word", 12);
+/// assert!(entry == "word: 12");
+/// ```
+#[macro_export]
+macro_rules! secure_format {
+    ($($arguments:tt)*) => {
+        $crate::SecureString::format(::core::format_args!($($arguments)*))
+    };
+}
+
+impl<A: LockedAllocator> SecureString<A> {
+    /// An empty string, whose memory will be the allocator's. Allocates nothing.
+    pub const fn new_in(allocator: A) -> Self {
+        Self { bytes: SecureVec::new_in(allocator) }
+    }
+
+    /// A copy of a text in the allocator's memory. The original is not wiped.
+    ///
+    /// # Errors
+    /// When there is no locked memory.
+    pub fn try_from_str_in(text: &str, allocator: A) -> Result<Self, OutOfLockedMemory> {
+        Ok(Self { bytes: SecureVec::try_from_slice_in(text.as_bytes(), allocator)? })
+    }
+
+    /// Where the memory comes from.
+    pub fn allocator(&self) -> &A {
+        self.bytes.allocator()
+    }
+
+    /// Whether the text is locked now, so that it is never in swap. `true` for a capacity of 0.
+    /// Takes a step for each mapping that the library has.
+    pub fn is_locked(&self) -> bool {
+        self.bytes.is_locked()
     }
 
     /// Makes a string of bytes without copying them.
@@ -102,21 +146,11 @@ impl SecureString {
     /// assert_eq!(error.valid_up_to(), 6);
     /// assert!(!format!("{error} {error:?}").contains("ff"));
     /// ```
-    pub fn from_utf8(bytes: SecureVec<u8>) -> Result<Self, NotUtf8> {
+    pub fn from_utf8(bytes: SecureVec<u8, A>) -> Result<Self, NotUtf8> {
         match core::str::from_utf8(bytes.expose_secret()) {
             Ok(_) => Ok(Self { bytes }),
             Err(error) => Err(NotUtf8::new(error.valid_up_to())),
         }
-    }
-
-    /// Reads to the end of `reader`, at most `limit` bytes, straight into locked memory.
-    /// [`SecureVec::read_from`] says which readers keep copies.
-    ///
-    /// # Errors
-    /// When the reader fails, or the secret is longer than `limit` or not UTF-8, or there is no
-    /// locked memory. The part that had been read has been wiped.
-    pub fn read_from(reader: impl Read, limit: usize) -> Result<Self, ReadSecretError> {
-        Ok(Self::from_utf8(SecureVec::read_from(reader, limit)?)?)
     }
 
     /// Number of bytes. The length is not a secret: comparisons and errors reveal it.
@@ -137,7 +171,8 @@ impl SecureString {
     /// The text. This type does not protect copies that the caller makes.
     pub fn expose_secret(&self) -> &str {
         // SAFETY: the bytes are always UTF-8: `from_utf8` has checked them, or they came from a
-        // `str` or a `char`; and they are shortened only to a boundary between characters.
+        // `str` or a `char`; and what is removed or inserted begins and ends at boundaries between
+        // characters.
         unsafe { core::str::from_utf8_unchecked(self.bytes.expose_secret()) }
     }
 
@@ -149,7 +184,7 @@ impl SecureString {
     }
 
     /// The bytes, which are not copied.
-    pub fn into_bytes(self) -> SecureVec<u8> {
+    pub fn into_bytes(self) -> SecureVec<u8, A> {
         self.bytes
     }
 
@@ -214,6 +249,117 @@ impl SecureString {
         Some(last)
     }
 
+    /// Inserts a text at byte `index`.
+    ///
+    /// # Panics
+    /// When `index` is above the length or inside a character, or there is no locked memory.
+    #[track_caller]
+    pub fn insert_str(&mut self, index: usize, text: &str) {
+        expect(self.try_insert_str(index, text));
+    }
+
+    /// Inserts a text at byte `index`.
+    ///
+    /// # Errors
+    /// When there is no locked memory. Nothing has changed.
+    ///
+    /// # Panics
+    /// When `index` is above the length or inside a character.
+    #[track_caller]
+    pub fn try_insert_str(&mut self, index: usize, text: &str) -> Result<(), OutOfLockedMemory> {
+        self.assert_boundary(index);
+        let len = self.len();
+        self.bytes.try_extend_from_slice(text.as_bytes())?;
+        let bytes = self.bytes.expose_secret_mut();
+        // From memory to memory: `rotate_right` would have some of it on the stack.
+        bytes.copy_within(index..len, index + text.len());
+        bytes[index..index + text.len()].copy_from_slice(text.as_bytes());
+        Ok(())
+    }
+
+    /// Inserts a character at byte `index`.
+    ///
+    /// # Panics
+    /// When `index` is above the length or inside a character, or there is no locked memory.
+    #[track_caller]
+    pub fn insert(&mut self, index: usize, character: char) {
+        let mut bytes = Zeroizing::new([0; 4]);
+        self.insert_str(index, character.encode_utf8(&mut *bytes));
+    }
+
+    /// Removes the character at byte `index` and returns it.
+    ///
+    /// # Panics
+    /// When there is none, or `index` is inside a character.
+    #[track_caller]
+    pub fn remove(&mut self, index: usize) -> char {
+        self.assert_boundary(index);
+        let character = self.expose_secret()[index..].chars().next();
+        let character = character.unwrap_or_else(|| panic!("no character at byte {index}"));
+        self.cut(index, index + character.len_utf8());
+        character
+    }
+
+    /// Keeps the characters for which `keep` returns true. Wipes the others.
+    pub fn retain(&mut self, mut keep: impl FnMut(char) -> bool) {
+        /// Closes the gap, also when `keep` panics.
+        struct Gap<'s, A: LockedAllocator> {
+            text: &'s mut SecureString<A>,
+            start: usize,
+            end: usize,
+        }
+
+        impl<A: LockedAllocator> Drop for Gap<'_, A> {
+            fn drop(&mut self) {
+                self.text.cut(self.start, self.end);
+            }
+        }
+
+        // `start..end` is a gap between the characters that are kept and those that are still to be
+        // looked at. In it are whole characters or parts of some: `cut` takes it out before any
+        // other code sees the text.
+        let mut gap = Gap { text: self, start: 0, end: 0 };
+        loop {
+            let bytes = gap.text.bytes.expose_secret();
+            // SAFETY: the gap ends at a boundary between characters, and what follows is UTF-8.
+            let rest = unsafe { core::str::from_utf8_unchecked(&bytes[gap.end..]) };
+            let Some(character) = rest.chars().next() else { break };
+            let len = character.len_utf8();
+            if keep(character) {
+                let bytes = gap.text.bytes.expose_secret_mut();
+                bytes.copy_within(gap.end..gap.end + len, gap.start);
+                gap.start += len;
+            }
+            gap.end += len;
+        }
+    }
+
+    /// Removes the white space at the end and wipes it.
+    pub fn trim_end_in_place(&mut self) {
+        self.bytes.truncate(self.expose_secret().trim_end().len());
+    }
+
+    /// Removes the white space at both ends and wipes it.
+    pub fn trim_in_place(&mut self) {
+        self.trim_end_in_place();
+        let blanks = self.len() - self.expose_secret().trim_start().len();
+        self.cut(0, blanks);
+    }
+
+    /// Removes and wipes the bytes from `start` to `end`, which must be at boundaries between
+    /// characters, or have no more than a gap of no use between them.
+    fn cut(&mut self, start: usize, end: usize) {
+        let len = self.len();
+        self.bytes.expose_secret_mut().copy_within(end..len, start);
+        self.bytes.truncate(len - (end - start));
+    }
+
+    #[track_caller]
+    fn assert_boundary(&self, index: usize) {
+        let is_boundary = self.expose_secret().is_char_boundary(index);
+        assert!(is_boundary, "byte {index} is behind the end or inside a character");
+    }
+
     /// Removes and wipes all bytes from `len` on. Does nothing if the string is not longer.
     ///
     /// # Panics
@@ -221,7 +367,7 @@ impl SecureString {
     #[track_caller]
     pub fn truncate(&mut self, len: usize) {
         if len < self.len() {
-            assert!(self.expose_secret().is_char_boundary(len), "byte {len} is inside a character");
+            self.assert_boundary(len);
             self.bytes.truncate(len);
         }
     }
@@ -291,70 +437,174 @@ impl From<String> for SecureString {
     }
 }
 
+/// Moves the text into locked memory and wipes the box. Panics when there is no locked memory,
+/// after wiping.
+impl From<Box<str>> for SecureString {
+    #[track_caller]
+    fn from(text: Box<str>) -> Self {
+        Self::from(text.into_string())
+    }
+}
+
+/// Moves the text into locked memory and wipes the original. Panics when there is no locked memory,
+/// after wiping.
+impl From<Zeroizing<String>> for SecureString {
+    #[track_caller]
+    fn from(mut text: Zeroizing<String>) -> Self {
+        Self::from(core::mem::take(&mut *text))
+    }
+}
+
+/// Moves the text of an argument or an environment variable into locked memory and wipes its
+/// buffer. The process's own copy of its arguments and environment stays. Panics when there is no
+/// locked memory, after wiping.
+impl TryFrom<OsString> for SecureString {
+    type Error = NotUtf8;
+
+    #[track_caller]
+    fn try_from(text: OsString) -> Result<Self, NotUtf8> {
+        Self::from_utf8(SecureVec::from(text.into_encoded_bytes()))
+    }
+}
+
+/// Copies the text, for `parse` and the parsers of arguments such as clap. Never an error; panics
+/// when there is no locked memory. The original is not wiped: arguments of a process are on its
+/// stack, and all users of the system can see them (`ps`).
+impl FromStr for SecureString {
+    type Err = Infallible;
+
+    #[track_caller]
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self::from(text))
+    }
+}
+
+/// Panics when there is no locked memory.
+impl FromIterator<char> for SecureString {
+    #[track_caller]
+    fn from_iter<I: IntoIterator<Item = char>>(characters: I) -> Self {
+        let mut text = Self::new();
+        text.extend(characters);
+        text
+    }
+}
+
+/// Panics when there is no locked memory.
+impl<'a> FromIterator<&'a str> for SecureString {
+    #[track_caller]
+    fn from_iter<I: IntoIterator<Item = &'a str>>(texts: I) -> Self {
+        let mut text = Self::new();
+        text.extend(texts);
+        text
+    }
+}
+
+/// Panics when there is no locked memory.
+impl<A: LockedAllocator> Extend<char> for SecureString<A> {
+    #[track_caller]
+    fn extend<I: IntoIterator<Item = char>>(&mut self, characters: I) {
+        characters.into_iter().for_each(|character| self.push(character));
+    }
+}
+
+/// Panics when there is no locked memory.
+impl<'a, A: LockedAllocator> Extend<&'a str> for SecureString<A> {
+    #[track_caller]
+    fn extend<I: IntoIterator<Item = &'a str>>(&mut self, texts: I) {
+        texts.into_iter().for_each(|text| self.push_str(text));
+    }
+}
+
+/// Appends. Panics when there is no locked memory.
+impl<A: LockedAllocator> AddAssign<&str> for SecureString<A> {
+    #[track_caller]
+    fn add_assign(&mut self, text: &str) {
+        self.push_str(text);
+    }
+}
+
+/// The bytes of the text, which are not copied.
+impl<A: LockedAllocator> From<SecureString<A>> for SecureVec<u8, A> {
+    fn from(text: SecureString<A>) -> Self {
+        text.into_bytes()
+    }
+}
+
 /// Formats into locked memory: `write!(secret, "{}", word)`. Fails when there is no locked memory.
-impl fmt::Write for SecureString {
+impl<A: LockedAllocator> fmt::Write for SecureString<A> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.try_push_str(text).map_err(|_| fmt::Error)
     }
 }
 
-impl ConstantTimeEq for SecureString {
+impl<A: LockedAllocator> ConstantTimeEq for SecureString<A> {
     fn ct_eq(&self, other: &Self) -> Choice {
         self.bytes.ct_eq(&other.bytes)
     }
 }
 
 /// In constant time for strings of the same length.
-impl PartialEq for SecureString {
-    fn eq(&self, other: &Self) -> bool {
-        self.ct_eq(other).into()
+impl<A: LockedAllocator, B: LockedAllocator> PartialEq<SecureString<B>> for SecureString<A> {
+    fn eq(&self, other: &SecureString<B>) -> bool {
+        self.bytes == other.bytes
     }
 }
 
-impl Eq for SecureString {}
+impl<A: LockedAllocator> Eq for SecureString<A> {}
 
 /// In constant time for strings of the same length.
-impl PartialEq<str> for SecureString {
+impl<A: LockedAllocator> PartialEq<str> for SecureString<A> {
     fn eq(&self, other: &str) -> bool {
         self.bytes == *other.as_bytes()
     }
 }
 
+/// In constant time for strings of the same length.
+impl<A: LockedAllocator> PartialEq<&str> for SecureString<A> {
+    fn eq(&self, other: &&str) -> bool {
+        *self == **other
+    }
+}
+
+/// In constant time for strings of the same length.
+impl<A: LockedAllocator> PartialEq<String> for SecureString<A> {
+    fn eq(&self, other: &String) -> bool {
+        *self == **other
+    }
+}
+
+/// In constant time for strings of the same length.
+impl<A: LockedAllocator> PartialEq<SecureString<A>> for str {
+    fn eq(&self, other: &SecureString<A>) -> bool {
+        *other == *self
+    }
+}
+
+/// In constant time for strings of the same length.
+impl<A: LockedAllocator> PartialEq<SecureString<A>> for &str {
+    fn eq(&self, other: &SecureString<A>) -> bool {
+        *other == **self
+    }
+}
+
+/// In constant time for strings of the same length.
+impl<A: LockedAllocator> PartialEq<SecureString<A>> for String {
+    fn eq(&self, other: &SecureString<A>) -> bool {
+        *other == **self
+    }
+}
+
 /// Removes the text and wipes the whole buffer, which stays allocated.
-impl Zeroize for SecureString {
+impl<A: LockedAllocator> Zeroize for SecureString<A> {
     fn zeroize(&mut self) {
         self.bytes.zeroize();
     }
 }
 
-impl ZeroizeOnDrop for SecureString {}
+impl<A: LockedAllocator> ZeroizeOnDrop for SecureString<A> {}
 
-impl fmt::Debug for SecureString {
+impl<A: LockedAllocator> fmt::Debug for SecureString<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecureString([redacted])")
-    }
-}
-
-#[cfg(feature = "secrecy")]
-impl secrecy::ExposeSecret<str> for SecureString {
-    fn expose_secret(&self) -> &str {
-        self.expose_secret()
-    }
-}
-
-#[cfg(feature = "secrecy")]
-impl secrecy::ExposeSecretMut<str> for SecureString {
-    fn expose_secret_mut(&mut self) -> &mut str {
-        self.expose_secret_mut()
-    }
-}
-
-/// Moves a secret of the `secrecy` crate into locked memory and wipes the original. Panics when
-/// there is no locked memory.
-#[cfg(feature = "secrecy")]
-impl From<secrecy::SecretString> for SecureString {
-    #[track_caller]
-    fn from(secret: secrecy::SecretString) -> Self {
-        Self::from(secrecy::ExposeSecret::expose_secret(&secret))
     }
 }

@@ -1,0 +1,75 @@
+//! Secrets in environment variables.
+
+use super::error::ReadSecretError;
+use super::string::SecureString;
+use super::vec::SecureVec;
+use crate::cleanse::memory_cleanse;
+use core::ffi::CStr;
+use std::env;
+use std::ffi::{CString, OsStr};
+use std::io;
+
+impl SecureString {
+    /// Copies an environment variable. It stays in the environment: in this process's memory, where
+    /// core dumps and `/proc/PID/environ` show it, and in that of child processes.
+    /// [`take_env`](Self::take_env) wipes it there. A file, a file descriptor or a
+    /// [credential](Self::from_credential) is a better place for a secret.
+    ///
+    /// # Errors
+    /// When there is no such variable ([`io::ErrorKind::NotFound`]), it is not UTF-8, or there is
+    /// no locked memory.
+    pub fn from_env(name: impl AsRef<OsStr>) -> Result<Self, ReadSecretError> {
+        let value = env::var_os(name).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        // `From` wipes the copy on the ordinary heap.
+        Ok(Self::from_utf8(SecureVec::from(value.into_encoded_bytes()))?)
+    }
+
+    /// Moves an environment variable into locked memory: copies it, wipes the value where the
+    /// environment has it, and removes the variable.
+    ///
+    /// So far that goes: afterwards this process's memory, its core dumps and
+    /// `/proc/PID/environ` do not have the value, and children made from now on do not get it. The
+    /// shell, or whatever started this process, may have it still, and so may processes that were
+    /// started before, and code in this process that has made a copy. An entry that was set anew
+    /// while the process ran has an older one, which the C library has kept.
+    ///
+    /// # Errors
+    /// As for [`from_env`](Self::from_env). If the value is not UTF-8, it has been wiped. If there
+    /// is no locked memory, everything is as it was.
+    ///
+    /// # Safety
+    /// No other thread may read or change the environment at the same time, nor may code go on to
+    /// use the address of the value (from `getenv`). At the beginning of `main`, before other
+    /// threads are started, that is so.
+    ///
+    /// ```no_run
+    /// use bitcoin_support::SecureString;
+    ///
+    /// // SAFETY: no other thread is running yet.
+    /// let passphrase = unsafe { SecureString::take_env("WALLET_PASSPHRASE")? };
+    /// # Ok::<(), bitcoin_support::ReadSecretError>(())
+    /// ```
+    pub unsafe fn take_env(name: impl AsRef<OsStr>) -> Result<Self, ReadSecretError> {
+        let name = name.as_ref();
+        let not_found = || io::Error::from(io::ErrorKind::NotFound);
+        let name_for_c = CString::new(name.as_encoded_bytes()).map_err(|_| not_found())?;
+        // SAFETY: the name ends with a null byte, and the caller promises that no other thread
+        // changes the environment.
+        let value = unsafe { libc::getenv(name_for_c.as_ptr()) };
+        if value.is_null() {
+            return Err(not_found().into());
+        }
+        // SAFETY: `getenv` returned the address of a string that ends with a null byte, and the
+        // caller promises that no other thread uses the environment. The reference is not used
+        // after the wipe.
+        let bytes = unsafe {
+            let original = CStr::from_ptr(value).to_bytes();
+            let bytes = SecureVec::try_from_slice(original)?;
+            memory_cleanse(value.cast(), original.len());
+            bytes
+        };
+        // SAFETY: the caller promises that no other thread uses the environment.
+        unsafe { env::remove_var(name) };
+        Ok(Self::from_utf8(bytes)?)
+    }
+}
