@@ -2,30 +2,20 @@
 //!
 //! `cargo run --example passphrase`
 
-use bitcoin_support::{ReadSecretError, SecureString};
+use bitcoin_support::SecureString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match ask() {
-        Ok(Some(passphrase)) => {
+    // The comparison of the two takes constant time for texts of the same length.
+    match SecureString::prompt_confirmed("New passphrase: ", "The same again: ") {
+        Ok(passphrase) => {
             let words = passphrase.expose_secret().split_whitespace().count();
             println!("A passphrase of {words} words.");
             ExitCode::SUCCESS
-        }
-        Ok(None) => {
-            eprintln!("These are two different passphrases.");
-            ExitCode::FAILURE
         }
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
         }
     }
-}
-
-fn ask() -> Result<Option<SecureString>, ReadSecretError> {
-    let first = SecureString::prompt("New passphrase: ")?;
-    let second = SecureString::prompt("The same again: ")?;
-    // The comparison takes constant time for two texts of the same length.
-    Ok((first == second).then_some(first))
 }

@@ -47,13 +47,13 @@
 //!
 //! | not there | why | instead |
 //! |---|---|---|
-//! | `Clone` | a derived `Clone` somewhere would copy a secret unseen | `duplicate`, for secrets that are plain data |
+//! | `Clone`, and so values of clap's arguments | a derived `Clone` somewhere would copy a secret unseen; and all users of a system see arguments | `duplicate`, for secrets that are plain data; `Arc<SecureString>` |
 //! | `Display`, `ToString`, serde's `Serialize` | a secret would get into a log or a file unseen | what `expose_secret` returns has them |
 //! | `Deref`, `Borrow`, `AsRef<str>` | a secret would be an argument of any function that takes a text, unseen | `expose_secret` |
 //! | `Index` | bytes one by one are what code compares in a time that depends on them | `expose_secret()[0]` |
 //! | `Hash`, `Ord`: as keys of maps | hashes and orders take a time that depends on the secret, and tables keep hashes | a map by the secret's name or number |
 //! | comparison of values with padding | padding differs between equal values | [`Bytes`] says what can be compared |
-//! | `zeroed`, `default` for any type | zeros are no value of some types: no secret key is zero, and `Option`s need not have one | [`Zeroed`] says of which; `new` for others |
+//! | `zeroed`, `default` for any type | zeros are no value of some types: not of `SecretKey`, `Keypair`, `Xpriv`, and not known to be one of `Option<[u8; 32]>` | [`Zeroed`] says of which they are; `new` for others |
 //! | `fmt::Write` on `SecureVec`, `io::Write` on [`SecureString`] | with both, `write!` would be ambiguous where both traits are imported; and pieces of bytes are no text | the other of the two types |
 //! | `read_line`, `from_file` without a limit | the other side chooses how much it sends | a limit |
 //! | `SecureBox::map` | the value would pass over the stack | `expose_secret_mut`; `into_inner` says what it does |
@@ -169,6 +169,7 @@
 //! the standard library's containers.
 
 #![cfg_attr(bitcoin_support_nightly, feature(allocator_api))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod arena;
 mod arena_set;

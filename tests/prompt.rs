@@ -208,6 +208,56 @@ fn erasing_stops_at_the_beginning() {
 }
 
 #[test]
+fn what_is_pasted_is_taken_as_it_is() {
+    // In turn: in the middle of a line, with line ends and keys that erase; keys that erase behind
+    // it; marks that are none; one that is never closed.
+    let pastes: [(&[u8], &str); 5] = [
+        (b"ab\x1b[200~c d\n\x1b[201~e\n", "<ABC DE>"),
+        (b"\x1b[200~one\rtwo\x7f\x15\x04\r\r\x1b[201~\n", "<ONE"),
+        (b"\x1b[200~abc\x1b[201~\x7f\x1b[200~d\x1b[201~\n", "<ABD>"),
+        (b"a\x1b[201~\n", "<A\x1b[201~>"),
+        (b"\x1b[200~\x1b[201~\n", "<>"),
+    ];
+    for (keys, expected) in pastes {
+        let Some((answer, _, seen)) = typed("what_is_pasted_is_taken_as_it_is", keys) else {
+            return;
+        };
+        assert_eq!(answer, expected, "{keys:?}");
+        assert_eq!(seen, "Passphrase: \r\n");
+    }
+    // A signal's key works even in a paste that does not end.
+    let result = typed("what_is_pasted_is_taken_as_it_is", b"\x1b[200~abc\x03");
+    assert_eq!(result.unwrap().1.signal(), Some(libc::SIGINT));
+}
+
+#[test]
+fn a_new_passphrase_is_asked_for_twice() {
+    let test = "a_new_passphrase_is_asked_for_twice";
+    if env::var_os(CHILD).is_some() {
+        let answer = match SecureString::prompt_confirmed("New: ", "Again: ") {
+            Ok(text) => text.expose_secret().to_uppercase(),
+            Err(error) => error.to_string(),
+        };
+        return println!("<{answer}>");
+    }
+    for (second, expected) in [
+        ("horse\n", "<HORSE>"),
+        ("hors\n", "<the two inputs are different>"),
+        ("Horse\n", "<the two inputs are different>"),
+        ("\x04", "<the input ended before the secret>"),
+    ] {
+        let talk = |user: &mut Dialogue| {
+            user.see("New: ");
+            user.type_in("horse\n");
+            user.see("Again: ");
+            user.type_in(second);
+        };
+        let (answer, _, seen) = dialogue(test, 1, || {}, talk).unwrap();
+        assert_eq!((answer.as_str(), seen.as_str()), (expected, "New: \r\nAgain: \r\n"));
+    }
+}
+
+#[test]
 fn end_of_input() {
     let result = typed("end_of_input", b"\x04");
     let Some((answer, ..)) = result else { return };

@@ -4,6 +4,7 @@ use crate::pages::{LockError, MissingProtections};
 
 /// What a pool holds. `used + free == total` always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolStats {
     /// Bytes in used chunks, alignment padding included.
     pub used: usize,

@@ -13,7 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The longest line in bytes: the most that a terminal takes.
 const LONGEST_LINE: usize = 4096;
@@ -39,6 +39,11 @@ impl SecureString {
     /// a panic unwinds. If a signal from elsewhere ends the process during a prompt, the terminal
     /// stays without echo; `stty sane` restores it.
     ///
+    /// Text that the user pastes is taken as it is, if the terminal marks it (bracketed paste,
+    /// which the program or a shell before it has switched on): the marks, and line ends at the end
+    /// of the text, are no part of the line, other line ends in it do not end the line, and no
+    /// character in it erases others.
+    ///
     /// One prompt runs at a time; other threads wait for it. No process can wipe the buffers of the
     /// kernel or of a terminal emulator.
     ///
@@ -53,20 +58,54 @@ impl SecureString {
     /// See [`ReadSecretError`]. The limit is 4096 bytes. The bytes that had been read have been
     /// wiped.
     pub fn prompt(text: &str) -> Result<Self, ReadSecretError> {
-        // Why it is the standard library's: docs/design.md, Prompts.
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let terminal =
-            OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open("/dev/tty");
-        let line = match terminal {
-            Ok(terminal) => ask(&terminal, &terminal, text)?,
-            // Not `std::io::Stdin`, which reads ahead into a buffer of its own.
-            Err(_) => {
-                let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-                ask(&stdin, io::stderr(), text)?
-            }
-        };
-        Ok(Self::from_utf8(line)?)
+        let _turn = turn();
+        Ok(Self::from_utf8(ask_somewhere(text)?)?)
+    }
+
+    /// [`prompt`](Self::prompt) for a new secret: asks for it with `text`, and once more with
+    /// `again`. The two are compared in constant time.
+    ///
+    /// ```no_run
+    /// use bitcoin_support::{ReadSecretError, SecureString};
+    ///
+    /// let passphrase = loop {
+    ///     match SecureString::prompt_confirmed("New passphrase: ", "The same again: ") {
+    ///         Err(ReadSecretError::Different) => eprintln!("These are two different passphrases."),
+    ///         answer => break answer?,
+    ///     }
+    /// };
+    /// # Ok::<(), ReadSecretError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`prompt`](Self::prompt); also when the two are different
+    /// ([`ReadSecretError::Different`]).
+    pub fn prompt_confirmed(text: &str, again: &str) -> Result<Self, ReadSecretError> {
+        let _turn = turn();
+        let first = Self::from_utf8(ask_somewhere(text)?)?;
+        let second = Self::from_utf8(ask_somewhere(again)?)?;
+        if first == second { Ok(first) } else { Err(ReadSecretError::Different) }
+    }
+}
+
+/// Waits until no other thread has a prompt.
+fn turn() -> MutexGuard<'static, ()> {
+    // Why it is the standard library's: docs/design.md, Prompts.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Asks at the process's terminal, or at standard input if it has none.
+fn ask_somewhere(text: &str) -> Result<SecureVec<u8>, ReadSecretError> {
+    let terminal =
+        OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open("/dev/tty");
+    match terminal {
+        Ok(terminal) => ask(&terminal, &terminal, text),
+        // Not `std::io::Stdin`, which reads ahead into a buffer of its own.
+        Err(_) => {
+            let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+            ask(&stdin, io::stderr(), text)
+        }
     }
 }
 
@@ -131,6 +170,7 @@ fn read_line(
     keys: Option<&libc::termios>,
     line: &mut SecureVec<u8>,
 ) -> Result<End, ReadSecretError> {
+    let mut paste = Paste { begins: None };
     loop {
         let len = line.len();
         if len > LONGEST_LINE {
@@ -145,9 +185,15 @@ fn read_line(
             }
             Err(error) => return Err(error.into()),
         };
-        let key = if count == 0 { Key::EndOfInput } else { key(line.expose_secret()[len], keys) };
+        let mut key =
+            if count == 0 { Key::EndOfInput } else { key(line.expose_secret()[len], keys) };
+        if paste.begins.is_some() && count > 0 && !matches!(key, Key::Signal(_)) {
+            key = Key::Text;
+        }
         if !matches!(key, Key::Text) {
             line.truncate(len);
+        } else if keys.is_some() {
+            paste.note(line);
         }
         match key {
             Key::Text => {}
@@ -161,6 +207,36 @@ fn read_line(
                 erase_while(line, |byte| byte != b' ');
             }
             Key::EraseLine => line.clear(),
+        }
+    }
+}
+
+/// Text that a terminal marks as pasted.
+struct Paste {
+    /// Where in the line it begins, while it comes in.
+    begins: Option<usize>,
+}
+
+impl Paste {
+    const BEGIN: &[u8] = b"\x1b[200~";
+    const END: &[u8] = b"\x1b[201~";
+
+    /// Looks for a mark at the end of the line, and takes it out.
+    fn note(&mut self, line: &mut SecureVec<u8>) {
+        let bytes = line.expose_secret();
+        match self.begins {
+            None if bytes.ends_with(Self::BEGIN) => {
+                let begin = bytes.len() - Self::BEGIN.len();
+                line.truncate(begin);
+                self.begins = Some(begin);
+            }
+            Some(begin) if bytes[begin..].ends_with(Self::END) => {
+                let text = &bytes[begin..bytes.len() - Self::END.len()];
+                let last = text.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r'));
+                line.truncate(begin + last.map_or(0, |last| last + 1));
+                self.begins = None;
+            }
+            _ => {}
         }
     }
 }

@@ -120,6 +120,9 @@ impl<T> SecureVec<T> {
 
 impl<T, A: LockedAllocator> SecureVec<T, A> {
     /// An empty vector, whose memory will be the allocator's. Allocates nothing.
+    ///
+    /// A type of elements that is named has a place for the allocator's beside it, as with the
+    /// standard library's containers: `SecureVec::<u8, _>::new_in(&pool)`.
     pub const fn new_in(allocator: A) -> Self {
         Self { elements: ZeroizingVec::new_in(allocator) }
     }
