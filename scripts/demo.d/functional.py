@@ -7,7 +7,7 @@
 `run` adds a line to RESULTS.jsonl when a test has ended: its name with arguments, "passed", "failed" or "skipped", the
 seconds, and the end of what it printed if it has not passed. Tests that have passed before are not run again, so that a
 run goes on where an earlier one was stopped. --minutes starts no further test after that time. --again forgets the
-results that the tests have had. Exit status: 0 if all have passed or are skipped, 1 if one has failed, 3 if some have
+results that the tests have had. Exit status: 0 if all have passed or are skipped, 4 if one has failed, 3 if some have
 not been run for want of time.
 
 `compare` prints the tests whose results differ and fails if there are any. A test that has failed on both builds is named
@@ -190,7 +190,7 @@ def run(arguments):
 
     of_tests = collections.Counter(results[test]["result"] if test in results else "not run" for test in tests)
     print(", ".join(f"{number} {result}" for result, number in sorted(of_tests.items())))
-    sys.exit(3 if of_tests["not run"] else 1 if of_tests["failed"] else 0)
+    sys.exit(3 if of_tests["not run"] else 4 if of_tests["failed"] else 0)
 
 
 def compare(arguments):
