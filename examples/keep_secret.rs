@@ -3,8 +3,7 @@
 use bitcoin_support::{LockedPoolManager, SecureBox};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut key = SecureBox::<[u8; 32]>::try_zeroed()?; // made where it stays
-    getrandom::fill(key.expose_secret_mut())?; // and filled there: it is nowhere else
+    let key = SecureBox::<[u8; 32]>::try_random()?; // made where it stays: it is nowhere else
     println!("{key:?}"); // SecureBox([redacted])
 
     let stats = LockedPoolManager::instance().stats();

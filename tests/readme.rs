@@ -18,6 +18,13 @@ fn quotes_the_examples() {
     }
 }
 
+#[test]
+fn the_guide_quotes_its_program() {
+    let program = include_str!("../examples/wallet/main.rs");
+    let block = format!("```rust\n{program}```");
+    assert!(include_str!("../docs/wallet.md").contains(&block), "docs/wallet.md: not the program");
+}
+
 /// The picture has every floor of the table in the order of the table, except the two that stand
 /// beside the floors.
 #[test]
