@@ -8,8 +8,8 @@
 //!
 //! # The order of attempts
 //! An allocation takes the first of these that has room:
-//! 1. the cache of free slots of its size class in the thread's heap, without the mutex; then the
-//!    heap's slabs;
+//! 1. what the thread's heap has of its size class, without the mutex: the cache of free slots, the
+//!    exact cache, the slabs;
 //! 2. under the mutex: a slab that an ended thread has left, or a new slab, if the heap should have
 //!    one;
 //! 3. a chunk of its exact size: `arena_set::growth` has the attempts in their order.
@@ -52,6 +52,7 @@ mod child;
 mod chunk_table;
 mod control;
 mod current_heap;
+mod exact_cache;
 mod free;
 mod gate;
 mod guarded;

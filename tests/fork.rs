@@ -441,6 +441,9 @@ fn absent_in_the_process_wide_pool() {
             let text = SecureString::from("a passphrase");
             let key = SecureBox::new([9_u8; 32]);
             let large = SecureVec::from(vec![5_u8; 300_000]);
+            // Slots, and of each other size a chunk that is no slot.
+            let many: Vec<_> = (1..100).map(|_| SecureVec::from(vec![6_u8; 40])).collect();
+            let few: Vec<_> = (1..60).map(|i| SecureVec::from(vec![7_u8; i * 48])).collect();
             let addr = text.expose_secret().as_ptr().expose_provenance();
             for _ in 0..20 {
                 in_child(|| {
@@ -452,6 +455,7 @@ fn absent_in_the_process_wide_pool() {
                     assert_eq!(read_memory(large_at, 1), None);
                     drop((inherited(&text), inherited(&key), inherited(&large)));
                     drop((inherited(&theirs), inherited(&elsewhere)));
+                    many.iter().chain(&few).for_each(|chunk| drop(inherited(chunk)));
                     assert_eq!(manager.stats().total, 0);
                     let chunks: Vec<_> =
                         (1..400).map(|i| SecureVec::from(vec![i as u8; i * 21])).collect();

@@ -304,7 +304,7 @@ mod experiment {
 use experiment::{Experiment, Half};
 use gate::Gate;
 use guard::{ForkGuard, Lock};
-use remote_free::{RemoteFreeStack, RemoteFrees, claim};
+use remote_free::{RemoteFreeStack, RemoteFrees, claim, claim_exact};
 use sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 use sync::{barrier_everywhere, this_is_thread};
 
@@ -583,6 +583,38 @@ fn no_more_frees_than_allocations() {
     collect(false);
     assert!((1..=allocations).contains(&frees));
     assert_eq!(returned, frees);
+}
+
+/// What the entry of an exact chunk holds while it lies in an exact cache.
+const FREE: u8 = 128;
+
+/// Two threads free the same exact chunk: one into its cache, and one into the arena. One of them
+/// gets it.
+fn an_exact_chunk_has_one_place() {
+    let shared = Arc::new((AtomicU8::new(CLASS), UnsafeCell::new(0)));
+    let free = |shared: &(AtomicU8, UnsafeCell<i32>), left: u8| {
+        let (chunk, memory) = shared;
+        let found = chunk.load(Relaxed);
+        let claimed = found == CLASS
+            && if experiment::is(Experiment::PlainClaim) {
+                chunk.store(left, Relaxed);
+                true
+            } else {
+                claim_exact(chunk, found, left)
+            };
+        if claimed {
+            // SAFETY: the model fails if another thread uses the cell meanwhile.
+            memory.with_mut(|wipes| unsafe { *wipes += 1 });
+        }
+        usize::from(claimed)
+    };
+    let other = {
+        let shared = shared.clone();
+        thread::spawn(move || free(&shared, FREE))
+    };
+    let own = free(&shared, 0);
+    assert_eq!(own + other.join().unwrap(), 1);
+    assert_eq!(shared.0.load(Relaxed), if own == 1 { 0 } else { FREE });
 }
 
 /// The owner and another thread free chunks of a slab that is not shared. The other thread must
@@ -936,6 +968,7 @@ const RETURNS: &[Model] = &[
 const CLAIMS: &[Model] = &[
     ("one_of_two_frees", 2, one_of_two_frees),
     ("no_more_frees_than_allocations", 2, no_more_frees_than_allocations),
+    ("an_exact_chunk_has_one_place", 2, an_exact_chunk_has_one_place),
 ];
 
 const OWNERS: &[Model] = &[

@@ -244,16 +244,19 @@ fn freed_chunks_are_zeros_whoever_frees() {
 fn a_race_to_free_has_one_winner() {
     alone("a_race_to_free_has_one_winner", || {
         const ROUNDS: usize = 20_000;
+        // One at a time of the other sizes: chunks that are no slots.
+        let sizes: Vec<_> =
+            (0..ROUNDS).map(|i| if i < 1000 { 32 } else { i % 100 * 16 + 16 }).collect();
         let place = AtomicUsize::new(0);
         let wins = AtomicUsize::new(0);
         let barrier = Barrier::new(2);
         std::thread::scope(|scope| {
             for thread in 0..2 {
-                let (place, wins, barrier) = (&place, &wins, &barrier);
+                let (place, wins, barrier, sizes) = (&place, &wins, &barrier, &sizes);
                 scope.spawn(move || {
-                    for round in 0..ROUNDS {
+                    for (round, &size) in sizes.iter().enumerate() {
                         if round % 2 == thread {
-                            let chunk = pool().alloc(32, 16).unwrap();
+                            let chunk = pool().alloc(size, 16).unwrap();
                             place.store(chunk.as_ptr().expose_provenance(), Ordering::Relaxed);
                         }
                         barrier.wait();
@@ -427,6 +430,132 @@ fn nothing_free_is_hidden_when_the_pool_is_full() {
         assert_eq!(check_statistics().used, LIMIT);
         drop(whole);
         assert!(check_statistics().lock_failures > 0);
+    });
+}
+
+/// A thread keeps a few free chunks of sizes that it has few of. It finds them again, and to the
+/// statistics they are free, as they are to every free.
+#[test]
+fn chunks_of_many_sizes_are_kept_at_hand() {
+    alone("chunks_of_many_sizes_are_kept_at_hand", || {
+        drop((0..20).map(|_| Chunk::new(2000, 1)).collect::<Vec<_>>());
+        let sizes = (1..60).map(|i| i * 16);
+        let chunks: Vec<_> = sizes.clone().map(|size| Chunk::new(size, 1)).collect();
+        let places: Vec<_> = chunks.iter().map(|chunk| chunk.addr).collect();
+        drop(chunks);
+        let stats = check_statistics();
+        assert_eq!((stats.used, stats.chunks_used), (0, 0));
+        // Merged with their neighbours, they would be few.
+        assert!(stats.chunks_free > 10, "{} free chunks", stats.chunks_free);
+        for &place in &places {
+            let ptr = std::ptr::with_exposed_provenance_mut(place);
+            assert_eq!(free(ptr), Err(FreeError::InvalidFree));
+            std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    let ptr = std::ptr::with_exposed_provenance_mut(place);
+                    assert_eq!(free(ptr), Err(FreeError::InvalidFree));
+                });
+            });
+        }
+        let again: Vec<_> = sizes.rev().map(|size| Chunk::new(size, 2)).collect();
+        let same = again.iter().rev().zip(&places).filter(|(chunk, place)| chunk.addr == **place);
+        assert!(same.count() > 3);
+        let (stats, asked) = (check_statistics(), again.iter().map(|c| c.size).sum::<usize>());
+        assert_eq!((stats.used, stats.chunks_used), (asked, again.len()));
+        drop(again);
+        // The last word: given back, all of it is free memory of no size.
+        assert_eq!(check_statistics().used, 0);
+    });
+}
+
+/// A free that claims an alignment which the chunk does not have is refused, as for every chunk.
+#[test]
+fn an_alignment_that_a_chunk_does_not_have_is_refused() {
+    alone("an_alignment_that_a_chunk_does_not_have_is_refused", || {
+        drop((0..20).map(|_| Chunk::new(2000, 1)).collect::<Vec<_>>());
+        let _odd = Chunk::new(16, 1);
+        let chunks = [1, 2, 3].map(|byte| Chunk::new(64, byte));
+        let tilted = chunks.iter().filter(|chunk| chunk.addr % 64 != 0);
+        for chunk in tilted.clone() {
+            let refuse = || {
+                // SAFETY: the free is refused.
+                let freed = unsafe { pool().free_sized(chunk.ptr().as_ptr(), 64, 64) };
+                assert_eq!(freed, Err(FreeError::SizeMismatch));
+            };
+            refuse();
+            // A thread without a heap frees under the mutex.
+            std::thread::scope(|scope| scope.spawn(refuse).join().unwrap());
+        }
+        assert!(tilted.count() > 0);
+    });
+}
+
+/// The chunks that a thread keeps at hand do not keep their arenas locked when little is used.
+#[test]
+fn what_is_kept_at_hand_keeps_no_arena() {
+    alone("what_is_kept_at_hand_keeps_no_arena", || {
+        let mut state = 7;
+        let large_pairs = |pairs: usize| (0..pairs).for_each(|_| drop(Chunk::new(100_000, 1)));
+        let mut chunks: Vec<_> =
+            (0..1000).map(|_| Chunk::new(random(&mut state) % (64 << 10) + 1, 1)).collect();
+        let free_all = |chunks: &mut Vec<Chunk>, state: &mut u64| {
+            while !chunks.is_empty() {
+                drop(chunks.swap_remove(random(state) % chunks.len()));
+            }
+        };
+        free_all(&mut chunks, &mut state);
+        large_pairs(1000);
+        assert!(check_statistics().total <= (1 << 20) + (256 << 10), "{:?}", pool().stats());
+        // Of a thread that does nothing any more, too.
+        let (ready, go_on) = (Barrier::new(2), Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                drop((0..20).map(|_| Chunk::new(2000, 1)).collect::<Vec<_>>());
+                // A small one in each arena, and those are freed last.
+                let (large, small): (Vec<_>, Vec<_>) = (0..60)
+                    .map(|i| (i % 15 + 1) * 16)
+                    .map(|size| (Chunk::new((256 << 10) - size, 1), Chunk::new(size, 1)))
+                    .unzip();
+                drop((large, small));
+                ready.wait();
+                go_on.wait();
+            });
+            ready.wait();
+            large_pairs(1000);
+            let stats = check_statistics();
+            go_on.wait();
+            assert!(stats.total <= (1 << 20) + (256 << 10), "{stats:?}");
+        });
+    });
+}
+
+/// What a thread keeps at hand serves others before a secret lies in memory that is not locked.
+#[test]
+fn what_is_kept_at_hand_serves_others() {
+    alone("what_is_kept_at_hand_serves_others", || {
+        const LIMIT: usize = 2 << 20;
+        limit_locked_memory(LIMIT);
+        pool().set_locking_failed(Some(Box::new(|_| false)));
+        let (ready, go_on) = (Barrier::new(2), Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                drop((1..60).map(|i| Chunk::new(i * 48, 1)).collect::<Vec<_>>());
+                ready.wait();
+                go_on.wait();
+            });
+            ready.wait();
+            let mut chunks = Vec::new();
+            for size in [4096, 1024, 256, 64, 16] {
+                while let Some(chunk) = pool().alloc(size, 16) {
+                    let addr = chunk.as_ptr().expose_provenance();
+                    chunks.push(Chunk { addr, size, byte: 0 });
+                }
+            }
+            let stats = check_statistics();
+            go_on.wait();
+            assert_eq!((stats.used, stats.free), (stats.total, 0));
+            assert!(stats.total > LIMIT - (64 << 10) && stats.locked == stats.total);
+        });
     });
 }
 

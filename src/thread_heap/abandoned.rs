@@ -20,7 +20,7 @@ impl Central {
         let slab = abandoned.slabs.first(class)?;
         abandoned.let_go(slab);
         heap.adopt(slab, true);
-        heap.take_or_refill(class)
+        heap.take_slot(class)
     }
 
     /// Moves all slabs of a heap to the abandoned heap. Its thread is the calling one, or has
@@ -43,6 +43,7 @@ impl Central {
         heap.flush_all();
         heap.collect();
         self.remove_empty_slabs(heap, true, pause);
+        self.evict_exact(heap, 0);
         heap.for_each_slab(|slab| {
             heap.let_go(slab);
             abandoned.adopt(slab, true);

@@ -50,7 +50,7 @@ fn alloc_uncommon(size: usize, alignment: usize) -> Option<NonNull<u8>> {
                 heap.gate.leave();
                 return alloc_sampled(size, alignment, class);
             }
-            let chunk = heap.take_or_refill(class);
+            let chunk = heap.take_any(class, alignment);
             heap.gate.leave();
             if chunk.is_some() {
                 return chunk;
@@ -121,12 +121,16 @@ impl Central {
                     self.note_peak();
                     // What was in use when the thread came here, an ended thread's slabs, a new
                     // slab.
-                    heap.take_or_refill(class)
+                    heap.take_slot(class)
                         .or_else(|| self.adopt(heap, class))
                         .or_else(|| self.take_new_slab(heap, class))
+                        .or_else(|| heap.take_exact(class, alignment))
+                        .or_else(|| {
+                            self.alloc_cacheable(heap, with_redzone(size), alignment, class)
+                        })
                 }
                 // Slots that ended threads have left.
-                None => abandoned_heap().and_then(|abandoned| abandoned.take_or_refill(class)),
+                None => abandoned_heap().and_then(|abandoned| abandoned.take_slot(class)),
             };
             if chunk.is_some() {
                 return chunk;

@@ -59,6 +59,10 @@ impl CacheNumber {
         Self(class.number() + counted)
     }
 
+    /// What the byte of an exact chunk names while it lies in an exact cache: a cache that has no
+    /// room.
+    pub(super) const FREE: Self = Self(CLASS_SPAN);
+
     /// The cache that a byte in the table of chunks names.
     #[inline(always)]
     pub(super) const fn of_byte(byte: u8) -> Self {

@@ -39,6 +39,8 @@ pub(super) struct Central {
     pub(super) slabs: usize,
     pub(super) slab_bytes: usize,
     pub(super) slots: usize,
+    /// Whether chunks may lie in exact caches.
+    pub(super) exact_caches_are_open: bool,
     /// Number of heaps that threads have.
     pub(super) live: usize,
     /// Number of heaps made so far.
@@ -78,6 +80,7 @@ impl Central {
             slabs: 0,
             slab_bytes: 0,
             slots: 0,
+            exact_caches_are_open: false,
             live: 0,
             made: 0,
             vacant: 0,
@@ -131,6 +134,13 @@ impl Central {
         // The first page stays as it is, in front of the first arena.
         self.arenas.source = Source::Range { range, next: pages::page_size(), holes: Vec::new() };
         self.concurrent = sync::register_barrier();
+    }
+
+    /// Takes all chunks out of the tables. No slab is left.
+    pub(super) fn forget_chunks(&self) {
+        if let Some(tables) = self.tables {
+            tables.forget_chunks(self.ready);
+        }
     }
 
     /// Makes the tables ready for slabs in the first `units` units of the range; `false` when it
@@ -198,7 +208,8 @@ impl Central {
 
     // ---- Figures -----------------------------------------------------------------------------
 
-    /// Bytes and number of the chunks in slabs; while others allocate and free, about so many.
+    /// Bytes and number of the chunks in slabs, less those of the chunks in exact caches; while
+    /// others allocate and free, about so many.
     pub(super) fn small(&self) -> Tally {
         all_heaps().fold(self.ended, |sum, heap| sum.plus(heap.tally()))
     }
@@ -222,7 +233,7 @@ impl Central {
             all_heaps().fold(self.ended, |sum, heap| sum.plus(heap.peak()))
         };
         let (state, guarded) = (&self.arenas.stats, self.guarded.stats());
-        let sum = (state.used - self.slab_bytes + guarded.used).wrapping_add(small.bytes());
+        let sum = (state.used - self.slab_bytes + guarded.used).wrapping_add_signed(small.bytes());
         // While others change their figures, the sum may be anything for a moment.
         if sum <= state.total + guarded.total {
             self.arenas.stats.peak_used = self.arenas.stats.peak_used.max(sum);
@@ -242,9 +253,9 @@ impl Central {
         result
     }
 
-    /// Bytes that are free in slabs; while others allocate and free, about so many.
-    pub(super) fn free_in_slabs(&self) -> usize {
-        self.slab_bytes.saturating_sub(self.small().bytes())
+    /// Bytes that are free in heaps; while others allocate and free, about so many.
+    pub(super) fn free_in_heaps(&self) -> usize {
+        self.slab_bytes.saturating_add_signed(-self.small().bytes())
     }
 
     /// What the pool holds.
@@ -260,12 +271,15 @@ impl Central {
             let missing = &mut stats.missing_protections;
             *missing = missing.plus(&guarded.missing_protections);
         }
-        stats.used = stats.used - self.slab_bytes + small.bytes() + guarded.used;
+        stats.used =
+            (stats.used - self.slab_bytes + guarded.used).wrapping_add_signed(small.bytes());
         stats.free = stats.total - stats.used;
         stats.peak_used = stats.peak_used.max(stats.used);
         self.arenas.stats.peak_used = stats.peak_used;
-        stats.chunks_used = stats.chunks_used - self.slabs + small.chunks() + guarded.chunks_used;
-        stats.chunks_free += self.slots - small.chunks() + guarded.chunks_free;
+        stats.chunks_used = (stats.chunks_used - self.slabs + guarded.chunks_used)
+            .wrapping_add_signed(small.chunks());
+        stats.chunks_free +=
+            (self.slots + guarded.chunks_free).wrapping_add_signed(-small.chunks());
         stats
     }
 
@@ -286,8 +300,10 @@ impl Central {
         self.guarded.walk(visit);
         let tables = self.tables;
         self.arenas.walk(&mut |addr, size, used| {
-            if !tables.is_some_and(|tables| used && tables.find(addr).is_some()) {
-                visit(addr, size, used);
+            let is_slab = tables.is_some_and(|tables| used && tables.find(addr).is_some());
+            let is_cached = tables.is_some_and(|tables| used && tables.is_cached(addr));
+            if !is_slab {
+                visit(addr, size, used && !is_cached);
             }
         });
     }

@@ -46,6 +46,7 @@ impl Central {
         for heap in all_heaps() {
             heap.forget_slabs();
         }
+        self.forget_chunks();
         self.slabs = 0;
         self.slab_bytes = 0;
         self.slots = 0;

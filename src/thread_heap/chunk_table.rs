@@ -5,6 +5,7 @@
 //! of an address that is no used chunk is noticed at once, also of a slot that is free in a cache.
 //! Beside it are tables of units, slabs and remote frees.
 
+use super::cache::CacheNumber;
 use super::remote_free::RemoteFrees;
 use super::size_class::{GRANULE, SizeClass, UNIT};
 use super::slab::{Slab, SlabNumber, Unit};
@@ -93,8 +94,8 @@ impl Tables {
             units * size_of::<RemoteFreesEntry>(),
         ];
         let mut tables = GrowingTables::new(&bytes).ok()?;
-        // SAFETY: of these tables only the entries of slabs are written to, and of their granules;
-        // and a slab is made only where `grow` has been.
+        // SAFETY: of these tables only the entries of slabs are written to, of their granules, and
+        // of granules where exact chunks begin; all of them only where `grow` has been.
         let (chunks, units, slabs, remote_frees) = unsafe {
             (
                 tables.table(granules)?,
@@ -173,12 +174,17 @@ impl Tables {
         self.set_owner(slab, 0);
     }
 
-    /// Takes a slab and its chunks out of the tables without looking at its slots.
+    /// Takes a slab out of the tables, but for its chunks.
     pub(super) fn forget(&self, slab: SlabNumber) {
         self.set_owner(slab, 0);
-        let first = Granule::of_index(slab.unit() * (UNIT / GRANULE));
-        let chunks = &self.chunks[first.index()..][..self.bytes_of(slab) / GRANULE];
-        chunks.iter().for_each(|chunk| chunk.store(0, Relaxed));
+    }
+
+    /// Takes the chunks in the first `units` units out of the table.
+    pub(super) fn forget_chunks(&self, units: usize) {
+        let chunks = &self.chunks[..units * (UNIT / GRANULE)];
+        // Most of the table may be memory that has never been written to.
+        let used = chunks.iter().filter(|chunk| chunk.load(Relaxed) != 0);
+        used.for_each(|chunk| chunk.store(0, Relaxed));
     }
 
     /// Makes an empty slab of units that belong to no slab. A heap has to take it over.
@@ -206,6 +212,20 @@ impl Tables {
     pub(super) fn chunk(&self, place: Place) -> Option<&'static AtomicU8> {
         let offset = place.slab.unit() * UNIT + place.offset;
         (offset % GRANULE == 0).then(|| &self.chunks[offset / GRANULE])
+    }
+
+    /// The entry for an exact chunk that begins at an address; `None` where no slab and no exact
+    /// chunk with an entry can begin. The units there belong to no slab.
+    pub(super) fn exact_chunk(&self, addr: usize) -> Option<(Granule, &'static AtomicU8)> {
+        // A remainder ends up in the highest bits, so that the table has no entry for it.
+        let granule = addr.wrapping_sub(self.base).rotate_right(GRANULE.ilog2());
+        Some((Granule::of_index(granule), self.chunks.get(granule)?))
+    }
+
+    /// Whether an exact chunk at an address lies free in an exact cache.
+    pub(super) fn is_cached(&self, addr: usize) -> bool {
+        self.exact_chunk(addr)
+            .is_some_and(|(_, chunk)| chunk.load(Relaxed) == CacheNumber::FREE.byte())
     }
 
     /// The units of a slab.

@@ -1,17 +1,21 @@
 //! Frees into the process-wide pool: by the thread that has allocated a chunk, and by any other.
 
+use super::cache::CacheNumber;
 use super::central::Central;
 use super::current_heap::current_heap;
 use super::heap::{Freed, Heap};
 use super::lock::try_lock;
 use super::pause::Pause;
 use super::registry::{abandoned_heap, owner};
+use super::remote_free::claim_exact;
 use super::size_class::{SizeClass, with_redzone};
 use super::slab::Unit;
 use super::thread::attach;
 use crate::arena::FreeError;
 use crate::arena_set::ARENA_ALIGN;
 use crate::fork::Interrupted;
+use core::sync::atomic::AtomicU8;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// Frees and wipes a chunk of the process-wide pool in the common case: a small one that the
 /// calling thread has allocated. All others are left to [`free`]: `None`. With `check`, the size
@@ -40,11 +44,12 @@ pub(crate) unsafe fn free_local(ptr: *mut u8, check: Option<(usize, usize)>) -> 
 #[inline(never)]
 pub(crate) unsafe fn free(ptr: *mut u8, check: Option<(usize, usize)>) -> Result<(), FreeError> {
     let expected = check.map(SizeClass::expected);
+    let alignment = check.map_or(1, |(_, alignment)| alignment);
     if let Some(heap) = current_heap() {
         if heap.gate.enter() {
             // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there
             // is one.
-            let freed = unsafe { heap.free(ptr.addr(), expected, owner) };
+            let freed = unsafe { heap.free(ptr.addr(), expected, alignment, owner) };
             heap.gate.leave();
             match freed {
                 Freed::Done => return Ok(()),
@@ -73,6 +78,7 @@ unsafe fn free_slow(
     check: Option<(usize, usize)>,
 ) -> Result<(), FreeError> {
     let mut central = try_lock().map_err(|Interrupted| FreeError::Interrupted)?;
+    let alignment = check.map_or(1, |(_, alignment)| alignment);
     let place = central.tables.and_then(|tables| Some((tables, tables.find(ptr.addr())?)));
     let Some((tables, place)) = place else {
         // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is
@@ -91,14 +97,14 @@ unsafe fn free_slow(
     let mut freed = match frees_for {
         // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is
         // one.
-        Some(heap) => unsafe { heap.free(ptr.addr(), expected, owner) },
+        Some(heap) => unsafe { heap.free(ptr.addr(), expected, alignment, owner) },
         None => Freed::Elsewhere,
     };
     if matches!(freed, Freed::Elsewhere) {
         pause = Some(Pause::begin());
         // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is
         // one; the attempt above has freed nothing.
-        freed = unsafe { heap.free(ptr.addr(), expected, owner) };
+        freed = unsafe { heap.free(ptr.addr(), expected, alignment, owner) };
         if !matches!(freed, Freed::Refused(_)) {
             // The next one will not need a pause.
             heap.share(place.slab);
@@ -143,11 +149,15 @@ impl Central {
             self.arenas.refusal.note_unlocked(before - self.guarded.stats().total);
             return freed;
         }
-        if let Some(check) = check {
-            self.check_exact(ptr, check)?;
+        let empty = self.arenas.empty();
+        match self.tables.and_then(|tables| tables.exact_chunk(ptr.addr())) {
+            Some((_, chunk)) if chunk.load(Relaxed) != 0 => {
+                let class = Self::claim_exact(ptr, chunk, check)?;
+                self.make_room(class);
+            }
+            _ => check.map_or(Ok(()), |check| self.check_exact(ptr, check))?,
         }
         self.look_for_excess();
-        let empty = self.arenas.empty();
         let freed = self.in_arenas(|arenas| {
             // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there
             // is one.
@@ -157,6 +167,31 @@ impl Central {
             self.give_back_excess(None);
         }
         freed.map(drop)
+    }
+
+    /// Takes an exact chunk with a class out of its entry in the table of chunks, and returns the
+    /// class. With `check`, only if that is the class of a size and an alignment.
+    fn claim_exact(
+        ptr: *mut u8,
+        chunk: &AtomicU8,
+        check: Option<(usize, usize)>,
+    ) -> Result<SizeClass, FreeError> {
+        let byte = chunk.load(Relaxed);
+        let class = SizeClass::of_number(CacheNumber::of_byte(byte).class_number());
+        if byte == CacheNumber::FREE.byte() {
+            return Err(FreeError::InvalidFree);
+        }
+        let has = |check @ (_, alignment): (usize, usize)| {
+            SizeClass::expected(check) == class && ptr.addr() % alignment == 0
+        };
+        if check.is_some_and(|check| !has(check)) {
+            return Err(FreeError::SizeMismatch);
+        }
+        if !claim_exact(chunk, byte, 0) {
+            // Another thread was first.
+            return Err(FreeError::InvalidFree);
+        }
+        Ok(class)
     }
 
     /// Whether a chunk may have been allocated with a size and an alignment. A chunk that was a

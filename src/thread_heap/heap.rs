@@ -6,9 +6,10 @@
 
 use super::cache::{CACHED, CACHES, Cache, CacheNumber, capacity};
 use super::chunk_table::{Granule, Place, Tables};
+use super::exact_cache::ExactCache;
 use super::gate::Gate;
 use super::remote_batch::RemoteBatch;
-use super::remote_free::{RemoteFreeStack, claim};
+use super::remote_free::{RemoteFreeStack, claim, claim_exact};
 use super::sampler::Sampler;
 use super::size_class::{CLASS_SPAN, GRANULE, SizeClass, UNIT};
 use super::slab::{SlabNumber, Unit};
@@ -55,6 +56,7 @@ pub(super) struct Heap {
     pub(super) next_live: AtomicU32,
     pub(super) previous_live: AtomicU32,
     pub(super) slabs: SlabLists,
+    pub(super) exact: ExactCache,
     /// Classes of which other threads free chunks, as bits.
     shared_classes: [AtomicU64; CLASS_SPAN / 64],
     remote_frees: RemoteFreeStack,
@@ -120,6 +122,7 @@ impl Heap {
             next_live,
             previous_live,
             slabs,
+            exact,
             shared_classes,
             remote_batch,
             freed_for_others,
@@ -130,6 +133,7 @@ impl Heap {
         zeros(cached);
         zeros(taken);
         zeros(slabs);
+        zeros(exact);
         zeros(remote_batch);
         [next_live, previous_live].into_iter().for_each(zeros);
     }
@@ -159,7 +163,7 @@ impl Heap {
     #[inline(always)]
     fn hand_out(&self, number: CacheNumber, granule: Granule) -> NonNull<u8> {
         debug_assert!(granule.index() < self.tables.chunks.len());
-        // SAFETY: slots lie in slabs, and slabs in the range that the table is for.
+        // SAFETY: slots and exact chunks with an entry lie in the range that the table is for.
         let chunk = unsafe { self.tables.chunks.get_unchecked(granule.index()) };
         chunk.store(number.byte(), Relaxed);
         let tally = self.tally().plus(self.caches[number.index()].chunk);
@@ -293,9 +297,25 @@ impl Heap {
         CacheNumber::of(class, self.counted.load(Relaxed))
     }
 
+    /// Allocates a chunk of a class from what the heap has: a slot from the cache that is in use,
+    /// an exact chunk, a slot of the slabs.
+    #[inline]
+    pub(super) fn take_any(&self, class: SizeClass, alignment: usize) -> Option<NonNull<u8>> {
+        if let Some(chunk) = self.take_from(self.cache_of(class)) {
+            return Some(chunk);
+        }
+        // A class that is taken often should get a slab.
+        if self.exact.is_due_for_slab(class) {
+            self.slabs.want(class);
+        } else if let Some(chunk) = self.take_exact(class, alignment) {
+            return Some(chunk);
+        }
+        self.take_slot(class)
+    }
+
     /// [`take`](Self::take) from the cache that is in use, and from the slabs too.
     #[inline]
-    pub(super) fn take_or_refill(&self, class: SizeClass) -> Option<NonNull<u8>> {
+    pub(super) fn take_slot(&self, class: SizeClass) -> Option<NonNull<u8>> {
         let number = self.cache_of(class);
         self.take_from(number).or_else(|| self.refill_and_take(class, number))
     }
@@ -309,6 +329,35 @@ impl Heap {
             self.refill(class);
             self.take_from(number)
         })
+    }
+
+    /// Allocates a chunk of a class from the exact cache, whose chunks are aligned to a granule.
+    pub(super) fn take_exact(&self, class: SizeClass, alignment: usize) -> Option<NonNull<u8>> {
+        if alignment > GRANULE {
+            return None;
+        }
+        let granule = self.exact.pop(class)?;
+        Some(self.hand_out(CacheNumber::common(class), granule))
+    }
+
+    /// Notes that a chunk of an arena, which is used and has its class's size, is one that may come
+    /// to exact caches. The tables are ready where it begins.
+    pub(super) fn note_exact(&self, class: SizeClass, addr: usize) {
+        if let Some((_, chunk)) = self.tables.exact_chunk(addr) {
+            chunk.store(CacheNumber::common(class).byte(), Relaxed);
+            self.exact.note_used(class);
+        }
+    }
+
+    /// Takes chunks out of the exact cache until at most `keep` bytes are left there, and calls
+    /// `release` with the address of each, which is a used chunk of an arena.
+    pub(super) fn evict_exact(&self, keep: usize, mut release: impl FnMut(usize)) {
+        self.exact.evict(keep, |granule, class| {
+            self.tables.chunks[granule.index()].store(0, Relaxed);
+            self.tally.store(self.tally().plus(Tally::of(class.size() as u16)).0, Relaxed);
+            self.forget_peak();
+            release(self.tables.base + granule.index() * GRANULE);
+        });
     }
 
     /// Fills half of a cache, which is empty, from the first slab of its class.
@@ -387,7 +436,8 @@ impl Heap {
     // ---- Frees -----------------------------------------------------------------------------
 
     /// Frees and wipes the chunk at `addr`, if it is a small one. `expected` is the class of the
-    /// size that the caller believes it to have. `heap` finds a heap by its number.
+    /// size that the caller believes it to have, and `alignment` the alignment: 1 if it does not
+    /// say, and 0 only with a class that no chunk has. `heap` finds a heap by its number.
     ///
     /// # Safety
     /// If a chunk begins at `addr`, nothing uses it any more.
@@ -395,9 +445,14 @@ impl Heap {
         &self,
         addr: usize,
         expected: Option<SizeClass>,
+        alignment: usize,
         heap: impl Fn(u32) -> &'static Self,
     ) -> Freed {
-        let Some(place) = self.tables.find(addr) else { return Freed::Elsewhere };
+        let Some(place) = self.tables.find(addr) else {
+            // SAFETY: the caller promises that nothing uses the chunk at `addr` any more, if there
+            // is one.
+            return unsafe { self.free_exact(addr, expected, alignment) };
+        };
         let (owner, shared) = (place.owner & Unit::OWNER, place.owner & Unit::SHARED != 0);
         let own = owner == self.number;
         if !own && (!shared || owner == 0) {
@@ -418,19 +473,11 @@ impl Heap {
             // Another thread was first.
             return Freed::Refused(FreeError::InvalidFree);
         }
-        let (start, size) = (ptr::with_exposed_provenance_mut(addr), class.size());
-        poison::unpoison(start, size);
+        let size = class.size();
         // SAFETY: a chunk of `size` bytes began there, in pages that stay mapped for good. The
         // caller promises that nothing uses it any more, and it cannot be allocated anew before it
         // is in a list or a cache, below.
-        unsafe {
-            if size > cleanse::SMALL {
-                memory_cleanse(start, size);
-            } else {
-                cleanse::cleanse_small(start, size);
-            }
-        }
-        poison::poison(start, size);
+        unsafe { Self::cleanse(addr, size) };
         let cache = &self.caches[self.cache_of(class).index()];
         self.tally.store(self.tally().minus(cache.chunk).0, Relaxed);
         let slot = class.slot_at(place.offset);
@@ -452,6 +499,72 @@ impl Heap {
         let granule = Granule::of_slot(place.slab, class, slot);
         self.cached[top as usize].store(granule.number(), Relaxed);
         if self.slabs.wants_trim() { Freed::DoneTrim } else { Freed::Done }
+    }
+
+    /// Frees and wipes the chunk at `addr`, which lies in no slab, if it is an exact chunk with a
+    /// class and the exact cache has room for it.
+    ///
+    /// # Safety
+    /// If a chunk begins at `addr`, nothing uses it any more.
+    #[inline(never)]
+    unsafe fn free_exact(
+        &self,
+        addr: usize,
+        expected: Option<SizeClass>,
+        alignment: usize,
+    ) -> Freed {
+        let Some((granule, chunk)) = self.tables.exact_chunk(addr) else {
+            return Freed::Elsewhere;
+        };
+        let byte = chunk.load(Relaxed);
+        if byte == 0 {
+            return Freed::Elsewhere;
+        }
+        if byte == CacheNumber::FREE.byte() {
+            return Freed::Refused(FreeError::InvalidFree);
+        }
+        let class = SizeClass::of_number(CacheNumber::of_byte(byte).class_number());
+        // (A slot has every alignment that a request of its class may want.)
+        if expected.is_some_and(|expected| expected != class || addr % alignment != 0) {
+            return Freed::Refused(FreeError::SizeMismatch);
+        }
+        if !self.exact.has_room(class) {
+            return Freed::Elsewhere;
+        }
+        if !claim_exact(chunk, byte, CacheNumber::FREE.byte()) {
+            // Another thread was first.
+            return Freed::Refused(FreeError::InvalidFree);
+        }
+        if self.tables.find(addr).is_some() {
+            // The program frees what it has freed before, and the memory has become a slab since.
+            chunk.store(byte, Relaxed);
+            return Freed::Elsewhere;
+        }
+        // SAFETY: the entry says that a chunk of the class began there, in an arena, whose pages
+        // stay mapped as long as it has a used chunk. The caller promises that nothing uses it any
+        // more, and it cannot be allocated anew before it is in the cache, below.
+        unsafe { Self::cleanse(addr, class.size()) };
+        self.tally.store(self.tally().minus(Tally::of(class.size() as u16)).0, Relaxed);
+        self.exact.push(class, granule);
+        Freed::Done
+    }
+
+    /// Wipes a chunk that has been freed.
+    ///
+    /// # Safety
+    /// `size` bytes at `addr` are mapped, and nothing uses them.
+    unsafe fn cleanse(addr: usize, size: usize) {
+        let start = ptr::with_exposed_provenance_mut(addr);
+        poison::unpoison(start, size);
+        // SAFETY: the caller promises that the bytes are mapped and that nothing uses them.
+        unsafe {
+            if size > cleanse::SMALL {
+                memory_cleanse(start, size);
+            } else {
+                cleanse::cleanse_small(start, size);
+            }
+        }
+        poison::poison(start, size);
     }
 
     /// Returns the remote batch to the owner of its slab. `heap` finds a heap by its number.
@@ -514,6 +627,7 @@ impl Heap {
         self.for_each_slab(|slab| self.tables.forget(slab));
         self.empty_caches();
         self.slabs.forget_all();
+        self.exact.forget();
         self.remote_batch.forget();
         let words = [&self.tally, &self.peak];
         words.into_iter().chain(&self.shared_classes).for_each(|word| word.store(0, Relaxed));
@@ -524,6 +638,7 @@ impl Heap {
     pub(super) fn vacate(&self) -> Tally {
         self.shared_classes.iter().for_each(|word| word.store(0, Relaxed));
         self.slabs.forget_misses();
+        self.exact.forget();
         self.gate.abandon();
         self.gate.open();
         self.taken.store(false, Release);

@@ -24,6 +24,14 @@ pub(super) fn claim(chunk: &AtomicU8, shared: bool) -> Option<u8> {
     (cache != 0).then_some(cache)
 }
 
+/// Takes an exact chunk out of its entry in the table of chunks, which held `cache`, and leaves
+/// `left` there; `false` if the entry has changed. Of several threads that try at the same time one
+/// gets the chunk.
+pub(super) fn claim_exact(chunk: &AtomicU8, cache: u8, left: u8) -> bool {
+    // No ordering, as for `claim`.
+    chunk.compare_exchange(cache, left, Relaxed, Relaxed).is_ok()
+}
+
 /// The stack of an owner's slabs that have remote frees: the first of them, 0 for none.
 pub(super) struct RemoteFreeStack(AtomicU32);
 

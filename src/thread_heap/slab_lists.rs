@@ -196,6 +196,11 @@ impl SlabLists {
         Some(slots)
     }
 
+    /// Notes that a slab of a class would be of use, as if it had been asked for in vain often.
+    pub(super) fn want(&self, class: SizeClass) {
+        self.misses[class.number()].store(MISSES, Relaxed);
+    }
+
     /// Whether so many slabs were refused for what is unused that the heap should give it back:
     /// free slots in the caches of sizes that the thread needs no more, and the slabs that they
     /// keep from being empty.

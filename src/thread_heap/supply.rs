@@ -4,10 +4,11 @@
 //! `arena_set::growth` lists the order of attempts; those of the process-wide pool are here.
 
 use super::central::Central;
+use super::current_heap::current_heap;
 use super::heap::Heap;
 use super::pause::Pause;
-use super::registry::{all_heaps, owner};
-use super::size_class::{SizeClass, UNIT};
+use super::registry::{all_heaps, live_heaps, owner};
+use super::size_class::{GRANULE, SizeClass, UNIT};
 use super::slab::SlabNumber;
 use super::tally::Tally;
 use crate::arena_set::{ArenaSet, KEPT_FREE, Tier};
@@ -71,7 +72,9 @@ impl Central {
         let mut chunk = self.in_arenas(|arenas| arenas.alloc_aligned(bytes, UNIT));
         if chunk.is_none() && !self.arenas.has_room(class.size()) {
             // (Where there is room for less than a slab, chunks without a slab take it first.)
-            self.prepare_growth();
+            if self.prepare_growth() && self.arenas.has_room(class.size()) {
+                return None;
+            }
             chunk = self.in_arenas(|arenas| arenas.alloc_in_new(bytes, UNIT));
         }
         let chunk = chunk?;
@@ -91,7 +94,64 @@ impl Central {
         self.slabs += 1;
         self.slab_bytes += bytes;
         self.slots += slots;
-        heap.take_or_refill(class)
+        heap.take_slot(class)
+    }
+
+    /// Allocates a chunk of an arena that may come to exact caches when it is freed, while memory
+    /// is not scarce and the locked arenas that there are have room.
+    pub(super) fn alloc_cacheable(
+        &mut self,
+        heap: &Heap,
+        size: usize,
+        alignment: usize,
+        class: SizeClass,
+    ) -> Option<NonNull<u8>> {
+        let is_open = !self.is_scarce();
+        heap.exact.open(is_open);
+        self.exact_caches_are_open |= is_open;
+        let wasted = class.size() - size;
+        let is_exact = self.lock_limit != usize::MAX;
+        if !is_open || alignment > GRANULE || is_exact && wasted >= GRANULE {
+            return None;
+        }
+        let chunk =
+            self.in_arenas(|arenas| arenas.alloc_existing(class.size(), GRANULE, Tier::First))?;
+        self.note_peak();
+        let unit = chunk.addr().get().wrapping_sub(heap.tables.base) / UNIT;
+        if self.make_ready(&heap.tables, unit.saturating_add(1)) {
+            heap.note_exact(class, chunk.addr().get());
+        }
+        Some(chunk)
+    }
+
+    /// After a free of a chunk of a class that did not go to the exact cache of the calling
+    /// thread's heap: makes room there, if it is full. While memory is scarce, closes and empties
+    /// it.
+    pub(super) fn make_room(&mut self, class: SizeClass) {
+        let Some(heap) = current_heap() else { return };
+        heap.exact.note_unused(class);
+        if self.is_scarce() {
+            heap.exact.open(false);
+            self.evict_exact(heap, 0);
+        } else if heap.exact.is_full_for(class) {
+            self.evict_exact(heap, heap.exact.bytes() / 4 * 3);
+        }
+    }
+
+    /// Gives free chunks of a heap's exact cache back to the arenas until at most `keep` bytes are
+    /// left there. Returns whether there were any.
+    pub(super) fn evict_exact(&mut self, heap: &Heap, keep: usize) -> bool {
+        if heap.exact.bytes() <= keep {
+            return false;
+        }
+        self.note_peak();
+        heap.evict_exact(keep, |chunk| {
+            // It has been wiped.
+            if self.arenas.release(ptr::with_exposed_provenance_mut(chunk), None).is_err() {
+                std::process::abort();
+            }
+        });
+        true
     }
 
     /// Allocates a chunk of its exact size, which is no slot of a slab.
@@ -121,10 +181,12 @@ impl Central {
             // Whatever the limit is, it is reached: until memory comes back, all is scarce.
             self.at_limit = true;
         }
-        // No more memory can be locked: use the free slots of slabs.
-        if self.slabs > 0 {
+        // No more memory can be locked: use what is free in heaps.
+        if self.slabs > 0 || self.exact_caches_are_open {
             let pause = Pause::begin();
             self.reclaim(&pause);
+            all_heaps().for_each(|heap| heap.exact.open(false));
+            self.exact_caches_are_open = false;
             self.dissolve_slabs(Dissolve::All, &pause);
             self.slack = 0;
             drop(pause);
@@ -135,15 +197,16 @@ impl Central {
         self.in_arenas(|arenas| arenas.alloc_unlocked(size, alignment, failures))
     }
 
-    /// Before more memory is locked: takes back what heaps have free, if that is much. Returns
-    /// whether it was.
+    /// Before more memory is locked: takes back what the calling thread's exact cache has, and what
+    /// heaps have free if that is much. Returns whether there was any.
     fn prepare_growth(&mut self) -> bool {
         if self.lock_limit != usize::MAX {
             self.lock_limit = pages::lock_limit();
         }
+        let evicted = current_heap().is_some_and(|own| self.evict_exact(own, 0));
         let bearable = if self.is_scarce() { 0 } else { SLACK + self.arenas.stats.used / 16 };
-        if self.free_in_slabs() <= self.slack + bearable {
-            return false;
+        if self.free_in_heaps() <= self.slack + bearable {
+            return evicted;
         }
         let pause = Pause::begin();
         self.reclaim(&pause);
@@ -151,7 +214,7 @@ impl Central {
             if self.is_scarce() { Dissolve::NotFull } else { Dissolve::Sparse },
             &pause,
         );
-        self.slack = self.free_in_slabs();
+        self.slack = self.free_in_heaps();
         true
     }
 
@@ -206,12 +269,18 @@ impl Central {
             return;
         }
         let mut excess = self.excess();
-        if excess > self.arenas.empty() && self.free_in_slabs() > self.slack.saturating_add(SLACK) {
+        // One chunk that lies in an exact cache keeps an arena from being empty.
+        if excess > self.arenas.empty()
+            && current_heap().is_some_and(|own| self.evict_exact(own, 0))
+        {
+            excess = self.excess();
+        }
+        if excess > self.arenas.empty() && self.free_in_heaps() > self.slack.saturating_add(SLACK) {
             let own = if pause.is_none() { Some(Pause::begin()) } else { None };
             if let Some(pause) = pause.or(own.as_ref()) {
                 self.reclaim(pause);
             }
-            self.slack = self.free_in_slabs();
+            self.slack = self.free_in_heaps();
             excess = self.excess();
         }
         if self.arenas.give_back(excess) {
@@ -224,7 +293,8 @@ impl Central {
     /// sense.
     fn excess(&self) -> usize {
         let stats = &self.arenas.stats;
-        let used = stats.used.wrapping_sub(self.slab_bytes).wrapping_add(self.small().bytes());
+        let used =
+            stats.used.wrapping_sub(self.slab_bytes).wrapping_add_signed(self.small().bytes());
         let free = stats.total.saturating_sub(used);
         free.saturating_sub(used.saturating_mul(2).saturating_add(KEPT_FREE))
     }
@@ -235,13 +305,25 @@ impl Central {
         self.unlooked += 1;
         if self.unlooked > CALLS_BEFORE_LOOK + self.live {
             self.unlooked = 0;
+            self.evict_for_excess();
             self.give_back_excess(None);
+        }
+    }
+
+    /// Gives what lies in the exact caches of all threads back to the arenas, if more is free than
+    /// may stay and the empty arenas are less than that.
+    fn evict_for_excess(&mut self) {
+        if self.excess() > self.arenas.empty() && live_heaps().any(|heap| heap.exact.bytes() > 0) {
+            let _pause = Pause::begin();
+            for heap in live_heaps() {
+                self.evict_exact(heap, 0);
+            }
         }
     }
 
     /// Gives all memory without chunks back to the system; returns whether there was any.
     pub(super) fn give_back_all(&mut self) -> bool {
-        if self.slabs > 0 {
+        if self.slabs > 0 || self.exact_caches_are_open {
             self.reclaim(&Pause::begin());
         }
         self.arenas.give_back(usize::MAX)
@@ -292,6 +374,7 @@ impl Central {
             heap.flush_all();
             heap.collect();
             self.remove_empty_slabs(heap, true, pause);
+            self.evict_exact(heap, 0);
         }
     }
 }

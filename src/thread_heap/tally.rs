@@ -14,7 +14,7 @@ pub(super) struct Tally(pub(super) u64);
 impl Tally {
     pub(super) const NOTHING: Self = Self(0);
 
-    /// Slabs have fewer chunks than 2 to the power of this.
+    /// Twice as many chunks as slabs and exact caches have are fewer than 2 to the power of this.
     const BITS: u32 = 28;
 
     /// One chunk of a size in bytes.
@@ -37,12 +37,16 @@ impl Tally {
         Self(self.0.wrapping_sub(other.0))
     }
 
-    pub(super) const fn bytes(self) -> usize {
-        (self.0 >> Self::BITS) as usize
+    /// Bytes; below 0 where more were freed than allocated.
+    pub(super) const fn bytes(self) -> isize {
+        let chunks = self.chunks() as u64;
+        (self.0.wrapping_sub(chunks) as i64 >> Self::BITS) as isize
     }
 
-    pub(super) const fn chunks(self) -> usize {
-        (self.0 % (1 << Self::BITS)) as usize
+    /// Number of chunks; below 0 where more were freed than allocated.
+    pub(super) const fn chunks(self) -> isize {
+        let unused = u64::BITS - Self::BITS;
+        ((self.0 << unused) as i64 >> unused) as isize
     }
 
     /// Whether there are more bytes here than in `other`, or as many in more chunks. Either may be
@@ -64,6 +68,9 @@ mod tests {
         assert!(!minus.exceeds(Tally::NOTHING) && !small.plus(minus).exceeds(Tally::NOTHING));
         let sum = minus.plus(small).plus(large);
         assert_eq!((sum.bytes(), sum.chunks()), (16, 1));
+        assert_eq!((minus.bytes(), minus.chunks()), (-4096, -1));
+        let few = minus.plus(small).plus(small);
+        assert_eq!((few.bytes(), few.chunks()), (-4064, 1));
         assert!(sum.exceeds(Tally::NOTHING) && large.exceeds(sum) && !sum.exceeds(sum));
     }
 }
