@@ -320,7 +320,7 @@ fn in_a_pool_that_the_program_made() {
     let key = SecureBox::new_in(vec![7; 3], &pool);
     let seed = SecureVec::read_from_in(&[9_u8; 64][..], 64, &pool).unwrap();
     let copy = seed.duplicate();
-    let zeros = SecureBox::<[u64; 9], _>::try_zeroed_in(&pool).unwrap();
+    let zeros = SecureBox::<[u64; 9]>::try_zeroed_in(&pool).unwrap();
     assert!(copy == seed && *zeros.expose_secret() == [0; 9]);
     assert_eq!((pool.stats().chunks_used, LockedPoolManager::instance().stats().used), (5, used));
     assert_eq!(text.is_locked(), pool.stats().is_fully_locked());
@@ -335,11 +335,11 @@ fn in_a_pool_that_the_program_made() {
     fn wipes(_: &impl ZeroizingAllocator) {}
     wipes(&&pool);
 
-    let error = SecureVec::<u8, _>::try_with_capacity_in(LockedPool::ARENA_SIZE + 1, &pool);
+    let error = SecureVec::<u8>::try_with_capacity_in(LockedPool::ARENA_SIZE + 1, &pool);
     assert_eq!(error.unwrap_err().cause(), Cause::TooLarge);
     let mut all = Vec::new();
     let error = loop {
-        match SecureVec::<u8, _>::try_with_capacity_in(LockedPool::ARENA_SIZE, &pool) {
+        match SecureVec::<u8>::try_with_capacity_in(LockedPool::ARENA_SIZE, &pool) {
             Ok(one) => all.push(one),
             Err(error) => break error,
         }
@@ -410,7 +410,7 @@ fn locked_or_nothing() {
         assert!(key.is_locked());
         let mut kept = Vec::new();
         let error = loop {
-            match SecureVec::<u8, _>::try_with_capacity_in(1024, LockedOnly) {
+            match SecureVec::<u8>::try_with_capacity_in(1024, LockedOnly) {
                 Ok(one) => kept.push(one),
                 Err(error) => break error,
             }
@@ -442,7 +442,7 @@ fn where_the_program_refuses_unlocked_memory_there_is_none() {
         const LIMIT: usize = 64 * 1024;
         limit_locked_memory(LIMIT, LIMIT);
         LockedPoolManager::instance().set_locking_failed(Some(Box::new(|_| false)));
-        let error = SecureVec::<u8, _>::try_with_capacity_in(2 * LIMIT, LockedOnly).unwrap_err();
+        let error = SecureVec::<u8>::try_with_capacity_in(2 * LIMIT, LockedOnly).unwrap_err();
         assert_eq!(error.cause(), Cause::Full);
         let error = SecureVec::<u8>::try_with_capacity(2 * LIMIT).unwrap_err();
         assert_eq!((error.cause(), error.limit()), (Cause::Full, LIMIT));

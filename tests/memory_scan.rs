@@ -475,7 +475,7 @@ fn every_kind(is_there: &dyn Fn()) {
     drop(any);
 
     let pool = LockedPool::default();
-    let mut here = SecureBox::<[u8; LEN], _>::try_zeroed_in(&pool).unwrap();
+    let mut here = SecureBox::<[u8; LEN]>::try_zeroed_in(&pool).unwrap();
     fill(here.expose_secret_mut());
     is_there();
     let copy = here.duplicate();

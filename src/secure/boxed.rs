@@ -89,15 +89,13 @@ impl<T> SecureBox<T> {
     pub fn try_new(value: T) -> Result<Self, OutOfLockedMemory> {
         Self::try_new_in(value, SecureAllocator)
     }
-}
 
-impl<T, A: LockedAllocator> SecureBox<T, A> {
     /// Moves a value into the allocator's memory.
     ///
     /// # Panics
     /// When there is no locked memory.
     #[track_caller]
-    pub fn new_in(value: T, allocator: A) -> Self {
+    pub fn new_in<A: LockedAllocator>(value: T, allocator: A) -> SecureBox<T, A> {
         expect(Self::try_new_in(value, allocator))
     }
 
@@ -105,11 +103,16 @@ impl<T, A: LockedAllocator> SecureBox<T, A> {
     ///
     /// # Errors
     /// When there is no locked memory. `value` has been dropped.
-    pub fn try_new_in(value: T, allocator: A) -> Result<Self, OutOfLockedMemory> {
+    pub fn try_new_in<A: LockedAllocator>(
+        value: T,
+        allocator: A,
+    ) -> Result<SecureBox<T, A>, OutOfLockedMemory> {
         let place = ZeroizingBox::try_new_zeroed(allocator.clone());
-        Ok(Self { value: or_refusal::<_, T, A>(place, &allocator)?.write(value) })
+        Ok(SecureBox { value: or_refusal::<_, T, A>(place, &allocator)?.write(value) })
     }
+}
 
+impl<T, A: LockedAllocator> SecureBox<T, A> {
     /// Moves the value out of locked memory, to the caller's stack. Its place is wiped.
     pub fn into_inner(self) -> T {
         self.value.into_inner()
@@ -210,6 +213,19 @@ impl<T: Zeroed> SecureBox<T> {
         Self::try_zeroed_in(SecureAllocator)
     }
 
+    /// A value of zeros, made in place in the allocator's memory.
+    ///
+    /// # Errors
+    /// When there is no locked memory.
+    pub fn try_zeroed_in<A: LockedAllocator>(
+        allocator: A,
+    ) -> Result<SecureBox<T, A>, OutOfLockedMemory> {
+        let place = ZeroizingBox::<core::mem::MaybeUninit<T>, A>::try_new_zeroed(allocator.clone());
+        let place = or_refusal::<_, T, A>(place, &allocator)?;
+        // SAFETY: the place is zeros, which are a value of a `Zeroable` type.
+        Ok(SecureBox { value: unsafe { place.assume_init() } })
+    }
+
     /// A value made in place: zeros, which `fill` changes.
     ///
     /// ```
@@ -257,19 +273,6 @@ impl<T: Zeroed> SecureBox<T> {
         let mut value = Self::try_zeroed()?;
         fill(value.expose_secret_mut())?;
         Ok(value)
-    }
-}
-
-impl<T: Zeroed, A: LockedAllocator> SecureBox<T, A> {
-    /// A value of zeros, made in place in the allocator's memory.
-    ///
-    /// # Errors
-    /// When there is no locked memory.
-    pub fn try_zeroed_in(allocator: A) -> Result<Self, OutOfLockedMemory> {
-        let place = ZeroizingBox::<core::mem::MaybeUninit<T>, A>::try_new_zeroed(allocator.clone());
-        let place = or_refusal::<_, T, A>(place, &allocator)?;
-        // SAFETY: the place is zeros, which are a value of a `Zeroable` type.
-        Ok(Self { value: unsafe { place.assume_init() } })
     }
 }
 

@@ -34,6 +34,43 @@ impl SecureVec<u8> {
         Self::read_from_in(reader, limit, SecureAllocator)
     }
 
+    /// [`read_from`](SecureVec::read_from) into the allocator's memory.
+    ///
+    /// # Errors
+    /// As for [`read_from`](SecureVec::read_from).
+    pub fn read_from_in<A: LockedAllocator>(
+        mut reader: impl Read,
+        limit: usize,
+        allocator: A,
+    ) -> Result<SecureVec<u8, A>, ReadSecretError> {
+        const FIRST: usize = 256;
+        let mut vec = Self::new_in(allocator);
+        let mut filled = 0;
+        // One byte more than `limit` is read, to find out whether the secret is longer.
+        let most = limit.saturating_add(1);
+        while filled < most {
+            if filled == vec.len() {
+                let len = filled.saturating_mul(2).clamp(FIRST, most.max(FIRST)).min(most);
+                vec.try_resize(len, 0)?;
+            }
+            let room = &mut vec.expose_secret_mut()[filled..];
+            match reader.read(room) {
+                Ok(0) => break,
+                Ok(count) if count <= room.len() => filled += count,
+                // The reader claims to have read more than there was room for, which breaks its
+                // contract.
+                Ok(_) => return Err(io::Error::from(io::ErrorKind::InvalidData).into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if filled > limit {
+            return Err(ReadSecretError::TooLong(limit));
+        }
+        vec.truncate(filled);
+        Ok(vec)
+    }
+
     /// Reads just `len` bytes of `reader`. Those behind them stay there.
     ///
     /// # Errors
@@ -162,45 +199,6 @@ impl SecureVec<u8> {
     }
 }
 
-impl<A: LockedAllocator> SecureVec<u8, A> {
-    /// [`read_from`](SecureVec::read_from) into the allocator's memory.
-    ///
-    /// # Errors
-    /// As for [`read_from`](SecureVec::read_from).
-    pub fn read_from_in(
-        mut reader: impl Read,
-        limit: usize,
-        allocator: A,
-    ) -> Result<Self, ReadSecretError> {
-        const FIRST: usize = 256;
-        let mut vec = Self::new_in(allocator);
-        let mut filled = 0;
-        // One byte more than `limit` is read, to find out whether the secret is longer.
-        let most = limit.saturating_add(1);
-        while filled < most {
-            if filled == vec.len() {
-                let len = filled.saturating_mul(2).clamp(FIRST, most.max(FIRST)).min(most);
-                vec.try_resize(len, 0)?;
-            }
-            let room = &mut vec.expose_secret_mut()[filled..];
-            match reader.read(room) {
-                Ok(0) => break,
-                Ok(count) if count <= room.len() => filled += count,
-                // The reader claims to have read more than there was room for, which breaks its
-                // contract.
-                Ok(_) => return Err(io::Error::from(io::ErrorKind::InvalidData).into()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if filled > limit {
-            return Err(ReadSecretError::TooLong(limit));
-        }
-        vec.truncate(filled);
-        Ok(vec)
-    }
-}
-
 impl<const N: usize> SecureBox<[u8; N]> {
     /// Bytes from the system's source of random numbers for keys (`getrandom`), which writes them
     /// to their place. [`SecureVec::random`] says what other generators leave behind.
@@ -266,6 +264,18 @@ impl SecureString {
         Self::read_from_in(reader, limit, SecureAllocator)
     }
 
+    /// [`read_from`](SecureString::read_from) into the allocator's memory.
+    ///
+    /// # Errors
+    /// As for [`read_from`](SecureString::read_from).
+    pub fn read_from_in<A: LockedAllocator>(
+        reader: impl Read,
+        limit: usize,
+        allocator: A,
+    ) -> Result<SecureString<A>, ReadSecretError> {
+        Ok(SecureString::from_utf8(SecureVec::read_from_in(reader, limit, allocator)?)?)
+    }
+
     /// Reads a line of at most `limit` bytes, without its end: [`SecureVec::read_line`].
     ///
     /// ```
@@ -307,20 +317,6 @@ impl SecureString {
     /// As for [`SecureVec::from_credential`]; also when the credential is not UTF-8.
     pub fn from_credential(name: &str) -> Result<Self, ReadSecretError> {
         without_line_end(SecureVec::from_credential(name)?)
-    }
-}
-
-impl<A: LockedAllocator> SecureString<A> {
-    /// [`read_from`](SecureString::read_from) into the allocator's memory.
-    ///
-    /// # Errors
-    /// As for [`read_from`](SecureString::read_from).
-    pub fn read_from_in(
-        reader: impl Read,
-        limit: usize,
-        allocator: A,
-    ) -> Result<Self, ReadSecretError> {
-        Ok(Self::from_utf8(SecureVec::read_from_in(reader, limit, allocator)?)?)
     }
 }
 

@@ -83,6 +83,22 @@ impl SecureString {
         Self::try_from_str_in(text, SecureAllocator)
     }
 
+    /// An empty string, whose memory will be the allocator's. Allocates nothing.
+    pub const fn new_in<A: LockedAllocator>(allocator: A) -> SecureString<A> {
+        SecureString { bytes: SecureVec::new_in(allocator) }
+    }
+
+    /// A copy of a text in the allocator's memory. The original is not wiped.
+    ///
+    /// # Errors
+    /// When there is no locked memory.
+    pub fn try_from_str_in<A: LockedAllocator>(
+        text: &str,
+        allocator: A,
+    ) -> Result<SecureString<A>, OutOfLockedMemory> {
+        Ok(SecureString { bytes: SecureVec::try_from_slice_in(text.as_bytes(), allocator)? })
+    }
+
     /// What `format!` would make, in locked memory: [`secure_format!`](crate::secure_format) calls
     /// it. Code that formats numbers has them on the stack for a moment.
     ///
@@ -110,19 +126,6 @@ macro_rules! secure_format {
 }
 
 impl<A: LockedAllocator> SecureString<A> {
-    /// An empty string, whose memory will be the allocator's. Allocates nothing.
-    pub const fn new_in(allocator: A) -> Self {
-        Self { bytes: SecureVec::new_in(allocator) }
-    }
-
-    /// A copy of a text in the allocator's memory. The original is not wiped.
-    ///
-    /// # Errors
-    /// When there is no locked memory.
-    pub fn try_from_str_in(text: &str, allocator: A) -> Result<Self, OutOfLockedMemory> {
-        Ok(Self { bytes: SecureVec::try_from_slice_in(text.as_bytes(), allocator)? })
-    }
-
     /// Where the memory comes from.
     pub fn allocator(&self) -> &A {
         self.bytes.allocator()

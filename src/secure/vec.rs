@@ -86,7 +86,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 /// let mut secret;
 /// {
 ///     let pool = LockedPool::default();
-///     secret = SecureVec::<u8, _>::new_in(&pool);
+///     secret = SecureVec::<u8>::new_in(&pool);
 /// }
 /// secret.push(1);
 /// ```
@@ -116,28 +116,28 @@ impl<T> SecureVec<T> {
     pub fn try_with_capacity(capacity: usize) -> Result<Self, OutOfLockedMemory> {
         Self::try_with_capacity_in(capacity, SecureAllocator)
     }
-}
 
-impl<T, A: LockedAllocator> SecureVec<T, A> {
     /// An empty vector, whose memory will be the allocator's. Allocates nothing.
-    ///
-    /// A type of elements that is named has a place for the allocator's beside it, as with the
-    /// standard library's containers: `SecureVec::<u8, _>::new_in(&pool)`.
-    pub const fn new_in(allocator: A) -> Self {
-        Self { elements: ZeroizingVec::new_in(allocator) }
+    pub const fn new_in<A: LockedAllocator>(allocator: A) -> SecureVec<T, A> {
+        SecureVec { elements: ZeroizingVec::new_in(allocator) }
     }
 
     /// An empty vector with room for `capacity` elements in the allocator's memory.
     ///
     /// # Errors
     /// When there is no locked memory.
-    pub fn try_with_capacity_in(capacity: usize, allocator: A) -> Result<Self, OutOfLockedMemory> {
+    pub fn try_with_capacity_in<A: LockedAllocator>(
+        capacity: usize,
+        allocator: A,
+    ) -> Result<SecureVec<T, A>, OutOfLockedMemory> {
         let mut vec = Self::new_in(allocator);
         let reserved = vec.elements.try_reserve_exact(capacity);
         vec.or_refusal(reserved)?;
         Ok(vec)
     }
+}
 
+impl<T, A: LockedAllocator> SecureVec<T, A> {
     /// The error with what the allocator says of it.
     fn or_refusal<R>(&self, result: Result<R, NoRoom>) -> Result<R, OutOfLockedMemory> {
         result.map_err(|NoRoom(size)| self.allocator().refusal(size, align_of::<T>()))
@@ -451,20 +451,23 @@ impl<T: Copy> SecureVec<T> {
     pub fn try_from_slice(values: &[T]) -> Result<Self, OutOfLockedMemory> {
         Self::try_from_slice_in(values, SecureAllocator)
     }
-}
 
-/// Elements that are plain data are copied from memory to memory; no copy is made on the stack.
-impl<T: Copy, A: LockedAllocator> SecureVec<T, A> {
     /// A copy of a slice in the allocator's memory. The original is not wiped.
     ///
     /// # Errors
     /// When there is no locked memory.
-    pub fn try_from_slice_in(values: &[T], allocator: A) -> Result<Self, OutOfLockedMemory> {
+    pub fn try_from_slice_in<A: LockedAllocator>(
+        values: &[T],
+        allocator: A,
+    ) -> Result<SecureVec<T, A>, OutOfLockedMemory> {
         let mut vec = Self::try_with_capacity_in(values.len(), allocator)?;
         vec.try_extend_from_slice(values)?;
         Ok(vec)
     }
+}
 
+/// Elements that are plain data are copied from memory to memory; no copy is made on the stack.
+impl<T: Copy, A: LockedAllocator> SecureVec<T, A> {
     /// Appends copies of `values`.
     ///
     /// # Panics
@@ -518,7 +521,7 @@ impl<T: Copy, A: LockedAllocator> SecureVec<T, A> {
     /// # Errors
     /// When there is no locked memory.
     pub fn try_duplicate(&self) -> Result<Self, OutOfLockedMemory> {
-        Self::try_from_slice_in(self.expose_secret(), self.allocator().clone())
+        SecureVec::try_from_slice_in(self.expose_secret(), self.allocator().clone())
     }
 }
 
