@@ -3,7 +3,8 @@
 #   ./configure
 #   make -f /abs/path/core_drop_in.mk
 #
-# and later `make -f /abs/path/core_drop_in.mk check`, `install` and so on. Nothing is given to configure.
+# and later `make -f /abs/path/core_drop_in.mk check`, `install` and so on. (A tree of 0.21 is
+# configured with --enable-c++17.)
 # This file hands itself on to the makes that make starts (in the variable MAKEFILES), and acts where a
 # Makefile lists the objects of support/cleanse.cpp and support/lockedpool.cpp. There it
 #

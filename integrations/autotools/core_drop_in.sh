@@ -216,7 +216,8 @@ soname() {
 
 no_probe() {
     fail "a small program does not $1 with" "  $2" "  $3" \
-        "Both must be of one version, the library built for this system, and the tree compiled as C++17 or later."
+        "Both must be of one version, the library built for this system, and the tree compiled as C++17 or later" \
+        "(Core 0.21 and Litecoin 0.21: ./configure --enable-c++17)."
 }
 
 case ${1-} in

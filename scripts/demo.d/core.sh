@@ -33,7 +33,7 @@ core_names='_Z14memory_cleansePvm|_Z(N|T[VIS])24PosixLockedPageAllocator|_ZN17Lo
 # prove_switched BUILD UNITS BINARY...: a build tree of Ninja's, in which at least UNITS translation units read our
 # headers.
 prove_switched() {
-    local tree=$1 expected=$2 binary name
+    local tree=$1 expected=$2
     shift 2
 
     # Objects. A strong definition of a class's member is Core's, a weak one is an inline
@@ -61,24 +61,27 @@ prove_switched() {
     prove "$saw_ours of $units translation units read our support headers" test "$saw_ours" -ge "$expected"
     prove "$saw_core of $units read one of the headers they replace" test "$saw_core" -eq 0
 
-    # Linked files.
-    local left ours exported
-    for binary in "$@"; do
-        name=$(basename "$binary")
-        nm "$binary" >"$logs/$name.symbols.txt"
-        left=$(count " ($core_names)" <"$logs/$name.symbols.txt")
-        prove "$name: $left symbols of Core's cleanse.cpp and lockedpool.cpp" test "$left" -eq 0
-        if ${shared:?}; then
-            ours=$(count ' U bitcoin_support_' <"$logs/$name.symbols.txt")
-            prove "$name: calls $ours functions of ${soname:?}, which it names as needed" \
-                test "$ours" -gt 0 -a "$(readelf -d "$binary" | count "NEEDED.*\\[$soname\\]")" -eq 1
-        else
-            ours=$(count ' [Tt] bitcoin_support_' <"$logs/$name.symbols.txt")
-            prove "$name: holds $ours functions of bitcoin-support" test "$ours" -gt 0
-            exported=$(nm -D --defined-only "$binary" | count ' (memory_cleanse$|bitcoin_support_|rust_|_R|_ZN3std|_ZN4core)')
-            prove "$name: exports $exported of them or of Rust's" test "$exported" -eq 0
-        fi
-    done
+    local binary
+    for binary in "$@"; do prove_linked "$binary"; done
+}
+
+# prove_linked BINARY: a program or a shared library has this library's code and none of Core's.
+prove_linked() {
+    local name left ours exported
+    name=$(basename "$1")
+    nm "$1" >"$logs/$name.symbols.txt"
+    left=$(count " ($core_names)" <"$logs/$name.symbols.txt")
+    prove "$name: $left symbols of Core's cleanse.cpp and lockedpool.cpp" test "$left" -eq 0
+    if ${shared:?}; then
+        ours=$(count ' U (bitcoin_support_|memory_cleanse$)' <"$logs/$name.symbols.txt")
+        prove "$name: calls $ours functions of ${soname:?}, which it names as needed" \
+            test "$ours" -gt 0 -a "$(readelf -d "$1" | count "NEEDED.*\\[$soname\\]")" -eq 1
+    else
+        ours=$(count ' [Tt] bitcoin_support_' <"$logs/$name.symbols.txt")
+        prove "$name: holds $ours functions of bitcoin-support" test "$ours" -gt 0
+        exported=$(nm -D --defined-only "$1" | count ' (memory_cleanse$|bitcoin_support_|rust_|_R|_ZN3std|_ZN4core)')
+        prove "$name: exports $exported of them or of Rust's" test "$exported" -eq 0
+    fi
 }
 
 # prove_own BUILD BINARY...: the control. A build of the same tree without the hook is Core's own code.

@@ -1,0 +1,204 @@
+# shellcheck shell=bash
+#
+# Any checkout of Core, or of a project that is made from it, on our library: built by CMake or by autotools. Says what it
+# has recognized, builds the small libraries and Core's allocator tests (with --test-bitcoin all of test_bitcoin), and
+# proves which code and which headers are in. Sourced by scripts/demo.
+
+# shellcheck disable=SC2154 # scripts/demo sets configure_options
+
+source_dir=$(cd "${tree_dir:?}" 2>/dev/null && pwd -P) || die "there is no folder $tree_dir"
+
+# ---- What it is -------------------------------------------------------------
+
+# field NAME: a number of the version that a CMake tree has.
+field() { sed -nE "s/^set\\(CLIENT_VERSION_$1 \"?([0-9]*)\"?\\)\$/\\1/p" "$source_dir/CMakeLists.txt" | head -n 1; }
+
+# Sets tree, version and build_system, which `keep` reads, and project.
+recognize() {
+    local has_pool=false
+    [[ -f $source_dir/src/support/lockedpool.cpp ]] && has_pool=true
+    if $has_pool && grep -q '^set(CLIENT_VERSION_MAJOR' "$source_dir/CMakeLists.txt" 2>/dev/null; then
+        build_system=cmake
+        project=$(sed -nE 's/^project\(([A-Za-z0-9_]+).*/\1/p' "$source_dir/CMakeLists.txt" | head -n 1)
+        tree=$(sed -nE 's/^set\((CLIENT_NAME|PACKAGE_NAME) "([^"]+)"\)$/\2/p' "$source_dir/CMakeLists.txt" | head -n 1)
+        tree=${tree:-$project}
+        version=$(field MAJOR).$(field MINOR)
+        if [[ $(field BUILD) != 0 ]]; then version+=.$(field BUILD); fi
+    elif $has_pool && [[ -f $source_dir/src/Makefile.am ]] && grep -q '^AC_INIT' "$source_dir/configure.ac" 2>/dev/null; then
+        build_system=autotools
+        tree=$(sed -nE 's/^AC_INIT\(\[([^]]+)\].*/\1/p' "$source_dir/configure.ac")
+        version='' # configure knows it
+    else
+        die "$source_dir is not recognized. Looked for src/support/lockedpool.cpp together with" \
+            "a CMakeLists.txt that sets CLIENT_VERSION_MAJOR, or" \
+            "a configure.ac with AC_INIT and a src/Makefile.am"
+    fi
+}
+recognize
+
+# What was built is proved by the compiler's own lists of what it read: prove_headers LIST UNITS. A line of LIST is the
+# name of a dependency file and the name of one of the headers that ours replace.
+prove_headers() {
+    local ours core
+    ours=$({ grep -F " ${include:?}/" "$1" || true; } | cut -d' ' -f1 | sort -u | count .)
+    core=$({ grep -vF " $include/" "$1" || true; } | count .)
+    prove "$ours of $2 translation units read our support headers" test "$ours" -gt 0
+    prove "$core of them read one of the headers they replace" test "$core" -eq 0
+}
+
+# prove_code OBJECT_DIR: no object has Core's own code, and there are objects that call ours.
+prove_code() {
+    local objects definitions references
+    objects=$(find "$1" -name '*.o' -not -path '*/.deps/*' | count .)
+    find "$1" -name '*.o' -not -path '*/.deps/*' -print0 | xargs -0 nm --print-file-name >"${logs:?}/symbols.txt" 2>/dev/null
+    definitions=$(count " (${core_names:?})| [TDBR] _ZNK?(5Arena|10LockedPool|17LockedPoolManager)[0-9CD]" <"$logs/symbols.txt")
+    references=$({ grep -E ' U (bitcoin_support_|memory_cleanse$)' "$logs/symbols.txt" || true; } | cut -d: -f1 | sort -u | count .)
+    prove "$definitions symbols of Core's cleanse.cpp and lockedpool.cpp in $objects objects" test "$definitions" -eq 0 -a "$objects" -gt 0
+    prove "$references objects call this library" test "$references" -gt 0
+}
+
+# no_warnings LOG...: no warning of the compiler is about our headers, or was found on the way through them.
+no_warnings() {
+    local ours
+    ours=$(cat "$@" | { grep -F "$include/" || true; } | count 'warning:|In file included from|^ +from ')
+    prove "$(cat "$@" | count 'warning:') warnings of the compiler, $ours lines of them about our headers" test "$ours" -eq 0
+}
+
+# ---- CMake --------------------------------------------------------------------
+
+tree_of_cmake() {
+    local core_build=${build:?}/core targets=(bitcoin_crypto bitcoin_util) binaries=() target
+    install_missing needs_of_core
+    build_library
+    mapfile -t options < <(on_our_library)
+    options[0]=${options[0]/CMAKE_PROJECT_BitcoinCore_INCLUDE/CMAKE_PROJECT_${project:?}_INCLUDE}
+    step "cmake, with ${options[0]}" configure cmake -S "$source_dir" -B "$core_build" -G Ninja --no-warn-unused-cli "${options[@]}" \
+        -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 -DBUILD_TESTS=ON -DENABLE_WALLET=OFF -DENABLE_IPC=OFF \
+        -DWITH_EMBEDDED_ASMAP=OFF -DENABLE_EXTERNAL_SIGNER=OFF "${configure_options[@]}"
+    grep '^-- bitcoin-support:' "$logs/configure.log" | sed 's/^-- /        /' || true
+    if ${test_bitcoin:?}; then targets+=(test_bitcoin); fi
+    for target in "${targets[@]}"; do
+        step "building $target" "build-$target" cmake --build "$core_build" --target "$target"
+    done
+    program=$build/allocator_tests
+    step "building allocator_tests.cpp, with our headers and library alone" build-allocator_tests build_allocator_tests "$source_dir" "$program"
+    binaries+=("$program")
+    if $test_bitcoin; then
+        binaries+=("$(find "$core_build" -name test_bitcoin -type f -perm -u+x -print -quit)")
+    fi
+
+    say "what it has been built from"
+    prove_code "$core_build"
+    ninja -C "$core_build" -t deps | awk '/^[^ ]/ { object = $1 }
+        /support\/(cleanse|lockedpool|allocators\/secure|allocators\/zeroafterfree)\.h$/ { print object, $1 }' >"$logs/headers.txt"
+    prove_headers "$logs/headers.txt" "$(ninja -C "$core_build" -t deps | count '^[^ ]')"
+    for binary in "${binaries[@]}"; do prove_linked "$binary"; done
+    no_warnings "$logs"/build-*.log
+
+    say "its tests on our library"
+    run_and_keep allocator_tests "$program" || true
+    if $test_bitcoin; then run_and_keep test_bitcoin "${binaries[-1]}" || true; fi
+}
+
+# ---- Autotools ------------------------------------------------------------------
+
+needs_of_autotools() {
+    need autoconf command -v autoconf
+    need automake command -v automake
+    need libtool command -v libtoolize
+    need make command -v make
+    need g++ command -v g++
+    need pkg-config command -v pkg-config
+    need bsdmainutils command -v hexdump
+    need python3 command -v python3
+    need binutils command -v nm
+    need libboost-dev header_found boost/test/included/unit_test.hpp
+    need libevent-dev header_found event2/event.h
+    # Trees before 22 link Boost's libraries; Litecoin has fmt besides.
+    if grep -q 'AX_BOOST_FILESYSTEM' "$source_dir/configure.ac"; then
+        need libboost-filesystem-dev test -e /usr/include/boost/filesystem.hpp -a -n "$(find /usr/lib -name 'libboost_filesystem.so' -print -quit)"
+        need libboost-thread-dev test -n "$(find /usr/lib -name 'libboost_thread.so' -print -quit)"
+        need libboost-test-dev test -n "$(find /usr/lib -name 'libboost_unit_test_framework.so' -print -quit)"
+    fi
+    if grep -q 'libfmt\|fmt/' "$source_dir/configure.ac" "$source_dir/src/Makefile.am"; then need libfmt-dev header_found fmt/format.h; fi
+}
+
+# has_target TARGET: whether the tree has a rule for it.
+has_target() { grep -qE "^$1(:| )" "$build/core/src/Makefile"; }
+
+tree_of_autotools() {
+    local fragment=${root:?}/integrations/autotools/core_drop_in.mk copy=${build:?}/source core_build=${build:?}/core
+    local switched=(make -f "$fragment" BITCOIN_SUPPORT_LIBRARY= -C "$core_build/src" -j"$(nproc)") targets=() binaries=() target
+    install_missing needs_of_autotools
+    build_library
+    switched[3]="BITCOIN_SUPPORT_LIBRARY=${library:?}"
+
+    # autogen.sh writes into the tree, so it works in a copy. Objects of the user's own build are not copied.
+    if [[ ! -f $copy/configure ]]; then
+        mkdir -p "$copy"
+        tar -C "$source_dir" --exclude=.git --exclude='*.o' --exclude='*.lo' --exclude='*.l[ao]' --exclude='*.a' --exclude=.deps \
+            --exclude=.libs --exclude=config.status -cf - . | tar -C "$copy" -xf -
+        if [[ ! -f $copy/configure ]]; then step "autogen.sh, in a copy" autogen "$copy/autogen.sh"; fi
+    fi
+    version=$("$copy/configure" --version | sed -nE '1s/^.* configure ([^ ]+)$/\1/p')
+    say "$tree $version, built by autotools: $source_dir"
+    mkdir -p "$core_build"
+    if [[ ! -f $core_build/src/Makefile ]]; then
+        (cd "$core_build" && step "configure" configure "$copy/configure" --disable-wallet --without-gui --without-miniupnpc --without-natpmp \
+            --disable-zmq --disable-bench --disable-man --with-libs --enable-c++17 CXXFLAGS=-O0 CFLAGS=-O0 "${configure_options[@]}") || exit 1
+    fi
+
+    # Which libraries have the two files differs: all that the versions have, as far as this tree has them.
+    for target in libbitcoin_util.a crypto/libbitcoin_crypto_base.a crypto/libbitcoin_crypto_base.la libbitcoinconsensus.la; do
+        if has_target "$target"; then targets+=("$target"); fi
+    done
+    # Control: what make would do without the fragment.
+    prove "control: without core_drop_in.mk, make would compile support/cleanse.cpp and support/lockedpool.cpp" \
+        test "$(make -n -C "$core_build/src" "${targets[@]}" 2>/dev/null | grep -oE 'support/(cleanse|lockedpool)\.cpp' | sort -u | count .)" -eq 2
+    step "make -f core_drop_in.mk ${targets[*]}" build "${switched[@]}" "${targets[@]}"
+    grep '^bitcoin-support:' "$logs/build.log" | sed 's/^/        /' || true
+
+    # The tests of releases before 22 have a fixture that needs a whole node. It is not what is tested: an empty one.
+    local object=test/test_bitcoin-allocator_tests.o fixture=() program=$build/allocator_tests
+    if grep -q BasicTestingSetup "$source_dir/src/test/allocator_tests.cpp"; then
+        fixture=("CPPFLAGS=-include $root/scripts/demo.d/empty_fixture.h")
+    fi
+    step "make -f core_drop_in.mk $object${fixture:+, with an empty fixture}" build-allocator_tests "${switched[@]}" "${fixture[@]}" "$object"
+    cp "$core_build/src/$object" "$build/allocator_tests.o"
+    if ((${#fixture[@]})); then rm "$core_build/src/$object"; fi
+    # The program's main function comes from Boost, from where the tree finds it.
+    local boost
+    read -ra boost < <(sed -n 's/^BOOST_CPPFLAGS = *//p' "$core_build/src/Makefile")
+    step "linking allocator_tests" link-allocator_tests c++ -O0 "${boost[@]}" -DBOOST_TEST_MODULE=allocator_tests -include boost/test/included/unit_test.hpp \
+        -x c++ /dev/null -x none "$build/allocator_tests.o" "$library" -lpthread -ldl -lm -o "$program"
+    binaries+=("$program")
+    for binary in "$core_build"/src/.libs/lib*.so; do
+        if [[ -f $binary ]]; then binaries+=("$binary"); fi
+    done
+    if ${test_bitcoin:?}; then
+        step "make -f core_drop_in.mk test/test_bitcoin" build-test_bitcoin "${switched[@]}" test/test_bitcoin
+        binaries+=("$core_build/src/test/test_bitcoin")
+    fi
+
+    say "what it has been built from"
+    prove_code "$core_build/src"
+    find "$core_build/src" \( -name '*.Po' -o -name '*.Plo' \) -exec grep -HoE '[^ ]*/support/(cleanse|lockedpool|allocators/secure|allocators/zeroafterfree)\.h' {} + |
+        sed 's/:/ /' | sort -u >"$logs/headers.txt"
+    prove_headers "$logs/headers.txt" "$(find "$core_build/src" \( -name '*.Po' -o -name '*.Plo' \) -size +1k | count .)"
+    for binary in "${binaries[@]}"; do prove_linked "$binary"; done
+    no_warnings "$logs"/build*.log
+
+    say "its tests on our library"
+    run_and_keep allocator_tests "$program" || true
+    if $test_bitcoin; then run_and_keep test_bitcoin "$core_build/src/test/test_bitcoin" || true; fi
+}
+
+before=$(fingerprint "$source_dir")
+if [[ $build_system == cmake ]]; then
+    say "$tree $version, built by CMake: $source_dir"
+    tree_of_cmake
+else
+    tree_of_autotools
+fi
+prove "nothing in $source_dir has been written to" test "$(fingerprint "$source_dir")" = "$before"
+conclude "$tree $version, unpatched, on $(basename "$library") ($(c++ --version | head -n 1))"
