@@ -159,7 +159,11 @@ tree_of_autotools() {
     grep '^bitcoin-support:' "$logs/build.log" | sed 's/^/        /' || true
 
     # The tests of releases before 22 have a fixture that needs a whole node. It is not what is tested: an empty one.
-    local object=test/test_bitcoin-allocator_tests.o fixture=() program=$build/allocator_tests
+    # The program is test_bitcoin, or has the name of the project's coin.
+    local object test_program fixture=() program=$build/allocator_tests
+    object=$(grep -oE 'test/test_[A-Za-z0-9_]+-allocator_tests\.o' "$core_build/src/Makefile" | head -n 1) ||
+        die "src/Makefile has no object of allocator_tests.cpp"
+    test_program=${object%-allocator_tests.o}
     if grep -q BasicTestingSetup "$source_dir/src/test/allocator_tests.cpp"; then
         fixture=("CPPFLAGS=-include $root/scripts/demo.d/empty_fixture.h")
     fi
@@ -176,8 +180,8 @@ tree_of_autotools() {
         if [[ -f $binary ]]; then binaries+=("$binary"); fi
     done
     if ${test_bitcoin:?}; then
-        step "make -f core_drop_in.mk test/test_bitcoin" build-test_bitcoin "${switched[@]}" test/test_bitcoin
-        binaries+=("$core_build/src/test/test_bitcoin")
+        step "make -f core_drop_in.mk $test_program" build-test_bitcoin "${switched[@]}" "$test_program"
+        binaries+=("$core_build/src/$test_program")
     fi
 
     say "what it has been built from"
@@ -190,7 +194,7 @@ tree_of_autotools() {
 
     say "its tests on our library"
     run_and_keep allocator_tests "$program" || true
-    if $test_bitcoin; then run_and_keep test_bitcoin "$core_build/src/test/test_bitcoin" || true; fi
+    if $test_bitcoin; then run_and_keep test_bitcoin "$core_build/src/$test_program" || true; fi
 }
 
 before=$(fingerprint "$source_dir")
