@@ -9,11 +9,11 @@ use super::string::SecureString;
 use super::vec::SecureVec;
 use core::mem::MaybeUninit;
 use core::time::Duration;
+use parking_lot::{Mutex, MutexGuard};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The longest line in bytes: the most that a terminal takes.
 const LONGEST_LINE: usize = 4096;
@@ -90,9 +90,9 @@ impl SecureString {
 
 /// Waits until no other thread has a prompt.
 fn turn() -> MutexGuard<'static, ()> {
-    // Why it is the standard library's: docs/design.md, Prompts.
+    // Why it is a mutex of `parking_lot`: docs/design.md, Prompts.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+    ONE_AT_A_TIME.lock()
 }
 
 /// Asks at the process's terminal, or at standard input if it has none.
