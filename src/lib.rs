@@ -145,7 +145,7 @@
 //! | `unique_path` |  |  | [`get_unique_path`] |
 //! | `cleanse` |  |  | [`memory_cleanse`]: the one wipe |
 //! | `leak` |  |  | values that live as long as the process |
-//! | `sys` |  | `unix` `linux` `linux/barrier` `linux/futex` `linux/huge_pages` `linux/limits` `linux/lock_on_fault` `linux/mapping` `linux/secret_memory` `linux/tasks` `linux/advice` `other_unix` `posix` `memory` `limits` `process` `threads` `stay_loaded` `thread_word` `hooks` `errno` | the contract with the operating system, and the systems that keep it |
+//! | `sys` |  | `unix` `windows` `linux` `linux/barrier` `linux/futex` `linux/huge_pages` `linux/limits` `linux/lock_on_fault` `linux/mapping` `linux/secret_memory` `linux/tasks` `linux/advice` `other_unix` `posix` `remedy` `memory` `limits` `process` `threads` `stay_loaded` `thread_word` `hooks` `errno` | the contract with the operating system, and the systems that keep it |
 //!
 //! # Features
 //! None is on by default.

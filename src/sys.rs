@@ -34,8 +34,9 @@
 //! # Systems
 //! `unix` keeps the contract for all Unix systems, with the calls in `posix`. Linux has more to
 //! offer than the others, and that is in `linux`; `other_unix` says what the others have instead,
-//! which is little. `thread_word` and `stay_loaded` are about the dynamic linker. A further system
-//! is a file beside `unix` that implements the four traits.
+//! which is little. `remedy` has their advice to administrators. `windows` keeps the contract for
+//! Windows. `thread_word` and `stay_loaded` are about the dynamic linker. A further system is a
+//! file beside `unix` and `windows` that implements the four traits.
 
 mod errno;
 mod hooks;
@@ -49,13 +50,18 @@ mod other_unix;
 mod posix;
 mod process;
 #[cfg(unix)]
+mod remedy;
+#[cfg(unix)]
 mod stay_loaded;
 mod thread_word;
 mod threads;
 #[cfg(unix)]
 mod unix;
 
-#[cfg(not(unix))]
+#[cfg(windows)]
+mod windows;
+
+#[cfg(not(any(unix, windows)))]
 compile_error!("bitcoin-support does not know this operating system yet: see src/sys.rs");
 
 pub(crate) use errno::Errno;
@@ -66,3 +72,5 @@ pub(crate) use process::Process;
 pub(crate) use threads::Threads;
 #[cfg(unix)]
 pub(crate) use unix::Unix as System;
+#[cfg(windows)]
+pub(crate) use windows::Windows as System;

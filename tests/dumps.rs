@@ -6,6 +6,7 @@
 mod common;
 
 use bitcoin_support::{ForkPolicy, LockedPoolManager, PoolOptions, SecretMemory, SecureVec};
+use common::this_program::this_program;
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -71,7 +72,7 @@ fn victim() {
 }
 
 fn start(how: &str, folder: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    this_program()
         .args(["victim", "--exact", "--ignored", "--nocapture"])
         .env(HOW, how)
         .current_dir(folder)

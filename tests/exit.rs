@@ -14,6 +14,7 @@ use bitcoin_support::{
     ExitPolicy, LockedPages, LockedPool, LockedPoolManager, SecureBox, SecureString, SecureVec,
     set_exit_policy,
 };
+use common::this_program::this_program;
 use common::{limit_locked_memory, refuse};
 use std::fs::File;
 use std::hint::black_box;
@@ -432,7 +433,7 @@ impl Outcome {
 }
 
 fn command(case: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = this_program();
     command.env("EXIT_CASE", case).stdout(Stdio::piped());
     command
 }

@@ -26,6 +26,8 @@ mod pool;
 mod random;
 #[path = "../fuzz/harness/secure_types.rs"]
 mod secure_types;
+#[path = "common/this_program.rs"]
+mod this_program;
 #[path = "../fuzz/harness/witness.rs"]
 mod witness;
 

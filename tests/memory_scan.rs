@@ -8,6 +8,9 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "common/this_program.rs"]
+mod this_program;
+
 use bitcoin_support::{
     LockedPool, OutOfLockedMemory, SecureBox, SecureString, SecureVec, SerializeData,
     unsize_secure_box,
@@ -22,8 +25,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::{env, panic, ptr, slice};
+use this_program::this_program;
 
 const CHILD: &str = "BITCOIN_SUPPORT_TEST_SCAN";
 
@@ -152,7 +156,7 @@ fn leaves_with(left: Left, test: &str, variables: &[&str], case: fn(is_there: &d
         assert_eq!(traces == 0, left == Left::Nothing, "{traces} traces");
         return;
     }
-    let mut child = Command::new(env::current_exe().unwrap())
+    let mut child = this_program()
         .args(["--exact", test, "--nocapture"])
         .env(CHILD, test)
         .envs(variables.iter().map(|name| (name, String::from_utf8(secret().collect()).unwrap())))

@@ -1,6 +1,10 @@
 //! `LockedPool`: sizes and alignments, every bad free, statistics, wiping, foreign page allocators
 //! and their limits, threads, and the contents of memory at process exit.
 
+#[cfg(target_os = "linux")]
+#[path = "common/this_program.rs"]
+mod this_program;
+
 use bitcoin_support::{
     FreeError, LockError, LockedAllocation, LockedPageAllocator, LockedPageArena, LockedPool,
     LockedPoolManager, PoolError, PoolStats, has_page_size, page_size,
@@ -9,6 +13,8 @@ use std::collections::BTreeMap;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+#[cfg(target_os = "linux")]
+use this_program::this_program;
 
 const ARENA_SIZE: usize = LockedPool::ARENA_SIZE;
 
@@ -56,8 +62,8 @@ fn sizes_and_alignments() {
         }
     }
     // Alignments that are larger than an arena.
-    assert_eq!(pool.alloc(ARENA_SIZE, 1 << 39), None);
-    assert_eq!(pool.alloc(16, 1 << 40), None);
+    assert_eq!(pool.alloc(ARENA_SIZE, 1 << (usize::BITS - 2)), None);
+    assert_eq!(pool.alloc(16, 1 << (usize::BITS - 1)), None);
     let stats = pool.stats();
     assert_eq!((stats.used, stats.chunks_used, stats.free), (0, 0, stats.total));
 }
@@ -331,7 +337,7 @@ fn debug_output_is_statistics_only() {
 /// Runs `test` of this program again, alone, in a separate process where `CHILD` is set.
 #[cfg(target_os = "linux")]
 fn in_child(test: &str) -> std::process::ExitStatus {
-    std::process::Command::new(std::env::current_exe().unwrap())
+    this_program()
         .args([test, "--exact", "--test-threads=1", "--quiet"])
         .env("CHILD", "1")
         .stdout(std::process::Stdio::null())

@@ -4,13 +4,17 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "common/this_program.rs"]
+mod this_program;
+
 use bitcoin_support::{ReadSecretError, SecureString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::{env, mem};
+use this_program::this_program;
 
 const CHILD: &str = "BITCOIN_SUPPORT_TEST_PROMPT";
 
@@ -56,7 +60,7 @@ impl Dialogue {
             (File::from(user), File::from(OwnedFd::from_raw_fd(terminal)))
         };
         let before = settings(&terminal);
-        let mut command = Command::new(env::current_exe().unwrap());
+        let mut command = this_program();
         command
             .args(["--exact", test, "--nocapture"])
             .env(CHILD, prompts.to_string())
@@ -385,7 +389,7 @@ fn a_process_without_terminal_reads_standard_input() {
     if let Some(prompts) = env::var_os(CHILD) {
         return child(prompts.to_str().unwrap().parse().unwrap());
     }
-    let mut command = Command::new(env::current_exe().unwrap());
+    let mut command = this_program();
     command
         .args(["--exact", test, "--nocapture"])
         .env(CHILD, "4")

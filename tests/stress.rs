@@ -8,12 +8,16 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "common/this_program.rs"]
+mod this_program;
+
 use bitcoin_support::{LockedPool, LockedPoolManager, PoolStats};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use this_program::this_program;
 
 const GENERATIONS: u64 = 12;
 const WORKERS: u64 = 4;
@@ -150,7 +154,7 @@ fn work(seed: u64, boxes: &Boxes, fault: Fault) {
         let pick = (number >> 24) % own.len();
         match (number >> 5) & 3 {
             0 => drop(own.swap_remove(pick)),
-            1 => boxes.open((number >> 40) % boxes.0.len()).push(own.swap_remove(pick)),
+            1 => boxes.open((number >> 20) % boxes.0.len()).push(own.swap_remove(pick)),
             2 => {
                 // The chunks that other threads sent, and one of those that ended threads left.
                 let theirs = std::mem::take(&mut *boxes.open(own_box));
@@ -318,7 +322,7 @@ fn run(fault: Fault) {
 
 /// Runs this program again with `stress` alone and a fault.
 fn run_alone(fault: Fault) -> Output {
-    Command::new(std::env::current_exe().unwrap())
+    this_program()
         .args(["stress", "--exact", "--nocapture", "--test-threads=1"])
         .env("FAULT", format!("{fault:?}"))
         .output()

@@ -7,6 +7,9 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "common/this_program.rs"]
+mod this_program;
+
 use bitcoin_support::{LockedPoolManager, SecureVec, memory_cleanse};
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -14,7 +17,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+use this_program::this_program;
 
 const MARKS: usize = 2000;
 const MARK: usize = 48;
@@ -229,7 +233,7 @@ fn no_secret_is_on_the_swap_file() {
         return println!("skipped: the swap file cannot be used here: {error}");
     }
 
-    let mut process = Command::new(std::env::current_exe().unwrap())
+    let mut process = this_program()
         .args(["role", "--exact", "--nocapture", "--test-threads=1"])
         .env("SWAP_GROUP", &made.group)
         .stdin(Stdio::piped())

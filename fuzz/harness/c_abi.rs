@@ -426,6 +426,9 @@ struct Pages {
     destroyed: usize,
 }
 
+/// Where nothing is mapped; with addresses of 32 bits, where nothing is looked at.
+const NOWHERE: usize = if usize::BITS == 64 { 1 << (usize::BITS - 30) } else { 1 << 28 };
+
 unsafe extern "C" fn allocate_locked(
     context: *mut c_void,
     _: usize,
@@ -440,7 +443,7 @@ unsafe extern "C" fn allocate_locked(
     }
     pages.live += 1;
     *locked = pages.locks;
-    pointer((1 << 34) + pages.calls * pages.step)
+    pointer(NOWHERE + pages.calls * pages.step)
 }
 
 unsafe extern "C" fn free_locked(context: *mut c_void, _: *mut c_void, _: usize) {

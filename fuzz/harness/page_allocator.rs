@@ -40,6 +40,9 @@ pub(crate) fn run(data: &[u8]) {
 
 const ARENA: usize = LockedPool::ARENA_SIZE;
 
+/// Low addresses, among those that the allocator gives, where nothing is accessed.
+const NOWHERE: usize = if usize::BITS == 64 { 1 << (usize::BITS / 2) } else { 1 << 26 };
+
 /// The allocator's answer to the next call, and a record of its calls.
 #[derive(Default)]
 struct Journal {
@@ -220,15 +223,15 @@ impl Run {
         let alignment = if input.byte() % 8 == 0 { input.alignment() } else { 1 };
         let calls = {
             let mut journal = look(&self.journal);
-            let newest = journal.live.last().map_or(1 << 32, |&(addr, ..)| addr);
+            let newest = journal.live.last().map_or(NOWHERE, |&(addr, ..)| addr);
             let next = match input.byte() % 12 {
                 0 => None,
                 1 => Some(input.hostile()),
                 2 => Some(newest.wrapping_add(input.short())),
                 3 => Some(newest.wrapping_sub(input.short() * 16)),
                 4 => Some(usize::MAX - ARENA + 1 - input.below(3)),
-                5 => Some((1 << 33) + input.short()),
-                _ => Some((1 << 34) + (journal.calls << 20)),
+                5 => Some(2 * NOWHERE + input.short()),
+                _ => Some(4 * NOWHERE + (journal.calls << 20)),
             };
             journal.next = next.map(|addr| (addr, input.byte() % 4 > 0));
             journal.calls

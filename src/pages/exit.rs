@@ -36,8 +36,9 @@ impl ExitPolicy {
     ///
     /// Whether there are others is asked of Linux, by a call (`unshare`) that threads, and other
     /// processes that share the memory, make fail. Where it is refused, as in a sandbox, and on
-    /// other systems, nothing is wiped. Nor is it in a process whose main thread has ended before
-    /// it (`pthread_exit`).
+    /// other Unix systems, nothing is wiped. Nor is it in a process whose main thread has ended
+    /// before it (`pthread_exit`). Windows ends the other threads first, so there everything is
+    /// wiped.
     pub const WIPE_WHEN_ALONE: Self = Self(0);
 
     /// Left to the kernel, always.

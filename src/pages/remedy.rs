@@ -1,12 +1,7 @@
-//! What an administrator can do about what the system has refused, in one line of text for each
-//! case.
-//!
-//! The error number comes first, as it tells what has refused. Linux answers ENOMEM or EAGAIN to a
-//! process that is at the limit on locked memory, and EPERM only where the limit is 0; any other
-//! answer is that of a sandbox, which no limit changes.
+//! What an administrator can do about what the system has refused.
 
 use super::error::{LockError, Protection, ProtectionError};
-use crate::sys::Errno;
+use crate::sys::{Errno, Limits, Memory, System};
 use core::ffi::CStr;
 
 impl LockError {
@@ -16,28 +11,7 @@ impl LockError {
     }
 
     pub(crate) fn remedy_text(&self) -> &'static CStr {
-        match (Errno::of(self.errno), self.limit) {
-            (Errno::NONE, _) => {
-                c"the source of the memory did not say why it is not locked; most often it is the limit on locked \
-                  memory (RLIMIT_MEMLOCK, `ulimit -l`)"
-            }
-            (Errno::ENOMEM | Errno::EAGAIN, usize::MAX) => {
-                c"no limit on locked memory is in the way: let the machine have more free memory, or the process \
-                  more mappings (sysctl vm.max_map_count)"
-            }
-            (Errno::ENOMEM | Errno::EAGAIN, _) | (Errno::EPERM, 0) => {
-                c"raise the limit on locked memory (RLIMIT_MEMLOCK): LimitMEMLOCK= in the systemd unit, memlock in \
-                  /etc/security/limits.conf, or `ulimit -l` in the shell that starts the program; for a container \
-                  `--ulimit memlock=-1`, or LimitMEMLOCK= in the unit of the container runtime (containerd, crio, \
-                  docker), as Kubernetes has no field for it, or the capability CAP_IPC_LOCK, which no limit binds \
-                  (but in a rootless container it does nothing); where the hard limit is higher, the program can \
-                  raise its own"
-            }
-            _ => {
-                c"a sandbox refuses mlock and mlock2, whatever the limit: let it allow them (SystemCallFilter=@memlock \
-                  in the systemd unit; in the seccomp profile of the container; --security-opt seccomp=FILE)"
-            }
-        }
+        System::lock_remedy(Errno::of(self.errno), self.limit)
     }
 }
 
@@ -48,22 +22,12 @@ impl ProtectionError {
     }
 
     pub(crate) fn remedy_text(&self) -> &'static CStr {
-        match (Errno::of(self.errno), self.protection) {
-            (Errno::ENOMEM | Errno::EAGAIN, _) => {
-                c"let the machine have more free memory, or the process more mappings (sysctl vm.max_map_count)"
-            }
-            (Errno::EINVAL, Protection::ForkPolicy) => {
-                c"let the program run on Linux 4.14 or newer; if it does, a sandbox refuses madvise: let it allow it"
-            }
-            _ => {
-                c"a sandbox refuses madvise: let it allow it (SystemCallFilter=@system-service in the systemd unit; in \
-                  the seccomp profile of the container)"
-            }
-        }
+        let of_fork_policy = self.protection == Protection::ForkPolicy;
+        System::protection_remedy(Errno::of(self.errno), of_fork_policy)
     }
 }
 
-/// The texts above are ASCII.
+/// The system's texts are ASCII.
 fn ascii(text: &'static CStr) -> &'static str {
     text.to_str().unwrap_or_default()
 }

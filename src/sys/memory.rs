@@ -5,6 +5,7 @@
 //! gives them memory as it is touched, full of zeros.
 
 use super::errno::Errno;
+use core::ffi::CStr;
 use core::ptr::NonNull;
 
 /// Pages of memory, see the [contract](super).
@@ -36,8 +37,8 @@ pub(crate) trait Memory {
     /// or only by readers that [`make_readable`](Self::make_readable) lets read zeros there.
     unsafe fn make_accessible(addr: NonNull<u8>, len: usize) -> Result<(), Errno>;
 
-    /// Makes reserved addresses readable. They hold zeros. They take no memory, and no part of what
-    /// a system promises to processes that promises no more than it has.
+    /// Makes reserved addresses readable. They hold zeros. They take no memory; except on Windows,
+    /// they take no part of what a system promises to processes that promises no more than it has.
     ///
     /// # Safety
     /// The caller must own the addresses: they must be reserved by this trait, and used by no one.
@@ -129,6 +130,11 @@ pub(crate) trait Memory {
     /// # Safety
     /// The caller must own the addresses: they must be reserved by this trait, and used by no one.
     unsafe fn place_secret_memory(addr: NonNull<u8>, len: usize) -> Result<(), NoSecretMemory>;
+
+    /// What an administrator can do about a refusal by [`keep_private`](Self::keep_private), or,
+    /// with `of_fork_policy`, by [`wipe_in_children`](Self::wipe_in_children) or
+    /// [`keep_from_children`](Self::keep_from_children): a line of ASCII.
+    fn protection_remedy(errno: Errno, of_fork_policy: bool) -> &'static CStr;
 }
 
 /// Why pages could not be locked.

@@ -20,6 +20,10 @@ pub(crate) trait Process {
     /// of a second. Allocates nothing.
     fn is_alone() -> bool;
 
+    /// Whether the process exits, and the system has ended all threads but this one already,
+    /// wherever they were: locks that they held are never released. Only Windows does that.
+    fn has_ended_threads() -> bool;
+
     /// Writes what the streams of the C library have not written yet. Streams of the program's own
     /// run its code.
     fn flush_streams();

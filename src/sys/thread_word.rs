@@ -4,8 +4,14 @@
 //! every access, as the compiler must assume that the library is loaded late. glibc's dynamic
 //! linker keeps some room for libraries that are loaded late, and one word fits into it (the
 //! *initial-exec* model; U. Drepper, "ELF Handling For Thread-Local Storage", 2013, section 4.3.6).
-//! Stable Rust cannot ask for that model; hence the assembly. On other systems a `thread_local!` is
-//! used.
+//! Stable Rust cannot ask for that model; hence the assembly.
+//!
+//! On Windows, Rust for the GNU toolchain has its thread-local variables in memory from the heap,
+//! which is freed when the thread ends, and the word is used later than that. So there is assembly
+//! for it too, for what compilers of C make of `__declspec(thread)`: the word's offset in the block
+//! of this module, whose address is in a table that the thread has.
+//!
+//! On other systems a `thread_local!` is used.
 
 #[cfg(all(
     target_os = "linux",
@@ -58,11 +64,59 @@ mod word {
     }
 }
 
-#[cfg(not(all(
-    target_os = "linux",
-    target_env = "gnu",
-    target_arch = "x86_64",
-    target_pointer_width = "64"
+#[cfg(all(windows, target_env = "gnu", target_arch = "x86_64"))]
+mod word {
+    use core::arch::{asm, global_asm};
+
+    global_asm!(
+        ".section .tls$,\"dw\"",
+        ".globl bitcoin_support_thread_word",
+        ".p2align 3",
+        "bitcoin_support_thread_word:",
+        ".quad 0",
+        ".text",
+    );
+
+    /// The address of the calling thread's own word.
+    #[inline(always)]
+    fn address() -> *mut usize {
+        let word: *mut usize;
+        // SAFETY: reads where the system keeps the addresses of the thread's blocks, and this
+        // module's index among them; nothing is written.
+        unsafe {
+            asm!(
+                "mov {word}, qword ptr gs:[0x58]",
+                "mov {index:e}, dword ptr [rip + _tls_index]",
+                "mov {word}, qword ptr [{word} + 8 * {index}]",
+                "lea {word}, [{word} + bitcoin_support_thread_word@SECREL32]",
+                word = out(reg) word,
+                index = out(reg) _,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        word
+    }
+
+    #[inline]
+    pub(in crate::sys) fn get() -> usize {
+        // SAFETY: the calling thread's own word, which lives as long as the thread.
+        unsafe { address().read() }
+    }
+
+    pub(in crate::sys) fn set(word: usize) {
+        // SAFETY: the calling thread's own word, to which no Rust reference points.
+        unsafe { address().write(word) }
+    }
+}
+
+#[cfg(not(any(
+    all(
+        target_os = "linux",
+        target_env = "gnu",
+        target_arch = "x86_64",
+        target_pointer_width = "64"
+    ),
+    all(windows, target_env = "gnu", target_arch = "x86_64")
 )))]
 mod word {
     use core::cell::Cell;

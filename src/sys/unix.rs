@@ -11,10 +11,8 @@ use super::memory::{LockRefusal, Memory, NoSecretMemory, NotPrivate};
 use super::posix::{self, LockOnFault, check};
 use super::process::Process;
 use super::threads::Threads;
-use super::{stay_loaded, thread_word};
-#[cfg(feature = "asan")]
-use core::ffi::CStr;
-use core::ffi::{c_int, c_void};
+use super::{remedy, stay_loaded, thread_word};
+use core::ffi::{CStr, c_int, c_void};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicU32;
 
@@ -60,7 +58,8 @@ impl Memory for Unix {
 
     unsafe fn make_inaccessible(addr: NonNull<u8>, len: usize) {
         let at = addr.as_ptr().cast();
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+        let flags =
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | kernel::LEFT_OUT_OF_DUMPS;
         // SAFETY: the caller owns the pages that the new mapping replaces.
         if unsafe { libc::mmap(at, len, libc::PROT_NONE, flags, -1, 0) } != libc::MAP_FAILED {
             // SAFETY: mapped just now.
@@ -149,6 +148,10 @@ impl Memory for Unix {
         // SAFETY: the caller owns the addresses, which are reserved and used by no one.
         unsafe { kernel::place_secret_memory(addr, len) }
     }
+
+    fn protection_remedy(errno: Errno, of_fork_policy: bool) -> &'static CStr {
+        remedy::protection_remedy(errno, of_fork_policy)
+    }
 }
 
 /// Has the kernel take the memory of pages, which are zeros from then on.
@@ -187,6 +190,10 @@ impl Limits for Unix {
 
     fn address_limit() -> usize {
         posix::address_limit()
+    }
+
+    fn lock_remedy(errno: Errno, limit: usize) -> &'static CStr {
+        remedy::lock_remedy(errno, limit)
     }
 }
 
@@ -253,6 +260,11 @@ impl Process for Unix {
 
     fn is_alone() -> bool {
         kernel::is_alone()
+    }
+
+    #[inline]
+    fn has_ended_threads() -> bool {
+        false
     }
 
     fn flush_streams() {

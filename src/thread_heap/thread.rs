@@ -7,6 +7,7 @@ use super::heap::Heap;
 use super::lock::try_lock;
 use super::pause::{Pause, heaps_are_closed};
 use super::supply::COMPACT_BELOW;
+use crate::sys::{Process, System};
 use core::sync::atomic::Ordering::Relaxed;
 
 std::thread_local! {
@@ -21,6 +22,10 @@ impl Drop for Detach {
         let heap = current_heap();
         // Later destructors of this thread do without.
         current_heap::give_up();
+        if System::has_ended_threads() {
+            // One of them may have been in the pool, which is then never in order again.
+            return;
+        }
         if let Some(heap) = heap {
             // Fails when the process exits in a signal handler that has interrupted the pool.
             let Ok(mut central) = try_lock() else { return };

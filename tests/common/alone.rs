@@ -1,12 +1,14 @@
 //! Runs a test in a separate process.
 
+use super::this_program::this_program;
+
 /// Runs a test alone in a separate process, and returns what it printed there. Returns `None` in
 /// that process, where the test must do its work. Panics if the test fails there.
 pub(crate) fn printed_alone(test: &str, variables: &[(&str, &str)]) -> Option<String> {
     if std::env::var_os("ALONE").is_some() {
         return None;
     }
-    let output = std::process::Command::new(std::env::current_exe().expect("a path"))
+    let output = this_program()
         .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
         .env("ALONE", "1")
         .envs(variables.iter().copied())

@@ -6,6 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 mod alone;
+pub(crate) mod this_program;
 
 pub(crate) use alone::printed_alone;
 

@@ -1,0 +1,47 @@
+"""Makes JSON lines of the log of `cargo test -- --show-output`, a line for each test program, and names what failed.
+
+usage: results.py TARGET HOW LOG OUTPUT
+"""
+
+import json
+import re
+import sys
+
+target, how, log, output = sys.argv[1:]
+RUNNING = re.compile(r"^\s+Running (?:unittests )?(\S+) \(")
+RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;")
+FAILED = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. FAILED$")
+OUTPUT = re.compile(r"^---- (\S+) stdout ----$")
+
+programs = []
+test = None
+with open(log, encoding="utf-8", errors="replace") as lines:
+    for line in map(str.rstrip, lines):
+        if match := RUNNING.match(line):
+            name = re.sub(r"^(src|tests)/|(/main)?\.rs$", "", match[1].replace("\\", "/"))
+            # A program that ends early has no result.
+            programs.append({"target": target, "how": how, "program": name, "passed": None, "failed": [], "skipped": []})
+        elif not programs:
+            continue
+        elif match := OUTPUT.match(line):
+            test = match[1]
+        elif match := FAILED.match(line):
+            programs[-1]["failed"].append(match[1])
+        elif match := RESULT.match(line):
+            test = None
+            passed, _, ignored = map(int, match.groups())
+            programs[-1] |= {"passed": passed, "ignored": ignored}
+        elif (at := line.find("skipped: ")) >= 0:
+            programs[-1]["skipped"].append((f"{test}: " if test else "") + line[at + len("skipped: ") :])
+
+with open(output, "w", encoding="utf-8") as file:
+    for program in programs:
+        file.write(json.dumps(program) + "\n")
+
+bad = [p for p in programs if p["failed"] or p["passed"] is None]
+for program in bad:
+    names = program["failed"] or ["ended before its last test"]
+    print(f"        {program['program']}: {', '.join(names)}", file=sys.stderr)
+passed = sum(p["passed"] or 0 for p in programs)
+print(f"        {target}: {passed} tests passed in {len(programs)} programs")
+sys.exit(bool(bad) or not programs)
