@@ -3,8 +3,8 @@
 use std::process::Command;
 
 /// A command that starts this test program again: by the emulator that runs it, if the variable
-/// `TEST_RUNNER` names one with its arguments, as `scripts/test-target` does. Without arguments the
-/// command runs all tests of the program.
+/// `TEST_RUNNER` names one with its arguments. Without arguments the command runs all tests of the
+/// program.
 pub(crate) fn this_program() -> Command {
     let program = std::env::current_exe().expect("a path");
     let runner = std::env::var("TEST_RUNNER").unwrap_or_default();
