@@ -58,8 +58,7 @@ fn check(result: i32) -> Result<(), Errno> {
     if result != 0 { Ok(()) } else { Err(Errno::last()) }
 }
 
-// ---- Memory
-// --------------------------------------------------------------------------------------
+// ---- Memory -----------------------------------------------------------------------------------
 
 impl Memory for Windows {
     #[inline]
@@ -211,8 +210,7 @@ unsafe fn commit(addr: NonNull<u8>, len: usize, access: u32) -> Result<(), Errno
     check(unsafe { VirtualProtect(at, len, access, &mut before) })
 }
 
-// ---- Exclusion from error reports
-// ----------------------------------------------------------------
+// ---- Exclusion from error reports -------------------------------------------------------------
 
 /// `WerRegisterExcludedMemoryBlock`, which returns 0 or else an error.
 type Register = unsafe extern "system" fn(*const c_void, u32) -> i32;
@@ -281,8 +279,7 @@ fn include_in_dumps(addr: NonNull<u8>) {
     }
 }
 
-// ---- Limits
-// --------------------------------------------------------------------------------------
+// ---- Limits -----------------------------------------------------------------------------------
 
 /// The minimum and the maximum of the working set in bytes, and flags.
 fn working_set() -> Result<(usize, usize, u32), Errno> {
@@ -352,8 +349,7 @@ impl Limits for Windows {
     }
 }
 
-// ---- Threads
-// -------------------------------------------------------------------------------------
+// ---- Threads ----------------------------------------------------------------------------------
 
 // windows-sys does not have this function of ntdll, which is documented all the same.
 windows_link::link!("ntdll.dll" "system" fn RtlDllShutdownInProgress() -> u8);
@@ -420,8 +416,7 @@ impl Threads for Windows {
     }
 }
 
-// ---- Process
-// -------------------------------------------------------------------------------------
+// ---- Process ----------------------------------------------------------------------------------
 
 at_load! {
     /// Prepares what must not wait for the loader later, and keeps the library loaded.
