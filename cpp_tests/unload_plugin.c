@@ -8,15 +8,12 @@
 /* Replaces the C library's function for the code in this object, which then cannot find the object that
  * contains it. */
 #include <dlfcn.h>
-#pragma GCC visibility push(hidden)
-int dladdr(const void* address, Dl_info* info);
-int dladdr(const void* address, Dl_info* info)
+__attribute__((visibility("hidden"))) int dladdr(const void* address, Dl_info* info)
 {
     (void)address;
     (void)info;
     return 0;
 }
-#pragma GCC visibility pop
 #endif
 
 void* keep(const char* secret);
