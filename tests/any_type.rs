@@ -12,23 +12,14 @@ use bitcoin_support::{
     PosixLockedPageAllocator, SecureAllocator, SecureArray, SecureBox, SecureString, SecureVec,
     ZeroizingAllocator, page_size, secure_format, unsize_secure_box,
 };
-use common::{alone, in_child, limit_locked_memory, locked_by_kernel, read_memory};
+use common::{
+    alone, alone_with_the_pool, assert_wiped, in_child, limit_locked_memory, locked_by_kernel,
+    read_memory,
+};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
-
-/// Locks out the other tests of this process, while a test looks at memory that it has freed.
-fn alone_with_the_pool() -> impl Drop {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[track_caller]
-fn assert_wiped(addr: usize, len: usize) {
-    assert_eq!(read_memory(addr, len).expect("mapped"), vec![0; len]);
-}
 
 fn addr_of<T: ?Sized, A: LockedAllocator>(value: &SecureBox<T, A>) -> usize {
     std::ptr::from_ref(value.expose_secret()).cast::<u8>().addr()

@@ -7,6 +7,7 @@ mod common;
 
 use bitcoin_support::{ForkPolicy, LockedPoolManager, PoolOptions, SecretMemory, SecureVec};
 use common::this_program::this_program;
+use memchr::memmem;
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -105,11 +106,7 @@ impl Drop for Folder {
 fn found(core: &[u8]) -> [bool; 3] {
     [IN_POOL, IN_LARGE, IN_HEAP].map(|seed| {
         let wanted: Vec<u8> = secret(seed).collect();
-        // SAFETY: two buffers with their lengths.
-        let place = unsafe {
-            libc::memmem(core.as_ptr().cast(), core.len(), wanted.as_ptr().cast(), wanted.len())
-        };
-        !place.is_null()
+        memmem::find(core, &wanted).is_some()
     })
 }
 

@@ -16,6 +16,7 @@ use bitcoin_support::{
     unsize_secure_box,
 };
 use bytemuck::Zeroable;
+use memchr::memmem;
 use std::any::Any;
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -115,22 +116,7 @@ fn traces() -> usize {
 /// How many times `bytes` has a part of what is sought: one that begins there at a multiple of
 /// `PART`.
 fn parts_in(bytes: &[u8], sought: &[u8]) -> usize {
-    let mut found = 0;
-    for part in sought.chunks(PART) {
-        let mut rest = bytes;
-        loop {
-            // SAFETY: both are valid for reads over their lengths.
-            let at = unsafe {
-                libc::memmem(rest.as_ptr().cast(), rest.len(), part.as_ptr().cast(), PART)
-            };
-            if at.is_null() {
-                break;
-            }
-            found += 1;
-            rest = &rest[at.addr() - rest.as_ptr().addr() + 1..];
-        }
-    }
-    found
+    sought.chunks(PART).map(|part| memmem::find_iter(bytes, part).count()).sum()
 }
 
 /// Whether a case must leave parts of the secret.

@@ -5,8 +5,7 @@
 #![cfg(target_os = "linux")]
 #![cfg_attr(bitcoin_support_nightly, feature(allocator_api))]
 
-#[path = "common/this_program.rs"]
-mod this_program;
+mod common;
 
 use allocator_api2::alloc::{Allocator, Layout};
 use bitcoin_support::{
@@ -14,6 +13,8 @@ use bitcoin_support::{
     OutOfLockedMemory, PosixLockedPageAllocator, ReadSecretError, SecureAllocator, SecureBox,
     SecureString, SecureVec, ZeroizingAllocator, page_size,
 };
+use common::this_program::this_program;
+use common::{alone_with_the_pool, assert_wiped, read_memory};
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::fmt::Write as _;
@@ -23,30 +24,8 @@ use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use subtle::ConstantTimeEq;
-use this_program::this_program;
 use zeroize::{Zeroize, ZeroizeOnDrop};
-
-/// Bytes of this process as the kernel sees them; `None` where nothing is mapped.
-fn peek(addr: usize, len: usize) -> Option<Vec<u8>> {
-    let mut bytes = vec![0xee; len];
-    let memory = File::open("/proc/self/mem").expect("own memory");
-    memory.read_exact_at(&mut bytes, addr as u64).ok()?;
-    Some(bytes)
-}
-
-/// Locks out the other tests of this process. While a test looks at memory that it has freed, no
-/// other test may allocate from the pool.
-fn alone_with_the_pool() -> impl Drop {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[track_caller]
-fn assert_wiped(addr: usize, len: usize) {
-    assert_eq!(peek(addr, len).expect("mapped"), vec![0; len]);
-}
 
 fn addr_of<T>(vec: &SecureVec<T>) -> usize {
     vec.expose_secret().as_ptr().addr()
@@ -88,7 +67,7 @@ fn growing_moves_and_wipes_the_old_buffer() {
     let mut vec = SecureVec::with_capacity(16);
     vec.extend_from_slice(&[0x5a_u8; 16]);
     let old = addr_of(&vec);
-    assert_eq!(peek(old, 16).unwrap(), [0x5a; 16]);
+    assert_eq!(read_memory(old, 16).unwrap(), [0x5a; 16]);
     vec.push(0x5b);
     assert_ne!(addr_of(&vec), old);
     assert_wiped(old, 16);
@@ -157,7 +136,7 @@ fn dropping_wipes_elements_padding_and_unused_capacity() {
     // SAFETY: six elements of 16 bytes; any bytes are a `u8` and a `u64`.
     unsafe { bytes.write_bytes(0xaa, 6 * 16) };
     let start = addr_of(&vec);
-    assert_eq!(peek(start, 96).unwrap(), [0xaa; 96]);
+    assert_eq!(read_memory(start, 96).unwrap(), [0xaa; 96]);
     vec.truncate(5);
     assert_wiped(start + 5 * 16, 16);
     drop(vec);
@@ -296,7 +275,7 @@ fn more_than_an_arena_has_locked_pages_of_its_own() {
     vec.shrink_to_fit();
     assert_ne!(addr_of(&vec), own, "small enough for the pool");
     assert_eq!(vec.expose_secret(), [0x3c; 100]);
-    assert!(peek(own, 1).is_none(), "still mapped");
+    assert!(read_memory(own, 1).is_none(), "still mapped");
 }
 
 #[test]
@@ -434,7 +413,7 @@ fn boxes_are_made_in_place() {
     large.expose_secret_mut()[(3 << 20) - 1] = 1;
     assert_eq!(large.expose_secret().iter().map(|&byte| u32::from(byte)).sum::<u32>(), 1);
     drop(large);
-    assert!(peek(start, 1).is_none());
+    assert!(read_memory(start, 1).is_none());
     assert_eq!(*SecureBox::new(5).duplicate().expose_secret(), 5);
 }
 
@@ -446,7 +425,7 @@ fn what_is_taken_over_is_wiped_where_it_was() {
     let text = "correct horse battery staple ".repeat(100);
     let (addr, len) = (text.as_ptr().addr(), text.len());
     let secret = SecureString::from(text);
-    let left = peek(addr, len).expect("the heap stays mapped");
+    let left = read_memory(addr, len).expect("the heap stays mapped");
     assert!(!left.windows(7).any(|window| window == b"battery"));
     assert_eq!(secret.len(), len);
     assert!(secret.expose_secret().ends_with("staple "));
@@ -454,7 +433,7 @@ fn what_is_taken_over_is_wiped_where_it_was() {
     let numbers = vec![0x1122_3344_u32; 1000];
     let (addr, len) = (numbers.as_ptr().addr(), 4000);
     let secret = SecureVec::from(numbers);
-    let left = peek(addr, len).expect("the heap stays mapped");
+    let left = read_memory(addr, len).expect("the heap stays mapped");
     assert!(!left.chunks(4).any(|chunk| chunk == 0x1122_3344_u32.to_ne_bytes()));
     assert_eq!(secret.expose_secret(), [0x1122_3344; 1000]);
 }
@@ -913,7 +892,7 @@ proptest! {
             }
             prop_assert_eq!(secret.expose_secret(), &model[..]);
             let unused = (secret.capacity() - secret.len()) * 4;
-            let bytes = peek(addr_of(&secret) + secret.len() * 4, unused).expect("mapped");
+            let bytes = read_memory(addr_of(&secret) + secret.len() * 4, unused).expect("mapped");
             prop_assert!(bytes.iter().all(|&byte| byte == 0));
         }
     }

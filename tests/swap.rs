@@ -11,6 +11,7 @@
 mod this_program;
 
 use bitcoin_support::{LockedPoolManager, SecureVec, memory_cleanse};
+use memchr::memmem;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -166,10 +167,7 @@ fn make_swap(path: &Path) -> std::io::Result<()> {
 
 /// Where `wanted` begins in `bytes`.
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    let start = bytes.as_ptr().cast::<libc::c_void>();
-    // SAFETY: both are as long as the call is told.
-    let found = unsafe { libc::memmem(start, bytes.len(), wanted.as_ptr().cast(), wanted.len()) };
-    (!found.is_null()).then(|| found.addr() - start.addr())
+    memmem::find(bytes, wanted)
 }
 
 /// How many marks of a kind a file has on the disk.

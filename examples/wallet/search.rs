@@ -1,5 +1,6 @@
 //! A search of the process's own memory, every readable mapping, for secrets that it has had.
 
+use memchr::memmem;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io;
@@ -96,20 +97,5 @@ fn count(sought: &[u8], buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 fn parts_in(bytes: &[u8], sought: &[u8]) -> usize {
-    let mut found = 0;
-    for part in sought.chunks_exact(PART) {
-        let mut rest = bytes;
-        loop {
-            // SAFETY: both are valid for reads over their lengths.
-            let at = unsafe {
-                libc::memmem(rest.as_ptr().cast(), rest.len(), part.as_ptr().cast(), PART)
-            };
-            if at.is_null() {
-                break;
-            }
-            found += 1;
-            rest = &rest[at.addr() - rest.as_ptr().addr() + 1..];
-        }
-    }
-    found
+    sought.chunks_exact(PART).map(|part| memmem::find_iter(bytes, part).count()).sum()
 }

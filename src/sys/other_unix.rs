@@ -11,9 +11,6 @@ use core::sync::atomic::AtomicU32;
 /// See `linux`.
 pub(super) const DO_NOT_NEED_LOCKED: Option<c_int> = None;
 
-/// No flag of `mmap` leaves a mapping out of core dumps, as far as this file knows.
-pub(super) const LEFT_OUT_OF_DUMPS: c_int = 0;
-
 /// What `mmap` takes to map at an address, whatever is there.
 pub(super) fn flags_in_place(_: bool) -> c_int {
     libc::MAP_FIXED

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 
 mod alone;
 pub(crate) mod this_program;
@@ -106,10 +107,30 @@ pub(crate) fn flags_of_process(process: u32, addr: usize) -> Vec<String> {
     Vec::new()
 }
 
-/// The bytes at an address, as the kernel reads them; `None` if nothing is mapped there.
+/// Locks out the other tests of this process. While a test looks at memory that it has freed, no
+/// other test may allocate from the pool.
+pub(crate) fn alone_with_the_pool() -> impl Drop {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Fails unless `len` bytes at an address are mapped and zeros.
+#[track_caller]
+pub(crate) fn assert_wiped(addr: usize, len: usize) {
+    assert_eq!(read_memory(addr, len).expect("mapped"), vec![0; len]);
+}
+
+/// The bytes at an address, as the kernel reads them; `None` if they are not all accessible.
 pub(crate) fn read_memory(addr: usize, len: usize) -> Option<Vec<u8>> {
+    /// A pipe takes so many bytes at once.
+    const PIECE: usize = 4096;
+    let pieces = (0..len).step_by(PIECE);
+    let pieces = pieces.map(|at| read_piece(addr + at, PIECE.min(len - at)));
+    Some(pieces.collect::<Option<Vec<_>>>()?.concat())
+}
+
+fn read_piece(addr: usize, len: usize) -> Option<Vec<u8>> {
     let mut pipe = [0; 2];
-    assert!(len <= 4096);
     // SAFETY: the kernel reads what is there, or refuses; the buffers are as long as it is told.
     unsafe {
         assert_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
@@ -118,7 +139,8 @@ pub(crate) fn read_memory(addr: usize, len: usize) -> Option<Vec<u8>> {
         let read = if written == len as isize {
             libc::read(pipe[0], bytes.as_mut_ptr().cast(), len)
         } else {
-            assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EFAULT));
+            let error = std::io::Error::last_os_error().raw_os_error();
+            assert!(written >= 0 || error == Some(libc::EFAULT));
             -1
         };
         libc::close(pipe[0]);
