@@ -392,7 +392,7 @@ fn a_process_without_terminal_reads_standard_input() {
     let mut command = this_program();
     command
         .args(["--exact", test, "--nocapture"])
-        .env(CHILD, "4")
+        .env(CHILD, "5")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -404,10 +404,10 @@ fn a_process_without_terminal_reads_standard_input() {
         });
     }
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"first\n\nla\x7fst").unwrap();
+    child.stdin.take().unwrap().write_all(b"first\n\nnext\r\nla\x7fst").unwrap();
     let output = child.wait_with_output().unwrap();
     let answer = String::from_utf8(output.stdout).unwrap();
     let answers: Vec<&str> = answer.lines().filter(|line| line.starts_with('<')).collect();
-    assert_eq!(answers, ["<FIRST>", "<>", "<LA\x7fST>", "<END>"]);
+    assert_eq!(answers, ["<FIRST>", "<>", "<NEXT>", "<LA\x7fST>", "<END>"]);
     assert!(!String::from_utf8_lossy(&output.stderr).contains("Passphrase"));
 }

@@ -5,8 +5,10 @@
 
 mod common;
 
-use bitcoin_support::{OutOfLockedMemory, ReadSecretError, SecureBox, SecureString, SecureVec};
-use common::{alone_with, read_memory};
+use bitcoin_support::{
+    LockedPoolManager, OutOfLockedMemory, ReadSecretError, SecureBox, SecureString, SecureVec,
+};
+use common::{alone_with, limit_locked_memory, read_memory};
 use std::ffi::{CStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -204,7 +206,7 @@ fn credentials() {
 
 #[test]
 fn environment_variables() {
-    let variables = [("SECRET_A", "correct horse"), ("SECRET_B", "battery")];
+    let variables = [("SECRET_A", "correct horse"), ("SECRET_B", "battery"), ("SECRET_C", "x=yz")];
     alone_with("environment_variables", &variables, || {
         // SAFETY: this process has no other thread that uses the environment.
         unsafe {
@@ -230,7 +232,9 @@ fn environment_variables() {
             assert!(matches!(error, ReadSecretError::NotUtf8(_)));
             assert_eq!(read_memory(place.addr(), 7).unwrap(), [0; 7]);
         }
-        for name in ["SECRET_A", "NONE", "", "A=B"] {
+        // To the C library, "SECRET_C=x" has the value "yz".
+        assert_eq!(env::var("SECRET_C").unwrap(), "x=yz");
+        for name in ["SECRET_A", "NONE", "", "=", "A=B", "SECRET_C=x"] {
             // SAFETY: this process has no other thread that uses the environment.
             let taken = unsafe { SecureString::take_env(name) };
             for error in [SecureString::from_env(name).unwrap_err(), taken.unwrap_err()] {
@@ -238,6 +242,40 @@ fn environment_variables() {
                 assert_eq!(error.kind(), io::ErrorKind::NotFound);
             }
         }
+        assert_eq!(env::var("SECRET_C").unwrap(), "x=yz");
+    });
+}
+
+/// Where there is no locked memory, all that says that it returns an error does.
+#[test]
+fn errors_are_returned_where_memory_is_short() {
+    let variables = [("SECRET", "correct horse battery staple, and more")];
+    alone_with("errors_are_returned_where_memory_is_short", &variables, || {
+        limit_locked_memory(64 << 10, 64 << 10);
+        LockedPoolManager::instance().set_locking_failed(Some(Box::new(|_| false)));
+        let mut all = Vec::new();
+        while let Ok(chunk) = SecureBox::<[u8; 48]>::try_zeroed() {
+            all.push(chunk);
+        }
+        let is_short = |result: Result<(), ReadSecretError>| {
+            matches!(result, Err(ReadSecretError::OutOfLockedMemory(_)))
+        };
+        assert!(is_short(SecureString::from_env("SECRET").map(drop)));
+        assert!(is_short(SecureBox::<[u8; 32]>::read_from(&[1; 32][..]).map(drop)));
+        // Enough for what is read, and not for the value too.
+        all.pop();
+        assert!(is_short(SecureBox::<[u8; 32]>::read_from(&[1; 32][..]).map(drop)));
+        #[cfg(feature = "base64")]
+        {
+            use bitcoin_support::DecodeError;
+            let decoded = SecureBox::<[u8; 32]>::from_base64("A".repeat(43) + "=");
+            assert!(matches!(decoded, Err(DecodeError::OutOfLockedMemory(_))));
+        }
+        assert!(SecureString::try_format(format_args!("{:60}", 1)).is_err());
+        all.pop();
+        all.pop();
+        assert!(SecureBox::<[u8; 32]>::read_from(&[1; 32][..]).is_ok());
+        assert!(SecureString::from_env("SECRET").is_ok());
     });
 }
 

@@ -13,7 +13,7 @@ use crate::poison;
 use crate::sys::{Limits, Memory, System};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU16, AtomicU32, AtomicUsize};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU16, AtomicU32, AtomicUsize, fence};
 
 /// What is known of a mapping.
 #[derive(bytemuck::Zeroable)]
@@ -341,11 +341,15 @@ pub(crate) fn is_locked(addr: NonNull<u8>) -> bool {
 /// Whether an address lies in a mapping of this library's that is locked. Takes a step for each
 /// mapping. The caller must own memory there: other mappings come and go meanwhile.
 pub(crate) fn is_locked_at(addr: usize) -> bool {
-    let at = slots().find(|slot| {
+    slots().any(|slot| {
         let start = slot.addr.load(Acquire);
-        start > CLOSED && addr.checked_sub(start).is_some_and(|at| at < slot.len.load(Relaxed))
-    });
-    at.is_some_and(|slot| slot.lock_state().is_ok())
+        let len = slot.len.load(Relaxed);
+        let has_it = start > CLOSED && addr.checked_sub(start).is_some_and(|at| at < len);
+        let is_locked = has_it && slot.lock_state().is_ok();
+        // The slot may have gone to another mapping meanwhile, which is elsewhere.
+        fence(Acquire);
+        is_locked && slot.addr.load(Relaxed) == start
+    })
 }
 
 /// Overwrites every live secret in locked memory with zeros, at once: all memory of every pool over

@@ -15,7 +15,7 @@ use core::ptr::{self, NonNull};
 ///
 /// Blocks of up to [`LockedPool::ARENA_SIZE`] bytes (256 KiB) come from the pool. If they cannot be
 /// locked, the pool's [callback](LockedPool::set_locking_failed) decides, and the pool's statistics
-/// show it. A larger block gets a mapping of its own, with the same protections. It is not in the
+/// show it. A larger block gets a separate mapping, with the same protections. It is not in the
 /// statistics, so it is never unlocked: if it cannot be locked, the allocation fails. The alignment
 /// may be up to a page; blocks that fit an arena may have any alignment that fits it too.
 ///
@@ -84,7 +84,7 @@ impl SecureAllocator {
 }
 
 // SAFETY: a block is a chunk of the process-wide pool, which is never destroyed and uses only the
-// system's own pages, or a mapping of its own. It stays valid and keeps its contents until it is
+// system's own pages, or a separate mapping. It stays valid and keeps its contents until it is
 // freed. Only unsafe code can choose to change the contents of a live block (`wipe_everything`,
 // `ExitPolicy::inaccessible`, fork policies other than `Keep`), and the wipe at exit comes when no
 // more code of the program runs. All values of the type are equal, so one may free what another has
@@ -319,7 +319,9 @@ unsafe impl LockedAllocator for &LockedPool {
                 Some(chunk) => {
                     // SAFETY: the chunk is new and not used.
                     let freed = unsafe { self.free(chunk.as_ptr()) };
-                    debug_assert_eq!(freed, Ok(()));
+                    if let Err(error) = freed {
+                        panic!("{error}");
+                    }
                     Cause::Alignment(align)
                 }
                 None => Cause::Full,
@@ -334,7 +336,7 @@ pub(super) fn is_locked<T: ?Sized>(value: &T) -> bool {
     size_of_val(value) == 0 || pages::is_locked_at(ptr::from_ref(value).addr())
 }
 
-/// Whether a block of this size has a mapping of its own. It depends only on the size, so that
+/// Whether a block of this size has a separate mapping. It depends only on the size, so that
 /// `release` gets the same answer as `acquire`.
 fn has_own_mapping(size: usize) -> bool {
     size > LockedPool::ARENA_SIZE

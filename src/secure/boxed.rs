@@ -295,7 +295,7 @@ impl<T: Copy, A: LockedAllocator> SecureBox<T, A> {
         let allocator = self.allocator().clone();
         let place = ZeroizingBox::<core::mem::MaybeUninit<T>, A>::try_new_zeroed(allocator.clone());
         let mut place = or_refusal::<_, T, A>(place, &allocator)?;
-        // SAFETY: the two places are apart, since the new one is a block of its own; the bytes of a
+        // SAFETY: the two places are apart, since the new one is another block; the bytes of a
         // `Copy` value are a value.
         unsafe {
             place.get_mut().as_mut_ptr().copy_from_nonoverlapping(self.expose_secret(), 1);
@@ -356,9 +356,8 @@ impl<T, A: LockedAllocator> SecureVec<T, A> {
 macro_rules! unsize_secure_box {
     ($boxed:expr $(,)?) => {{
         let (place, allocator) = $crate::SecureBox::into_raw_parts($boxed);
-        let place: ::core::ptr::NonNull<_> = place;
-        // SAFETY: the two come from one box, which is gone. `NonNull` coerces as a reference does,
-        // to a type that the same value also has, and to no other.
+        // SAFETY: the two come from one box, which is gone. The argument is a `NonNull`, which
+        // coerces as a reference does: to a type that the same value also has, and to no other.
         unsafe { $crate::SecureBox::from_raw_parts(place, allocator) }
     }};
 }
@@ -397,6 +396,18 @@ impl<const N: usize> TryFrom<&[u8]> for SecureBox<[u8; N]> {
             return Err(WrongLength { expected: N, actual: bytes.len() });
         }
         Ok(Self::new_with(|place| place.copy_from_slice(bytes)))
+    }
+}
+
+impl<const N: usize> SecureBox<[u8; N]> {
+    /// A copy of bytes; `None` when they are not as many as the array has.
+    pub(super) fn try_copy(bytes: &[u8]) -> Result<Option<Self>, OutOfLockedMemory> {
+        if bytes.len() != N {
+            return Ok(None);
+        }
+        let mut copy = Self::try_zeroed()?;
+        copy.expose_secret_mut().copy_from_slice(bytes);
+        Ok(Some(copy))
     }
 }
 

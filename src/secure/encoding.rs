@@ -103,7 +103,9 @@ impl<const N: usize> SecureBox<[u8; N]> {
     /// # Errors
     /// As for [`SecureVec::from_hex`]; also when there are not twice `N` digits.
     pub fn from_hex(text: impl AsRef<[u8]>) -> Result<Self, DecodeError> {
-        Self::try_from(SecureVec::from_hex(text)?).map_err(DecodeError::Length)
+        let bytes = SecureVec::from_hex(text)?;
+        let wrong = WrongLength { expected: N, actual: bytes.len() };
+        Self::try_copy(bytes.expose_secret())?.ok_or(DecodeError::Length(wrong))
     }
 }
 
@@ -114,6 +116,8 @@ impl<const N: usize> SecureBox<[u8; N]> {
     /// # Errors
     /// As for [`SecureVec::from_base64`]; also when the text has not `N` bytes.
     pub fn from_base64(text: impl AsRef<[u8]>) -> Result<Self, DecodeError> {
-        Self::try_from(SecureVec::from_base64(text)?).map_err(DecodeError::Length)
+        let bytes = SecureVec::from_base64(text)?;
+        let wrong = WrongLength { expected: N, actual: bytes.len() };
+        Self::try_copy(bytes.expose_secret())?.ok_or(DecodeError::Length(wrong))
     }
 }

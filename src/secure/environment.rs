@@ -8,6 +8,7 @@ use core::ffi::CStr;
 use std::env;
 use std::ffi::{CString, OsStr};
 use std::io;
+use zeroize::Zeroizing;
 
 impl SecureString {
     /// Copies an environment variable. It stays in the environment: in this process's memory, where
@@ -19,9 +20,12 @@ impl SecureString {
     /// When there is no such variable ([`io::ErrorKind::NotFound`]), it is not UTF-8, or there is
     /// no locked memory.
     pub fn from_env(name: impl AsRef<OsStr>) -> Result<Self, ReadSecretError> {
-        let value = env::var_os(name).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        // `From` wipes the copy on the ordinary heap.
-        Ok(Self::from_utf8(SecureVec::from(value.into_encoded_bytes()))?)
+        let name = name.as_ref();
+        check(name)?;
+        let value = env::var_os(name).ok_or_else(not_found)?;
+        // Wipes the copy on the ordinary heap, also where there is no locked memory.
+        let value = Zeroizing::new(value.into_encoded_bytes());
+        Ok(Self::from_utf8(SecureVec::try_from_slice(&value)?)?)
     }
 
     /// Moves an environment variable into locked memory: copies it, wipes the value where the
@@ -31,7 +35,9 @@ impl SecureString {
     /// `/proc/PID/environ` do not have the value, and children made from now on do not get it. The
     /// shell, or whatever started this process, may have it still, and so may processes that were
     /// started before, and code in this process that has made a copy. An entry that was set anew
-    /// while the process ran has an older one, which the C library has kept.
+    /// while the process ran has an older one, which the C library has kept. If the environment has
+    /// the name twice, which no shell makes, both entries are removed, and the one that programs
+    /// do not see is not wiped.
     ///
     /// # Errors
     /// As for [`from_env`](Self::from_env). If the value is not UTF-8, it has been wiped. If there
@@ -39,8 +45,9 @@ impl SecureString {
     ///
     /// # Safety
     /// No other thread may read or change the environment at the same time, nor may code go on to
-    /// use the address of the value (from `getenv`). At the beginning of `main`, before other
-    /// threads are started, that is so.
+    /// use the address of the value (from `getenv`). The value must be in memory that can be
+    /// written, as it is unless `putenv` was called with memory that cannot. At the beginning of
+    /// `main`, before other threads are started, all that is so.
     ///
     /// ```no_run
     /// use bitcoin_support::SecureString;
@@ -51,7 +58,7 @@ impl SecureString {
     /// ```
     pub unsafe fn take_env(name: impl AsRef<OsStr>) -> Result<Self, ReadSecretError> {
         let name = name.as_ref();
-        let not_found = || io::Error::from(io::ErrorKind::NotFound);
+        check(name)?;
         let name_for_c = CString::new(name.as_encoded_bytes()).map_err(|_| not_found())?;
         // SAFETY: the name ends with a null byte, and the caller promises that no other thread
         // changes the environment.
@@ -59,9 +66,9 @@ impl SecureString {
         if value.is_null() {
             return Err(not_found().into());
         }
-        // SAFETY: `getenv` returned the address of a string that ends with a null byte, and the
-        // caller promises that no other thread uses the environment. The reference is not used
-        // after the wipe.
+        // SAFETY: `getenv` returned the address of a string that ends with a null byte. The caller
+        // promises that it can be written, and that no other thread uses the environment. The
+        // reference is not used after the wipe.
         let bytes = unsafe {
             let original = CStr::from_ptr(value).to_bytes();
             let bytes = SecureVec::try_from_slice(original)?;
@@ -72,4 +79,14 @@ impl SecureString {
         unsafe { env::remove_var(name) };
         Ok(Self::from_utf8(bytes)?)
     }
+}
+
+fn not_found() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+/// Refuses what is no variable's name. (`getenv` of "A=B" finds a part of "A=B=C".)
+fn check(name: &OsStr) -> io::Result<()> {
+    let name = name.as_encoded_bytes();
+    if name.is_empty() || name.contains(&b'=') { Err(not_found()) } else { Ok(()) }
 }

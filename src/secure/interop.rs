@@ -3,31 +3,40 @@
 /// Readers of data formats: `#[derive(Deserialize)]` for a structure with secrets. The bytes go
 /// from the deserializer into locked memory. What the deserializer keeps is not wiped: to leave
 /// nothing, let it borrow from locked memory (`serde_json::from_slice(secret.expose_secret())`),
-/// and have no escapes in the text, which it would undo in a buffer of its own. Nothing here is
+/// and have no escapes in the text, which it would undo in another buffer. Nothing here is
 /// `Serialize`: what [`expose_secret`](crate::SecureString::expose_secret) returns is.
+///
+/// Errors of deserializers and of other types tell what they have found, which may be the secret.
+/// So an error here says only that the secret could not be read, or that there is no locked memory.
 #[cfg(feature = "serde")]
 const _: () = {
     use super::boxed::SecureBox;
+    use super::error::OutOfLockedMemory;
     use super::string::SecureString;
     use super::vec::SecureVec;
     use core::fmt;
     use core::marker::PhantomData;
-    use serde_core::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+    use serde_core::de::{Deserialize, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+
+    /// The error in place of one that may contain the secret.
+    fn hidden<E: Error>(_: E) -> E {
+        E::custom("a secret could not be read as its type (what was found is not shown)")
+    }
 
     struct Text;
 
     impl Visitor<'_> for Text {
-        type Value = SecureString;
+        type Value = Result<SecureString, OutOfLockedMemory>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a secret text")
         }
 
-        fn visit_str<E: Error>(self, text: &str) -> Result<SecureString, E> {
-            SecureString::try_from_str(text).map_err(E::custom)
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(SecureString::try_from_str(text))
         }
 
-        fn visit_string<E: Error>(self, text: String) -> Result<SecureString, E> {
+        fn visit_string<E: Error>(self, text: String) -> Result<Self::Value, E> {
             // Wipes the string, also where there is no memory.
             let text = zeroize::Zeroizing::new(text);
             self.visit_str(&text)
@@ -36,38 +45,44 @@ const _: () = {
 
     impl<'de> Deserialize<'de> for SecureString {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_string(Text)
+            deserializer.deserialize_string(Text).map_err(hidden)?.map_err(D::Error::custom)
         }
     }
 
     struct Elements<T>(PhantomData<T>);
 
     impl<'de, T: Deserialize<'de>> Visitor<'de> for Elements<T> {
-        type Value = SecureVec<T>;
+        type Value = Result<SecureVec<T>, OutOfLockedMemory>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a sequence of secret elements")
         }
 
-        fn visit_seq<S: SeqAccess<'de>>(self, mut elements: S) -> Result<SecureVec<T>, S::Error> {
+        fn visit_seq<S: SeqAccess<'de>>(self, mut elements: S) -> Result<Self::Value, S::Error> {
             let mut vec = SecureVec::new();
             while let Some(element) = elements.next_element()? {
-                vec.try_push(element).map_err(S::Error::custom)?;
+                if let Err(error) = vec.try_push(element) {
+                    // If elements are left, the deserializer reports that in place of this error.
+                    while elements.next_element::<IgnoredAny>()?.is_some() {}
+                    return Ok(Err(error));
+                }
             }
-            Ok(vec)
+            Ok(Ok(vec))
         }
     }
 
     impl<'de, T: Deserialize<'de>> Deserialize<'de> for SecureVec<T> {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_seq(Elements(PhantomData))
+            let read = deserializer.deserialize_seq(Elements(PhantomData));
+            read.map_err(hidden)?.map_err(D::Error::custom)
         }
     }
 
     /// By way of the stack.
     impl<'de, T: Deserialize<'de>> Deserialize<'de> for SecureBox<T> {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            Self::try_new(T::deserialize(deserializer)?).map_err(D::Error::custom)
+            let value = T::deserialize(deserializer).map_err(hidden)?;
+            Self::try_new(value).map_err(D::Error::custom)
         }
     }
 };

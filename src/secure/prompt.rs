@@ -101,7 +101,7 @@ fn ask_somewhere(text: &str) -> Result<SecureVec<u8>, ReadSecretError> {
         OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open("/dev/tty");
     match terminal {
         Ok(terminal) => ask(&terminal, &terminal, text),
-        // Not `std::io::Stdin`, which reads ahead into a buffer of its own.
+        // Not `std::io::Stdin`, which reads ahead into its buffer.
         Err(_) => {
             let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
             ask(&stdin, io::stderr(), text)
@@ -116,19 +116,16 @@ fn ask(
     mut output: impl Write,
     text: &str,
 ) -> Result<SecureVec<u8>, ReadSecretError> {
-    let mut line = SecureVec::new();
     let Some(settings) = settings_of(input) else {
-        return match read_line(&mut input, None, &mut line)? {
-            End::OfInput => Err(ReadSecretError::EndOfInput),
-            End::OfLine | End::Signal(_) => Ok(line),
-        };
+        return SecureVec::read_line(input, LONGEST_LINE);
     };
+    let mut line = SecureVec::new();
     loop {
         line.clear();
         let unseen = Unseen::begin(input, settings)?;
         output.write_all(text.as_bytes())?;
         output.flush()?;
-        let end = read_line(&mut input, Some(&settings), &mut line)?;
+        let end = read_line(&mut input, &settings, &mut line)?;
         // The key that ended the line was not shown, so the cursor is still behind `text`.
         output.write_all(b"\n")?;
         output.flush()?;
@@ -163,11 +160,10 @@ enum End {
 }
 
 /// Reads into `line` up to the end of a line or of the input. It reads byte by byte, so that it
-/// takes no byte behind the line. `keys` are the settings of a terminal, if there is one, with its
-/// special keys.
+/// takes no byte behind the line. `keys` are the settings of the terminal, with its special keys.
 fn read_line(
     input: &mut impl Read,
-    keys: Option<&libc::termios>,
+    keys: &libc::termios,
     line: &mut SecureVec<u8>,
 ) -> Result<End, ReadSecretError> {
     let mut paste = Paste { begins: None };
@@ -192,7 +188,7 @@ fn read_line(
         }
         if !matches!(key, Key::Text) {
             line.truncate(len);
-        } else if keys.is_some() {
+        } else {
             paste.note(line);
         }
         match key {
@@ -252,11 +248,10 @@ enum Key {
 }
 
 /// The meaning of a byte by a terminal's settings.
-fn key(byte: u8, settings: Option<&libc::termios>) -> Key {
+fn key(byte: u8, settings: &libc::termios) -> Key {
     if byte == b'\n' {
         return Key::EndOfLine;
     }
-    let Some(settings) = settings else { return Key::Text };
     let is = |index: usize| {
         let special = settings.c_cc[index];
         special != libc::_POSIX_VDISABLE && byte == special

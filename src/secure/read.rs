@@ -50,7 +50,7 @@ impl SecureVec<u8> {
         let most = limit.saturating_add(1);
         while filled < most {
             if filled == vec.len() {
-                let len = filled.saturating_mul(2).clamp(FIRST, most.max(FIRST)).min(most);
+                let len = filled.saturating_mul(2).max(FIRST).min(most);
                 vec.try_resize(len, 0)?;
             }
             let room = &mut vec.expose_secret_mut()[filled..];
@@ -178,7 +178,7 @@ impl SecureVec<u8> {
     /// them to their place.
     ///
     /// (A generator that runs in the process, such as the thread's generator of the crate `rand`,
-    /// keeps its state on the ordinary heap: who reads that knows the keys that it makes next.)
+    /// keeps its state on the ordinary heap. From that state the keys follow that it makes next.)
     ///
     /// # Panics
     /// When there is no locked memory, or the system has no random numbers.
@@ -247,7 +247,7 @@ impl<const N: usize> SecureBox<[u8; N]> {
             Err(ReadSecretError::TooLong(_)) => return Err(ReadSecretError::Length(N)),
             bytes => bytes?,
         };
-        Self::try_from(bytes).map_err(|_| ReadSecretError::Length(N))
+        Self::try_copy(bytes.expose_secret())?.ok_or(ReadSecretError::Length(N))
     }
 }
 

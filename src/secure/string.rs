@@ -106,9 +106,36 @@ impl SecureString {
     /// When there is no locked memory, or a `Display` fails.
     #[track_caller]
     pub fn format(arguments: fmt::Arguments<'_>) -> Self {
-        let mut text = Self::new();
-        fmt::write(&mut text, arguments).expect("there is locked memory, and no `Display` fails");
-        text
+        expect(Self::try_format(arguments))
+    }
+
+    /// What `format!` would make, in locked memory, as [`format`](Self::format) does.
+    ///
+    /// # Errors
+    /// When there is no locked memory.
+    ///
+    /// # Panics
+    /// When a `Display` fails.
+    #[track_caller]
+    pub fn try_format(arguments: fmt::Arguments<'_>) -> Result<Self, OutOfLockedMemory> {
+        /// A text and why it could not grow.
+        struct Text(Result<SecureString, OutOfLockedMemory>);
+
+        impl fmt::Write for Text {
+            fn write_str(&mut self, part: &str) -> fmt::Result {
+                let Ok(text) = &mut self.0 else { return Err(fmt::Error) };
+                if let Err(error) = text.try_push_str(part) {
+                    self.0 = Err(error);
+                    return Err(fmt::Error);
+                }
+                Ok(())
+            }
+        }
+
+        let mut text = Text(Ok(Self::new()));
+        let written = fmt::write(&mut text, arguments);
+        assert!(written.is_ok() || text.0.is_err(), "a `Display` fails");
+        text.0
     }
 }
 
@@ -239,10 +266,8 @@ impl<A: LockedAllocator> SecureString<A> {
     /// # Errors
     /// When there is no locked memory. Nothing has changed.
     pub fn try_push(&mut self, character: char) -> Result<(), OutOfLockedMemory> {
-        let mut bytes = [0; 4];
-        let pushed = self.try_push_str(character.encode_utf8(&mut bytes));
-        crate::cleanse(&mut bytes);
-        pushed
+        let mut bytes = Zeroizing::new([0; 4]);
+        self.try_push_str(character.encode_utf8(&mut *bytes))
     }
 
     /// Removes the last character and returns it.
@@ -286,14 +311,26 @@ impl<A: LockedAllocator> SecureString<A> {
     /// When `index` is above the length or inside a character, or there is no locked memory.
     #[track_caller]
     pub fn insert(&mut self, index: usize, character: char) {
+        expect(self.try_insert(index, character));
+    }
+
+    /// Inserts a character at byte `index`.
+    ///
+    /// # Errors
+    /// When there is no locked memory. Nothing has changed.
+    ///
+    /// # Panics
+    /// When `index` is above the length or inside a character.
+    #[track_caller]
+    pub fn try_insert(&mut self, index: usize, character: char) -> Result<(), OutOfLockedMemory> {
         let mut bytes = Zeroizing::new([0; 4]);
-        self.insert_str(index, character.encode_utf8(&mut *bytes));
+        self.try_insert_str(index, character.encode_utf8(&mut *bytes))
     }
 
     /// Removes the character at byte `index` and returns it.
     ///
     /// # Panics
-    /// When there is none, or `index` is inside a character.
+    /// When there is no character, or `index` is inside one.
     #[track_caller]
     pub fn remove(&mut self, index: usize) -> char {
         self.assert_boundary(index);

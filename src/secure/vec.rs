@@ -549,6 +549,15 @@ impl<T: Zeroed> SecureVec<T> {
 impl<T: Zeroed, A: LockedAllocator> SecureVec<T, A> {
     /// Appends `count` values of zeros, made in their places.
     ///
+    /// # Panics
+    /// When there is no locked memory.
+    #[track_caller]
+    pub fn extend_zeroed(&mut self, count: usize) {
+        expect(self.try_extend_zeroed(count));
+    }
+
+    /// Appends `count` values of zeros, made in their places.
+    ///
     /// # Errors
     /// When there is no locked memory. Nothing has changed.
     pub fn try_extend_zeroed(&mut self, count: usize) -> Result<(), OutOfLockedMemory> {
