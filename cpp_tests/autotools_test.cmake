@@ -118,6 +118,20 @@ expect_nothing_to_do(tree ${library})
 unset(ENV{MAKEFILES})
 expect_nothing_to_do(tree "MAKEFILES=${fragment}" ${library})
 
+# An object that make without the fragment has compiled since is compiled again.
+file(REMOVE "${WORK_DIR}/tree/src/libbitcoin_util_a-random.o")
+make(tree/src libbitcoin_util_a-random.o)
+expect_switched(tree TRUE -f "${fragment}" ${library})
+expect_nothing_to_do(tree -f "${fragment}" ${library})
+message(STATUS "an object that was compiled without the fragment is compiled again")
+
+# LIBS on the command line stays.
+file(REMOVE "${WORK_DIR}/tree/src/bitcoind")
+make(tree -f "${fragment}" ${library} LIBS=-lrt)
+if(NOT output MATCHES " -o bitcoind [^\n]* -lrt [^\n]*library\\.a")
+  message(FATAL_ERROR "LIBS=-lrt, or the library, is not linked: ${output}")
+endif()
+
 # A newer library is linked, and no source is compiled for it.
 file(TOUCH "${WORK_DIR}/library.a")
 make(tree -f "${fragment}" ${library})
@@ -187,6 +201,19 @@ copy_tree(other_rust src/Makefile "bitcoind_LDADD = " "LIBRUST = target/librustt
 refused(other_rust "BITCOIN_SUPPORT_SHARED=1" -f "${fragment}" ${static})
 make(other_rust -n -f "${fragment}" ${shared}) # control
 
+copy_tree(appended src/Makefile "am__objects_1 = " "am__objects_1 += ")
+refused(appended "Core's own objects are appended to am__objects_1" -f "${fragment}" ${static})
+foreach(variable DEFAULT_INCLUDES LIBS CXXCOMPILE CXXLINK)
+  set(no_variable "there is no variable ${variable}.")
+  if(variable MATCHES "^CXX")
+    set(no_variable "there are no variables CXXCOMPILE and CXXLINK.")
+  endif()
+  copy_tree(no_${variable} src/Makefile "\n${variable} = " "\nANOTHER_${variable} = ")
+  refused(no_${variable} "${no_variable}" -f "${fragment}" ${static})
+endforeach()
+copy_tree(windows src/Makefile "host_os = linux-gnu" "host_os = mingw32")
+refused(windows "bitcoin-support: core_drop_in.mk is not written for Windows.  Stop." -f "${fragment}" ${static})
+
 copy_tree(other_guard ${quotes} src/support/cleanse.h "_CLEANSE_H" "_CLEANSE_HPP")
 refused(other_guard "has another include guard than BITCOIN_SUPPORT_CLEANSE_H" -f "${fragment}" ${static})
 
@@ -197,8 +224,33 @@ refused(old_language "a small program does not compile" -f "${fragment}" ${stati
 copy_tree(no_library)
 file(RELATIVE_PATH relative "${WORK_DIR}/no_library" "${fragment}")
 refused(no_library "MAKEFILES needs absolute paths" "MAKEFILES=${relative}" ${static})
+file(COPY "${SOURCE_DIR}/integrations/autotools" DESTINATION "${WORK_DIR}/a space")
+refused(no_library "make cannot use paths with spaces: ${WORK_DIR}/a space/" -f "${WORK_DIR}/a space/autotools/core_drop_in.mk" ${static})
+refused(no_library "make cannot use paths with spaces: ${STATIC_LIBRARY}, ${WORK_DIR}/a " -f "${fragment}" ${static}
+  "BITCOIN_SUPPORT_INCLUDE_DIR=${WORK_DIR}/a space")
 refused(no_library "the library is missing" -f "${fragment}" "BITCOIN_SUPPORT_LIBRARY=${WORK_DIR}/nowhere.a")
 file(WRITE "${WORK_DIR}/empty.c" "")
 run("${CXX_COMPILER}" -c "${WORK_DIR}/empty.c" -o "${WORK_DIR}/empty.o")
 run("${AR}" cr "${WORK_DIR}/empty.a" "${WORK_DIR}/empty.o")
 refused(no_library "a small program does not link" -f "${fragment}" "BITCOIN_SUPPORT_LIBRARY=${WORK_DIR}/empty.a")
+
+# By MAKEFILES, make is refused in another project, and in a tree whose layout is not known. What a tree needs before
+# it is configured, in depends, is made.
+foreach(name before_configure unknown another_project)
+  if(NOT name STREQUAL "another_project")
+    copy_tree(${name})
+  endif()
+  file(WRITE "${WORK_DIR}/${name}/depends/Makefile" "all:\n\t@echo made\n")
+endforeach()
+file(REMOVE "${WORK_DIR}/before_configure/Makefile" "${WORK_DIR}/before_configure/src/Makefile")
+file(WRITE "${WORK_DIR}/unknown/src/Makefile" "all:\n\t@echo made\n")
+set(ENV{MAKEFILES} "${fragment}")
+make(before_configure/depends)
+if(NOT output MATCHES "\nmade\n")
+  message(FATAL_ERROR "depends: ${output}")
+endif()
+refused(another_project/depends "${unknown}" ${static})
+refused(unknown/depends "${unknown}" ${static})
+file(REMOVE "${WORK_DIR}/unknown/Makefile")
+refused(unknown/src "${unknown}" ${static})
+unset(ENV{MAKEFILES})

@@ -44,8 +44,9 @@ bitcoin_support_strict := $(filter 0,$(MAKELEVEL))$(filter-out $(words $(filter 
 ifneq ($(and $(filter command line,$(origin MAKEFILES)),$(filter-out /%,$(MAKEFILES))),)
   $(error bitcoin-support: MAKEFILES needs absolute paths: $(MAKEFILES))
 endif
-ifneq ($(words $(bitcoin_support_self)),1)
-  $(error bitcoin-support: make cannot use paths with spaces: $(bitcoin_support_self))
+# Of a path with spaces, make has given the last word.
+ifneq ($(words $(bitcoin_support_self)) $(words $(wildcard $(bitcoin_support_self))),1 1)
+  $(error bitcoin-support: make cannot use paths with spaces: $(strip $(MAKEFILE_LIST)))
 endif
 
 # ---- Where the library and its headers are --------------------------------------
@@ -91,7 +92,7 @@ bitcoin_support_cleaning := $(and $(MAKECMDGOALS),$(if $(filter-out %clean clean
 # core_drop_in.sh writes lines for make. $(shell) turns their ends into spaces, so each ends with @@.
 # The lines set bitcoin_support_objects, the objects that this Makefile lists, or say why the tree is refused.
 ifneq ($(bitcoin_support_makefile),)
-  $(eval $(subst @@,$(bitcoin_support_newline),$(shell $(bitcoin_support_script) rules $(bitcoin_support_makefile) '$(bitcoin_support_strict)')))
+  $(eval $(subst @@,,$(subst @@ ,$(bitcoin_support_newline),$(shell $(bitcoin_support_script) rules $(bitcoin_support_makefile) '$(bitcoin_support_strict)'))))
   ifneq ($(origin bitcoin_support_refusal),undefined)
     $(error bitcoin-support: $(value bitcoin_support_refusal))
   endif
@@ -150,6 +151,10 @@ endif
 
 .PHONY: bitcoin_support_renew
 bitcoin_support_renew:
+
+# Objects that a make without this file has compiled. Those that it compiled after the stamp are newer than the stamp.
+bitcoin_support_plain := $(filter $(bitcoin_support_objects),$(shell $(bitcoin_support_script) compiled_without $(bitcoin_support_include)))
+$(bitcoin_support_plain): bitcoin_support_renew
 
 # Compiled and linked as the tree compiles and links its programs. All variables are the tree's.
 $(bitcoin_support_probe).o: $(bitcoin_support_here)/core_drop_in_probe.cpp $(bitcoin_support_headers) $(bitcoin_support_renew)

@@ -4,6 +4,8 @@
 #
 #   rules MAKEFILE STRICT          prints lines for make about a Makefile; STRICT is not empty where a directory of
 #                                  another project must be refused
+#   compiled_without INCLUDE_DIR   prints the objects that were compiled with Core's headers, and not with those of
+#                                  the directory
 #   headers INCLUDE_DIR COMMAND... whether the files that a compiler lists (-M) have our headers in them
 #   soname LIBRARY DIRECTORY       puts a link to a shared library into a directory, under its SONAME
 #   no_probe WHAT LIBRARY INCLUDE_DIR  says why a tree is refused: the small program does not compile or link
@@ -22,9 +24,9 @@ fail() {
 # ---- rules ------------------------------------------------------------------------
 
 # emit LINE...: lines for make. It reads them through $(shell), which turns ends of lines into spaces.
-emit() { printf '%s @@\n' "$@"; }
+emit() { printf '%s@@\n' "$@"; }
 
-# refuse LINE...: has make stop with this message.
+# refuse LINE...: has make stop with this message, behind which make puts a full stop.
 refuse() {
     emit "define bitcoin_support_refusal" "$@" endef
     exit 0
@@ -32,7 +34,7 @@ refuse() {
 
 unknown_layout() {
     refuse "this tree is laid out in a way that core_drop_in.mk does not know, so Core's own code might stay in:" "$@" \
-        "Look for a newer bitcoin-support, or report the name and the version of the tree."
+        "Look for a newer bitcoin-support, or report the name and the version of the tree"
 }
 
 # variable NAME MAKEFILE: the value of a variable that configure has set.
@@ -41,11 +43,19 @@ variable() { sed -n "s/^$1 = *//p" "$2" | head -n 1; }
 # Whether a Makefile lists the object of one of Core's two sources.
 lists_support() { grep -Eq '(^|[[:space:]/])support/([^[:space:]/]*-)?(cleanse|lockedpool)\.(\$\(OBJEXT\)|lo|o)' "$1" 2>/dev/null; }
 
-# Whether this directory belongs to a tree whose src is switched over.
+# Whether a directory is a tree that has not been configured, and this is another directory than its src. What is
+# made here (depends) is something that the tree needs before.
+not_configured() {
+    [ -e "$1/src/support/lockedpool.cpp" ] && [ ! -e "$1/Makefile" ] || return 1
+    case $(pwd -P)/ in "$(cd "$1/src" && pwd -P)"/*) return 1 ;; esac
+}
+
+# Whether this directory belongs to a tree whose src is switched over, or is going to be.
 inside_tree() {
     directory=.
     for _ in 1 2 3 4 5; do
         if lists_support "$directory/src/Makefile" || lists_support "$directory/Makefile"; then return 0; fi
+        if [ "$directory" != . ] && not_configured "$directory"; then return 0; fi
         directory=$directory/..
     done
     return 1
@@ -66,7 +76,7 @@ rules() {
     srcdir=$(variable srcdir "$makefile")
     host_os=$(variable host_os "$makefile")
     case $host_os in
-    mingw* | cygwin*) refuse "the library has no page allocator for Windows yet." ;;
+    mingw* | cygwin*) refuse "core_drop_in.mk is not written for Windows" ;;
     esac
     prefix=$(grep -Eo '(^|[[:space:]])([^[:space:]]*/)?support/([^[:space:]/]*-)?lockedpool\.(\$\(OBJEXT\)|lo|o)' "$makefile" | head -n 1 | sed 's,support/.*,,; s,^[[:space:]]*,,')
     sources=$srcdir/$prefix
@@ -177,13 +187,17 @@ rules() {
             if (!("LIBS" in values)) complain("there is no variable LIBS.")
             if (!("CXXCOMPILE" in values) || !("CXXLINK" in values)) complain("there are no variables CXXCOMPILE and CXXLINK.")
             if (complaint) { print "complaint " complaint; exit }
-            for (name in overrides) print "override " name " =" overrides[name] " @@"
-            for (name in extra) print "override " name " = " values[name] " $(bitcoin_support_stamp) $(bitcoin_support_library) @@"
-            print "override DEFAULT_INCLUDES = $(bitcoin_support_cppflags) " values["DEFAULT_INCLUDES"] " @@"
-            print "override LIBS = " values["LIBS"] " $(bitcoin_support_libs) @@"
-            print "bitcoin_support_removed :=" removed_list " @@"
-            print "bitcoin_support_objects :=" object_list " @@"
-            print "bitcoin_support_other_rust := " rust " @@"
+            for (name in overrides) print "override " name " =" overrides[name] "@@"
+            for (name in extra) print "override " name " = " values[name] " $(bitcoin_support_stamp) $(bitcoin_support_library)@@"
+            print "override DEFAULT_INCLUDES = $(bitcoin_support_cppflags) " values["DEFAULT_INCLUDES"] "@@"
+            print "ifeq ($(origin LIBS),command line)@@"
+            print "override LIBS += $(bitcoin_support_libs)@@"
+            print "else@@"
+            print "override LIBS = " values["LIBS"] " $(bitcoin_support_libs)@@"
+            print "endif@@"
+            print "bitcoin_support_removed :=" removed_list "@@"
+            print "bitcoin_support_objects :=" object_list "@@"
+            print "bitcoin_support_other_rust := " rust "@@"
         }
     ' "$makefile")
     case $answer in
@@ -193,7 +207,16 @@ rules() {
     emit "bitcoin_support_cppflags = $cppflags" "bitcoin_support_host_os := $host_os" "bitcoin_support_seen := yes"
 }
 
-# ---- headers, soname, no_probe ------------------------------------------------------
+# ---- compiled_without, headers, soname, no_probe ------------------------------------
+
+# The lists of files that the compiler has read have their object in front.
+compiled_without() {
+    find . -name '*.P*o' -path '*/.deps/*' -exec \
+        grep -lE '(^|[ /])support/(cleanse|lockedpool|allocators/secure|allocators/zeroafterfree)\.h' {} + |
+        while IFS= read -r list; do
+            grep -qF "$1/support/" "$list" || sed -n '1s/ *:.*//p' "$list"
+        done
+}
 
 headers() {
     include=$1
@@ -221,6 +244,6 @@ no_probe() {
 }
 
 case ${1-} in
-rules | headers | soname | no_probe) "$@" ;;
+rules | compiled_without | headers | soname | no_probe) "$@" ;;
 *) fail "core_drop_in.sh is called by core_drop_in.mk." ;;
 esac
