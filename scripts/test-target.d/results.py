@@ -1,26 +1,37 @@
 """Makes JSON lines of the log of `cargo test -- --show-output`, a line for each test program, and names what failed.
 
-usage: results.py TARGET HOW LOG OUTPUT
+usage: results.py TARGET HOW LOG OUTPUT PROGRAM...
+
+PROGRAM... are the test programs that cargo was asked to run. The log ends with `cargo: status NUMBER` if cargo failed.
 """
 
 import json
 import re
 import sys
 
-target, how, log, output = sys.argv[1:]
+target, how, log, output, *asked_for = sys.argv[1:]
 RUNNING = re.compile(r"^\s+Running (?:unittests )?(\S+) \(")
 RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;")
 FAILED = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. FAILED$")
 OUTPUT = re.compile(r"^---- (\S+) stdout ----$")
+CARGO_FAILED = re.compile(r"^cargo: status (\d+)$")
+
+
+def unfinished(name):
+    return {"target": target, "how": how, "program": name, "passed": None, "failed": [], "skipped": []}
+
 
 programs = []
 test = None
+cargo_status = None
 with open(log, encoding="utf-8", errors="replace") as lines:
     for line in map(str.rstrip, lines):
         if match := RUNNING.match(line):
             name = re.sub(r"^(src|tests)/|(/main)?\.rs$", "", match[1].replace("\\", "/"))
             # A program that ends early has no result.
-            programs.append({"target": target, "how": how, "program": name, "passed": None, "failed": [], "skipped": []})
+            programs.append(unfinished(name))
+        elif match := CARGO_FAILED.match(line):
+            cargo_status = match[1]
         elif not programs:
             continue
         elif match := OUTPUT.match(line):
@@ -34,14 +45,20 @@ with open(log, encoding="utf-8", errors="replace") as lines:
         elif (at := line.find("skipped: ")) >= 0:
             programs[-1]["skipped"].append((f"{test}: " if test else "") + line[at + len("skipped: ") :])
 
+started = {program["program"] for program in programs}
+programs += [unfinished(name) for name in asked_for if name not in started]
+
 with open(output, "w", encoding="utf-8") as file:
     for program in programs:
         file.write(json.dumps(program) + "\n")
 
 bad = [p for p in programs if p["failed"] or p["passed"] is None]
 for program in bad:
-    names = program["failed"] or ["ended before its last test"]
+    early = "ended before its last test" if program["program"] in started else "has not been started"
+    names = program["failed"] or [early]
     print(f"        {program['program']}: {', '.join(names)}", file=sys.stderr)
 passed = sum(p["passed"] or 0 for p in programs)
 print(f"        {target}: {passed} tests passed in {len(programs)} programs")
-sys.exit(bool(bad) or not programs)
+if cargo_status and not bad:
+    print(f"        cargo ended with status {cargo_status}, and no test has failed", file=sys.stderr)
+sys.exit(bool(bad) or cargo_status is not None)

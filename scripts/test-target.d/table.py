@@ -1,4 +1,4 @@
-"""Prints the table of docs/platforms.md from the results of scripts/test-target.
+"""Counts the results of scripts/test-target, and prints a table with a line for each target.
 
 usage: table.py FOLDER
 """
