@@ -20,9 +20,6 @@ pub const BITCOIN_SUPPORT_ARENA_SIZE: usize = 262144;
 /// Alignment of the chunks of a locked pool in bytes. Sizes are rounded up to a multiple of it.
 pub const BITCOIN_SUPPORT_ARENA_ALIGN: usize = 16;
 
-const _: () = assert!(BITCOIN_SUPPORT_ARENA_SIZE == LockedPool::ARENA_SIZE);
-const _: () = assert!(BITCOIN_SUPPORT_ARENA_ALIGN == LockedPool::ARENA_ALIGN);
-
 /// A pool of locked memory. Thread-safe.
 pub struct bitcoin_support_locked_pool {
     _opaque: [u8; 0],
@@ -99,6 +96,10 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_create_with(
     options: *const bitcoin_support_locked_pool_options,
     pool: *mut *mut bitcoin_support_locked_pool,
 ) -> bitcoin_support_status {
+    const {
+        assert!(BITCOIN_SUPPORT_ARENA_SIZE == LockedPool::ARENA_SIZE);
+        assert!(BITCOIN_SUPPORT_ARENA_ALIGN == LockedPool::ARENA_ALIGN);
+    }
     if pool.is_null() {
         return BITCOIN_SUPPORT_NULL_ARGUMENT;
     }

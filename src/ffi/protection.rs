@@ -17,13 +17,6 @@ pub const BITCOIN_SUPPORT_PROTECTION_NO_MERGING: u32 = 2;
 /// The memory is not backed by huge pages.
 pub const BITCOIN_SUPPORT_PROTECTION_NO_HUGE_PAGES: u32 = 3;
 
-const _: () = {
-    assert!(Protection::DumpExclusion as u32 == BITCOIN_SUPPORT_PROTECTION_DUMP_EXCLUSION);
-    assert!(Protection::ForkPolicy as u32 == BITCOIN_SUPPORT_PROTECTION_FORK_POLICY);
-    assert!(Protection::NoMerging as u32 == BITCOIN_SUPPORT_PROTECTION_NO_MERGING);
-    assert!(Protection::NoHugePages as u32 == BITCOIN_SUPPORT_PROTECTION_NO_HUGE_PAGES);
-};
-
 /// The refusals of one protection.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -42,6 +35,12 @@ pub extern "C" fn bitcoin_support_protection_remedy(
     protection: bitcoin_support_protection,
     error: c_int,
 ) -> *const c_char {
+    const {
+        assert!(Protection::DumpExclusion as u32 == BITCOIN_SUPPORT_PROTECTION_DUMP_EXCLUSION);
+        assert!(Protection::ForkPolicy as u32 == BITCOIN_SUPPORT_PROTECTION_FORK_POLICY);
+        assert!(Protection::NoMerging as u32 == BITCOIN_SUPPORT_PROTECTION_NO_MERGING);
+        assert!(Protection::NoHugePages as u32 == BITCOIN_SUPPORT_PROTECTION_NO_HUGE_PAGES);
+    }
     let known = Protection::ALL.get(protection as usize).copied();
     let protection = known.unwrap_or(Protection::DumpExclusion);
     ProtectionError { protection, errno: error }.remedy_text().as_ptr()

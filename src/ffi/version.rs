@@ -18,14 +18,15 @@ const fn parse(digits: &str) -> u32 {
     }
 }
 
-const _: () = assert!(BITCOIN_SUPPORT_VERSION_MAJOR == parse(env!("CARGO_PKG_VERSION_MAJOR")));
-const _: () = assert!(BITCOIN_SUPPORT_VERSION_MINOR == parse(env!("CARGO_PKG_VERSION_MINOR")));
-const _: () = assert!(BITCOIN_SUPPORT_VERSION_PATCH == parse(env!("CARGO_PKG_VERSION_PATCH")));
-const _: () = assert!(BITCOIN_SUPPORT_ABI == parse(env!("BITCOIN_SUPPORT_ABI")));
-
 /// Version of the library in use, such as "0.1.0". The text must not be freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_version() -> *const c_char {
+    const {
+        assert!(BITCOIN_SUPPORT_VERSION_MAJOR == parse(env!("CARGO_PKG_VERSION_MAJOR")));
+        assert!(BITCOIN_SUPPORT_VERSION_MINOR == parse(env!("CARGO_PKG_VERSION_MINOR")));
+        assert!(BITCOIN_SUPPORT_VERSION_PATCH == parse(env!("CARGO_PKG_VERSION_PATCH")));
+        assert!(BITCOIN_SUPPORT_ABI == parse(env!("BITCOIN_SUPPORT_ABI")));
+    }
     const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
     VERSION.as_ptr().cast()
 }
