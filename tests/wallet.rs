@@ -6,6 +6,8 @@
 
 #![cfg(all(target_os = "linux", feature = "consensus"))]
 
+#[path = "common/this_program.rs"]
+mod this_program;
 #[path = "../examples/wallet/main.rs"]
 mod wallet;
 
@@ -13,8 +15,9 @@ use bip39::Mnemonic;
 use bitcoin_support::{SecureBox, SecureString};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::{env, hint};
+use this_program::this_program;
 
 const CHILD: &str = "BITCOIN_SUPPORT_TEST_WALLET";
 const MASK: u8 = 0x6b;
@@ -35,7 +38,7 @@ fn with_the_words(test: &str, child: fn()) -> Option<String> {
         child();
         return None;
     }
-    let mut command = Command::new(env::current_exe().unwrap());
+    let mut command = this_program();
     command.args(["--exact", test, "--nocapture"]).env(CHILD, "1");
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     // SAFETY: one system call between fork and exec.
