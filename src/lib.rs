@@ -197,9 +197,9 @@ pub use arena::{
 pub use cleanse::{cleanse, memory_cleanse};
 pub use pages::{
     ExitPolicy, ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, LockedPages,
-    MapError, Missing, MissingProtections, PagesError, PosixLockedPageAllocator, Protection,
-    ProtectionError, SecretMemory, has_page_size, lock_limit, page_size, raise_lock_limit,
-    set_exit_policy, wipe_everything,
+    MapError, MemoryStats, Missing, MissingProtections, PagesError, PosixLockedPageAllocator,
+    Protection, ProtectionError, SecretMemory, has_page_size, lock_limit, memory_stats, page_size,
+    raise_lock_limit, set_exit_policy, wipe_everything,
 };
 pub use pool::{
     AddressReport, ConfigureError, LockedPageArena, LockedPool, LockedPoolManager, LockingFailed,

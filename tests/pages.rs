@@ -4,7 +4,13 @@
 
 #![cfg(target_os = "linux")]
 
-use bitcoin_support::{LockedPages, MapError, lock_limit, page_size};
+mod common;
+
+use bitcoin_support::{
+    ForkPolicy, LockedPages, LockedPool, MapError, PoolOptions, SecureBox, SecureVec, lock_limit,
+    memory_stats, page_size,
+};
+use common::{alone, in_child, limit_locked_memory, locked_by_kernel};
 use std::fs;
 
 /// The entry of one mapping in /proc/self/smaps.
@@ -227,4 +233,56 @@ fn limit_is_the_soft_limit() {
     let line = status.lines().find(|line| line.starts_with("Max locked memory")).unwrap();
     let soft = line["Max locked memory".len()..].split_whitespace().next().unwrap();
     assert_eq!(lock_limit(), soft.parse().unwrap_or(usize::MAX));
+}
+
+/// The figures over all memory for secrets are the kernel's.
+#[test]
+fn the_sum_of_all_mappings_is_the_kernels_figure() {
+    alone("the_sum_of_all_mappings_is_the_kernels_figure", || {
+        let check = |mappings: usize| {
+            let stats = memory_stats();
+            assert_eq!(stats.mappings, mappings);
+            assert!(stats.is_fully_locked());
+            assert_eq!(stats.locked, locked_by_kernel());
+        };
+        check(0);
+        let key = SecureBox::new([7_u8; 32]);
+        let in_pool = memory_stats().mappings;
+        check(in_pool);
+        let large = SecureVec::from_slice(&[7_u8; 1 << 20]);
+        check(in_pool + 1);
+        let pages = LockedPages::new(3 * page_size()).unwrap();
+        check(in_pool + 2);
+        let options = PoolOptions::new().fork_policy(ForkPolicy::Absent);
+        let pool = LockedPool::with_options(&options).unwrap();
+        let chunk = pool.alloc(32, 16).unwrap();
+        check(in_pool + 3);
+
+        // A child has the rest, but not this pool's memory.
+        let (all, of_pool) = (memory_stats(), pool.stats().total);
+        in_child(|| {
+            assert_eq!(memory_stats().total, all.total - of_pool);
+            check(in_pool + 2);
+        });
+
+        // The control: a page that is unlocked behind the library's back.
+        // SAFETY: the pages are mapped.
+        let result = unsafe { libc::munlock(pages.as_ptr().as_ptr().cast(), page_size()) };
+        assert_eq!(result, 0);
+        assert_eq!(memory_stats().locked, locked_by_kernel() + page_size());
+
+        // SAFETY: the chunk is not used any more.
+        unsafe { pool.free(chunk.as_ptr()) }.unwrap();
+        drop((pages, pool, large));
+        check(in_pool);
+        drop(key);
+
+        limit_locked_memory(0, 0);
+        let unlocked = LockedPages::new(page_size()).unwrap();
+        assert!(unlocked.lock_state().is_err());
+        let stats = memory_stats();
+        assert_eq!(stats.total - stats.locked, page_size());
+        assert!(!stats.is_fully_locked());
+        assert_eq!(stats.locked, locked_by_kernel());
+    });
 }

@@ -382,6 +382,62 @@ pub unsafe fn wipe_everything() {
     WIPES.fetch_add(1, SeqCst);
 }
 
+/// What this library has mapped for secrets in this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryStats {
+    /// Number of mappings.
+    pub mappings: usize,
+    /// Bytes in all of them, in whole pages, without their guard pages.
+    pub total: usize,
+    /// Bytes of `total` that are locked into memory.
+    pub locked: usize,
+}
+
+impl MemoryStats {
+    /// Whether all of it is locked, so that no secret of this process that lies in this library's
+    /// memory can be swapped out.
+    pub const fn is_fully_locked(&self) -> bool {
+        self.locked == self.total
+    }
+}
+
+/// What this library has mapped for secrets in this process: the arenas of every pool over the
+/// system's own pages, the process-wide pool included, the pages of
+/// [sampled](crate::LockedPoolManager::sample_one_in) chunks, every
+/// [`LockedPages`](super::LockedPages), and the secrets that are larger than an arena and so in no
+/// pool's statistics. If nothing else of the process locks memory, `locked` is what the kernel
+/// counts (`VmLck` in `/proc/self/status`).
+///
+/// Memory that a child of `fork` does not have is not counted there, nor is memory of foreign page
+/// allocators. The figures belong together as long as no other thread makes or frees a mapping
+/// meanwhile. The call takes a step for each mapping, and no lock.
+///
+/// ```
+/// use bitcoin_support::{SecureVec, memory_stats};
+///
+/// let before = memory_stats();
+/// let large = SecureVec::try_from_slice(&[7_u8; 1 << 20])?; // in no pool
+/// assert!(memory_stats().total >= before.total + large.len());
+/// assert!(memory_stats().is_fully_locked());
+/// # Ok::<(), bitcoin_support::OutOfLockedMemory>(())
+/// ```
+pub fn memory_stats() -> MemoryStats {
+    let mut stats = MemoryStats::default();
+    for slot in slots() {
+        let (start, len) = (slot.addr.load(Acquire), slot.len.load(Relaxed));
+        let (is_absent, is_locked) = (slot.is_absent(), slot.has(LOCKED));
+        // The slot may have gone to another mapping meanwhile, of which this may be the length.
+        fence(Acquire);
+        if start > CLOSED && slot.addr.load(Relaxed) == start && !is_absent {
+            stats.mappings += 1;
+            stats.total += len;
+            stats.locked += if is_locked { len } else { 0 };
+        }
+    }
+    stats
+}
+
 /// Whether there is any mapping.
 pub(super) fn is_used() -> bool {
     slots().any(|slot| slot.mapping().is_some())

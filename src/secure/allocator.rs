@@ -16,7 +16,8 @@ use core::ptr::{self, NonNull};
 /// Blocks of up to [`LockedPool::ARENA_SIZE`] bytes (256 KiB) come from the pool. If they cannot be
 /// locked, the pool's [callback](LockedPool::set_locking_failed) decides, and the pool's statistics
 /// show it. A larger block gets a separate mapping, with the same protections. It is not in the
-/// statistics, so it is never unlocked: if it cannot be locked, the allocation fails. The alignment
+/// pool's statistics, and it is never unlocked: if it cannot be locked, the allocation fails.
+/// [`memory_stats`](crate::memory_stats) counts it. The alignment
 /// may be up to a page; blocks that fit an arena may have any alignment that fits it too.
 ///
 /// As an [`Allocator`] it serves containers that take one: those of the
