@@ -24,16 +24,18 @@ thread_local! {
     static CALLS: Cell<usize> = const { Cell::new(0) };
     static FIRST: Cell<usize> = const { Cell::new(0) };
     static LAST: Cell<usize> = const { Cell::new(0) };
+    /// Allocations of more bytes fail while armed.
+    static LARGEST: Cell<usize> = const { Cell::new(usize::MAX) };
     /// Blocks that were allocated while armed, less those freed.
     static BLOCKS: Cell<isize> = const { Cell::new(0) };
 }
 
-fn fails() -> bool {
+fn fails(size: usize) -> bool {
     if !ARMED.get() {
         return false;
     }
     CALLS.set(CALLS.get() + 1);
-    let fails = (FIRST.get()..=LAST.get()).contains(&CALLS.get());
+    let fails = (FIRST.get()..=LAST.get()).contains(&CALLS.get()) || size > LARGEST.get();
     BLOCKS.set(BLOCKS.get() + isize::from(!fails));
     fails
 }
@@ -41,7 +43,7 @@ fn fails() -> bool {
 // SAFETY: blocks are the system allocator's; a null pointer may always be returned.
 unsafe impl GlobalAlloc for Failing {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if fails() {
+        if fails(layout.size()) {
             return null_mut();
         }
         // SAFETY: the caller keeps to the contract of `GlobalAlloc`, which `System` shares.
@@ -49,7 +51,7 @@ unsafe impl GlobalAlloc for Failing {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if fails() {
+        if fails(layout.size()) {
             return null_mut();
         }
         // SAFETY: the caller keeps to the contract of `GlobalAlloc`, which `System` shares.
@@ -57,7 +59,7 @@ unsafe impl GlobalAlloc for Failing {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if fails() {
+        if fails(size) {
             return null_mut();
         }
         BLOCKS.set(BLOCKS.get() - isize::from(ARMED.get()));
@@ -194,6 +196,30 @@ fn pools() {
             Err(_) => Err("a pool without arenas needs no memory"),
         }
     });
+}
+
+/// Where there is no memory for the bookkeeping of a whole arena, a pool makes a smaller arena.
+#[test]
+fn a_smaller_arena_has_less_bookkeeping() {
+    let pool_after_a_chunk = |largest| {
+        let (mut total, mut is_some) = (0, false);
+        LARGEST.set(largest);
+        let (said, _) = without(0, 0, &mut || {
+            let pool = LockedPool::default();
+            is_some = pool.alloc(32, 16).is_some();
+            total = pool.stats().total;
+            Ok(0)
+        });
+        LARGEST.set(usize::MAX);
+        assert_eq!(said, Ok(0));
+        (total, is_some)
+    };
+    let (whole, is_some) = pool_after_a_chunk(usize::MAX);
+    assert!(is_some && whole == 1 << 18);
+    let (smaller, is_some) = pool_after_a_chunk(20_000);
+    assert!(is_some && (1..whole).contains(&smaller), "{smaller}");
+    // The control: an arena of one page has bookkeeping, too.
+    assert_eq!(pool_after_a_chunk(100), (0, false));
 }
 
 /// A manager takes pools without allocating. (The other tests show that a failing allocation is

@@ -129,18 +129,20 @@ fn removing_what_is_not_there_panics() {
 #[test]
 fn dropping_wipes_elements_padding_and_unused_capacity() {
     let _turn = alone_with_the_pool();
-    // 7 bytes of padding in every element.
+    // Each element has padding: 7 bytes, or 3 where a `u64` may begin at any multiple of 4.
+    const SIZE: usize = size_of::<(u8, u64)>();
+    const { assert!(SIZE > size_of::<u8>() + size_of::<u64>()) };
     let mut vec: SecureVec<(u8, u64)> = SecureVec::with_capacity(10);
     vec.resize(6, (0, 0));
     let bytes = vec.expose_secret_mut().as_mut_ptr().cast::<u8>();
-    // SAFETY: six elements of 16 bytes; any bytes are a `u8` and a `u64`.
-    unsafe { bytes.write_bytes(0xaa, 6 * 16) };
+    // SAFETY: six elements; any bytes are a `u8` and a `u64`.
+    unsafe { bytes.write_bytes(0xaa, 6 * SIZE) };
     let start = addr_of(&vec);
-    assert_eq!(read_memory(start, 96).unwrap(), [0xaa; 96]);
+    assert_eq!(read_memory(start, 6 * SIZE).unwrap(), [0xaa; 6 * SIZE]);
     vec.truncate(5);
-    assert_wiped(start + 5 * 16, 16);
+    assert_wiped(start + 5 * SIZE, SIZE);
     drop(vec);
-    assert_wiped(start, 160);
+    assert_wiped(start, 10 * SIZE);
 }
 
 /// Counts its drops, and panics in one of them.

@@ -1260,8 +1260,7 @@ impl Run {
     }
 
     fn buffer(&mut self, input: &mut Input<'_>) {
-        // A size that is always refused: the library does not try to lock it.
-        let too_many = input.hostile().max(1 << (usize::BITS * 3 / 4));
+        let too_many = input.too_many();
         let Some(index) = input.index(self.buffers.len()).filter(|_| input.byte() % 8 > 0) else {
             let huge = input.byte() % 8 == 0;
             let capacity = if huge { too_many } else { input.short() * 5 };

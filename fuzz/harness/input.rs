@@ -72,6 +72,13 @@ impl<'d> Input<'d> {
             _ => usize::MAX / 2 - (1 << 20) * near,
         }
     }
+
+    /// A size that is always refused: more than a process has addresses for, or half of all
+    /// addresses where they have 32 bits. The library does not try to lock so much.
+    pub(crate) fn too_many(&mut self) -> usize {
+        let bits = if cfg!(target_pointer_width = "64") { 48 } else { usize::BITS - 1 };
+        self.hostile().max(1 << bits)
+    }
 }
 
 /// An address that no pool has handed out, or only by chance.

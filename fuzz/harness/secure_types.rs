@@ -95,11 +95,6 @@ fn some_char(input: &mut Input<'_>) -> char {
     char::from_u32(base + number % 20).expect("an assigned character")
 }
 
-/// A size that no allocator serves, and that the library does not try to lock.
-fn too_many(input: &mut Input<'_>) -> usize {
-    (1 << (usize::BITS * 3 / 4)).max(input.hostile())
-}
-
 /// Checks that the unused capacity after the contents is zeros.
 fn assert_spare_is_wiped<T>(start: *const T, len: usize, capacity: usize) {
     let (from, bytes) = (start.addr() + size_of::<T>() * len, size_of::<T>() * (capacity - len));
@@ -184,7 +179,7 @@ impl Values {
                 }
             }
             11 => {
-                let more = too_many(input);
+                let more = input.too_many();
                 assert!(secret.try_reserve(more).is_err());
                 assert!(secret.try_resize(more, 1).is_err() || more <= plain.len());
                 assert!(SecureVec::<u64>::try_with_capacity(more).is_err());
@@ -336,7 +331,7 @@ impl Values {
                 let copy = secret.duplicate().expect("memory");
                 assert!(copy == *secret);
                 watch(|| *secret = copy);
-                let more = too_many(input);
+                let more = input.too_many();
                 assert!(secret.try_reserve(more).is_err());
                 let (freed, ()) = watch(|| drop(SerializeData::from(plain.clone())));
                 assert_eq!(freed, usize::from(!plain.is_empty()), "a buffer has been taken over");

@@ -5,7 +5,7 @@
 //!    is much (`thread_heap::supply`);
 //! 3. a new locked arena, as large as usual: [`ArenaSet::grow_locked`];
 //! 4. a smaller one: of what the limit should still allow, then of halves, down to what the chunk
-//!    needs;
+//!    needs; also where there is no memory for the bookkeeping of a larger one;
 //! 5. when that is refused, memory that others have free: in the process-wide pool all slabs are
 //!    dissolved, and 1 is tried again (`thread_heap::supply`); for a private pool the process-wide
 //!    pool gives back its empty memory, and 1, 3 and 4 are tried again (`pool::private`);
@@ -118,13 +118,18 @@ impl ArenaSet {
         }
         size = self.source.preferred_size(size, self.stats.total);
         let mut refusal = None;
+        let mut has_locked = false;
         while size >= need {
             match self.map(size, true) {
                 Ok(pages) => {
-                    if let Some(error) = refusal {
-                        self.stats.count_lock_failure(error);
+                    if let Some(arena) = self.add_pages(pages) {
+                        if let Some(error) = refusal {
+                            self.stats.count_lock_failure(error);
+                        }
+                        return Some(arena);
                     }
-                    return self.add_pages(pages);
+                    // There is no memory for the bookkeeping. A smaller arena has less.
+                    has_locked = true;
                 }
                 Err(PagesError::Lock(error)) => refusal = refusal.or(Some(error)),
                 Err(_) => return None,
@@ -134,7 +139,9 @@ impl ArenaSet {
             size = if (need..size).contains(&left) { left } else { round_down(size / 2, page) };
         }
         let refusal = refusal?;
-        self.refusal.set(need, limit);
+        if !has_locked {
+            self.refusal.set(need, limit);
+        }
         self.stats.count_lock_failure(refusal);
         None
     }
