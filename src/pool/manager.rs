@@ -255,9 +255,10 @@ impl LockedPoolManager {
     /// pages that no other chunk uses, next to a guard page. At random the chunk lies at their end,
     /// so that an access behind it faults, or at their beginning, so that an access in front of it
     /// faults. When it is freed, its pages become inaccessible, and stay so while at least a
-    /// thousand others are sampled (16 of more than a page), so that a late access faults too. A
-    /// fault is a SIGSEGV at the very instruction; this library does not catch it.
-    /// [`describe_address`](Self::describe_address) says what the faulting address was.
+    /// thousand others are sampled (16 of more than a page; 128 and 4 where addresses have 32
+    /// bits), so that a late access faults too. A fault is a SIGSEGV at the very instruction; this
+    /// library does not catch it. [`describe_address`](Self::describe_address) says what the
+    /// faulting address was.
     ///
     /// As chunks are aligned, up to 15 bytes between a chunk and the guard page can be written to
     /// unnoticed. These bytes, and the rest of the pages, are checked when the chunk is freed: see

@@ -227,18 +227,19 @@ mod tests {
 
     #[test]
     fn no_thread_holds_slots_of_an_ended_threads_slabs() {
-        let allocate = || alloc(48, 16).unwrap().as_ptr().expose_provenance();
+        // A thread that allocates so often gets a heap, and a slab, which the last chunks are from.
+        let allocate = || [(); 64].map(|()| alloc(48, 16).unwrap().as_ptr().expose_provenance());
         let mine = allocate();
         let Some(own) = current_heap() else {
             println!("skipped: threads have no heaps here");
-            return free_chunk(mine);
+            return mine.into_iter().for_each(free_chunk);
         };
         let ((send, chunks), (end, wait)) = (channel(), channel::<()>());
         let other = std::thread::spawn(move || {
-            send.send([(); 4].map(|()| allocate())).unwrap();
+            send.send(allocate()).unwrap();
             let _ = wait.recv();
         });
-        let [first, second, rest @ ..] = chunks.recv().unwrap();
+        let [rest @ .., first, second] = chunks.recv().unwrap();
         // With a pause, and from then on without one.
         free_chunk(first);
         free_chunk(second);
@@ -246,6 +247,6 @@ mod tests {
         drop(end);
         other.join().unwrap();
         assert!(!own.has_remote_batch());
-        rest.into_iter().chain([mine]).for_each(free_chunk);
+        rest.into_iter().chain(mine).for_each(free_chunk);
     }
 }
