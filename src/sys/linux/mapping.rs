@@ -4,6 +4,20 @@ use crate::sys::errno::Errno;
 use crate::sys::posix::{map_inaccessible, page_size, unlock_reserved, unmap};
 use core::ffi::c_int;
 use core::ptr::NonNull;
+#[cfg(target_os = "linux")]
+use libc::mremap;
+
+#[cfg(target_os = "android")]
+unsafe extern "C" {
+    /// Android's C library has it, and the `libc` crate does not declare it.
+    fn mremap(
+        addr: *mut libc::c_void,
+        len: usize,
+        new_len: usize,
+        flags: c_int,
+        ...
+    ) -> *mut libc::c_void;
+}
 
 /// Reserved addresses are not counted as memory that the system has promised.
 const NO_RESERVE: c_int = libc::MAP_NORESERVE;
@@ -22,6 +36,11 @@ pub(in crate::sys) fn flags_in_place(gone: bool) -> c_int {
 const MAP_FIXED_NOREPLACE: c_int = 0x10_0000;
 #[cfg(target_os = "linux")]
 const _: () = assert!(MAP_FIXED_NOREPLACE == libc::MAP_FIXED_NOREPLACE);
+
+/// The mapping may move. The `libc` crate does not have it for Android.
+const MREMAP_MAYMOVE: c_int = 1;
+#[cfg(target_os = "linux")]
+const _: () = assert!(MREMAP_MAYMOVE == libc::MREMAP_MAYMOVE);
 
 /// See [`Memory::reserve`](crate::sys::memory::Memory::reserve).
 pub(in crate::sys) fn reserve(len: usize) -> Result<NonNull<u8>, Errno> {
@@ -46,7 +65,7 @@ fn reserve_by_a_page(len: usize) -> Result<NonNull<u8>, Errno> {
     // SAFETY: mapped just now.
     unsafe { unlock_reserved(first, page) };
     // SAFETY: mapped above, and used by no one, so that it may move.
-    let addr = unsafe { libc::mremap(first.as_ptr().cast(), page, len, libc::MREMAP_MAYMOVE) };
+    let addr = unsafe { mremap(first.as_ptr().cast(), page, len, MREMAP_MAYMOVE) };
     if addr == libc::MAP_FAILED {
         let error = Errno::last();
         // SAFETY: mapped above and used by no one.
