@@ -8,6 +8,8 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "../examples/wallet/search.rs"]
+mod search;
 #[path = "common/this_program.rs"]
 mod this_program;
 
@@ -16,26 +18,24 @@ use bitcoin_support::{
     unsize_secure_box,
 };
 use bytemuck::Zeroable;
-use memchr::memmem;
+use search::Search;
 use std::any::Any;
-use std::cell::Cell;
+use std::borrow::Borrow;
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{self, BufReader, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::{env, panic, ptr, slice};
+use std::{env, panic};
 use this_program::this_program;
 
 const CHILD: &str = "BITCOIN_SUPPORT_TEST_SCAN";
 
 const MASK: u8 = 0x95;
 const LEN: usize = 64;
-/// The search counts a sequence of this many bytes of the secret as a part of it.
-const PART: usize = 16;
 
 /// The secret, masked by the compiler.
 const MASKED: [u8; LEN] = {
@@ -54,69 +54,20 @@ fn secret() -> impl Iterator<Item = u8> {
 }
 
 thread_local! {
-    /// What is searched for, masked.
-    static SOUGHT: Cell<[u8; LEN]> = const { Cell::new(MASKED) };
+    static SEARCH: RefCell<Search> = const { RefCell::new(Search::new()) };
 }
 
-/// Counts the places in this process's memory where a part of the secret lies.
+/// Searches for these bytes from now on, and for nothing else.
+fn search_for<B: Borrow<u8>>(bytes: impl IntoIterator<Item = B>) {
+    let mut search = Search::new();
+    search.note("secret", bytes);
+    SEARCH.set(search);
+}
+
+/// Counts the places in this process's memory where a part of what is searched for lies.
 fn traces() -> usize {
-    // The search reads into a mapping that it does not search, and has what it looks for there.
-    const BUFFER: usize = 1 << 20;
-    const ROOM: usize = BUFFER - LEN;
-    // SAFETY: a new mapping of zeros, used here only.
-    let buffer = unsafe {
-        let start = libc::mmap(
-            ptr::null_mut(),
-            BUFFER,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        );
-        assert_ne!(start, libc::MAP_FAILED);
-        slice::from_raw_parts_mut(start.cast::<u8>(), BUFFER)
-    };
-    let own = buffer.as_ptr().addr();
-    let (buffer, sought) = buffer.split_at_mut(ROOM);
-    sought.iter_mut().zip(SOUGHT.get()).for_each(|(place, masked)| *place = masked ^ MASK);
-    let memory = File::open("/proc/self/mem").expect("own memory");
-    let maps = fs::read_to_string("/proc/self/maps").expect("own mappings");
-    let mut found = 0;
-    let mut searched = 0;
-    for line in maps.lines() {
-        let mut words = line.split(' ');
-        let (range, permissions) = (words.next().unwrap(), words.next().unwrap());
-        let (from, to) = range.split_once('-').unwrap();
-        let parse = |digits| usize::from_str_radix(digits, 16).unwrap();
-        let (mut from, to) = (parse(from), parse(to));
-        if !permissions.starts_with('r') || line.ends_with("[vvar]") || line.ends_with("[vsyscall]")
-        {
-            continue;
-        }
-        while from < to {
-            // The kernel may have merged the buffer's mapping with its neighbours.
-            if (own..own + BUFFER).contains(&from) {
-                from = own + BUFFER;
-                continue;
-            }
-            let end = if from < own { to.min(own) } else { to };
-            let len = ROOM.min(end - from);
-            let Ok(()) = memory.read_exact_at(&mut buffer[..len], from as u64) else { break };
-            found += parts_in(&buffer[..len], sought);
-            searched += len;
-            from = if from + len == end { end } else { from + len - (PART - 1) };
-        }
-    }
-    // SAFETY: the mapping was made above and is not used any more.
-    unsafe { libc::munmap(own as *mut libc::c_void, BUFFER) };
-    assert!(searched > 1 << 20, "only {searched} bytes searched");
-    found
-}
-
-/// How many times `bytes` has a part of what is sought: one that begins there at a multiple of
-/// `PART`.
-fn parts_in(bytes: &[u8], sought: &[u8]) -> usize {
-    sought.chunks(PART).map(|part| memmem::find_iter(bytes, part).count()).sum()
+    let found = SEARCH.with_borrow(|search| search.found().expect("own memory"));
+    found.into_iter().map(|(_, places)| places).sum()
 }
 
 /// Whether a case must leave parts of the secret.
@@ -136,6 +87,7 @@ fn leaves(left: Left, test: &str, case: fn(is_there: &dyn Fn())) {
 /// [`leaves`], with the secret in variables of the environment.
 fn leaves_with(left: Left, test: &str, variables: &[&str], case: fn(is_there: &dyn Fn())) {
     if env::var_os(CHILD).is_some() {
+        search_for(secret());
         assert_eq!(traces() == 0, variables.is_empty(), "the secret is in the program");
         case(&|| assert_ne!(traces(), 0, "the search does not see the secret"));
         let traces = traces();
@@ -595,43 +547,57 @@ fn every_way(is_there: &dyn Fn()) {
     assert!(SecureVec::read_line(open(), LEN - 1).is_err());
     assert!(SecureBox::<[u8; LEN + 1]>::read_exact(open()).is_err());
     assert!(SecureBox::<[u8; LEN - 1]>::read_from(open()).is_err());
+    assert_eq!(traces(), 0);
 
     #[cfg(feature = "hex")]
     {
         let digit = |value: u8| char::from_digit(value.into(), 16).unwrap() as u8;
-        let digits = secret().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
-        let text = SecureString::from_file(file_with("hex", digits), 1000).unwrap();
-        let bytes = SecureVec::from_hex(text.expose_secret()).unwrap();
-        is_there();
-        drop((text, bytes));
+        let digits = || secret().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+        decoded(is_there, "hex", digits, |text| SecureVec::from_hex(text).unwrap());
     }
     #[cfg(feature = "base64")]
     {
         // Of 63 bytes: 21 groups of three.
-        let mut groups = Vec::new();
-        for at in (0..LEN - 1).step_by(3) {
-            let byte = |more| u32::from(secret().nth(at + more).unwrap());
-            let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-            let sign = |group: u32| {
-                b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-                    [(bits >> (18 - 6 * group) & 63) as usize]
-            };
-            groups.extend((0..4).map(sign));
-        }
-        let text = SecureString::from_file(file_with("base64", groups.into_iter()), 1000).unwrap();
-        let bytes = SecureVec::from_base64(text.expose_secret()).unwrap();
-        is_there();
-        drop((text, bytes));
+        let groups = || {
+            (0..LEN - 1).step_by(3).flat_map(|at| {
+                let byte = |more| u32::from(secret().nth(at + more).unwrap());
+                let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+                [18, 12, 6, 0].map(|low| {
+                    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+                        [(bits >> low & 63) as usize]
+                })
+            })
+        };
+        decoded(is_there, "base64", groups, |text| SecureVec::from_base64(text).unwrap());
     }
 
     let random = SecureBox::<[u8; LEN]>::random();
-    SOUGHT.set(std::array::from_fn(|at| random.expose_secret()[at] ^ MASK));
+    search_for(random.expose_secret());
     is_there();
     drop(random);
     assert_eq!(traces(), 0);
     let random = SecureVec::random(LEN);
-    SOUGHT.set(std::array::from_fn(|at| random.expose_secret()[at] ^ MASK));
+    search_for(random.expose_secret());
     is_there();
+}
+
+/// The secret, decoded from a file of its `digits`. Nothing is left of either.
+#[cfg(any(feature = "base64", feature = "hex"))]
+fn decoded<D: Iterator<Item = u8>>(
+    is_there: &dyn Fn(),
+    name: &str,
+    digits: impl Fn() -> D,
+    decode: impl Fn(&str) -> SecureVec<u8>,
+) {
+    let path = file_with(name, digits());
+    SEARCH.with_borrow_mut(|search| search.note("digits", digits()));
+    let text = SecureString::from_file(path, 1000).unwrap();
+    is_there();
+    let bytes = decode(text.expose_secret());
+    drop(text);
+    is_there();
+    drop(bytes);
+    assert_eq!(traces(), 0, "traces of the secret, or of its digits in {name}");
 }
 
 #[test]

@@ -9,7 +9,10 @@ use quote::ToTokens;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use syn::{Attribute, Fields, ImplItem, Item, Type, UseTree, Visibility};
+use syn::{
+    Attribute, Fields, GenericArgument, ImplItem, Item, PathArguments, TraitItem, Type, UseTree,
+    Visibility,
+};
 
 const LIST: &str = "docs/public-api.txt";
 
@@ -63,7 +66,7 @@ fn exported(tree: &UseTree, names: &mut BTreeSet<String>) {
         UseTree::Name(name) => drop(names.insert(name.ident.to_string())),
         UseTree::Rename(name) => drop(names.insert(name.rename.to_string())),
         UseTree::Group(group) => group.items.iter().for_each(|tree| exported(tree, names)),
-        UseTree::Glob(_) => panic!("a glob exports names that nobody has listed"),
+        UseTree::Glob(_) => panic!("a glob exports names that are not listed here"),
     }
 }
 
@@ -76,8 +79,53 @@ fn name_of(of: &Type) -> Option<String> {
     }
 }
 
-/// Adds the lines of the items whose names are exported.
-fn list(items: &[Item], names: &BTreeSet<String>, lines: &mut BTreeSet<String>) {
+/// Whether the path of a trait names an item of `names`: the trait, or a type in its arguments.
+fn path_names(path: &syn::Path, names: &BTreeSet<String>) -> bool {
+    let of_type = |argument: &GenericArgument| match argument {
+        GenericArgument::Type(of) => type_names(of, names),
+        _ => false,
+    };
+    path.segments.last().is_some_and(|segment| {
+        let in_arguments = match &segment.arguments {
+            PathArguments::AngleBracketed(arguments) => arguments.args.iter().any(of_type),
+            _ => false,
+        };
+        in_arguments || names.contains(&segment.ident.to_string())
+    })
+}
+
+/// Whether a type names an item of `names`: the type, or what it is made of.
+fn type_names(of: &Type, names: &BTreeSet<String>) -> bool {
+    match of {
+        Type::Path(path) => path_names(&path.path, names),
+        Type::Reference(reference) => type_names(&reference.elem, names),
+        Type::Slice(slice) => type_names(&slice.elem, names),
+        Type::Array(array) => type_names(&array.elem, names),
+        Type::Tuple(tuple) => tuple.elems.iter().any(|of| type_names(of, names)),
+        _ => false,
+    }
+}
+
+/// Adds the names of the types that are defined here, exported or not.
+fn defined(items: &[Item], types: &mut BTreeSet<String>) {
+    for item in items {
+        match item {
+            Item::Struct(item) => drop(types.insert(item.ident.to_string())),
+            Item::Enum(item) => drop(types.insert(item.ident.to_string())),
+            Item::Union(item) => drop(types.insert(item.ident.to_string())),
+            _ => {}
+        }
+    }
+}
+
+/// Adds the lines of the items whose names are exported. An `impl` is listed if its type is
+/// exported, and also if its trait or an argument of the trait is, unless the type is `hidden`.
+fn list(
+    items: &[Item],
+    names: &BTreeSet<String>,
+    hidden: &BTreeSet<String>,
+    lines: &mut BTreeSet<String>,
+) {
     let is_listed = |visibility: &Visibility, name: &dyn ToString| {
         is_public(visibility) && names.contains(&name.to_string())
     };
@@ -116,9 +164,16 @@ fn list(items: &[Item], names: &BTreeSet<String>, lines: &mut BTreeSet<String>) 
                     text(&item.generics)
                 ));
                 for member in &item.items {
-                    if let syn::TraitItem::Fn(function) = member {
-                        lines.insert(format!("{}::{}", item.ident, text(&function.sig)));
-                    }
+                    let member = match member {
+                        TraitItem::Fn(function) => text(&function.sig),
+                        TraitItem::Const(constant) => {
+                            format!("const {}: {}", constant.ident, text(&constant.ty))
+                        }
+                        TraitItem::Type(of) if of.bounds.is_empty() => format!("type {}", of.ident),
+                        TraitItem::Type(of) => format!("type {}: {}", of.ident, text(&of.bounds)),
+                        _ => continue,
+                    };
+                    lines.insert(format!("{}::{member}", item.ident));
                 }
             }
             Item::Type(item) if is_listed(&item.vis, &item.ident) => {
@@ -131,9 +186,16 @@ fn list(items: &[Item], names: &BTreeSet<String>, lines: &mut BTreeSet<String>) 
             Item::Macro(item) if item.attrs.iter().any(|a| a.path().is_ident("macro_export")) => {
                 lines.insert(format!("macro {}!", item.ident.as_ref().unwrap()));
             }
-            Item::Impl(item)
-                if name_of(&item.self_ty).is_some_and(|name| names.contains(&name)) =>
-            {
+            Item::Impl(item) => {
+                let name = name_of(&item.self_ty);
+                let is_exported = name.is_some_and(|name| names.contains(&name));
+                let is_hidden = type_names(&item.self_ty, hidden);
+                let of_trait = item.trait_.as_ref().map(|(_, path, _)| path);
+                if !is_exported
+                    && (is_hidden || !of_trait.is_some_and(|path| path_names(path, names)))
+                {
+                    continue;
+                }
                 let clause = item.generics.where_clause.as_ref().map_or(String::new(), text);
                 let of = format!(
                     "{}{}",
@@ -142,11 +204,14 @@ fn list(items: &[Item], names: &BTreeSet<String>, lines: &mut BTreeSet<String>) 
                 );
                 let generics = text(&item.generics);
                 if let Some((_, path, _)) = &item.trait_ {
-                    lines.insert(format!(
-                        "{}impl{generics} {} for {of}",
-                        marks(&item.attrs),
-                        text(path)
-                    ));
+                    let head =
+                        format!("{}impl{generics} {} for {of}", marks(&item.attrs), text(path));
+                    for member in &item.items {
+                        if let ImplItem::Type(of) = member {
+                            lines.insert(format!("{head}: type {} = {}", of.ident, text(&of.ty)));
+                        }
+                    }
+                    lines.insert(head);
                     continue;
                 }
                 for member in &item.items {
@@ -179,7 +244,7 @@ fn list(items: &[Item], names: &BTreeSet<String>, lines: &mut BTreeSet<String>) 
                         })
                         .collect();
                     let mut inner = BTreeSet::new();
-                    list(&items, names, &mut inner);
+                    list(&items, names, hidden, &mut inner);
                     lines.extend(inner.into_iter().map(|line| marks(&item.attrs) + &line));
                 }
             }
@@ -214,8 +279,12 @@ fn lines_of(facade: &str, below: &[String]) -> BTreeSet<String> {
             _ => {}
         }
     }
-    for source in below {
-        list(&syn::parse_file(source).unwrap().items, &names, &mut lines);
+    let below: Vec<_> = below.iter().map(|source| syn::parse_file(source).unwrap().items).collect();
+    let mut hidden = BTreeSet::new();
+    below.iter().for_each(|items| defined(items, &mut hidden));
+    hidden.retain(|name| !names.contains(name));
+    for items in &below {
+        list(items, &names, &hidden, &mut lines);
     }
     lines.extend(names.iter().map(|name| format!("use {name}")));
     lines
@@ -261,11 +330,15 @@ fn control_a_change_of_the_interface_changes_the_list() {
         impl<T> One<T> { pub fn get(&self) -> &T { &self.private } fn hidden(&self) {} }
         impl<T: Clone> Clone for One<T> { fn clone(&self) -> Self { todo!() } }
         #[non_exhaustive] pub enum Two { A, B(u8) }
-        pub trait Three: Send { fn three(&self) -> usize; }
+        pub trait Three: Send { type Of: Copy; const N: u8; fn three(&self) -> usize; }
         pub fn four(x: u8) -> Result<u8, ()> { Ok(x) }
         pub(crate) struct Hidden { pub x: u8 }
         #[macro_export] macro_rules! five { () => {} }
-        #[cfg(feature = \"six\")] const _: () = { impl Three for Two { fn three(&self) -> usize { 6 } } };";
+        #[cfg(feature = \"six\")] const _: () = { impl Three for Two { fn three(&self) -> usize { 6 } } };
+        impl PartialEq<&One<u8>> for str { fn eq(&self, _: &&One<u8>) -> bool { true } }
+        impl<T: Unpin> Three for [T] { type Of = u8; }
+        impl From<Two> for Hidden { fn from(_: Two) -> Self { todo!() } }
+        impl From<Hidden> for u8 { fn from(_: Hidden) -> Self { todo!() } }";
     let before = lines_of(FACADE, &[BEFORE.to_owned()]);
     for (from, to) in [
         ("pub public: u8", "pub public: u16"),
@@ -282,14 +355,23 @@ fn control_a_change_of_the_interface_changes_the_list() {
         ("macro_rules! five", "macro_rules! six"),
         ("feature = \"six\"", "feature = \"seven\""),
         ("impl Three for Two", "impl Three for One<u8>"),
+        ("One<u8>> for str", "One<u8>> for String"),
+        ("T: Unpin", "T: Sync"),
+        ("type Of = u8", "type Of = u16"),
+        ("type Of: Copy", "type Of: Clone"),
+        ("const N: u8", "const N: u16"),
     ] {
         assert!(BEFORE.contains(from));
         let after = lines_of(FACADE, &[BEFORE.replacen(from, to, 1)]);
         assert_ne!(before, after, "{from} to {to}");
     }
-    for (from, to) in
-        [("private: T", "private: Option<T>"), ("pub x", "pub y"), ("todo!()", "loop {}")]
-    {
+    for (from, to) in [
+        ("private: T", "private: Option<T>"),
+        ("pub x", "pub y"),
+        ("todo!()", "loop {}"),
+        ("From<Two> for Hidden", "From<Two> for [Hidden; 2]"),
+        ("From<Hidden> for u8", "From<Hidden> for u16"),
+    ] {
         assert_eq!(before, lines_of(FACADE, &[BEFORE.replacen(from, to, 1)]), "{from} to {to}");
     }
     assert_ne!(before, lines_of("mod a; pub use a::{One, Two, Three};", &[BEFORE.to_owned()]));

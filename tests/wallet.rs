@@ -58,40 +58,23 @@ fn with_the_words(test: &str, child: fn()) -> Option<String> {
     Some(text)
 }
 
-/// The number behind each name in the line of a step.
-fn places(text: &str, step: &str) -> Vec<(String, usize)> {
-    let line = text.lines().find_map(|line| line.split_once(&format!("{step}: ")));
-    let (_, found) = line.unwrap_or_else(|| panic!("no step {step:?} in:\n{text}"));
-    let pair = |part: &str| {
-        let (name, number) = part.rsplit_once(' ').unwrap();
-        (name.to_owned(), number.parse().unwrap())
-    };
-    found.split(", ").map(pair).collect()
-}
-
 #[test]
 fn no_secret_outlives_its_use() {
     let Some(text) = with_the_words("no_secret_outlives_its_use", || wallet::main().unwrap())
     else {
         return;
     };
-    // A part is 16 bytes: the words have 5, four of which repeat every 8 bytes.
-    let steps: [(&str, &[&str], &[&str]); 5] = [
-        ("the words have been typed", &["words"], &[]),
-        ("the seed has been made", &["seed"], &["words"]),
-        ("the key has been derived", &["key"], &["words", "seed", "master key"]),
-        ("the message has been signed", &["key"], &["words", "seed", "master key"]),
-        ("the key has been dropped", &[], &["words", "seed", "master key", "key"]),
-    ];
-    for (step, alive, gone) in steps {
-        let places = places(&text, step);
-        assert_eq!(places.len(), alive.len() + gone.len(), "{text}");
-        for (name, number) in &places {
-            assert_eq!(alive.contains(&name.as_str()), *number > 0, "{step}: {name} in:\n{text}");
-        }
+    // docs/wallet.md shows these numbers, and says why they are so.
+    for step in [
+        "the words have been typed: words 25",
+        "the seed has been made: words 0, seed 4",
+        "the key has been derived: words 0, seed 0, master key 0, key 2",
+        "the message has been signed: words 0, seed 0, master key 0, key 2",
+        "the key has been dropped: words 0, seed 0, master key 0, key 0",
+    ] {
+        // The test harness writes to the same line, before the first step.
+        assert!(text.lines().any(|line| line.ends_with(step)), "no {step:?} in:\n{text}");
     }
-    assert_eq!(places(&text, "the seed has been made")[1].1, 4, "one copy, of four parts");
-    assert_eq!(places(&text, "the message has been signed")[3].1, 2, "one copy, of two parts");
     // The first receiving address of the test vectors of BIP 84.
     let public = "0330d54fd0dd420a6e5f8d3624f5f3482cae350f79d5f0753bf5beef9c2d91af3c";
     assert!(text.contains(&format!(" by {public}")), "{text}");
@@ -111,5 +94,6 @@ fn control_a_stack_that_is_not_wiped_has_the_seed() {
     }
     let test = "control_a_stack_that_is_not_wiped_has_the_seed";
     let Some(text) = with_the_words(test, child) else { return };
-    assert!(places(&text, "not wiped")[0].1 > 0, "{text}");
+    let found = text.lines().find_map(|line| line.split_once("not wiped: seed "));
+    assert!(found.is_some_and(|(_, places)| places != "0"), "{text}");
 }

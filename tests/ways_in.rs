@@ -8,7 +8,7 @@ mod common;
 use bitcoin_support::{
     LockedPoolManager, OutOfLockedMemory, ReadSecretError, SecureBox, SecureString, SecureVec,
 };
-use common::{alone_with, limit_locked_memory, read_memory};
+use common::{alone, alone_with, assert_wiped, limit_locked_memory, read_memory};
 use std::ffi::{CStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -21,6 +21,11 @@ use zeroize::Zeroizing;
 
 #[test]
 fn values_are_made_in_their_place() {
+    // No other test may use a chunk that has been freed.
+    alone("values_are_made_in_their_place", made_in_their_place);
+}
+
+fn made_in_their_place() {
     let mut seen = 0;
     let key = SecureBox::<[u8; 32]>::new_with(|place| {
         assert_eq!(*place, [0; 32]);
@@ -46,6 +51,7 @@ fn values_are_made_in_their_place() {
         Err(Error::Mine)
     });
     assert_eq!(failed.err(), Some(Error::Mine));
+    assert_wiped(seen, 32);
     #[derive(bytemuck::Zeroable)]
     #[repr(align(2097152))]
     struct Huge(#[allow(dead_code, reason = "for its alignment")] u8);
@@ -140,8 +146,10 @@ fn arrays_are_read_whole() {
         let error = SecureBox::<[u8; 3]>::read_from(other).unwrap_err();
         assert!(matches!(error, ReadSecretError::Length(3)));
     }
-    let _ = panic::catch_unwind(|| SecureBox::<[u8; 3]>::read_exact(Liar).is_err());
-    let _ = panic::catch_unwind(|| SecureVec::read_exact(Liar, 5).is_err());
+    // The standard library's `read_exact` panics, or this crate's returns an error.
+    let refused = |read: fn() -> bool| panic::catch_unwind(read).map_or(true, |is_error| is_error);
+    assert!(refused(|| SecureBox::<[u8; 3]>::read_exact(Liar).is_err()));
+    assert!(refused(|| SecureVec::read_exact(Liar, 5).is_err()));
     assert!(SecureVec::read_exact(Slow(b"12345", false), 5).unwrap() == b"12345");
 }
 

@@ -1,6 +1,7 @@
 //! A search of the process's own memory, every readable mapping, for secrets that it has had.
 
 use memchr::memmem;
+use std::borrow::Borrow;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io;
@@ -23,10 +24,16 @@ impl Search {
         Self { masked: Vec::new() }
     }
 
-    /// Searches for `secret` too from now on, which has a multiple of 16 bytes or is cut to one.
-    pub(crate) fn note(&mut self, name: &'static str, secret: &[u8]) {
-        let whole = secret.len() / PART * PART;
-        let masked = secret[..whole].iter().map(|byte| byte ^ black_box(MASK)).collect();
+    /// Searches for the bytes of `secret` too from now on. Bytes after the last multiple of 16 are
+    /// left out.
+    pub(crate) fn note<B: Borrow<u8>>(
+        &mut self,
+        name: &'static str,
+        secret: impl IntoIterator<Item = B>,
+    ) {
+        let masked = secret.into_iter().map(|byte| byte.borrow() ^ black_box(MASK));
+        let mut masked: Vec<u8> = masked.collect();
+        masked.truncate(masked.len() / PART * PART);
         self.masked.push((name, masked));
     }
 
@@ -50,16 +57,17 @@ impl Search {
         }
         // SAFETY: the mapping has so many bytes, and lives until it is unmapped below.
         let own = unsafe { slice::from_raw_parts_mut(start.cast::<u8>(), BUFFER + longest) };
-        let mut found = Vec::new();
-        for (name, masked) in &self.masked {
+        let places = self.masked.iter().map(|(name, masked)| {
             let (buffer, sought) = own.split_at_mut(BUFFER);
             let sought = &mut sought[..masked.len()];
             sought.iter_mut().zip(masked).for_each(|(place, masked)| *place = masked ^ MASK);
-            found.push((*name, count(sought, buffer)?));
-        }
+            Ok((*name, count(sought, buffer)?))
+        });
+        let found = places.collect();
+        // Also after an error: the mapping has a secret in clear.
         // SAFETY: the mapping was made above, and is not used any more.
         unsafe { libc::munmap(start, BUFFER + longest) };
-        Ok(found)
+        found
     }
 }
 
