@@ -22,8 +22,8 @@
 //! heap, or from hibernation, which writes all memory to disk.
 //!
 //! # How secrets come in
-//! Each of these writes to locked memory and leaves no copy in the process. (Each has a form that
-//! returns an error, of which most begin with `try_`.)
+//! Each of these writes to locked memory and leaves no copy in the process. Each but those of the
+//! last row has a form that returns an error; the names of most such forms begin with `try_`.
 //!
 //! | from | |
 //! |---|---|
@@ -35,6 +35,9 @@
 //! | an environment variable, which is then wiped | `SecureString::take_env` |
 //! | hexadecimal digits, base64 | `SecureVec::from_hex`, `from_base64` (features `hex`, `base64`) |
 //! | a `String`, `Vec` or `Zeroizing`, which is then wiped | `From` |
+//!
+//! One exception: where the length of a secret in base64 is no multiple of three, its last one or
+//! two bytes stay on the stack, in a variable of the decoder, until the stack is used again.
 //!
 //! These leave copies: [`SecureBox::new`] and [`SecureVec::push`], which move a value from the
 //! stack; readers with a buffer, such as [`std::io::stdin`]; `std::io::copy`, which has a buffer on

@@ -9,10 +9,10 @@
 //! wherever they differ. Bytes are wiped when they leave the value: when it is shortened, when it
 //! moves to a larger buffer, and when it is dropped, after its destructor.
 //!
-//! The process-wide pool holds secrets unless they are given another [`LockedAllocator`]; a block
-//! too large for an arena gets a mapping of its own, see [`SecureAllocator`]. The pool's statistics
-//! and [`SecureBox::is_locked`] tell whether its memory is locked, and the pool's callback or
-//! [`LockedOnly`] decides what happens if it cannot be.
+//! The process-wide pool holds secrets unless they are given another [`LockedAllocator`]. A block
+//! that is too large for an arena gets a separate mapping, see [`SecureAllocator`]. The pool's
+//! statistics and [`SecureBox::is_locked`] tell whether memory is locked, and the pool's callback
+//! or [`LockedOnly`] decides what happens if it cannot be.
 
 mod allocator;
 mod bounds;

@@ -359,8 +359,8 @@ impl<T, A: ZeroizingAllocator> Drop for ZeroizingIntoIter<T, A> {
     }
 }
 
-/// One value in a block of its own. When it is dropped, the value's destructor runs, and then the
-/// block is freed, also if the destructor panics; so the allocator wipes it.
+/// One value in a block that has nothing else in it. When it is dropped, the value's destructor
+/// runs, and then the block is freed, also if the destructor panics; so the allocator wipes it.
 pub(crate) struct ZeroizingBox<T: ?Sized, A: ZeroizingAllocator> {
     /// A block of the allocator for the layout of the value. A value without size has no block.
     value: NonNull<T>,

@@ -93,7 +93,7 @@ fn destructors_see_the_secret_and_the_wipe_comes_afterwards() {
     let inner = moved.into_inner();
     assert_wiped(at, size);
     assert_eq!((notes.take().len(), inner.secret), (0, [9; 24]));
-    // A box that is forgotten is dropped by no one, and its memory stays.
+    // A box that is forgotten is never dropped, and its memory stays.
     let forgotten = SecureBox::new(noted(1, &notes));
     let at = addr_of(&forgotten);
     std::mem::forget(forgotten);
