@@ -25,7 +25,8 @@ count() { grep -cE -- "$1" || true; }
 tree="Bitcoin Core"
 build_system=cmake
 
-# keep WHAT RESULT [DETAIL]: keeps the result of a run: see scripts/runs.
+# keep WHAT RESULT [DETAIL]: keeps the result of a run: see scripts/runs. Each end of a run is kept, so that a failure
+# takes the place of an earlier success.
 keep() {
     local file=() linkage=static
     if ${shared:?}; then linkage=shared; fi
@@ -34,6 +35,9 @@ keep() {
         --linkage "$linkage" --ran "$1" --result "$2" --detail "${3-}"
     if $record; then scripts/runs write; fi
 }
+
+# kept_if_not_built WHAT: from here on, a step that fails keeps that WHAT could not be built. `on_failure=(true)` ends this.
+kept_if_not_built() { on_failure=(keep "$1" obstacle "the build has failed"); }
 
 # conclude SUBJECT: the end of a demo that has been run on the subject, and the exit status.
 conclude() {

@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """Runs Core's functional tests, and compares the results on two builds of the same tree.
 
-    functional.py run BUILD RESULTS.jsonl [--all] [--jobs N] [--minutes N] [--timeout-factor N] [--again]
-    functional.py compare OURS.jsonl CORE.jsonl [--all]
+    functional.py run BUILD RESULTS.jsonl [--all] [--jobs N] [--minutes N] [--shuffle SEED] [--timeout-factor N] [--again]
+    functional.py compare BUILD OURS.jsonl [CORE.jsonl] [--all]
 
 `run` adds a line to RESULTS.jsonl when a test has ended: its name with arguments, "passed", "failed" or "skipped", the
 seconds, and the end of what it printed if it has not passed. Tests that have passed before are not run again, so that a
-run goes on where an earlier one was stopped. --minutes starts no further test after that time. --again forgets the
-results that the tests have had. Exit status: 0 if all have passed or are skipped, 4 if one has failed, 3 if some have
-not been run for want of time.
+run goes on where an earlier one was stopped. --again forgets the results that the tests have had. --minutes starts no
+further test after that time. The longest tests come first; --shuffle runs them in another order, the same for the same
+SEED, so that runs that are cut short do not all leave out the same tests. Exit status: 0 if all have passed or are
+skipped, 4 if one has failed, 3 if none has failed and some have not been run for want of time.
 
-`compare` prints the tests whose results differ and fails if there are any. A test that has failed on both builds is named
-and does not count, and neither do tests that have been run on one build only.
+`compare` prints the tests that have failed and those whose results differ; its last line has the sums, with the names of
+these tests. BUILD has the list of the tests. A test that has failed on both builds says nothing of this library. Exit
+status: 0 if all tests have been run and none differs; 3 if none differs of those that have been run; 1 if one differs, or
+none has passed. Without CORE.jsonl, a test that has failed counts as one that differs.
 
 Without --all, the tests are those of NAMED, with all variants that Core runs of them.
 """
@@ -24,6 +27,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import subprocess
@@ -150,6 +154,8 @@ def run(arguments):
         kept = [result for result in read(arguments.results).values() if result["test"] not in tests]
         arguments.results.write_text("".join(json.dumps(result) + "\n" for result in kept), encoding="utf-8")
     results = read(arguments.results)
+    if arguments.shuffle is not None:
+        random.Random(arguments.shuffle).shuffle(tests)
     left = collections.deque(test for test in tests if results.get(test, {}).get("result") not in ("passed", "skipped"))
     before = len(tests) - len(left)
     print(f"{len(tests)} tests, {before} of them have passed before", flush=True)
@@ -192,29 +198,31 @@ def run(arguments):
 
     of_tests = collections.Counter(results[test]["result"] if test in results else "not run" for test in tests)
     print(", ".join(f"{number} {result}" for result, number in sorted(of_tests.items())))
-    sys.exit(3 if of_tests["not run"] else 4 if of_tests["failed"] else 0)
+    sys.exit(4 if of_tests["failed"] else 3 if of_tests["not run"] else 0)
 
 
 def compare(arguments):
     """`functional.py compare`"""
-    ours, core = read(arguments.ours), read(arguments.core)
-    if not arguments.all:
-        ours, core = ({test: result for test, result in results.items() if test.split(".py")[0] in NAMED}
-                      for results in (ours, core))
-    both = sorted(ours.keys() & core.keys())
-    differences = 0
-    for test in both:
-        pair = ours[test]["result"], core[test]["result"]
-        if pair[0] != pair[1]:
-            differences += 1
-            print(f"{test}: {pair[0]} on this library, {pair[1]} on Core's own code")
-        elif pair[0] == "failed":
-            print(f"{test}: failed on both")
-    on_one = ours.keys() ^ core.keys()
-    if on_one:
-        print(f"on one build only: {', '.join(sorted(on_one))}")
-    print(f"{len(both)} tests on both, {differences} differences")
-    sys.exit(differences != 0 or not both)
+    tests = tests_of(arguments.build.resolve(), arguments.all)
+    builds = {"on this library": read(arguments.ours)}
+    if arguments.core:
+        builds["on Core's own code"] = read(arguments.core)
+    of_result = {result: [] for result in ("passed", "skipped", "failed", "different", "not run")}
+    for test in tests:
+        results = [build[test]["result"] if test in build else "not run" for build in builds.values()]
+        # A failure on this library counts until the other build has shown the same.
+        if "not run" in results and results[0] != "failed":
+            result = "not run"
+        else:
+            result = results[0] if len(set(results)) == 1 else "different"
+        of_result[result].append(test)
+        if result == "different" or "failed" in results:
+            print(f"{test}: {', '.join(map(' '.join, zip(results, builds)))}")
+    sums = [f"{len(those)} {result}" + (f" ({', '.join(those)})" if result in ("failed", "different") else "")
+            for result, those in of_result.items() if those]
+    print(f"{len(tests)} tests{', on both codes' if arguments.core else ''}: {', '.join(sums)}")
+    wrong = of_result["different"] or (of_result["failed"] and not arguments.core)
+    sys.exit(1 if wrong or not of_result["passed"] else 3 if of_result["not run"] else 0)
 
 
 def main():
@@ -225,12 +233,14 @@ def main():
     running.add_argument("results", type=pathlib.Path)
     running.add_argument("--jobs", type=int, default=max(2, os.cpu_count() or 1))
     running.add_argument("--minutes", type=float, default=float("inf"))
+    running.add_argument("--shuffle", metavar="SEED")
     running.add_argument("--timeout-factor", type=float, default=5)
     running.add_argument("--again", action="store_true")
     running.set_defaults(do=run)
     comparing = commands.add_parser("compare")
+    comparing.add_argument("build", type=pathlib.Path)
     comparing.add_argument("ours", type=pathlib.Path)
-    comparing.add_argument("core", type=pathlib.Path)
+    comparing.add_argument("core", type=pathlib.Path, nargs="?")
     comparing.set_defaults(do=compare)
     for command in (running, comparing):
         command.add_argument("--all", action="store_true")

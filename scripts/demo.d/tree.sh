@@ -4,7 +4,7 @@
 # has recognized, builds the small libraries and Core's allocator tests (with --test-bitcoin all of test_bitcoin), and
 # proves which code and which headers are in. Sourced by scripts/demo.
 
-# shellcheck disable=SC2154 # scripts/demo sets configure_options
+# shellcheck disable=SC2154 # scripts/demo sets configure_options, core.sh replaced_headers
 
 source_dir=$(cd "${tree_dir:?}" 2>/dev/null && pwd -P) || die "there is no folder $tree_dir"
 
@@ -36,64 +36,35 @@ recognize() {
 }
 recognize
 
-# What was built is proved by the compiler's own lists of what it read: prove_headers LIST UNITS. A line of LIST is the
-# name of a dependency file and the name of one of the headers that ours replace.
-prove_headers() {
-    local ours core
-    ours=$({ grep -F " ${include:?}/" "$1" || true; } | cut -d' ' -f1 | sort -u | count .)
-    core=$({ grep -vF " $include/" "$1" || true; } | count .)
-    prove "$ours of $2 translation units read our support headers" test "$ours" -gt 0
-    prove "$core of them read one of the headers they replace" test "$core" -eq 0
-}
-
-# prove_code OBJECT_DIR: no object has Core's own code, and there are objects that call ours.
-prove_code() {
-    local objects definitions references
-    objects=$(find "$1" -name '*.o' -not -path '*/.deps/*' | count .)
-    find "$1" -name '*.o' -not -path '*/.deps/*' -print0 | xargs -0 nm --print-file-name >"${logs:?}/symbols.txt" 2>/dev/null
-    definitions=$(count " (${core_names:?})| [TDBR] _ZNK?(5Arena|10LockedPool|17LockedPoolManager)[0-9CD]" <"$logs/symbols.txt")
-    references=$({ grep -E ' U (bitcoin_support_|memory_cleanse$)' "$logs/symbols.txt" || true; } | cut -d: -f1 | sort -u | count .)
-    prove "$definitions symbols of Core's cleanse.cpp and lockedpool.cpp in $objects objects" test "$definitions" -eq 0 -a "$objects" -gt 0
-    prove "$references objects call this library" test "$references" -gt 0
-}
-
-# no_warnings LOG...: no warning of the compiler is about our headers, or was found on the way through them.
-no_warnings() {
-    local ours
-    ours=$(cat "$@" | { grep -F "$include/" || true; } | count 'warning:|In file included from|^ +from ')
-    prove "$(cat "$@" | count 'warning:') warnings of the compiler, $ours lines of them about our headers" test "$ours" -eq 0
-}
-
 # ---- CMake --------------------------------------------------------------------
 
 tree_of_cmake() {
-    local core_build=${build:?}/core targets=(bitcoin_crypto bitcoin_util) binaries=() target
+    local core_build=$work/core targets=(bitcoin_crypto bitcoin_util) binaries=() target
     install_missing needs_of_core
     build_library
+    kept_if_not_built allocator_tests
     mapfile -t options < <(on_our_library)
     options[0]=${options[0]/CMAKE_PROJECT_BitcoinCore_INCLUDE/CMAKE_PROJECT_${project:?}_INCLUDE}
     step "cmake, with ${options[0]}" configure cmake -S "$source_dir" -B "$core_build" -G Ninja --no-warn-unused-cli "${options[@]}" \
         -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 -DBUILD_TESTS=ON -DENABLE_WALLET=OFF -DENABLE_IPC=OFF \
         -DWITH_EMBEDDED_ASMAP=OFF -DENABLE_EXTERNAL_SIGNER=OFF "${configure_options[@]}"
+    printf '%s\n' "$made_of" >"$work/made-of"
     grep '^-- bitcoin-support:' "$logs/configure.log" | sed 's/^-- /        /' || true
     if ${test_bitcoin:?}; then targets+=(test_bitcoin); fi
     for target in "${targets[@]}"; do
-        step "building $target" "build-$target" cmake --build "$core_build" --target "$target"
+        step "building $target" "build-$target" compile "$core_build" cmake --build "$core_build" --target "$target"
     done
     program=$build/allocator_tests
-    step "building allocator_tests.cpp, with our headers and library alone" build-allocator_tests build_allocator_tests "$source_dir" "$program"
+    step "building allocator_tests.cpp, with our headers and library alone" build-allocator_tests \
+        compile "$core_build" build_allocator_tests "$source_dir" "$program"
     binaries+=("$program")
     if $test_bitcoin; then
         binaries+=("$(find "$core_build" -name test_bitcoin -type f -perm -u+x -print -quit)")
     fi
 
     say "what it has been built from"
-    prove_code "$core_build"
-    ninja -C "$core_build" -t deps | awk '/^[^ ]/ { object = $1 }
-        /support\/(cleanse|lockedpool|allocators\/secure|allocators\/zeroafterfree)\.h$/ { print object, $1 }' >"$logs/headers.txt"
-    prove_headers "$logs/headers.txt" "$(ninja -C "$core_build" -t deps | count '^[^ ]')"
-    for binary in "${binaries[@]}"; do prove_linked "$binary"; done
-    no_warnings "$logs"/build-*.log
+    prove_switched "$core_build" 1 "${binaries[@]}"
+    prove_no_warnings "$core_build"
 
     say "its tests on our library"
     run_and_keep allocator_tests "$program" || true
@@ -124,28 +95,29 @@ needs_of_autotools() {
 }
 
 # has_target TARGET: whether the tree has a rule for it.
-has_target() { grep -qE "^$1(:| )" "$build/core/src/Makefile"; }
+has_target() { grep -qE "^$1(:| )" "$work/core/src/Makefile"; }
 
 tree_of_autotools() {
-    local fragment=${root:?}/integrations/autotools/core_drop_in.mk copy=${build:?}/source core_build=${build:?}/core
-    local switched=(make -f "$fragment" BITCOIN_SUPPORT_LIBRARY= -C "$core_build/src" -j"$(nproc)") targets=() binaries=() target
+    local fragment=${root:?}/integrations/autotools/core_drop_in.mk copy=$work/source core_build=$work/core
+    local switched targets=() binaries=() target units
     install_missing needs_of_autotools
     build_library
-    switched[3]="BITCOIN_SUPPORT_LIBRARY=${library:?}"
+    switched=(compile "$core_build" make -f "$fragment" BITCOIN_SUPPORT_LIBRARY="${library:?}" -C "$core_build/src" -j"$(nproc)")
 
     # autogen.sh writes into the tree, so it works in a copy. Objects of the user's own build are not copied.
-    if [[ ! -f $copy/configure ]]; then
-        mkdir -p "$copy"
+    if [[ ! -f $work/made-of ]]; then
+        mkdir "$copy" "$core_build"
         tar -C "$source_dir" --exclude=.git --exclude='*.o' --exclude='*.lo' --exclude='*.l[ao]' --exclude='*.a' --exclude=.deps \
             --exclude=.libs --exclude=config.status -cf - . | tar -C "$copy" -xf -
         if [[ ! -f $copy/configure ]]; then step "autogen.sh, in a copy" autogen "$copy/autogen.sh"; fi
     fi
     version=$("$copy/configure" --version | sed -nE '1s/^.* configure ([^ ]+)$/\1/p')
     say "$tree $version, built by autotools: $source_dir"
-    mkdir -p "$core_build"
-    if [[ ! -f $core_build/src/Makefile ]]; then
+    kept_if_not_built allocator_tests
+    if [[ ! -f $work/made-of ]]; then
         (cd "$core_build" && step "configure" configure "$copy/configure" --disable-wallet --without-gui --without-miniupnpc --without-natpmp \
             --disable-zmq --disable-bench --disable-man --with-libs --enable-c++17 CXXFLAGS=-O0 CFLAGS=-O0 "${configure_options[@]}") || exit 1
+        printf '%s\n' "$made_of" >"$work/made-of"
     fi
 
     # Which libraries have the two files differs: all that the versions have, as far as this tree has them.
@@ -186,11 +158,11 @@ tree_of_autotools() {
 
     say "what it has been built from"
     prove_code "$core_build/src"
-    find "$core_build/src" \( -name '*.Po' -o -name '*.Plo' \) -exec grep -HoE '[^ ]*/support/(cleanse|lockedpool|allocators/secure|allocators/zeroafterfree)\.h' {} + |
-        sed 's/:/ /' | sort -u >"$logs/headers.txt"
-    prove_headers "$logs/headers.txt" "$(find "$core_build/src" \( -name '*.Po' -o -name '*.Plo' \) -size +1k | count .)"
+    # What automake writes before a unit has been compiled has the word dummy.
+    mapfile -t units < <(find "$core_build/src" \( -name '*.Po' -o -name '*.Plo' \) -exec grep -L '^# dummy' {} +)
+    prove_headers "${#units[@]}" 1 < <(grep -HoE "[^ ]*$replaced_headers" "${units[@]}" | sed 's/:/ /')
     for binary in "${binaries[@]}"; do prove_linked "$binary"; done
-    no_warnings "$logs"/build*.log
+    prove_no_warnings "$core_build"
 
     say "its tests on our library"
     run_and_keep allocator_tests "$program" || true
@@ -198,6 +170,12 @@ tree_of_autotools() {
 }
 
 before=$(fingerprint "$source_dir")
+# What an earlier run has left is used again if it was made from this checkout, unchanged, with these options, and was
+# configured to the end.
+work=${build:?}/demo-tree
+made_of=$(printf '%s\n' "$source_dir" "$before" "${configure_options[@]}")
+if [[ $(cat "$work/made-of" 2>/dev/null) != "$made_of" ]]; then rm -rf "$work"; fi
+mkdir -p "$work"
 if [[ $build_system == cmake ]]; then
     say "$tree $version, built by CMake: $source_dir"
     tree_of_cmake
