@@ -141,9 +141,9 @@ typedef enum bitcoin_support_status {
 // on one arena must not overlap in time.
 typedef struct bitcoin_support_arena bitcoin_support_arena;
 
-// A growable buffer for a secret. It lies in the process-wide pool, or in locked pages of its own
-// if it is larger than BITCOIN_SUPPORT_ARENA_SIZE bytes. When it grows, the old place of the bytes
-// is wiped. Not thread-safe.
+// A growable buffer for a secret. It lies in the process-wide pool, or in separate locked pages if
+// it is larger than BITCOIN_SUPPORT_ARENA_SIZE bytes. When it grows, the old place of the bytes is
+// wiped. Not thread-safe.
 typedef struct bitcoin_support_buffer bitcoin_support_buffer;
 
 // A pool of locked memory. Thread-safe.
@@ -560,7 +560,7 @@ void bitcoin_support_locked_pool_walk(const struct bitcoin_support_locked_pool *
 struct bitcoin_support_locked_pool_stats bitcoin_support_locked_pool_get_stats(const struct bitcoin_support_locked_pool *pool);
 
 // Finds overruns. From this call on, about one in `one_in` allocations from the process-wide pool,
-// chosen at random, is a sample: it gets pages of its own, and lies at their end or at their
+// chosen at random, is a sample: it gets separate pages, and lies at their end or at their
 // beginning, next to a guard page. When it is freed, its pages become inaccessible for a while. So
 // an access behind the chunk, in front of it, or after its free is a SIGSEGV at that very
 // instruction. The library does not catch the signal; bitcoin_support_describe_address explains

@@ -56,16 +56,16 @@
 //! | `Index` | bytes one by one are what code compares in a time that depends on them | `expose_secret()[0]` |
 //! | `Hash`, `Ord`: as keys of maps | hashes and orders take a time that depends on the secret, and tables keep hashes | a map by the secret's name or number |
 //! | comparison of values with padding | padding differs between equal values | [`Bytes`] says what can be compared |
-//! | `zeroed`, `default` for any type | zeros are no value of some types: not of `SecretKey`, `Keypair`, `Xpriv`, and not known to be one of `Option<[u8; 32]>` | [`Zeroed`] says of which they are; `new` for others |
-//! | `fmt::Write` on `SecureVec`, `io::Write` on [`SecureString`] | with both, `write!` would be ambiguous where both traits are imported; and pieces of bytes are no text | the other of the two types |
+//! | `zeroed`, `default` for any type | some types have no value whose bytes are all zero (`SecretKey`, `Keypair`, `Xpriv`), and of others it is not known (`Option<[u8; 32]>`) | [`Zeroed`] says which types have one; `new` for the others |
+//! | `fmt::Write` on `SecureVec`, `io::Write` on [`SecureString`] | with both, `write!` would be ambiguous where both traits are imported; and bytes need not be text | the other of the two types |
 //! | `read_line`, `from_file` without a limit | the other side chooses how much it sends | a limit |
 //! | `SecureBox::map` | the value would pass over the stack | `expose_secret_mut`; `into_inner` says what it does |
 //! | `GlobalAlloc` for [`SecureAllocator`] | all memory of the program would have to be locked | containers with an allocator |
 //!
-//! Parts of other crates take types of their own, or of the standard library, and so no secret:
-//! `encode_string` of `base64` (its `Base64Display` writes into a [`SecureString`]), `Fill` of
-//! `rand` (`fill` takes `expose_secret_mut()`), and the arenas of `bumpalo`, which have no
-//! allocator.
+//! Some functions of other crates take only types of that crate or of the standard library, and so
+//! no type of secrets: `encode_string` of `base64` (its `Base64Display` writes into a
+//! [`SecureString`]), `Fill` of `rand` (`fill` takes `expose_secret_mut()`), and the arenas of
+//! `bumpalo`, which have no allocator.
 //!
 //! Each of these is an error:
 //! ```compile_fail,E0277

@@ -819,7 +819,7 @@ fn reachable(process: &Process) -> Finding {
             let means = "Processes of root do not show whether they may be dumped. Root reads all but secret \
                          memory.";
             Finding::new(ID, Severity::Note, "not known", means)
-                .remedy("Run the program as a user of its own.")
+                .remedy("Run the program as a separate user.")
         }
     }
 }

@@ -27,7 +27,7 @@ const NOBODY: u32 = 65534;
 
 // ---- The processes that are looked at ----
 
-/// Not a test of its own: the other side of the tests below.
+/// No test: the processes that the tests below look at run this.
 #[test]
 fn role() {
     let Ok(role) = std::env::var("ROLE") else { return };
@@ -213,7 +213,7 @@ impl Process {
         Some(Self::start(role, command, Some(place)))
     }
 
-    /// As root of a user namespace of its own, with all capabilities there.
+    /// As root of a new user namespace, with all capabilities there.
     fn in_user_namespace(role: &str) -> Self {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user"]).arg(std::env::current_exe().unwrap());
@@ -488,7 +488,7 @@ fn who_may_not_look_is_told_so() {
     assert_eq!(look(0).status.code(), Some(1), "root may");
 }
 
-/// A shell in namespaces of its own for mounts and processes, which end with it. `script` has the
+/// A shell in new namespaces for mounts and processes, which end with it. `script` has the
 /// program as `$0`. `None` where this user, or a sandbox, may not make them.
 fn in_namespaces(script: &str, program: &Path) -> Option<Output> {
     const REFUSED: i32 = 99;

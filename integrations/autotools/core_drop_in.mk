@@ -128,7 +128,7 @@ else
   export LD_LIBRARY_PATH := $(bitcoin_support_loader_dir):$(dir $(bitcoin_support_library))$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
 endif
 ifeq ($(filter darwin%,$(bitcoin_support_host_os)),)
-  # What Rust's standard library asks of the system.
+  # The system's libraries that Rust's standard library needs.
   bitcoin_support_libs += -lpthread -ldl -lm
 endif
 
@@ -136,7 +136,7 @@ endif
 
 bitcoin_support_stamp := .deps/bitcoin_support
 bitcoin_support_probe := .deps/bitcoin_support_probe
-# What the stamp says is what the objects were compiled and linked with.
+# The stamp says with what the objects were compiled and linked: the library, the flags, a checksum of the headers.
 bitcoin_support_headers := $(wildcard $(bitcoin_support_include)/*.h $(bitcoin_support_include)/support/*.h $(bitcoin_support_include)/support/allocators/*.h)
 bitcoin_support_settings := $(bitcoin_support_library) $(bitcoin_support_cppflags) $(shell cat $(bitcoin_support_headers) /dev/null | cksum)
 ifneq ($(strip $(shell cat $(bitcoin_support_stamp) 2>/dev/null)),$(strip $(bitcoin_support_settings)))

@@ -1,6 +1,6 @@
 #!/bin/sh
 #
-# What core_drop_in.mk has done by a shell. Not for use by hand.
+# The parts of core_drop_in.mk that need a shell. make calls this script; it is not for use by hand.
 #
 #   rules MAKEFILE STRICT          prints lines for make about a Makefile; STRICT is not empty where a directory of
 #                                  another project must be refused
@@ -108,7 +108,8 @@ rules() {
     fi
 
     # ---- The Makefile
-    # Written by automake, with one logical line for each variable. configure has made comments of what is not built.
+    # Written by automake, with one logical line for each variable. configure has made comments of the lines
+    # of programs that are not built.
     answer=$(awk '
         function complain(reason) { if (!complaint) complaint = reason }
         function is_support(word) { return word ~ /(^|\/)support\/([^\/]*-)?(cleanse|lockedpool)\.(\$\(OBJEXT\)|lo|o)$/ }

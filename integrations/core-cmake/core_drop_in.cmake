@@ -250,7 +250,7 @@ function(bitcoin_support_switch_over include_dir library)
     message(FATAL_ERROR "bitcoin-support: ${include_dir} is one of the compiler's own directories, which come after Core's. Keep the headers elsewhere.")
   endif()
 
-  # What Rust's standard library asks of the system.
+  # The system's libraries that Rust's standard library needs.
   if(WIN32)
     set(native_libraries ws2_32 userenv ntdll bcrypt)
   elseif(APPLE)

@@ -10,9 +10,9 @@ use crate::secure::SecureVec;
 use core::ffi::c_void;
 use core::ptr;
 
-/// A growable buffer for a secret. It lies in the process-wide pool, or in locked pages of its own
-/// if it is larger than BITCOIN_SUPPORT_ARENA_SIZE bytes. When it grows, the old place of the bytes
-/// is wiped. Not thread-safe.
+/// A growable buffer for a secret. It lies in the process-wide pool, or in separate locked pages if
+/// it is larger than BITCOIN_SUPPORT_ARENA_SIZE bytes. When it grows, the old place of the bytes is
+/// wiped. Not thread-safe.
 pub struct bitcoin_support_buffer {
     _opaque: [u8; 0],
 }

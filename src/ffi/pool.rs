@@ -266,8 +266,7 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_free(
     }
 }
 
-/// The uncommon cases of a free, in a function of their own so that the common case is a leaf
-/// function.
+/// The uncommon cases of a free, in a separate function so that the common case is a leaf function.
 ///
 /// # Safety
 /// As for [`LockedPool::free`].
@@ -300,7 +299,7 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_free_sized(
     }
 }
 
-/// The uncommon cases of a sized free, in a function of their own so that the common case is a leaf
+/// The uncommon cases of a sized free, in a separate function so that the common case is a leaf
 /// function.
 ///
 /// # Safety

@@ -11,7 +11,7 @@ use core::num::NonZeroU32;
 use core::ptr;
 
 /// Finds overruns. From this call on, about one in `one_in` allocations from the process-wide pool,
-/// chosen at random, is a sample: it gets pages of its own, and lies at their end or at their
+/// chosen at random, is a sample: it gets separate pages, and lies at their end or at their
 /// beginning, next to a guard page. When it is freed, its pages become inaccessible for a while. So
 /// an access behind the chunk, in front of it, or after its free is a SIGSEGV at that very
 /// instruction. The library does not catch the signal; bitcoin_support_describe_address explains

@@ -5,8 +5,8 @@
 //! they were.
 //!
 //! A thread that goes on while the process exits must not find zeros where its key was. So nothing
-//! is wiped unless this thread is known to be the only one. Else it is left to the kernel, which
-//! zeroes the pages of a process before another process gets them.
+//! is wiped unless this thread is known to be the only one. Else the memory is left to the kernel,
+//! which zeroes the pages of a process before another process gets them.
 
 use super::registry;
 use crate::sys::{self, Process, System};

@@ -1,4 +1,4 @@
-//! What the rest of the library tells the tools, whichever there is.
+//! What the rest of the library tells AddressSanitizer or valgrind; nothing if neither is there.
 
 #[cfg(feature = "asan")]
 use super::asan;

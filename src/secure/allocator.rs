@@ -250,10 +250,10 @@ unsafe impl LockedAllocator for LockedOnly {
 /// maximum. Values lie in it as long as it is borrowed. A secret has at most as many bytes as an
 /// arena of the pool.
 ///
-/// It serves only pools whose memory is the system's and stays what it is: not those over a foreign
-/// page allocator, whose memory may not even exist, and not those of which children of `fork` find
-/// something else, unless the program vouches for its children
-/// ([`LockedPool::with_options_unchecked`]). Of others, each allocation fails.
+/// Two kinds of pools refuse each allocation of values. The memory of a pool over a foreign page
+/// allocator may not even exist. The memory of a pool with another fork policy than
+/// [`Keep`](crate::ForkPolicy::Keep) does not keep its values in children of `fork`; such a pool
+/// holds values if the program vouches for its children ([`LockedPool::with_options_unchecked`]).
 ///
 /// ```
 /// use allocator_api2::vec::Vec;

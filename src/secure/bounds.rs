@@ -1,11 +1,11 @@
-//! What a type must be where not any type will do, with the compiler's message where it is not.
+//! The bounds on types where not every type will do, with the compiler's message for the others.
 
 use crate::zeroizing::ct_eq;
 use bytemuck::{NoUninit, Zeroable};
 use subtle::Choice;
 
-/// A type to which zeros are a value: any type that is [`Zeroable`]. For constructors that make a
-/// value of zeros in its place.
+/// A type that has a value whose bytes are all zero: any type that is [`Zeroable`]. For
+/// constructors that make such a value in its place.
 ///
 /// ```compile_fail,E0277
 /// // A secret key of zeros is no secret key. `SecureBox::new` takes a key of any type.

@@ -28,16 +28,16 @@ impl SecureString {
         Ok(Self::from_utf8(SecureVec::try_from_slice(&value)?)?)
     }
 
-    /// Moves an environment variable into locked memory: copies it, wipes the value where the
-    /// environment has it, and removes the variable.
+    /// Moves an environment variable into locked memory: copies it, wipes the value in the
+    /// environment, and removes the variable.
     ///
-    /// So far that goes: afterwards this process's memory, its core dumps and
-    /// `/proc/PID/environ` do not have the value, and children made from now on do not get it. The
-    /// shell, or whatever started this process, may have it still, and so may processes that were
-    /// started before, and code in this process that has made a copy. An entry that was set anew
-    /// while the process ran has an older one, which the C library has kept. If the environment has
-    /// the name twice, which no shell makes, both entries are removed, and the one that programs
-    /// do not see is not wiped.
+    /// Afterwards this process's memory, its core dumps and `/proc/PID/environ` do not have the
+    /// value, and children made from now on do not get it. But these copies stay: in the shell, or
+    /// in whatever started this process; in processes that were started before; and in code of this
+    /// process that has made a copy. If the variable was set anew while the process ran, the C
+    /// library has kept the older value, which is not wiped. If the environment has the name twice,
+    /// which no shell makes, both entries are removed, and the one that programs do not see is not
+    /// wiped.
     ///
     /// # Errors
     /// As for [`from_env`](Self::from_env). If the value is not UTF-8, it has been wiped. If there
@@ -46,8 +46,8 @@ impl SecureString {
     /// # Safety
     /// No other thread may read or change the environment at the same time, nor may code go on to
     /// use the address of the value (from `getenv`). The value must be in memory that can be
-    /// written, as it is unless `putenv` was called with memory that cannot. At the beginning of
-    /// `main`, before other threads are started, all that is so.
+    /// written, as it is unless `putenv` was called with memory that cannot. All these conditions
+    /// hold at the beginning of `main`, before other threads are started.
     ///
     /// ```no_run
     /// use bitcoin_support::SecureString;

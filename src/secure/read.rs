@@ -178,7 +178,8 @@ impl SecureVec<u8> {
     /// them to their place.
     ///
     /// (A generator that runs in the process, such as the thread's generator of the crate `rand`,
-    /// keeps its state on the ordinary heap. From that state the keys follow that it makes next.)
+    /// keeps its state on the ordinary heap. The keys that it makes next can be computed from that
+    /// state.)
     ///
     /// # Panics
     /// When there is no locked memory, or the system has no random numbers.

@@ -119,8 +119,8 @@ impl Central {
             let chunk = match own {
                 Some(heap) => {
                     self.note_peak();
-                    // What was in use when the thread came here, an ended thread's slabs, a new
-                    // slab.
+                    // First a slot of the heap's slabs, then a slab that an ended thread has left,
+                    // then a new slab.
                     heap.take_slot(class)
                         .or_else(|| self.adopt(heap, class))
                         .or_else(|| self.take_new_slab(heap, class))

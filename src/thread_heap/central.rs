@@ -20,8 +20,8 @@ use core::sync::atomic::Ordering::Relaxed;
 /// When they are used up, small chunks take whole units, from arenas elsewhere.
 const RANGE: usize = if cfg!(target_pointer_width = "64") { 512 << 20 } else { 64 << 20 };
 const SMALLEST_RANGE: usize = 4 << 20;
-/// So many bytes of the range at a time have the tables for their slabs made ready, which take 9 %
-/// of that.
+/// The tables of slabs are made ready for so many bytes of the range at a time. They take 9 % of
+/// these bytes.
 const READY_STEP: usize = 16 << 20;
 
 /// The arenas of the process-wide pool, its slabs' bookkeeping, and its figures.

@@ -13,7 +13,7 @@ pub(super) fn ptrace(host: &Host) -> Finding {
             "Every process of a program's user can read the program's memory, locked memory too.";
         Ok(match host.read("/proc/sys/kernel/yama/ptrace_scope")?.as_deref().map(str::trim) {
             None => Finding::new(ID, Severity::Warning, "Yama is not in use", any).remedy(
-                "Run the program as a user of its own, for which nothing else runs. Or boot a kernel with \
+                "Run the program as a separate user, for which nothing else runs. Or boot a kernel with \
                  Yama (`lsm=...,yama`) and `sysctl kernel.yama.ptrace_scope=1`.",
             ),
             Some("1") => {
@@ -30,7 +30,7 @@ pub(super) fn ptrace(host: &Host) -> Finding {
             }
             Some(other) => Finding::new(ID, Severity::Warning, other, any).remedy(
                 "`sysctl kernel.yama.ptrace_scope=1`, and the same in /etc/sysctl.d. Run the program as a \
-                 user of its own.",
+                 separate user.",
             ),
         })
     };

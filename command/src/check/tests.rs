@@ -287,7 +287,7 @@ fn swap_devices() {
     host.unreadable("proc/swaps").expect("swap", Warning, "cannot read /proc/swaps");
     host.remove("proc/swaps").expect("swap", Fine, "no swap");
 
-    // Each area is a finding of its own.
+    // Each area is a separate finding.
     let host = Fixture::new();
     let report = host.swap_on(&["/dev/dm-0", "/dev/sda1"]).report();
     let severities: Vec<_> = findings_of(&report, "swap")
@@ -664,7 +664,7 @@ fn pages() {
         .expect("transparent-huge-pages", Note, "always")
         .write("sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n")
         .expect("transparent-huge-pages", Fine, "never");
-    // Since Linux 6.8 each size has a choice of its own.
+    // Since Linux 6.8 each size has a separate setting.
     const SIZE: &str = "sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled";
     host.write(SIZE, "always [inherit] madvise never\n")
         .expect("transparent-huge-pages", Fine, "never")

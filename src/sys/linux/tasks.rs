@@ -90,7 +90,7 @@ fn first_name(entries: &[u8]) -> Option<(&CStr, &[u8])> {
 }
 
 fn is_ending(tasks: c_int, task: &CStr) -> bool {
-    // What is not there any more has ended.
+    // A thread without a directory has ended.
     let Some(task) = open(tasks, task, O_DIRECTORY) else { return true };
     let Some(stat) = open(task.as_raw_fd(), c"stat", 0) else { return true };
     let mut text = [0; 256];
