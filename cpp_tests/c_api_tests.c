@@ -823,6 +823,59 @@ static void exit_policies(void)
     CHECK(left_at_exit(BITCOIN_SUPPORT_EXIT_NEVER) == 2);
 }
 
+/* What a function found and left on a secret stack. */
+struct on_stack {
+    unsigned char* frame;
+    bool locked;
+    int calls;
+};
+
+static void leave_secret(void* context)
+{
+    struct on_stack* found = context;
+    volatile unsigned char secret[64];
+    size_t i;
+    for (i = 0; i < sizeof(secret); ++i) secret[i] = 0xa5;
+    /* As a number: the address is looked at when the frame is gone. */
+    found->frame = (unsigned char*)(uintptr_t)secret;
+    found->locked = bitcoin_support_secret_stack_is_locked();
+    ++found->calls;
+}
+
+static void calls_again(void* context)
+{
+    struct on_stack* found = context;
+    ++found->calls;
+    CHECK(bitcoin_support_on_secret_stack(leave_secret, &found[1], 0) == BITCOIN_SUPPORT_OK);
+}
+
+static void secret_stack(void)
+{
+    struct on_stack found[2] = {{NULL, false, 0}, {NULL, false, 0}};
+    const bitcoin_support_status status = bitcoin_support_on_secret_stack(leave_secret, &found[0], 0);
+    if (status == BITCOIN_SUPPORT_NOT_AVAILABLE) {
+        puts("skipped: no secret stacks on this processor");
+        return;
+    }
+    CHECK(status == BITCOIN_SUPPORT_OK && found[0].calls == 1);
+    CHECK(!bitcoin_support_secret_stack_is_locked());
+    /* The thread keeps the stack, so it is mapped. */
+    CHECK(all_bytes_are(found[0].frame, 64, 0));
+    /* Control: the same function on this stack. */
+    leave_secret(&found[0]);
+    CHECK(found[0].calls == 2 && !found[0].locked);
+    CHECK(bitcoin_support_on_secret_stack(calls_again, &found[0], 100 * 1024) == BITCOIN_SUPPORT_OK);
+    CHECK(found[0].calls == 3 && found[1].calls == 1);
+    CHECK(bitcoin_support_on_secret_stack(NULL, &found[0], 0) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_on_secret_stack(leave_secret, &found[0], SIZE_MAX) == BITCOIN_SUPPORT_OUT_OF_MEMORY);
+    CHECK(found[0].calls == 3);
+    if (bitcoin_support_on_locked_secret_stack(leave_secret, &found[0], 0) == BITCOIN_SUPPORT_OK) {
+        CHECK(found[0].calls == 4 && found[0].locked);
+    } else {
+        puts("skipped: nothing can be locked");
+    }
+}
+
 /* ---- The runner ---- */
 
 /* A handle that was destroyed before, that is of another kind, or that must not be destroyed is refused, and
@@ -873,6 +926,7 @@ static const struct {
     {"remedies_and_limits", remedies_and_limits},
     {"wipe_all", wipe_all},
     {"exit_policies", exit_policies},
+    {"secret_stack", secret_stack},
     {"pool_over_a_table", pool_over_a_table},
     {"pool_destroyed_with_chunks_in_use", pool_destroyed_with_chunks_in_use},
     {"table_is_copied_and_destroy_may_be_null", table_is_copied_and_destroy_may_be_null},

@@ -312,6 +312,9 @@ typedef struct bitcoin_support_address_report {
 // back and zeroes it before another process gets it.
 typedef uint32_t bitcoin_support_exit_policy;
 
+// A function for bitcoin_support_on_secret_stack.
+typedef void (*bitcoin_support_secret_function)(void *context);
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -592,6 +595,39 @@ enum bitcoin_support_status bitcoin_support_describe_address(const void *address
 //
 // Returns: BITCOIN_SUPPORT_OK or _BAD_OPTION.
 enum bitcoin_support_status bitcoin_support_set_exit_policy(bitcoin_support_exit_policy policy);
+
+// Calls `function` with `context` on a secret stack of `size` bytes, 0 for the default (64 KiB).
+// The stack lies between guard pages, and is left out of core dumps and locked, as far as the
+// system allows. When the function has returned, the stack is wiped, and all registers are cleared
+// that a function may change. So nothing of what the function had on its stack or in registers is
+// left. What it puts elsewhere is not wiped.
+//
+// The function may do anything that it may do on a thread's own stack, also call this function,
+// fork and exit. If the stack is too small, the process ends at the guard page (SIGSEGV). The
+// function must return: it must not leave by longjmp, by a C++ exception or by pthread_exit, and
+// its thread must not be cancelled meanwhile. Signal handlers must not call this.
+//
+// A thread's first call maps the stack. A thread keeps up to two stacks of up to 256 KiB for its
+// further calls, which take well below a microsecond with the default size.
+//
+// Returns: BITCOIN_SUPPORT_OK when the function has returned. Otherwise the function has not been
+// called: BITCOIN_SUPPORT_NULL_ARGUMENT, _OUT_OF_MEMORY or _NOT_AVAILABLE (on systems and
+// processors other than Linux and most Unix systems on x86-64 and 64-bit ARM).
+enum bitcoin_support_status bitcoin_support_on_secret_stack(bitcoin_support_secret_function function,
+                                                            void *context,
+                                                            size_t size);
+
+// As bitcoin_support_on_secret_stack, but if the stack cannot be locked, the function is not
+// called.
+//
+// Returns: as bitcoin_support_on_secret_stack; _OUT_OF_MEMORY also when the stack cannot be
+// locked.
+enum bitcoin_support_status bitcoin_support_on_locked_secret_stack(bitcoin_support_secret_function function,
+                                                                   void *context,
+                                                                   size_t size);
+
+// Whether the caller runs on a secret stack that is locked.
+bool bitcoin_support_secret_stack_is_locked(void);
 
 #ifdef __cplusplus
 }  // extern "C"

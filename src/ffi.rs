@@ -34,6 +34,7 @@ mod page_allocator;
 mod pool;
 mod protection;
 mod sampling;
+mod secret_stack;
 mod stats;
 mod status;
 mod unique_name;

@@ -18,8 +18,8 @@
 //! that no optimizer removes ([`memory_cleanse`]). When memory cannot be locked, the pool's
 //! statistics ([`PoolStats::is_fully_locked`]) and a callback say so, and why. It does not protect
 //! from code in the same process that reads arbitrary memory, from a privileged user (`ptrace`,
-//! `/proc/PID/mem`), from copies that callers make in registers, on the stack or on the ordinary
-//! heap, or from hibernation, which writes all memory to disk.
+//! `/proc/PID/mem`), from copies that callers make on the ordinary heap, and in registers and on
+//! the stack outside of [`on_secret_stack`], or from hibernation, which writes all memory to disk.
 //!
 //! # How secrets come in
 //! Each of these writes to locked memory and leaves no copy in the process. Each but those of the
@@ -133,7 +133,8 @@
 //! | floor | knows | files, from the top down | |
 //! |---|---|---|---|
 //! | `events` | `zero_after_free` | `http` `reply` `connection` `request` `event` `event_base` `base` `flags` `incoming` `method` `outgoing` `error` `libevent` | owners for libevent's objects |
-//! | `ffi` | `secure` `pool` `pages` `fork` `arena` `unique_path` `cleanse` | `arena` `buffer` `cleanse` `exit` `lock_limit` `sampling` `stats` `pool` `options` `page_allocator` `handle` `handle_table` `fallible_box` `protection` `unique_name` `status` `version` `visit` | the C ABI; no logic |
+//! | `ffi` | `secret_stack` `secure` `pool` `pages` `fork` `arena` `unique_path` `cleanse` | `arena` `buffer` `cleanse` `exit` `lock_limit` `sampling` `secret_stack` `stats` `pool` `options` `page_allocator` `handle` `handle_table` `fallible_box` `protection` `unique_name` `status` `version` `visit` | the C ABI; no logic |
+//! | `secret_stack` | `pages` `poison` `cleanse` `sys` | `call` `kept` `stack` `depth` `registers` `error` | [`on_secret_stack`]: a function runs on locked memory and leaves nothing behind |
 //! | `secure` | `pool` `zeroizing` `pages` `cleanse` | `interop` `prompt` `environment` `encoding` `read` `boxed` `string` `vec` `allocator` `bounds` `error` | [`SecureVec`], [`SecureString`], [`SecureBox`], [`SecureAllocator`]: secrets as types |
 //! | `zero_after_free` | `zeroizing` `cleanse` | `consensus_encoding` `consensus` `check_lengths` `from_serialize_data` `to_serialize_data` `consensus_error` `serialize_data` `allocator` | [`ZeroAfterFreeAllocator`], [`SerializeData`]: the ordinary heap, wiped |
 //! | `zeroizing` | `cleanse` |  | [`ZeroizingAllocator`], and the buffer under the types of secrets |
@@ -148,7 +149,7 @@
 //! | `unique_path` |  |  | [`get_unique_path`] |
 //! | `cleanse` |  |  | [`memory_cleanse`]: the one wipe |
 //! | `leak` |  |  | values that live as long as the process |
-//! | `sys` |  | `unix` `windows` `linux` `linux/barrier` `linux/futex` `linux/huge_pages` `linux/limits` `linux/lock_on_fault` `linux/mapping` `linux/secret_memory` `linux/tasks` `linux/advice` `other_unix` `posix` `remedy` `memory` `limits` `process` `threads` `stay_loaded` `thread_word` `hooks` `errno` | the contract with the operating system, and the systems that keep it |
+//! | `sys` |  | `unix` `windows` `linux` `linux/barrier` `linux/futex` `linux/huge_pages` `linux/limits` `linux/lock_on_fault` `linux/mapping` `linux/secret_memory` `linux/tasks` `linux/advice` `other_unix` `posix` `remedy` `memory` `limits` `process` `threads` `stack_switch` `stay_loaded` `thread_word` `hooks` `errno` | the contract with the operating system, and the systems that keep it |
 //!
 //! # Features
 //! None is on by default.
@@ -185,6 +186,7 @@ mod leak;
 mod pages;
 mod poison;
 mod pool;
+mod secret_stack;
 mod secure;
 mod sync;
 mod sys;
@@ -208,6 +210,7 @@ pub use pool::{
     AddressReport, ConfigureError, LockedPageArena, LockedPool, LockedPoolManager, LockingFailed,
     PoolError, PoolOptions, PoolStats,
 };
+pub use secret_stack::{SecretStack, SecretStackError, on_secret_stack};
 #[cfg(any(feature = "base64", feature = "hex"))]
 pub use secure::DecodeError;
 pub use secure::{

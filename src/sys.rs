@@ -35,8 +35,9 @@
 //! `unix` keeps the contract for all Unix systems, with the calls in `posix`. Linux has more to
 //! offer than the others, and that is in `linux`; `other_unix` says what the others have instead,
 //! which is little. `remedy` has their advice to administrators. `windows` keeps the contract for
-//! Windows. `thread_word` and `stay_loaded` are about the dynamic linker. A further system is a
-//! file beside `unix` and `windows` that implements the four traits.
+//! Windows. `stack_switch` calls a function on another stack. `thread_word` and `stay_loaded` are
+//! about the dynamic linker. A further system is a file beside `unix` and `windows` that implements
+//! the four traits.
 
 mod errno;
 mod hooks;
@@ -51,6 +52,7 @@ mod posix;
 mod process;
 #[cfg(unix)]
 mod remedy;
+mod stack_switch;
 #[cfg(unix)]
 mod stay_loaded;
 mod thread_word;
@@ -69,6 +71,7 @@ pub(crate) use hooks::{at_exit, at_load};
 pub(crate) use limits::Limits;
 pub(crate) use memory::{LockRefusal, Memory, NoSecretMemory};
 pub(crate) use process::Process;
+pub(crate) use stack_switch::{CAN_SWITCH_STACKS, NotedStack, call_on_stack};
 pub(crate) use threads::Threads;
 #[cfg(unix)]
 pub(crate) use unix::Unix as System;

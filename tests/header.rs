@@ -7,7 +7,7 @@ use std::path::Path;
 use std::{env, fs};
 
 /// The files of `src/ffi` that declare something for C, in the order of the header.
-const DECLARING: [&str; 15] = [
+const DECLARING: [&str; 16] = [
     "version",
     "status",
     "cleanse",
@@ -23,6 +23,7 @@ const DECLARING: [&str; 15] = [
     "stats",
     "sampling",
     "exit",
+    "secret_stack",
 ];
 /// The files of `src/ffi` that declare nothing for C.
 const INTERNAL: [&str; 3] = ["fallible_box", "handle", "handle_table"];

@@ -77,6 +77,7 @@ const UNIQUE_NAME_SIZE: usize = 33;
 /// A handle of an object.
 type Object = *mut c_void;
 type Visit = unsafe extern "C" fn(*mut c_void, *mut c_void, usize, bool);
+type SecretFunction = unsafe extern "C" fn(*mut c_void);
 type LockingFailed = unsafe extern "C" fn(*mut c_void, c_int, usize) -> bool;
 
 #[repr(C)]
@@ -187,6 +188,9 @@ declare! {
     fn bitcoin_support_raise_lock_limit(limit: *mut usize) -> c_int;
     fn bitcoin_support_set_exit_policy(policy: u32) -> c_int;
     fn bitcoin_support_wipe_all();
+    fn bitcoin_support_on_secret_stack(function: Option<SecretFunction>, context: *mut c_void, size: usize) -> c_int;
+    fn bitcoin_support_on_locked_secret_stack(function: Option<SecretFunction>, context: *mut c_void, size: usize) -> c_int;
+    fn bitcoin_support_secret_stack_is_locked() -> bool;
     fn bitcoin_support_locked_pool_destroy(pool: Object) -> c_int;
     fn bitcoin_support_locked_pool_instance() -> Object;
     fn bitcoin_support_locked_pool_set_locking_failed(pool: Object, callback: Option<LockingFailed>, context: *mut c_void) -> c_int;
@@ -604,6 +608,7 @@ impl Run {
             252..=253 => return self.raise_lock_limit(input),
             254..=255 => return self.remedy(input),
             235 => return self.set_exit_policy(input),
+            234 => return self.secret_stack(input),
             _ => {}
         }
         match number % 16 {
@@ -868,6 +873,39 @@ impl Run {
             (bitcoin_support_set_exit_policy(policy), bitcoin_support_set_exit_policy(0))
         };
         assert_eq!((self.status(status), back), (if policy <= 2 { OK } else { BAD_OPTION }, OK));
+    }
+
+    /// Calls a function on a secret stack of any size.
+    fn secret_stack(&self, input: &mut Input<'_>) {
+        /// Adds one to what the context points to, and uses some of the stack.
+        unsafe extern "C" fn count(context: *mut c_void) {
+            let bytes = std::hint::black_box([1_u8; 2048]);
+            // SAFETY: the context is a number, which outlives the call.
+            unsafe { *context.cast::<usize>() += usize::from(std::hint::black_box(&bytes)[1000]) };
+        }
+        let (size, is_refused) = match input.byte() % 4 {
+            0 => (0, false),
+            1 => (input.hostile() | 1 << (usize::BITS - 1), true),
+            _ => (input.short(), false),
+        };
+        let mut calls = 0_usize;
+        let context = from_mut(&mut calls).cast();
+        // SAFETY: the function may be called with the context; null is refused.
+        let (status, null) = unsafe {
+            (
+                bitcoin_support_on_secret_stack(Some(count), context, size),
+                bitcoin_support_on_secret_stack(None, context, size),
+            )
+        };
+        let expected = if is_refused { OUT_OF_MEMORY } else { OK };
+        assert_eq!((self.status(status), null), (expected, NULL_ARGUMENT));
+        assert_eq!(calls, usize::from(!is_refused));
+        // SAFETY: the function may be called with the context.
+        let status = unsafe { bitcoin_support_on_locked_secret_stack(Some(count), context, size) };
+        assert!(status == OUT_OF_MEMORY || status == OK && !is_refused);
+        assert_eq!(calls, usize::from(!is_refused) + usize::from(status == OK));
+        // SAFETY: takes nothing.
+        assert!(!unsafe { bitcoin_support_secret_stack_is_locked() }, "on no secret stack");
     }
 
     fn raise_lock_limit(&self, input: &mut Input<'_>) {

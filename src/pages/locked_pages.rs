@@ -164,6 +164,14 @@ impl LockedPages {
         self.slot.refusals()
     }
 
+    /// Makes the pages a stack of the calling thread, on which that thread alone runs, until they
+    /// are unmapped. They must be made with [`ForkPolicy::Keep`]. The panic button, and the exit of
+    /// the process, leave what the thread returns to. A child has the stacks of the thread that
+    /// forks, and none of other threads.
+    pub(crate) fn give_to_thread(&self) {
+        self.slot.give_to_thread();
+    }
+
     /// Address of the first byte. Writing through it needs what any shared mutable memory needs;
     /// the pages themselves are writable for as long as the owner lives.
     pub fn as_ptr(&self) -> NonNull<u8> {

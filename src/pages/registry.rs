@@ -10,7 +10,7 @@ use super::options::ForkPolicy;
 use super::tables::{release_table, zeroed_table};
 use crate::cleanse::memory_cleanse;
 use crate::poison;
-use crate::sys::{Limits, Memory, System};
+use crate::sys::{Limits, Memory, System, Threads};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU16, AtomicU32, AtomicUsize, fence};
@@ -29,6 +29,8 @@ pub(super) struct Slot {
     /// Why it is not locked.
     errno: AtomicI32,
     limit: AtomicUsize,
+    /// The thread that runs on this memory at times, by its number; 0 for memory that is no stack.
+    thread: AtomicUsize,
     /// See [`Refusals`].
     refusals: [AtomicU16; Protection::ALL.len()],
 }
@@ -51,6 +53,11 @@ const ABSENT: u32 = 1 << 5;
 /// In a child, besides: something else lies at the addresses.
 const TAKEN: u32 = 1 << 6;
 
+/// On its own stack, a thread wipes from so many bytes below its frame downwards: it wipes by
+/// functions that have frames there. Then there is room for theirs, and for the bytes below a frame
+/// that the calling convention lets a function use.
+const OWN_FRAMES: usize = 4096;
+
 const FIRST_BLOCK: usize = 64;
 const BLOCKS: usize = 24;
 
@@ -71,6 +78,7 @@ impl Slot {
             pins: AtomicU32::new(0),
             errno: AtomicI32::new(0),
             limit: AtomicUsize::new(0),
+            thread: AtomicUsize::new(0),
             refusals: [const { AtomicU16::new(0) }; Protection::ALL.len()],
         }
     }
@@ -137,6 +145,34 @@ impl Slot {
         self.has(TAKEN)
     }
 
+    /// Makes the memory a stack of the calling thread, which alone runs on it from now on. A child
+    /// process has it only if it is this thread that forks.
+    pub(super) fn give_to_thread(&self) {
+        self.thread.store(System::this_thread(), Relaxed);
+    }
+
+    /// Whether the memory is a stack of the calling thread.
+    fn is_own_stack(&self) -> bool {
+        self.thread.load(Relaxed) == System::this_thread()
+    }
+
+    /// How many bytes from an address on can be wiped: all, but of a stack of the calling thread
+    /// only those that no function is using which the thread has yet to return to.
+    fn wipeable(&self, addr: usize) -> usize {
+        let len = self.len.load(Relaxed);
+        if !self.is_own_stack() {
+            return len;
+        }
+        // The thread is on this stack, or has gone on to another one from this one, or this one is
+        // in no call, and so holds zeros.
+        let frame = 0_u8;
+        let frame = ptr::from_ref(&frame).addr();
+        match frame.checked_sub(addr) {
+            Some(below) if below < len => below.saturating_sub(OWN_FRAMES),
+            _ => 0,
+        }
+    }
+
     /// Zeros in all of it, if it is a mapping with memory.
     fn wipe(&self) {
         self.pins.fetch_add(1, SeqCst);
@@ -147,7 +183,7 @@ impl Slot {
             // SAFETY: an entered mapping is writable over its length, and is not unmapped as long
             // as the pin is set. Its users may find zeros there from now on, which is what is asked
             // for.
-            unsafe { memory_cleanse(start, self.len.load(Relaxed)) };
+            unsafe { memory_cleanse(start, self.wipeable(addr)) };
         }
         self.pins.fetch_sub(1, SeqCst);
     }
@@ -158,7 +194,9 @@ impl Slot {
     /// The threads that use the mapping must be ones that may end the process.
     unsafe fn withdraw(&self) {
         self.pins.fetch_add(1, SeqCst);
-        if let (Some(addr), false) = (self.mapping(), self.has(ABSENT)) {
+        // A thread cannot do without the stack that it runs on.
+        let stays = self.has(ABSENT) || self.is_own_stack();
+        if let (Some(addr), false) = (self.mapping(), stays) {
             // SAFETY: an entered mapping is not unmapped as long as the pin is set, and the threads
             // that use it may end the process.
             unsafe { System::make_inaccessible(addr, self.len.load(Relaxed)) };
@@ -175,11 +213,15 @@ impl Slot {
         if self.has(ABSENT) {
             return; // since an earlier fork
         }
-        if self.has(ABSENT_IN_CHILD) {
+        // The thread of another stack has stayed with the parent.
+        let is_others_stack = self.thread.load(Relaxed) != 0 && !self.is_own_stack();
+        if self.has(ABSENT_IN_CHILD) || is_others_stack {
             self.set_lock_state(Err(LockError { errno: 0, limit: System::lock_limit() }));
             self.flags.fetch_or(ABSENT, Relaxed);
-            // SAFETY: the mapping is the parent's, and the child is told that it is absent.
-            if !unsafe { System::withdraw_in_child(addr, len, self.has(BY_KERNEL)) } {
+            let is_gone = self.has(BY_KERNEL) && !is_others_stack;
+            // SAFETY: the mapping is the parent's, and the child is told that it is absent, or has
+            // no thread that would use it.
+            if !unsafe { System::withdraw_in_child(addr, len, is_gone) } {
                 self.flags.fetch_or(TAKEN, Relaxed);
             }
             return;
@@ -214,6 +256,7 @@ impl TakenSlot {
                 if let Some((at, slot)) = Self::vacant_in(block, start.saturating_sub(first)) {
                     NEXT.store(first + at + 1, Relaxed);
                     slot.0.flags.store(0, Relaxed);
+                    slot.0.thread.store(0, Relaxed);
                     return Ok(slot);
                 }
                 first += block.len();
@@ -352,6 +395,28 @@ pub(crate) fn is_locked_at(addr: usize) -> bool {
     })
 }
 
+/// The lock state of the secret stack that the caller runs on; `None` if it runs on none. Takes a
+/// step for each mapping.
+pub(crate) fn own_stack_lock_state() -> Option<Result<(), LockError>> {
+    let frame = 0_u8;
+    let frame = ptr::from_ref(&frame).addr();
+    // A stack of this thread is neither made nor given up meanwhile.
+    let own = slots().find(|slot| {
+        let start = slot.addr.load(Acquire);
+        let is_within = frame.checked_sub(start).is_some_and(|at| at < slot.len.load(Relaxed));
+        start > CLOSED && slot.is_own_stack() && is_within
+    })?;
+    Some(own.lock_state())
+}
+
+/// The bytes of the stacks of all threads. Takes a step for each mapping.
+pub(crate) fn stacks_of_threads() -> usize {
+    let stacks = slots().filter(|slot| {
+        slot.thread.load(Relaxed) != 0 && slot.mapping().is_some() && !slot.has(ABSENT)
+    });
+    stacks.map(|slot| slot.len.load(Relaxed)).sum()
+}
+
 /// Overwrites every live secret in locked memory with zeros, at once: all memory of every pool over
 /// the system's own pages, the process-wide one included, and of every
 /// [`LockedPages`](super::LockedPages). A panic button, for a signal handler or before a deliberate
@@ -363,6 +428,10 @@ pub(crate) fn is_locked_at(addr: usize) -> bool {
 /// what they read may be zeros from one moment to the next, so that a program should end soon after
 /// it. Memory of foreign page allocators is not touched. It takes as long as `memset` of all locked
 /// memory.
+///
+/// The secret stacks of other threads are wiped too, and a thread that runs on one crashes then.
+/// (Those of the calling thread hold what it returns to: only what lies below that is wiped, from
+/// 4 KiB below on.)
 ///
 /// ```
 /// let mut key = bitcoin_support::SecureBox::new([0x5a_u8; 32]);
