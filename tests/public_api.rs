@@ -2,8 +2,9 @@
 //! of the interface shows in a review as a change of that file.
 //!
 //! `UPDATE_API=1 cargo test --test public_api` writes the list anew. It is made of the sources: the
-//! names that `src/lib.rs` exports, their fields, variants, functions and traits, wherever they
-//! stand. (What the C interface exports is in the header.)
+//! names that `src/lib.rs` exports, their fields, variants and functions, and each `impl` of a
+//! trait that has one of the names as its type, as its trait or in the trait's arguments, wherever
+//! it stands. (What the C interface exports is in the header.)
 
 use quote::ToTokens;
 use std::collections::BTreeSet;

@@ -4,11 +4,12 @@ use super::limits::page_size;
 
 /// What a child process finds, after `fork`, in memory for secrets that its parent had.
 ///
-/// Whatever the policy, the parent's memory stays as it is, memory that the child allocates itself
-/// is locked, and the child's statistics say what is so there. A child that only goes on to `exec`,
-/// and one made by `vfork` or `posix_spawn`, is not concerned. (One made past the C library, by the
-/// bare system call, has nothing locked; on Linux, what is said of [`Wipe`](Self::Wipe) and
-/// [`Absent`](Self::Absent) holds there too, though its pools do not know.)
+/// Under each policy the parent's memory stays as it is, memory that the child allocates itself is
+/// locked, and the child's statistics count the child's memory. The policy makes no difference for
+/// a child that only calls `exec`, or one made by `vfork` or `posix_spawn`. (A child made by the
+/// bare system call, past the C library, has nothing locked. On Linux its memory is wiped or absent
+/// all the same under [`Wipe`](Self::Wipe) and [`Absent`](Self::Absent), but its pools do not know
+/// that.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForkPolicy {
@@ -45,7 +46,7 @@ pub enum SecretMemory {
     /// Where the system has it, and else ordinary locked memory: the statistics tell which, and
     /// why.
     Prefer,
-    /// Nothing but that: a pool that cannot have it cannot be made, and an allocation fails when
+    /// Only secret memory: a pool that cannot have it cannot be made, and an allocation fails when
     /// there is no more of it.
     Require,
 }

@@ -105,7 +105,7 @@ pub(crate) unsafe fn grow_table<T>(
     }
     let addr = NonNull::from(table).cast::<u8>();
     // SAFETY: a table of `GrowingTables` has whole pages from its first entry on, and these are
-    // some of them. Those who read entries there go on reading what they hold.
+    // some of them. Other threads may read entries there meanwhile, which keep their values.
     unsafe { System::make_accessible(addr.add(start), end - start) }.map_err(MapError::of)
 }
 

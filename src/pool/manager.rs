@@ -275,7 +275,7 @@ impl LockedPoolManager {
     /// that, an allocation is served as usual. In the statistics each sample counts as an arena
     /// while it is in use.
     ///
-    /// As long as nothing is sampled, nothing of this costs anything. Otherwise an allocation takes
+    /// As long as nothing is sampled, no call takes longer. Otherwise an allocation takes
     /// some 50 instructions more, and a sample about ten system calls (some 10 to 20 microseconds)
     /// and the mutex that all threads share. The pool holds the other threads up while this is
     /// called. Pools that were added are not sampled, nor is anything in a manager that is not the

@@ -123,8 +123,8 @@ pub(crate) trait Memory {
 
     /// Puts secret memory in the place of reserved addresses. It is accessible, locked from the
     /// start, counts against the limit on locked memory, is left out of core dumps, and children do
-    /// not have it. Takes a system call for each page. After an error the addresses are the
-    /// caller's, who has to [make them inaccessible](Self::make_inaccessible) or to
+    /// not have it. Takes a system call for each page. After an error the caller owns the
+    /// addresses, and must [make them inaccessible](Self::make_inaccessible) or
     /// [unmap](Self::unmap) them.
     ///
     /// # Safety

@@ -1,10 +1,10 @@
 //! The caches of a heap: for each size class a stack of free slots.
 //!
-//! When allocations are counted, for samples, each of them has to leave the common path, which
-//! cannot spare an instruction to ask whether that is so. Then the common path finds its cache
-//! empty when it allocates, and full when it frees, and a second set of caches over the same room
-//! is in use, numbered [`CLASS_SPAN`] higher. The table of chunks has those numbers, so that a free
-//! is as fast as ever.
+//! While samples are taken, allocations are counted, and each of them has to leave the common path.
+//! The common path has no instruction that asks whether samples are taken. Instead it then finds
+//! its cache empty when it allocates, and full when it frees. A second set of caches over the same
+//! room is in use, numbered [`CLASS_SPAN`] higher. The table of chunks has their numbers, so that a
+//! free takes no longer.
 
 use super::size_class::{CLASS_SPAN, CLASSES, SLOT_SIZES, SizeClass};
 use super::tally::Tally;

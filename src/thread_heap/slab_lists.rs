@@ -43,8 +43,10 @@ pub(super) struct SlabLists {
     /// Bytes of the slabs that the last trim has left empty.
     kept_empty: AtomicUsize,
     /// How often the heap got no slab because too much of its slabs was unused, since it last gave
-    /// all of that back; and how often in a row that has not helped, up to [`MOST_IN_VAIN`].
+    /// back all that was unused.
     refusals: AtomicU32,
+    /// How many times in a row the heap got no slab although it had given that back, up to
+    /// [`MOST_IN_VAIN`].
     in_vain: AtomicU32,
 }
 
@@ -201,9 +203,9 @@ impl SlabLists {
         self.misses[class.number()].store(MISSES, Relaxed);
     }
 
-    /// Whether so many slabs were refused for what is unused that the heap should give it back:
-    /// free slots in the caches of sizes that the thread needs no more, and the slabs that they
-    /// keep from being empty.
+    /// Whether the heap got no slab so often that it should give back what is unused: free slots in
+    /// the caches of sizes that the thread needs no more, and the slabs that they keep from being
+    /// empty.
     pub(super) fn is_out_of_patience(&self) -> bool {
         self.refusals.load(Relaxed) >= PATIENCE << self.in_vain.load(Relaxed)
     }
