@@ -17,6 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -876,6 +878,56 @@ static void secret_stack(void)
     }
 }
 
+/* ---- The process hardened ---- */
+
+static void hardened(void)
+{
+    enum { STEPS = 3,
+           ALL = 9 };
+    const bitcoin_support_harden_steps steps = BITCOIN_SUPPORT_HARDEN_NO_CORE_FILE | BITCOIN_SUPPORT_HARDEN_LOCK_LIMIT |
+                                               BITCOIN_SUPPORT_HARDEN_NO_NEW_PRIVILEGES;
+    const bitcoin_support_harden_steps unknown = (bitcoin_support_harden_steps)1 << 63;
+    bitcoin_support_harden_result results[ALL];
+    struct rlimit core;
+    int status = 0;
+    pid_t child;
+    size_t i;
+
+    /* What is refused changes nothing. */
+    const int before = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
+    results[0].step = 77;
+    CHECK(bitcoin_support_harden_process(steps | unknown, results, ALL) == BITCOIN_SUPPORT_BAD_OPTION);
+    CHECK(bitcoin_support_harden_process(steps, NULL, ALL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_harden_process(steps, results, STEPS - 1) == BITCOIN_SUPPORT_BUFFER_TOO_SMALL);
+    CHECK(bitcoin_support_harden_process(0, results, 0) == BITCOIN_SUPPORT_OK);
+    CHECK(results[0].step == 77);
+    CHECK(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == before);
+
+    for (i = 0; i < ALL; ++i) {
+        CHECK(strcmp(bitcoin_support_harden_step_name((bitcoin_support_harden_steps)1 << i), "unknown") != 0);
+    }
+    CHECK(strcmp(bitcoin_support_harden_step_name(BITCOIN_SUPPORT_HARDEN_NOT_DUMPABLE), "not-dumpable") == 0);
+    CHECK(strcmp(bitcoin_support_harden_step_name(0), "unknown") == 0);
+    CHECK(strcmp(bitcoin_support_harden_step_name(steps), "unknown") == 0);
+
+    /* No step can be undone, so that a child takes them. */
+    child = fork();
+    if (child == 0) {
+        if (bitcoin_support_harden_process(steps, results, STEPS) != BITCOIN_SUPPORT_OK) _exit(1);
+        if (results[0].step != BITCOIN_SUPPORT_HARDEN_NO_CORE_FILE) _exit(2);
+        if (results[1].step != BITCOIN_SUPPORT_HARDEN_NO_NEW_PRIVILEGES) _exit(3);
+        if (results[2].step != BITCOIN_SUPPORT_HARDEN_LOCK_LIMIT) _exit(4);
+        for (i = 0; i < STEPS; ++i) {
+            if (results[i].status != BITCOIN_SUPPORT_OK || results[i].error != 0) _exit(5);
+        }
+        if (getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_cur != 0 || core.rlim_max != 0) _exit(6);
+        if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) _exit(7);
+        _exit(42);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+}
+
 /* ---- The runner ---- */
 
 /* A handle that was destroyed before, that is of another kind, or that must not be destroyed is refused, and
@@ -927,6 +979,7 @@ static const struct {
     {"wipe_all", wipe_all},
     {"exit_policies", exit_policies},
     {"secret_stack", secret_stack},
+    {"hardened", hardened},
     {"pool_over_a_table", pool_over_a_table},
     {"pool_destroyed_with_chunks_in_use", pool_destroyed_with_chunks_in_use},
     {"table_is_copied_and_destroy_may_be_null", table_is_copied_and_destroy_may_be_null},

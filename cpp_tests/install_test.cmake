@@ -32,7 +32,7 @@ endfunction()
 # Builds the examples on an installation that find_package finds.
 function(consume_package prefix binary)
   configure_and_build("${SOURCE_DIR}/examples" "${binary}" "-DCMAKE_PREFIX_PATH=${prefix}")
-  foreach(program keep_secret_c keep_secret_cpp keep_secret_c_static keep_secret_cpp_static)
+  foreach(program harden_c keep_secret_c keep_secret_cpp keep_secret_c_static keep_secret_cpp_static)
     run_example("${binary}/${program}")
   endforeach()
   file(STRINGS "${binary}/CMakeCache.txt" found REGEX "^bitcoin_support_DIR:")

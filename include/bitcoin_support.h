@@ -96,6 +96,50 @@
 // contents back, and a thread that touches a secret afterwards ends the process (SIGSEGV).
 #define BITCOIN_SUPPORT_EXIT_INACCESSIBLE 2
 
+// "not-dumpable": no core dump of the process is made, by a core file or by a collector, and no
+// process without privileges may trace it or read its memory (ptrace, /proc/PID/mem), also if it
+// has the same user. Linux: PR_SET_DUMPABLE; FreeBSD: PROC_TRACE_CTL. Children have it too,
+// programs do not; a change of user takes it off as well.
+#define BITCOIN_SUPPORT_HARDEN_NOT_DUMPABLE (1 << 0)
+
+// "no-core-file": the limit on the size of core files is 0 (RLIMIT_CORE). Every Unix system.
+// Children and programs have it too. Where core dumps are piped to a program, the kernel does not
+// look at the limit (systemd-coredump does).
+#define BITCOIN_SUPPORT_HARDEN_NO_CORE_FILE (1 << 1)
+
+// "no-write-execute": memory that has been writable does not become executable (PR_SET_MDWE, Linux
+// 6.3). Children and programs have it too. Just-in-time compilers do not work then.
+#define BITCOIN_SUPPORT_HARDEN_NO_WRITE_EXECUTE (1 << 2)
+
+// "no-new-privileges": no program gets more privileges than the thread that executes it
+// (PR_SET_NO_NEW_PRIVS, Linux 3.5). It holds for the calling thread and for what that starts from
+// then on. So call it before there are other threads.
+#define BITCOIN_SUPPORT_HARDEN_NO_NEW_PRIVILEGES (1 << 3)
+
+// "lock-limit": the limit on locked memory is raised, as bitcoin_support_raise_lock_limit does.
+// Every system.
+#define BITCOIN_SUPPORT_HARDEN_LOCK_LIMIT (1 << 4)
+
+// "no-huge-pages": the kernel makes no memory of huge pages by itself (PR_SET_THP_DISABLE, Linux
+// 3.15). The library's own memory is without them anyway. Children and programs have it too.
+#define BITCOIN_SUPPORT_HARDEN_NO_HUGE_PAGES (1 << 5)
+
+// "core-filter": a core dump has registers and the first page of each program and library, and no
+// memory that was written to: no stack, no heap (/proc/self/coredump_filter, Linux). Children and
+// programs have it too. For programs whose crashes are to leave something behind.
+#define BITCOIN_SUPPORT_HARDEN_CORE_FILTER (1 << 6)
+
+// "no-tracer": takes back that the process has named one that may trace it (PR_SET_PTRACER, Linux
+// with Yama).
+#define BITCOIN_SUPPORT_HARDEN_NO_TRACER (1 << 7)
+
+// "sealed-pool": the kernel refuses to unmap, replace or change the access to the tables and the
+// arenas of the process-wide pool and to the guard pages around those (mseal, Linux 6.10 on 64-bit
+// processors), also those that are mapped later. From then on the pool gives no memory back to the
+// system, and BITCOIN_SUPPORT_EXIT_INACCESSIBLE leaves what is sealed to the kernel. Samples,
+// buffers larger than an arena, and other pools are not sealed. Children have it too.
+#define BITCOIN_SUPPORT_HARDEN_SEALED_POOL (1 << 8)
+
 // Outcome of a call. After any status but BITCOIN_SUPPORT_OK and BITCOIN_SUPPORT_OVERRUN,
 // everything is as it was before the call.
 typedef enum bitcoin_support_status {
@@ -314,6 +358,22 @@ typedef uint32_t bitcoin_support_exit_policy;
 
 // A function for bitcoin_support_on_secret_stack.
 typedef void (*bitcoin_support_secret_function)(void *context);
+
+// Things that a process can give up, or have its kernel do, for good: BITCOIN_SUPPORT_HARDEN_
+// values, joined by |. Later versions have more. In what follows, "children" are processes that
+// are forked afterwards, and "programs" is what the process executes afterwards.
+typedef uint64_t bitcoin_support_harden_steps;
+
+// What came of one step.
+typedef struct bitcoin_support_harden_result {
+    // The step: one BITCOIN_SUPPORT_HARDEN_ value.
+    bitcoin_support_harden_steps step;
+    // BITCOIN_SUPPORT_OK, or _NOT_AVAILABLE: the process is as it was in this respect.
+    enum bitcoin_support_status status;
+    // The error number with which the system refused the step. 0 if it was taken, or if the
+    // system, or this version of its kernel, does not have what the step needs.
+    int error;
+} bitcoin_support_harden_result;
 
 #ifdef __cplusplus
 extern "C" {
@@ -628,6 +688,27 @@ enum bitcoin_support_status bitcoin_support_on_locked_secret_stack(bitcoin_suppo
 
 // Whether the caller runs on a secret stack that is locked.
 bool bitcoin_support_secret_stack_is_locked(void);
+
+// Hardens the process: takes each of the steps, and writes the result of each, in the order of the
+// values from the lowest on. A step that the system does not have, or that a sandbox refuses, is
+// a result with BITCOIN_SUPPORT_NOT_AVAILABLE, and the others are taken all the same. No step can
+// be undone. No step is taken unasked.
+//
+// Call it at the start of the program, before there are other threads. It may be called again,
+// with the same steps or others. `count` is the number of results that `results` has room for: at
+// least one for each step.
+//
+// Out: `results[0]` and on, one for each step.
+// Returns: BITCOIN_SUPPORT_OK, when each step has a result. Otherwise nothing has been done:
+// _NULL_ARGUMENT, _BUFFER_TOO_SMALL or _BAD_OPTION (`steps` has a value that this version does not
+// know).
+enum bitcoin_support_status bitcoin_support_harden_process(bitcoin_support_harden_steps steps,
+                                                           struct bitcoin_support_harden_result *results,
+                                                           size_t count);
+
+// The name of a step, one BITCOIN_SUPPORT_HARDEN_ value: "not-dumpable". "unknown" for any other
+// number. Never NULL. The text must not be freed.
+const char *bitcoin_support_harden_step_name(bitcoin_support_harden_steps step);
 
 #ifdef __cplusplus
 }  // extern "C"

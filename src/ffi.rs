@@ -28,6 +28,7 @@ mod exit;
 mod fallible_box;
 mod handle;
 mod handle_table;
+mod harden;
 mod lock_limit;
 mod options;
 mod page_allocator;

@@ -133,14 +133,15 @@
 //! | floor | knows | files, from the top down | |
 //! |---|---|---|---|
 //! | `events` | `zero_after_free` | `http` `reply` `connection` `request` `event` `event_base` `base` `flags` `incoming` `method` `outgoing` `error` `libevent` | owners for libevent's objects |
-//! | `ffi` | `secret_stack` `secure` `pool` `pages` `fork` `arena` `unique_path` `cleanse` | `arena` `buffer` `cleanse` `exit` `lock_limit` `sampling` `secret_stack` `stats` `pool` `options` `page_allocator` `handle` `handle_table` `fallible_box` `protection` `unique_name` `status` `version` `visit` | the C ABI; no logic |
+//! | `ffi` | `harden` `secret_stack` `secure` `pool` `pages` `fork` `arena` `unique_path` `cleanse` | `arena` `buffer` `cleanse` `exit` `harden` `lock_limit` `sampling` `secret_stack` `stats` `pool` `options` `page_allocator` `handle` `handle_table` `fallible_box` `protection` `unique_name` `status` `version` `visit` | the C ABI; no logic |
+//! | `harden` | `thread_heap` `sys` | `process` `hardened` `options` `error` `step` | [`harden_process`]: what the process gives up for good |
 //! | `secret_stack` | `pages` `poison` `cleanse` `sys` | `call` `kept` `stack` `depth` `registers` `error` | [`on_secret_stack`]: a function runs on locked memory and leaves nothing behind |
 //! | `secure` | `pool` `zeroizing` `pages` `cleanse` | `interop` `prompt` `environment` `encoding` `read` `boxed` `string` `vec` `allocator` `bounds` `error` | [`SecureVec`], [`SecureString`], [`SecureBox`], [`SecureAllocator`]: secrets as types |
 //! | `zero_after_free` | `zeroizing` `cleanse` | `consensus_encoding` `consensus` `check_lengths` `from_serialize_data` `to_serialize_data` `consensus_error` `serialize_data` `allocator` | [`ZeroAfterFreeAllocator`], [`SerializeData`]: the ordinary heap, wiped |
 //! | `zeroizing` | `cleanse` |  | [`ZeroizingAllocator`], and the buffer under the types of secrets |
 //! | `pool` | `thread_heap` `arena_set` `leak` `pages` `fork` `poison` `arena` `cleanse` `sys` | `manager` `locked_pool` `options` `private` `page_arena` `error` | [`LockedPool`], [`LockedPoolManager`]: the types of pools |
 //! | `thread_heap` | `arena_set` `leak` `pages` `fork` `poison` `sync` `arena` `cleanse` `sys` | `control` `free` `alloc` `thread` `lock` `child` `abandoned` `supply` `central` `guarded` `address_report` `pause` `registry` `current_heap` `heap` `remote_batch` `exact_cache` `slab_lists` `chunk_table` `cache` `remote_free` `gate` `sampler` `tally` `slab` `size_class` | the process-wide pool: a heap of slabs for each thread |
-//! | `arena_set` | `pages` `fork` `poison` `arena` `cleanse` | `growth` `arenas` `layout` `consent` `chunk_list` `stats` `lock_refusal` `first_fit` `address_map` `interrupted` | arenas on pages, how they grow, and what happens when a lock is refused |
+//! | `arena_set` | `pages` `fork` `poison` `arena` `cleanse` `sys` | `growth` `arenas` `layout` `consent` `chunk_list` `stats` `lock_refusal` `first_fit` `address_map` `interrupted` | arenas on pages, how they grow, and what happens when a lock is refused |
 //! | `arena` |  | `best_fit` `chunk_to_size` `size_to_chunk` `bit_tree` `chunk` `error` | [`Arena`]: chunks of a region that it never touches; no unsafe code |
 //! | `pages` | `fork` `poison` `cleanse` `sys` | `page_allocator` `locked_pages` `address_range` `forks` `exit` `registry` `options` `remedy` `tables` `error` `limits` | [`LockedPages`], [`LockedPageAllocator`]: the operating system's memory |
 //! | `fork` | `sync` `sys` | `callee` `mutex` `handlers` `guard` | what happens when the process forks, and the locks that a fork heeds |
@@ -149,7 +150,7 @@
 //! | `unique_path` |  |  | [`get_unique_path`] |
 //! | `cleanse` |  |  | [`memory_cleanse`]: the one wipe |
 //! | `leak` |  |  | values that live as long as the process |
-//! | `sys` |  | `unix` `windows` `linux` `linux/barrier` `linux/futex` `linux/huge_pages` `linux/limits` `linux/lock_on_fault` `linux/mapping` `linux/secret_memory` `linux/tasks` `linux/advice` `other_unix` `posix` `remedy` `memory` `limits` `process` `threads` `stack_switch` `stay_loaded` `thread_word` `hooks` `errno` | the contract with the operating system, and the systems that keep it |
+//! | `sys` |  | `unix` `windows` `linux` `linux/barrier` `linux/futex` `linux/hardening` `linux/huge_pages` `linux/limits` `linux/lock_on_fault` `linux/mapping` `linux/secret_memory` `linux/tasks` `linux/advice` `other_unix` `posix` `remedy` `memory` `limits` `process` `threads` `hardening` `stack_switch` `stay_loaded` `thread_word` `hooks` `errno` | the contract with the operating system, and the systems that keep it |
 //!
 //! # Features
 //! None is on by default.
@@ -182,6 +183,7 @@ mod cleanse;
 pub mod events;
 mod ffi;
 mod fork;
+mod harden;
 mod leak;
 mod pages;
 mod poison;
@@ -200,6 +202,7 @@ pub use arena::{
     ArenaSizeToChunkSortedMapIterator, ArenaStats, Chunk, FreeError, IndexError, OutOfMemory,
 };
 pub use cleanse::{cleanse, memory_cleanse};
+pub use harden::{HardenError, HardenOptions, Hardened, HardeningStep, harden_process};
 pub use pages::{
     ExitPolicy, ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, LockedPages,
     MapError, MemoryStats, Missing, MissingProtections, PagesError, PosixLockedPageAllocator,

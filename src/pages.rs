@@ -42,6 +42,8 @@ pub use options::{ForkPolicy, SecretMemory};
 pub use page_allocator::{LockedAllocation, LockedPageAllocator, PosixLockedPageAllocator};
 pub use registry::{MemoryStats, memory_stats, wipe_everything};
 pub(crate) use registry::{
-    is_locked, is_locked_at, own_stack_lock_state, stacks_of_threads, wipes,
+    is_locked, is_locked_at, own_stack_lock_state, seal_registry, stacks_of_threads, wipes,
 };
-pub(crate) use tables::{GrowingTables, grow_table, keep_unlocked, release_table, zeroed_table};
+pub(crate) use tables::{
+    GrowingTables, grow_table, keep_unlocked, release_table, seal_table, zeroed_table,
+};

@@ -6,7 +6,7 @@
 //! other module.
 //!
 //! # The contract
-//! Four traits say what the rest of the library needs. Each function is described once, at the
+//! Five traits say what the rest of the library needs. Each function is described once, at the
 //! trait.
 //!
 //! | trait | |
@@ -15,6 +15,7 @@
 //! | [`Limits`] | how much a process may lock, and how many addresses it may have |
 //! | [`Threads`] | which thread this is; waiting, waking, and the memory barrier of all threads |
 //! | [`Process`] | which process this is; forks, exit, symbols of the program |
+//! | [`Hardening`] | what the process gives up for good |
 //!
 //! Two macros go with them: [`at_load`] and [`at_exit`] name functions that run when the library is
 //! loaded and when the process exits.
@@ -37,9 +38,10 @@
 //! which is little. `remedy` has their advice to administrators. `windows` keeps the contract for
 //! Windows. `stack_switch` calls a function on another stack. `thread_word` and `stay_loaded` are
 //! about the dynamic linker. A further system is a file beside `unix` and `windows` that implements
-//! the four traits.
+//! the five traits.
 
 mod errno;
+mod hardening;
 mod hooks;
 mod limits;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -67,6 +69,7 @@ mod windows;
 compile_error!("bitcoin-support does not know this operating system yet: see src/sys.rs");
 
 pub(crate) use errno::Errno;
+pub(crate) use hardening::{Hardening, NotHardened};
 pub(crate) use hooks::{at_exit, at_load};
 pub(crate) use limits::Limits;
 pub(crate) use memory::{LockRefusal, Memory, NoSecretMemory};

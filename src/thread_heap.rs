@@ -74,7 +74,7 @@ mod thread;
 pub use address_report::AddressReport;
 pub(crate) use alloc::alloc;
 pub(crate) use control::{
-    configure, give_back, is_in_use, locked_pages, sample, set_locking_failed, stats, walk,
+    configure, give_back, is_in_use, locked_pages, sample, seal, set_locking_failed, stats, walk,
 };
 pub(crate) use free::{free, free_local};
 pub(crate) use guarded::describe_address;

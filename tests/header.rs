@@ -7,7 +7,7 @@ use std::path::Path;
 use std::{env, fs};
 
 /// The files of `src/ffi` that declare something for C, in the order of the header.
-const DECLARING: [&str; 16] = [
+const DECLARING: [&str; 17] = [
     "version",
     "status",
     "cleanse",
@@ -24,6 +24,7 @@ const DECLARING: [&str; 16] = [
     "sampling",
     "exit",
     "secret_stack",
+    "harden",
 ];
 /// The files of `src/ffi` that declare nothing for C.
 const INTERNAL: [&str; 3] = ["fallible_box", "handle", "handle_table"];

@@ -10,6 +10,7 @@ mod reach;
 mod swap;
 
 use crate::finding::{Finding, Severity, worst};
+use crate::hardening::{Shown, Step};
 use crate::host::{Host, Unreadable};
 use crate::parse::{self, Bound};
 pub(crate) use memlock::{Exemption, exemption};
@@ -31,6 +32,8 @@ pub struct Report {
     pub kernel: String,
     /// The worst of the findings.
     pub severity: Severity,
+    /// The steps of `harden_process` that a process inherits, each with whether this one has it.
+    pub hardening: Vec<Step>,
     /// The findings, in a fixed order.
     pub findings: Vec<Finding>,
 }
@@ -45,7 +48,7 @@ pub struct Report {
 pub fn check(host: &Host, wanted: Bound) -> Result<Report, Unreadable> {
     let kernel = host.require("/proc/sys/kernel/osrelease")?.trim().to_owned();
     let release = parse::release(&kernel);
-    host.require("/proc/self/limits")?;
+    let limits = host.require("/proc/self/limits")?;
 
     let swap = swap::Swap::of(host);
     let mut findings = Vec::new();
@@ -65,14 +68,26 @@ pub fn check(host: &Host, wanted: Bound) -> Result<Report, Unreadable> {
     findings.push(reach::page_merging(host));
     findings.push(reach::huge_pages(host));
     findings.push(reach::membarrier(host));
+    let hardening = hardening(host, &limits);
+    findings.extend(hardening.iter().map(Step::finding));
     let severity = worst(&findings);
     Ok(Report {
         format: "bitcoin-support-check",
         version: crate::SCHEMA,
         kernel,
         severity,
+        hardening,
         findings,
     })
+}
+
+/// What a program that is started as this process was inherits.
+fn hardening(host: &Host, limits: &str) -> Vec<Step> {
+    let read = |name: &str| host.read(&format!("/proc/self/{name}")).ok().flatten();
+    let status = read("status").unwrap_or_default();
+    let core_filter = read("coredump_filter").and_then(|filter| parse::hexadecimal(&filter));
+    let shown = Shown { statuses: &[&status], limits, core_filter, has_writable_code: None };
+    shown.inherited()
 }
 
 /// The finding when a file exists but cannot be read.

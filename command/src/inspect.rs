@@ -7,6 +7,7 @@ use crate::amount::amount;
 use crate::cgroup::{SwapLimit, swap_limit};
 use crate::check::{Exemption, exemption};
 use crate::finding::{Finding, Severity, worst};
+use crate::hardening::{Shown, Step, of_the_process};
 use crate::host::{Host, Unreadable};
 use crate::parse::smaps::{self, Flags, Mapping};
 use crate::parse::{self, Bound};
@@ -73,6 +74,8 @@ pub struct Process {
     pub dumpable: Option<bool>,
     /// The process that traces it, such as a debugger.
     pub tracer: Option<u32>,
+    /// The steps of `harden_process`, each with whether it has been taken.
+    pub hardening: Vec<Step>,
 }
 
 /// The kind of a region.
@@ -165,6 +168,9 @@ pub struct Region {
     pub guard_before: bool,
     /// Whether inaccessible memory lies right behind it.
     pub guard_after: bool,
+    /// Whether the kernel refuses to unmap it or to change the access to it (flag `sl`, Linux
+    /// 6.10).
+    pub sealed: bool,
     /// Whether guards may lie inside it (flag `gu`, Linux 6.19 or newer).
     pub guards_inside: bool,
     /// Whether it may get transparent huge pages: the kernel finds it eligible, and the process
@@ -320,8 +326,16 @@ pub fn inspect(host: &Host, pid: u32) -> Result<Report, Error> {
         exemption: exemption(host, &pid.to_string(), &task_status),
         swap,
     };
-    let process = process(pid, seen);
+    let statuses = files.statuses();
+    let shown = Shown {
+        statuses: &statuses.iter().map(String::as_str).collect::<Vec<_>>(),
+        limits: &limits,
+        core_filter: filter,
+        has_writable_code: Some(mappings.iter().any(|it| it.access.write && it.access.execute)),
+    };
+    let mut process = process(pid, seen);
     let (regions, totals) = regions(&mappings, process.core_filter);
+    process.hardening = hardening(&shown, &process, &regions);
     let findings = findings(&process, &regions, &totals);
     let severity = worst(&findings);
     Ok(Report {
@@ -368,6 +382,14 @@ impl Files<'_> {
             Some(value) if there != Some(false) => Error::Hidden(self.pid, value.to_owned(), there),
             _ => Error::NoProcess(self.pid),
         }
+    }
+
+    /// The file `status` of each of its threads, as far as they can be read.
+    fn statuses(&self) -> Vec<String> {
+        let tasks = self.host.names(&format!("/proc/{}/task", self.pid));
+        let read = |task: &String| self.read(&format!("task/{task}/status")).ok().flatten();
+        let all: Vec<_> = tasks.iter().filter_map(read).collect();
+        if all.is_empty() { self.read("status").ok().flatten().into_iter().collect() } else { all }
     }
 
     /// The time of its start, which does not change as long as the process exists.
@@ -445,6 +467,8 @@ fn process(pid: u32, seen: Seen<'_>) -> Process {
         core_filter: seen.filter.unwrap_or(DEFAULT_CORE_FILTER),
         dumpable: dumpable(uid, seen.owner, seen.root),
         tracer: field("TracerPid").and_then(|pid| pid.parse().ok()).filter(|&pid| pid != 0),
+        // It takes the mappings too.
+        hardening: Vec::new(),
     }
 }
 
@@ -502,6 +526,7 @@ fn regions(mappings: &[Mapping], core_filter: u64) -> (Vec<Region>, Totals) {
             mergeable: flags.mergeable,
             guard_before,
             guard_after,
+            sealed: flags.sealed,
             guards_inside: flags.guards_inside,
             huge_eligible: mapping.huge_eligible && !flags.no_huge_pages,
             flags: mapping.flag_words.clone(),
@@ -635,6 +660,7 @@ fn findings(process: &Process, regions: &[Region], totals: &Totals) -> Vec<Findi
     findings.push(unknown_flags(regions));
     findings.push(cgroup_swap(process));
     findings.push(reachable(process));
+    findings.extend(process.hardening.iter().map(Step::finding));
     findings
 }
 
@@ -793,6 +819,29 @@ fn lock_limit(process: &Process) -> Finding {
                  memory that may be swapped.";
     Finding::new(ID, Severity::Note, seen, means)
         .remedy("Raise it: `LimitMEMLOCK=` in the systemd unit, `ulimit -l` in a shell, `--ulimit memlock` of a container.")
+}
+
+/// The steps of `harden_process`: those that a process inherits, and those that it takes itself.
+fn hardening(shown: &Shown<'_>, process: &Process, regions: &[Region]) -> Vec<Step> {
+    let mut steps = shown.inherited();
+    let mut arenas = regions.iter().filter(|region| region.kind == Kind::Arena).peekable();
+    let sealed = arenas.peek().is_some() && arenas.all(|arena| arena.sealed);
+    steps.push(of_the_process(
+        "sealed-pool",
+        Some(sealed),
+        "Whether the kernel refuses to unmap each arena and to change the access to it.",
+    ));
+    steps.push(of_the_process(
+        "not-dumpable",
+        process.dumpable.map(|dumpable| !dumpable),
+        "Whether it makes no core dumps, and its own user cannot trace it.",
+    ));
+    steps.push(of_the_process(
+        "no-tracer",
+        None,
+        "Whether it has named no process to Yama that may trace it.",
+    ));
+    steps
 }
 
 /// Which processes can read the process's memory now.

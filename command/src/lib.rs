@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `report` | text and tables for people; the JSON is the serialized report types |
 //! | [`check`](mod@check), [`inspect`](mod@inspect) | derive findings from the kernel's files |
+//! | `hardening` | what a process has given up for good, by the steps of the library's `harden_process` |
 //! | `cgroup` | how much of a process its control group allows to be swapped |
 //! | `host` | reads the kernel's files, and asks the kernel the one question that no file answers |
 //! | `parse` | turns the text of the kernel's files into types; accepts any text |
@@ -28,6 +29,7 @@ mod amount;
 mod cgroup;
 pub mod check;
 mod finding;
+mod hardening;
 mod host;
 pub mod inspect;
 pub mod parse;

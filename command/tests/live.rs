@@ -9,7 +9,7 @@
 #[path = "../../tests/common/mod.rs"]
 mod common;
 
-use bitcoin_support::SecureVec;
+use bitcoin_support::{HardenOptions, HardeningStep, SecureVec, harden_process};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,6 +22,9 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::ptr;
 
 const PAGE: usize = 4096;
+/// The role runs on one of the harness's threads, and this step is a thread's: the process is
+/// started with it.
+const NO_NEW_PRIVILEGES: HardeningStep = HardeningStep::NoNewPrivileges;
 /// A user that has nothing.
 const NOBODY: u32 = 65534;
 
@@ -80,6 +83,16 @@ fn role() {
             // SAFETY: takes no pointers.
             assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }, 0);
         }
+        "hardened" => {
+            secrets.push(SecureVec::from_slice(&[1; 100]));
+            let steps =
+                HardeningStep::ALL.iter().copied().filter(|&step| step != NO_NEW_PRIVILEGES);
+            for error in harden_process(steps.collect::<HardenOptions>()).errors() {
+                // The test reads it.
+                println!("{error}");
+            }
+        }
+        "unhardened" => secrets.push(SecureVec::from_slice(&[1; 100])),
         "idle" => {}
         other => panic!("no role {other}"),
     }
@@ -191,6 +204,8 @@ struct Process {
     child: Child,
     /// The process to be looked at, which may be a child of `child`.
     pid: u32,
+    /// What it printed before it was ready.
+    printed: Vec<String>,
     _output: BufReader<ChildStdout>,
     _place: Option<tempfile::TempDir>,
 }
@@ -213,6 +228,21 @@ impl Process {
         Some(Self::start(role, command, Some(place)))
     }
 
+    /// Without new privileges from the start.
+    fn without_new_privileges(role: &str) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let give_up = || {
+            // SAFETY: no pointers.
+            match unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        };
+        // SAFETY: a system call and nothing else, which a child of a process with threads may make.
+        unsafe { command.pre_exec(give_up) };
+        Self::start(role, command, None)
+    }
+
     /// As root of a new user namespace, with all capabilities there.
     fn in_user_namespace(role: &str) -> Self {
         let mut command = Command::new("unshare");
@@ -230,13 +260,19 @@ impl Process {
             .unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         // The test harness leaves its own line without an end.
-        let pid = output
-            .by_ref()
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| line.split_once("ready ").and_then(|(_, pid)| pid.parse().ok()));
+        let mut printed = Vec::new();
+        let pid = output.by_ref().lines().map_while(Result::ok).find_map(|line| {
+            let pid = line.split_once("ready ").and_then(|(_, pid)| pid.parse().ok());
+            printed.push(line);
+            pid
+        });
         let pid = pid.expect("the process says that it is ready");
-        Self { child, pid, _output: output, _place: place }
+        Self { child, pid, printed, _output: output, _place: place }
+    }
+
+    /// Whether its kernel does not have what a step of `harden_process` needs.
+    fn lacks(&self, step: &str) -> bool {
+        self.printed.iter().any(|line| line.ends_with(&format!("{step}: not supported here")))
     }
 
     fn inspect(&self) -> Report {
@@ -394,6 +430,42 @@ fn an_ordinary_page_that_is_locked_is_told_from_an_arena() {
     );
     assert_eq!(locked[0]["dumpable"], true);
     assert_eq!(locked[0]["fork"], "copy");
+}
+
+/// Each step that the kernel has and shows, taken and not taken.
+#[test]
+fn what_a_process_has_given_up_is_seen() {
+    let hardened = Process::without_new_privileges("hardened");
+    let (with, without) = (hardened.inspect(), Process::new("unhardened").inspect());
+    let state = |report: &Report, name: &str| {
+        let steps = report.json["process"]["hardening"].as_array().unwrap();
+        let step = steps.iter().find(|step| step["step"] == name);
+        step.unwrap_or_else(|| panic!("no {name}"))["state"].as_str().unwrap().to_owned()
+    };
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    for step in HardeningStep::ALL.iter().map(|step| step.name()) {
+        // (As this process has no new privileges, nor has one that it starts.)
+        let inherited = state(&without, step) == "in_force";
+        let expected = match step {
+            "no-write-execute" | "no-tracer" => "not_shown",
+            "not-dumpable" if is_root() => "not_shown",
+            "no-huge-pages" if !status.contains("THP_enabled") => "not_shown",
+            _ if hardened.lacks(step) => {
+                println!("skipped: {step} is not supported here");
+                continue;
+            }
+            _ => "in_force",
+        };
+        assert_eq!(state(&with, step), expected, "{step}");
+        if expected == "in_force" && inherited {
+            println!("skipped: {step} is in force as it is");
+        }
+    }
+    // The control.
+    for step in ["core-filter", "sealed-pool"] {
+        assert_eq!(state(&without, step), "not_chosen");
+    }
+    assert_eq!((with.code, without.code), (0, 0));
 }
 
 #[test]

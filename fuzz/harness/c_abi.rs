@@ -187,6 +187,8 @@ declare! {
     fn bitcoin_support_protection_remedy(protection: u32, error: c_int) -> *const c_char;
     fn bitcoin_support_raise_lock_limit(limit: *mut usize) -> c_int;
     fn bitcoin_support_set_exit_policy(policy: u32) -> c_int;
+    fn bitcoin_support_harden_process(steps: u64, results: *mut HardenResult, count: usize) -> c_int;
+    fn bitcoin_support_harden_step_name(step: u64) -> *const c_char;
     fn bitcoin_support_wipe_all();
     fn bitcoin_support_on_secret_stack(function: Option<SecretFunction>, context: *mut c_void, size: usize) -> c_int;
     fn bitcoin_support_on_locked_secret_stack(function: Option<SecretFunction>, context: *mut c_void, size: usize) -> c_int;
@@ -211,6 +213,15 @@ declare! {
 /// writes to it.
 #[repr(C, align(8))]
 struct AddressReport([u8; 4 * size_of::<usize>() + 168]);
+
+/// The result of a step.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct HardenResult {
+    step: u64,
+    status: c_int,
+    error: c_int,
+}
 
 /// An address where no memory is, for outputs that must stay unchanged.
 const UNTOUCHED: usize = 0x5eed_0000;
@@ -609,6 +620,7 @@ impl Run {
             254..=255 => return self.remedy(input),
             235 => return self.set_exit_policy(input),
             234 => return self.secret_stack(input),
+            233 => return self.harden_process(input),
             _ => {}
         }
         match number % 16 {
@@ -906,6 +918,43 @@ impl Run {
         assert_eq!(calls, usize::from(!is_refused) + usize::from(status == OK));
         // SAFETY: takes nothing.
         assert!(!unsafe { bitcoin_support_secret_stack_is_locked() }, "on no secret stack");
+    }
+
+    /// Any steps where they are refused. Where they would be taken, no step, or the one that
+    /// changes nothing here: this process has named no tracer.
+    fn harden_process(&self, input: &mut Input<'_>) {
+        const NO_TRACER: u64 = 1 << 7;
+        const KNOWN: u64 = (1 << 9) - 1;
+        const UNTOUCHED_RESULT: HardenResult = HardenResult { step: 77, status: 77, error: 77 };
+        let mut results = [UNTOUCHED_RESULT; 2];
+        let bits = input.hostile() as u64 ^ u64::from(input.byte());
+        let steps = [0, NO_TRACER, bits, bits & KNOWN][input.below(4)];
+        let (is_null, count) = (input.byte() % 4 == 0, input.below(3));
+        let expected = if steps & !KNOWN != 0 {
+            BAD_OPTION
+        } else if is_null {
+            NULL_ARGUMENT
+        } else if count < steps.count_ones() as usize {
+            BUFFER_TOO_SMALL
+        } else if steps & !NO_TRACER != 0 {
+            return;
+        } else {
+            OK
+        };
+        let place = if is_null { null_mut() } else { results.as_mut_ptr() };
+        // SAFETY: null, or room for `count` results.
+        let status = unsafe { bitcoin_support_harden_process(steps, place, count) };
+        assert_eq!(self.status(status), expected);
+        let written = if expected == OK { steps.count_ones() as usize } else { 0 };
+        assert!(results[written..].iter().all(|result| *result == UNTOUCHED_RESULT));
+        if written == 1 {
+            let HardenResult { step, status, error } = results[0];
+            assert!(step == NO_TRACER && (status == OK && error == 0 || status == NOT_AVAILABLE));
+        }
+        // SAFETY: takes a number, and returns a text that is never null and ends with a zero.
+        let name = unsafe { CStr::from_ptr(bitcoin_support_harden_step_name(bits)) };
+        let is_one_step = bits.count_ones() == 1 && bits & !KNOWN == 0;
+        assert_eq!(name == c"unknown", !is_one_step, "{name:?}");
     }
 
     fn raise_lock_limit(&self, input: &mut Input<'_>) {

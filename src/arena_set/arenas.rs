@@ -11,6 +11,7 @@ use crate::arena::{Arena, ArenaStats, FreeError};
 use crate::cleanse::memory_cleanse;
 use crate::pages::{self, LockedPageAllocator, LockedPages};
 use crate::poison;
+use crate::sys::NotHardened;
 use core::ptr::NonNull;
 
 /// The arenas of a pool and all that is decided about them. One thread at a time uses it.
@@ -42,6 +43,8 @@ pub(crate) struct ArenaSet {
     pub(crate) has_lost_arenas: bool,
     /// Whether mappings besides the arenas have been made with the same options.
     pub(crate) is_in_use: bool,
+    /// Whether arenas are sealed, and therefore stay.
+    is_sealed: bool,
 }
 
 /// An arena and the memory that it manages.
@@ -114,6 +117,7 @@ impl ArenaSet {
             forks: 0,
             has_lost_arenas: false,
             is_in_use: false,
+            is_sealed: false,
         }
     }
 
@@ -366,6 +370,11 @@ impl ArenaSet {
         if let Some(PooledArena { memory: Memory::Pages(pages), .. }) = &self.arenas[number] {
             let missing = &mut self.stats.missing_protections;
             missing.count(pages.refusals(), total, usize::wrapping_add);
+            if self.is_sealed {
+                // What the kernel has no memory for is as it is without the seal. SAFETY: the
+                // caller of `seal` has promised that there are guard pages on both sides.
+                let _ = unsafe { pages.seal() };
+            }
         }
         Some(number)
     }
@@ -383,12 +392,41 @@ impl ArenaSet {
         }
     }
 
+    // ---- Arenas that stay --------------------------------------------------------------------
+
+    /// Seals the arenas over the system's pages that there are and those that will be. From now on
+    /// none is given back.
+    ///
+    /// # Safety
+    /// The set must live as long as the process. There must be a guard page on each side of every
+    /// arena, for as long as the arena lives.
+    ///
+    /// # Errors
+    /// The first error; the other arenas are sealed all the same.
+    pub(crate) unsafe fn seal(&mut self) -> Result<(), NotHardened> {
+        self.is_sealed = true;
+        let pages = self.arenas.iter().flatten().filter_map(|entry| match &entry.memory {
+            Memory::Pages(pages) if entry.tier != Tier::Absent => Some(pages),
+            _ => None,
+        });
+        // SAFETY: the caller promises guard pages, and no arena is given back from now on.
+        pages.map(|pages| unsafe { pages.seal() }).fold(Ok(()), Result::and)
+    }
+
+    /// Whether arenas are sealed.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.is_sealed
+    }
+
     // ---- Arenas that go ----------------------------------------------------------------------
 
     /// Gives empty arenas of our own pages back to the system until `excess` bytes have gone or no
     /// more of them are empty. Returns whether any arena has gone.
     pub(crate) fn give_back(&mut self, mut excess: usize) -> bool {
         let mut any = false;
+        if self.is_sealed {
+            return any;
+        }
         // The newest first: chunks come from the oldest.
         let mut numbers = (0..self.arenas.len()).rev();
         while excess > 0 && self.empty > 0 {

@@ -7,7 +7,7 @@ use super::limits::{has_page_size, page_size};
 use super::options::{ForkPolicy, PageOptions, SecretMemory};
 use super::registry::{self, Slot, TakenSlot};
 use crate::cleanse::memory_cleanse;
-use crate::sys::{Memory, NoSecretMemory, System};
+use crate::sys::{Hardening, Memory, NoSecretMemory, NotHardened, System};
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
@@ -114,8 +114,8 @@ impl LockedPages {
     /// Gives the mapping back to the system, or to its range. The last thing that happens to it.
     fn unmap(&mut self) {
         self.slot.close();
-        if self.slot.is_taken() {
-            // In this child, something else has the addresses.
+        if self.slot.is_taken() || self.slot.is_sealed() {
+            // In this child, something else has the addresses; or they stay as they are.
         } else if self.in_range {
             // SAFETY: this value owns the pages, and nothing can use them after it. Their addresses
             // stay reserved.
@@ -126,6 +126,27 @@ impl LockedPages {
             unsafe { System::unmap_guarded(self.addr, self.len) };
         }
         self.slot.vacate();
+    }
+
+    /// Has the kernel refuse, for good, to unmap, replace or change the access to the pages and the
+    /// guard pages on both sides. They are never unmapped then.
+    ///
+    /// # Safety
+    /// There must be a guard page on each side that is one as long as the process lives.
+    pub(crate) unsafe fn seal(&self) -> Result<(), NotHardened> {
+        if !self.slot.may_be_sealed() {
+            return Err(NotHardened::NotSupported);
+        }
+        let page = page_size();
+        let Some(start) = NonNull::new(self.addr.as_ptr().wrapping_sub(page)) else {
+            return Err(NotHardened::NotSupported);
+        };
+        // SAFETY: the pages are mapped, and so are the guard pages, as the caller says. The
+        // registry takes no access away from pages that are noted as sealed, in this process or in
+        // a child, and `unmap` leaves them.
+        unsafe { System::seal(start, self.len + 2 * page) }?;
+        self.slot.note_sealed();
+        Ok(())
     }
 
     /// Whether the pages are locked, and if not, why.

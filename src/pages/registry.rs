@@ -7,13 +7,15 @@
 
 use super::error::{LockError, MapError, Protection, Refusals};
 use super::options::ForkPolicy;
-use super::tables::{release_table, zeroed_table};
+use super::tables::{release_table, seal_table, zeroed_table};
 use crate::cleanse::memory_cleanse;
 use crate::poison;
-use crate::sys::{Limits, Memory, System, Threads};
+use crate::sys::{Limits, Memory, NotHardened, System, Threads};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU16, AtomicU32, AtomicUsize, fence};
+use core::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU16, AtomicU32, AtomicUsize, fence,
+};
 
 /// What is known of a mapping.
 #[derive(bytemuck::Zeroable)]
@@ -52,6 +54,8 @@ const ABSENT_IN_CHILD: u32 = 1 << 4;
 const ABSENT: u32 = 1 << 5;
 /// In a child, besides: something else lies at the addresses.
 const TAKEN: u32 = 1 << 6;
+/// The access to the memory cannot be taken away any more.
+const SEALED: u32 = 1 << 7;
 
 /// On its own stack, a thread wipes from so many bytes below its frame downwards: it wipes by
 /// functions that have frames there. Then there is room for theirs, and for the bytes below a frame
@@ -66,6 +70,8 @@ static FIRST: [Slot; FIRST_BLOCK] = [const { Slot::new() }; FIRST_BLOCK];
 static MORE: [AtomicPtr<Slot>; BLOCKS] = [const { AtomicPtr::new(ptr::null_mut()) }; BLOCKS];
 /// Where the search for a vacant slot begins.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
+/// Whether blocks are sealed as they are added.
+static IS_SEALED: AtomicBool = AtomicBool::new(false);
 /// How often [`wipe_everything`] has begun or ended.
 static WIPES: AtomicU32 = AtomicU32::new(0);
 
@@ -173,6 +179,20 @@ impl Slot {
         }
     }
 
+    /// Whether the access to the memory need never be taken away by this library: not in a child
+    /// either, whose kernel has left it with the parent.
+    pub(super) fn may_be_sealed(&self) -> bool {
+        !self.has(ABSENT) && (!self.has(ABSENT_IN_CHILD) || self.has(BY_KERNEL))
+    }
+
+    pub(super) fn note_sealed(&self) {
+        self.flags.fetch_or(SEALED, Relaxed);
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.has(SEALED)
+    }
+
     /// Zeros in all of it, if it is a mapping with memory.
     fn wipe(&self) {
         self.pins.fetch_add(1, SeqCst);
@@ -188,14 +208,15 @@ impl Slot {
         self.pins.fetch_sub(1, SeqCst);
     }
 
-    /// Takes the memory of the mapping away, if it has any. Its addresses stay set aside.
+    /// Takes the memory of the mapping away, if it has any that is not sealed. Its addresses stay
+    /// set aside.
     ///
     /// # Safety
     /// The threads that use the mapping must be ones that may end the process.
     unsafe fn withdraw(&self) {
         self.pins.fetch_add(1, SeqCst);
         // A thread cannot do without the stack that it runs on.
-        let stays = self.has(ABSENT) || self.is_own_stack();
+        let stays = self.has(ABSENT | SEALED) || self.is_own_stack();
         if let (Some(addr), false) = (self.mapping(), stays) {
             // SAFETY: an entered mapping is not unmapped as long as the pin is set, and the threads
             // that use it may end the process.
@@ -218,6 +239,8 @@ impl Slot {
         if self.has(ABSENT_IN_CHILD) || is_others_stack {
             self.set_lock_state(Err(LockError { errno: 0, limit: System::lock_limit() }));
             self.flags.fetch_or(ABSENT, Relaxed);
+            // What lies at the addresses in the child is not what was sealed.
+            self.flags.fetch_and(!SEALED, Relaxed);
             let is_gone = self.has(BY_KERNEL) && !is_others_stack;
             // SAFETY: the mapping is the parent's, and the child is told that it is absent, or has
             // no thread that would use it.
@@ -362,13 +385,31 @@ fn add_block() -> Result<&'static [Slot], MapError> {
         let block: &'static [Slot] = zeroed_table(FIRST_BLOCK << number)?;
         let start = block.as_ptr().cast_mut();
         match place.compare_exchange(ptr::null_mut(), start, Release, Acquire) {
-            Ok(_) => return Ok(block),
+            Ok(_) => {
+                if IS_SEALED.load(Relaxed) {
+                    // SAFETY: the table comes from `zeroed_table`, and blocks are never given back.
+                    let _ = unsafe { seal_table(block, block.len()) };
+                }
+                return Ok(block);
+            }
             // SAFETY: the table comes from `zeroed_table`, no other thread has seen it, and this is
             // its last use.
             Err(_) => unsafe { release_table(block) },
         }
     }
     Err(MapError::no_memory())
+}
+
+/// Has the kernel refuse, for good, to unmap or replace the blocks of slots, also those that are
+/// added later. (The first slots lie in the library's own data.)
+///
+/// # Errors
+/// The first error; the other blocks are sealed all the same.
+pub(crate) fn seal_registry() -> Result<(), NotHardened> {
+    IS_SEALED.store(true, Relaxed);
+    // SAFETY: `add_block` has the blocks from `zeroed_table`, and they are never given back.
+    let seal = |block: &'static [Slot]| unsafe { seal_table(block, block.len()) };
+    blocks().skip(1).map(seal).fold(Ok(()), Result::and)
 }
 
 /// The slot of the mapping that begins at `addr`.

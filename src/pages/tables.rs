@@ -3,7 +3,7 @@
 
 use super::error::MapError;
 use super::limits::page_size;
-use crate::sys::{Memory, System};
+use crate::sys::{Hardening, Memory, NotHardened, System};
 use bytemuck::Zeroable;
 use core::ptr::NonNull;
 
@@ -86,18 +86,20 @@ impl GrowingTables {
     }
 }
 
-/// Lets the entries of a table from `from` up to `to` be written, and perhaps some around them.
+/// Lets the entries of a table from `from` up to `to` be written, and perhaps some behind them.
 /// What they hold stays.
 ///
 /// # Safety
-/// The table must come from [`GrowingTables`].
+/// The table must come from [`GrowingTables`], and its entries in front of `from` must have been
+/// grown before.
 pub(crate) unsafe fn grow_table<T>(
     table: &'static [T],
     from: usize,
     to: usize,
 ) -> Result<(), MapError> {
     let page = page_size();
-    let start = from * size_of::<T>() / page * page;
+    // A page that the entries in front of these end in is writable already, and may be sealed.
+    let start = (from * size_of::<T>()).next_multiple_of(page);
     let end = to.min(table.len()) * size_of::<T>();
     let end = end.next_multiple_of(page);
     if start >= end {
@@ -107,6 +109,22 @@ pub(crate) unsafe fn grow_table<T>(
     // SAFETY: a table of `GrowingTables` has whole pages from its first entry on, and these are
     // some of them. Other threads may read entries there meanwhile, which keep their values.
     unsafe { System::make_accessible(addr.add(start), end - start) }.map_err(MapError::of)
+}
+
+/// Has the kernel refuse, for good, to unmap, replace or change the access to the entries of a
+/// table up to `to`, and perhaps some behind them.
+///
+/// # Safety
+/// The table must come from [`zeroed_table`] or [`GrowingTables`], must not be released, and must
+/// be writable up to `to`.
+pub(crate) unsafe fn seal_table<T>(table: &'static [T], to: usize) -> Result<(), NotHardened> {
+    let bytes = (to.min(table.len()) * size_of::<T>()).next_multiple_of(page_size());
+    if bytes == 0 {
+        return Ok(());
+    }
+    // SAFETY: a table has whole pages from its first entry on, which live as long as the process.
+    // `grow_table` changes the access to none that it has made writable before.
+    unsafe { System::seal(NonNull::from(table).cast(), bytes) }
 }
 
 /// Gives a table back.

@@ -3,6 +3,7 @@
 mod advice;
 mod barrier;
 mod futex;
+mod hardening;
 mod huge_pages;
 mod limits;
 mod lock_on_fault;
@@ -13,6 +14,10 @@ mod tasks;
 pub(super) use advice::{keep_from_children, keep_private, wipe_in_children};
 pub(super) use barrier::{barrier_everywhere, register_barrier};
 pub(super) use futex::{sleep, wait_while, wake_one};
+pub(super) use hardening::{
+    can_seal, empty_core_dumps, forbid_dumps_and_tracers, forbid_huge_pages, forbid_named_tracer,
+    forbid_new_privileges, forbid_write_and_execute, seal,
+};
 pub(super) use huge_pages::{has_huge_pages, map_guarded_huge};
 pub(super) use limits::may_exceed_lock_limit;
 pub(super) use lock_on_fault::lock_on_fault;

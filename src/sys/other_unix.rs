@@ -2,6 +2,7 @@
 //! the answer says so.
 
 use super::errno::Errno;
+use super::hardening::NotHardened;
 use super::memory::{NoSecretMemory, NotPrivate};
 use super::posix::{LockOnFault, map_inaccessible, unlock_reserved};
 use core::ffi::c_int;
@@ -96,4 +97,52 @@ pub(super) fn barrier_everywhere() -> bool {
 /// Not known here.
 pub(super) fn is_alone() -> bool {
     false
+}
+
+/// By `procctl`, which has both in one.
+#[cfg(target_os = "freebsd")]
+pub(super) fn forbid_dumps_and_tracers() -> Result<(), NotHardened> {
+    let mut value = libc::PROC_TRACE_CTL_DISABLE;
+    let this_process = 0;
+    let place = core::ptr::from_mut(&mut value).cast();
+    // SAFETY: `value` is the number that this command reads.
+    let result = unsafe { libc::procctl(libc::P_PID, this_process, libc::PROC_TRACE_CTL, place) };
+    super::posix::check(result).map_err(NotHardened::Refused)
+}
+
+#[cfg(not(target_os = "freebsd"))]
+pub(super) fn forbid_dumps_and_tracers() -> Result<(), NotHardened> {
+    Err(NotHardened::NotSupported)
+}
+
+pub(super) fn forbid_write_and_execute() -> Result<(), NotHardened> {
+    Err(NotHardened::NotSupported)
+}
+
+pub(super) fn forbid_new_privileges() -> Result<(), NotHardened> {
+    Err(NotHardened::NotSupported)
+}
+
+pub(super) fn forbid_huge_pages() -> Result<(), NotHardened> {
+    Err(NotHardened::NotSupported)
+}
+
+pub(super) fn empty_core_dumps() -> Result<(), NotHardened> {
+    Err(NotHardened::NotSupported)
+}
+
+pub(super) fn forbid_named_tracer() -> Result<(), NotHardened> {
+    Err(NotHardened::NotSupported)
+}
+
+/// Never done: the system has no such call.
+///
+/// # Safety
+/// The addresses are not used, so the caller has no obligation.
+pub(super) unsafe fn seal(_: NonNull<u8>, _: usize) -> Result<(), NotHardened> {
+    Err(NotHardened::NotSupported)
+}
+
+pub(super) fn can_seal() -> Result<(), NotHardened> {
+    Err(NotHardened::NotSupported)
 }

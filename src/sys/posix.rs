@@ -137,6 +137,13 @@ pub(super) fn raise_lock_limit() -> Result<usize, Errno> {
     Ok(lock_limit())
 }
 
+/// See [`Hardening::forbid_core_files`](super::hardening::Hardening::forbid_core_files).
+pub(super) fn forbid_core_files() -> Result<(), Errno> {
+    let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for the call, which reads it.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &limit) })
+}
+
 /// The limit on locked memory. illumos and Solaris have none for a single process.
 #[cfg(not(any(target_os = "illumos", target_os = "solaris")))]
 const LOCKED_MEMORY: Option<Resource> = Some(libc::RLIMIT_MEMLOCK);

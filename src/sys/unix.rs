@@ -6,6 +6,7 @@ use super::linux as kernel;
 use super::other_unix as kernel;
 
 use super::errno::Errno;
+use super::hardening::{Hardening, NotHardened};
 use super::limits::Limits;
 use super::memory::{LockRefusal, Memory, NoSecretMemory, NotPrivate};
 use super::posix::{self, LockOnFault, check};
@@ -276,5 +277,47 @@ impl Process for Unix {
     #[inline]
     fn keep_loaded() {
         stay_loaded::keep_loaded();
+    }
+}
+
+// ---- Hardening --------------------------------------------------------------------------------
+
+impl Hardening for Unix {
+    fn forbid_dumps_and_tracers() -> Result<(), NotHardened> {
+        kernel::forbid_dumps_and_tracers()
+    }
+
+    fn forbid_core_files() -> Result<(), NotHardened> {
+        posix::forbid_core_files().map_err(NotHardened::Refused)
+    }
+
+    fn forbid_write_and_execute() -> Result<(), NotHardened> {
+        kernel::forbid_write_and_execute()
+    }
+
+    fn forbid_new_privileges() -> Result<(), NotHardened> {
+        kernel::forbid_new_privileges()
+    }
+
+    fn forbid_huge_pages() -> Result<(), NotHardened> {
+        kernel::forbid_huge_pages()
+    }
+
+    fn empty_core_dumps() -> Result<(), NotHardened> {
+        kernel::empty_core_dumps()
+    }
+
+    fn forbid_named_tracer() -> Result<(), NotHardened> {
+        kernel::forbid_named_tracer()
+    }
+
+    unsafe fn seal(addr: NonNull<u8>, len: usize) -> Result<(), NotHardened> {
+        // SAFETY: the caller owns the pages for the life of the process, and changes nothing of
+        // their mapping afterwards.
+        unsafe { kernel::seal(addr, len) }
+    }
+
+    fn can_seal() -> Result<(), NotHardened> {
+        kernel::can_seal()
     }
 }

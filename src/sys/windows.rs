@@ -10,6 +10,7 @@
 //! critical section of the system.
 
 use super::errno::Errno;
+use super::hardening::{Hardening, NotHardened};
 use super::hooks::at_load;
 use super::limits::Limits;
 use super::memory::{LockRefusal, Memory, NoSecretMemory, NotPrivate};
@@ -470,5 +471,47 @@ impl Process for Windows {
     #[inline]
     fn keep_loaded() {
         core::hint::black_box(&AT_LOAD);
+    }
+}
+
+// ---- Hardening --------------------------------------------------------------------------------
+
+/// Nothing of it: the system's own policies for processes are chosen where a program is started or
+/// linked, and Wine accepts them and does nothing.
+impl Hardening for Windows {
+    fn forbid_dumps_and_tracers() -> Result<(), NotHardened> {
+        Err(NotHardened::NotSupported)
+    }
+
+    fn forbid_core_files() -> Result<(), NotHardened> {
+        Err(NotHardened::NotSupported)
+    }
+
+    fn forbid_write_and_execute() -> Result<(), NotHardened> {
+        Err(NotHardened::NotSupported)
+    }
+
+    fn forbid_new_privileges() -> Result<(), NotHardened> {
+        Err(NotHardened::NotSupported)
+    }
+
+    fn forbid_huge_pages() -> Result<(), NotHardened> {
+        Err(NotHardened::NotSupported)
+    }
+
+    fn empty_core_dumps() -> Result<(), NotHardened> {
+        Err(NotHardened::NotSupported)
+    }
+
+    fn forbid_named_tracer() -> Result<(), NotHardened> {
+        Err(NotHardened::NotSupported)
+    }
+
+    unsafe fn seal(_: NonNull<u8>, _: usize) -> Result<(), NotHardened> {
+        Err(NotHardened::NotSupported)
+    }
+
+    fn can_seal() -> Result<(), NotHardened> {
+        Err(NotHardened::NotSupported)
     }
 }

@@ -12,6 +12,7 @@ use super::tally::Tally;
 use crate::arena_set::{ARENA_ALIGN, ArenaSet, PoolStats, Source};
 use crate::pages::{self, AddressRange};
 use crate::sync;
+use crate::sys::NotHardened;
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
@@ -153,8 +154,21 @@ impl Central {
         let to = units.next_multiple_of(READY_STEP / UNIT).min(all);
         if tables.grow(self.ready, to) {
             self.ready = to;
+            if self.arenas.is_sealed() {
+                // What the kernel has no memory for is as it is without the seal.
+                let _ = tables.seal(to);
+            }
         }
         units <= self.ready
+    }
+
+    /// Seals what there is of the pool, and what is mapped later. Its tables are sealed as far as
+    /// they are ready.
+    pub(super) fn seal(&mut self) -> Result<(), NotHardened> {
+        let tables = self.tables.map_or(Ok(()), |tables| tables.seal(self.ready));
+        // SAFETY: in this pool, an arena in the range keeps its place between guard pages for as
+        // long as it lives, and one elsewhere has guard pages of its own.
+        tables.and(unsafe { self.arenas.seal() })
     }
 
     // ---- Heaps -------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ use super::remote_free::RemoteFrees;
 use super::size_class::{GRANULE, SizeClass, UNIT};
 use super::slab::{Slab, SlabNumber, Unit};
 use crate::pages::{self, AddressRange, GrowingTables};
+use crate::sys::NotHardened;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
@@ -109,10 +110,12 @@ impl Tables {
     }
 
     /// Makes the entries of the units from `from` up to `to` writable, and those of their slabs and
-    /// granules; `false` when there is no memory for them.
+    /// granules; `false` when there is no memory for them. Those in front of `from` must be so
+    /// already.
     pub(super) fn grow(&self, from: usize, to: usize) -> bool {
         let granules = UNIT / GRANULE;
-        // SAFETY: `new` has got the tables from `GrowingTables`.
+        // SAFETY: `new` has got the tables from `GrowingTables`, and each growth goes on where the
+        // last one ended.
         let grown = unsafe {
             pages::grow_table(self.chunks, from * granules, to * granules)
                 .and_then(|()| pages::grow_table(self.units, from, to))
@@ -120,6 +123,18 @@ impl Tables {
                 .and_then(|()| pages::grow_table(self.remote_frees, from, to))
         };
         grown.is_ok()
+    }
+
+    /// Seals the entries of the first `units` units, which [`grow`](Self::grow) has made writable.
+    pub(super) fn seal(&self, units: usize) -> Result<(), NotHardened> {
+        // SAFETY: `new` has got the tables from `GrowingTables`, they are writable so far, and they
+        // live as long as the process.
+        unsafe {
+            pages::seal_table(self.chunks, units * (UNIT / GRANULE))
+                .and(pages::seal_table(self.units, units))
+                .and(pages::seal_table(self.slabs, units))
+                .and(pages::seal_table(self.remote_frees, units))
+        }
     }
 
     pub(super) fn slab(&self, slab: SlabNumber) -> &'static Slab {

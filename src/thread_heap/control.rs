@@ -5,7 +5,8 @@ use super::lock::{LOCKING_FAILED, lock, try_lock};
 use super::pause::Pause;
 use super::registry::live_heaps;
 use crate::arena_set::{ChunkList, LockingFailed, MemoryOptions, PoolStats, set_callee};
-use crate::pages::{LockedPages, MapError, PagesError, Place};
+use crate::pages::{self, LockedPages, MapError, PagesError, Place};
+use crate::sys::{Hardening, NotHardened, System};
 use core::num::NonZeroU32;
 
 /// What the pool holds now: all threads are paused for it.
@@ -59,6 +60,20 @@ pub(crate) fn configure(memory: MemoryOptions) -> bool {
     }
     central.arenas.memory = memory;
     true
+}
+
+/// Has the kernel refuse, for good, to unmap, replace or change the access to the pool's tables and
+/// arenas and the guard pages around these, also those that are mapped later. The pool gives no
+/// memory back to the system from then on.
+///
+/// # Errors
+/// When the system has no such call, or refuses it: nothing changes then. When there is no memory
+/// for some of it: the rest is sealed, and what is mapped later is too.
+pub(crate) fn seal() -> Result<(), NotHardened> {
+    System::can_seal()?;
+    let sealed = pages::seal_registry();
+    let mut central = lock();
+    sealed.and(central.seal())
 }
 
 /// Locked pages as the pool's are, for a secret that no arena can hold.

@@ -182,7 +182,9 @@ fn a_host_on_which_nothing_can_leak() {
         assert_eq!(finding.severity, Fine, "{finding:?}");
     }
     assert_eq!((report.severity, report.kernel.as_str()), (Fine, "6.12.0-test"));
-    let ids: Vec<_> = report.findings.iter().map(|finding| finding.id).collect();
+    let (hardening, others): (Vec<_>, Vec<_>) =
+        report.findings.iter().partition(|finding| finding.id == "hardening");
+    let ids: Vec<_> = others.iter().map(|finding| finding.id).collect();
     assert_eq!(
         ids,
         [
@@ -204,6 +206,40 @@ fn a_host_on_which_nothing_can_leak() {
             "membarrier"
         ]
     );
+    let subjects: Vec<_> =
+        hardening.iter().map(|finding| finding.subject.as_deref().unwrap()).collect();
+    assert_eq!(subjects, report.hardening.iter().map(|step| step.step).collect::<Vec<_>>());
+}
+
+/// The steps that a unit takes, each in force and not, with the line of the unit.
+#[test]
+fn hardening() {
+    use crate::hardening::State::{InForce, NotChosen, NotShown};
+    let states = |host: &Fixture| {
+        let report = host.report();
+        report.hardening.iter().map(|step| (step.step, step.state)).collect::<Vec<_>>()
+    };
+    let host = Fixture::new();
+    let before = [
+        ("lock-limit", InForce),
+        ("core-filter", NotChosen),
+        ("no-core-file", NotChosen),
+        ("no-huge-pages", NotShown),
+        ("no-write-execute", NotShown),
+        ("no-new-privileges", NotShown),
+    ];
+    assert_eq!(states(&host), before);
+    let seen: Vec<_> = host.report().findings.into_iter().map(|finding| finding.seen).collect();
+    for line in ["`LimitCORE=0`", "`CoredumpFilter=elf-headers`", "`NoNewPrivileges=yes`"] {
+        assert!(seen.iter().any(|seen| seen.contains(line)), "{line}: {seen:?}");
+    }
+    host.write("proc/self/status", "Name:\tbash\nTHP_enabled:\t0\nNoNewPrivs:\t1\n");
+    host.write("proc/self/coredump_filter", "00000010\n");
+    host.write("proc/self/limits", &LIMITS.replace("unlimited ", "0         "));
+    for (step, state) in states(&host) {
+        let expected = if step == "no-write-execute" { NotShown } else { InForce };
+        assert_eq!(state, expected, "{step}");
+    }
 }
 
 #[test]
@@ -685,7 +721,9 @@ fn membarrier() {
     let host = Fixture::new();
     let ask = |host: &Host| {
         let report = check(host, Some(WANTED_MEMLOCK)).unwrap();
-        report.findings.last().map(|found| (found.id, found.severity)).unwrap()
+        let mut findings = report.findings.iter();
+        let found = findings.find(|found| found.id == "membarrier").unwrap();
+        (found.id, found.severity)
     };
     let copy = Host::copy_at(host.0.path());
     assert_eq!(ask(&copy), ("membarrier", Fine));

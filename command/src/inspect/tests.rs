@@ -1,6 +1,7 @@
 //! Made-up processes, each finding with what it looks for and without.
 
 use super::*;
+use crate::hardening::State;
 use crate::report::{Layout, Report as _};
 use std::collections::HashSet;
 use std::fs;
@@ -548,5 +549,66 @@ proptest::proptest! {
         let (regions, totals) = regions(&mappings, 0x33);
         proptest::prop_assert_eq!(regions.len(), totals.regions);
         findings(&made_up(), &regions, &totals);
+    }
+}
+
+/// The state of each step, by its name.
+fn steps(report: &Report) -> Vec<(&str, State)> {
+    report.process.hardening.iter().map(|step| (step.step, step.state)).collect()
+}
+
+#[test]
+fn what_a_process_has_given_up() {
+    use State::{InForce, NotChosen, NotShown};
+    let none = Fixture::new(ARENA).report();
+    let expected = [
+        ("lock-limit", InForce),
+        ("core-filter", NotChosen),
+        ("no-core-file", NotChosen),
+        ("no-huge-pages", NotShown),
+        ("no-write-execute", NotShown),
+        ("no-new-privileges", NotShown),
+        ("sealed-pool", NotChosen),
+    ];
+    assert_eq!(steps(&none)[..7], expected);
+    assert_eq!(steps(&none).last(), Some(&("no-tracer", NotShown)));
+
+    let status = format!("{STATUS}THP_enabled:\t0\nNoNewPrivs:\t1\n");
+    let smaps = ARENA.replace("lo ac dd nh", "lo ac dd nh sl");
+    let limits = LIMITS.replace("unlimited            bytes", "0                    bytes");
+    let all = Fixture::new(&smaps).write("status", &status).write("limits", &limits);
+    let all = all.write("task/7/status", &status).write("coredump_filter", "00000010\n");
+    let report = all.report();
+    for (step, state) in steps(&report) {
+        match step {
+            "no-write-execute" | "no-tracer" => assert_eq!(state, NotShown, "{step}"),
+            // By the owner of the files, which is the user of the test.
+            "not-dumpable" => {}
+            _ => assert_eq!(state, InForce, "{step}"),
+        }
+    }
+    assert!(report.regions[0].sealed && !none.regions[0].sealed);
+    // One thread, one arena and one mapping without it are enough.
+    let state = |report: &Report, name: &str| {
+        steps(report).into_iter().find(|(step, _)| *step == name).unwrap().1
+    };
+    let report = all.write("task/8/status", STATUS).report();
+    assert_eq!(state(&report, "no-new-privileges"), NotShown);
+    let writable = ARENA.replace("00600000-00700000 rw-p", "00600000-00700000 rwxp");
+    assert_eq!(state(&Fixture::new(&writable).report(), "no-write-execute"), NotChosen);
+    let behind = "7f0000041000-7f0000100000 ---p 00000000 00:00 0 \n";
+    let another = "7f0000041000-7f0000042000 ---p 00000000 00:00 0 \nVmFlags: mr \n\
+                   7f0000042000-7f0000082000 rw-p 00000000 00:00 0 \nVmFlags: rd wr lo dd nh \n\
+                   7f0000082000-7f0000100000 ---p 00000000 00:00 0 \n";
+    assert!(smaps.contains(behind));
+    let both = smaps.replace(behind, another);
+    assert_eq!(Fixture::new(&both).report().totals.arenas, 2);
+    assert_eq!(state(&Fixture::new(&both).report(), "sealed-pool"), NotChosen);
+    // Each is a finding, and none makes the report worse.
+    let findings = none.findings.iter().filter(|finding| finding.id == "hardening");
+    assert_eq!(findings.clone().count(), none.process.hardening.len());
+    for finding in findings {
+        assert_eq!(finding.severity, Severity::Ok);
+        assert!(finding.subject.is_some());
     }
 }

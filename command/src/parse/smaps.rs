@@ -72,6 +72,8 @@ pub struct Flags {
     pub droppable: bool,
     /// `gu`: there may be guards inside (`MADV_GUARD_INSTALL`).
     pub guards_inside: bool,
+    /// `sl`: the kernel refuses to unmap it or to change the access to it (`mseal`).
+    pub sealed: bool,
 }
 
 /// The words that a line `VmFlags` has had, up to Linux 6.19. Most say nothing about secrets.
@@ -182,6 +184,7 @@ fn flags(value: &str) -> Flags {
             "io" | "pf" => flags.device = true,
             "dp" => flags.droppable = true,
             "gu" => flags.guards_inside = true,
+            "sl" => flags.sealed = true,
             _ => {}
         }
     }
@@ -198,7 +201,7 @@ mod tests {
 7f10-7f20 ---p 00000000 00:00 0 \nSize: 4 kB\nVmFlags: mr mw me nr sd \n\
 7f20-7f60 rw-p 00000000 00:00 0 \nRss:                 256 kB\nAnonHugePages:  8 kB\n\
 Swap:                 12 kB\nSwapPss: 99 kB\nLocked:              128 kB\nTHPeligible:           1\n\
-ProtectionKey:         0\nVmFlags: rd wr mr mw me lo ac dd dc wf nh mg ht gu dp \n\
+ProtectionKey:         0\nVmFlags: rd wr mr mw me lo ac dd dc wf nh mg ht gu dp sl \n\
 7f70-7f80 rw-s 00000000 00:0e 614132                     /secretmem (deleted)\n\
 VmFlags: rd wr sh mr mw ms lo dd \n\
 7f90-7fa0 r-xp 00001000 fe:00 77                         /opt/with a  blank/7-8 x\n\
@@ -224,6 +227,7 @@ VmFlags: rd ex io\n\
             device: false,
             droppable: true,
             guards_inside: true,
+            sealed: true,
         };
         assert_eq!(arena.flags, Some(all));
         assert!(secret.is_secret_memory() && secret.shared && !secret.is_anonymous());
