@@ -1,23 +1,39 @@
-# The shared library exports the functions that bitcoin_support.h declares, and no others. c_api_tests.c calls
-# all of them.
+# The shared library exports the functions that bitcoin_support.h declares, and no others; each has the version that
+# names the ABI. The static library is one object that defines the same names for other objects, and no others.
+# c_api_tests.c calls all of the functions.
 #
-# Run by cmake -P. Variables: HEADER, LIBRARY, NM, TEST_SOURCE.
+# Run by cmake -P. Variables: HEADER, SHARED, STATIC, NM, TEST_SOURCE, VERSION (of the symbols; empty where rustc has
+# linked the libraries: then the symbols have none, and the static library has more names).
 
 file(READ "${HEADER}" header)
 string(REGEX REPLACE "//[^\n]*" "" header "${header}")
+string(REGEX REPLACE "\n *\\*[^\n]*" "" header "${header}")
 string(REGEX MATCHALL "[ *](bitcoin_support_[a-z_]+|memory_cleanse)\\(" declared "${header}")
 list(TRANSFORM declared REPLACE "[ *(]" "")
 list(REMOVE_DUPLICATES declared)
 list(SORT declared)
 
-execute_process(COMMAND "${NM}" -D --defined-only "${LIBRARY}" OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
-string(REGEX MATCHALL "[A-Za-z_][^ \n]*\n" exported "${symbols}")
-list(TRANSFORM exported REPLACE "\n" "")
-list(SORT exported)
-list(LENGTH exported count)
-if(NOT declared STREQUAL exported OR count EQUAL 0)
-  message(FATAL_ERROR "declared: ${declared}\nexported: ${exported}")
+# Compares the names that a library defines for others with the declared ones, which end in <suffix> there.
+function(compare suffix)
+  execute_process(COMMAND "${NM}" ${ARGN} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
+  string(REGEX MATCHALL " [A-Z] [^ \n]*\n" defined "${symbols}")
+  list(TRANSFORM defined REPLACE "^ [A-Z] ([^\n]*)\n$" "\\1")
+  # The version is a symbol too.
+  list(REMOVE_ITEM defined "${VERSION}")
+  list(SORT defined)
+  list(TRANSFORM declared APPEND "${suffix}" OUTPUT_VARIABLE expected)
+  list(SORT expected)
+  list(LENGTH defined count)
+  if(NOT expected STREQUAL defined OR count EQUAL 0)
+    message(FATAL_ERROR "${ARGN}\ndeclared: ${expected}\ndefined: ${defined}")
+  endif()
+endfunction()
+set(suffix "")
+if(VERSION)
+  set(suffix "@@${VERSION}")
+  compare("" -g --defined-only "${STATIC}")
 endif()
+compare("${suffix}" -D --defined-only "${SHARED}")
 
 file(READ "${TEST_SOURCE}" tests)
 foreach(function IN LISTS declared)
@@ -25,4 +41,5 @@ foreach(function IN LISTS declared)
     message(SEND_ERROR "no test calls ${function}")
   endif()
 endforeach()
+list(LENGTH declared count)
 message(STATUS "${count} functions declared, exported, and called by tests")
