@@ -690,7 +690,8 @@ fn the_tables_are_sealed_and_grow() {
             return;
         }
         let after = sealed();
-        assert!(tables(&after) > before, "{before} {after:x?}");
+        // A byte for each 16 bytes of memory, at the least.
+        assert!(tables(&after) >= before + (1 << 20), "{before} {after:x?}");
         for (start, ..) in &after {
             assert_eq!(attacks(*start), [EPERM; 4]);
         }
