@@ -869,6 +869,10 @@ fn what_a_sandbox_refuses_is_a_result() {
     ];
     let test = "what_a_sandbox_refuses_is_a_result";
     for (number, (call, needs)) in cases.into_iter().enumerate() {
+        // 32-bit C libraries set limits by other calls.
+        if call == libc::SYS_prlimit64 && usize::BITS < 64 {
+            continue;
+        }
         for errno in [EPERM, libc::ENOSYS] {
             let name = format!("{number} {errno}");
             if std::env::var("CASE").is_ok_and(|wanted| wanted != name) {

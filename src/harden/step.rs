@@ -47,7 +47,7 @@ pub enum HardeningStep {
     NoTracer,
     /// `sealed-pool`: the kernel refuses to unmap, replace or change the access to the tables and
     /// the arenas of the process-wide pool and to the guard pages around those (`mseal`, Linux 6.10
-    /// on 64-bit processors), also those that are mapped later. A pool that is sealed gives no
+    /// in 64-bit kernels), also those that are mapped later. A pool that is sealed gives no
     /// memory back to the system before the process ends, and an
     /// [`ExitPolicy`](crate::ExitPolicy) that makes secrets inaccessible leaves what is sealed to
     /// the kernel. Not sealed: samples, secrets larger than an arena, and pools that a program
