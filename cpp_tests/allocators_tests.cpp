@@ -5,6 +5,7 @@
 
 #include "test_util.h"
 
+#include <support/allocators/sealed.h>
 #include <support/allocators/secure.h>
 #include <support/allocators/zeroafterfree.h>
 
@@ -17,7 +18,9 @@
 #include <new>
 #include <set>
 #include <stdexcept>
+#include <type_traits>
 #include <unordered_map>
+#include <utility>
 
 using namespace test;
 
@@ -375,6 +378,22 @@ BOOST_AUTO_TEST_CASE(serialize_data)
     Watch(&map.begin()->first, sizeof(int)); // inside a node: no block begins there
     map.erase(1);
     BOOST_CHECK(map.size() == 1 && map.at(3) == 4);
+}
+
+BOOST_AUTO_TEST_CASE(sealed_objects_that_cannot_be_opened)
+{
+    const std::array<unsigned char, 32> key{1, 2, 3};
+    secure_sealed<std::array<unsigned char, 32>> sealed{key};
+    BOOST_CHECK(*sealed.open() == key);
+    // What throws changes nothing.
+    BOOST_CHECK_THROW(sealed.change([](auto& open) { open[0] = 9; throw std::logic_error{"no"}; }), std::logic_error);
+    BOOST_CHECK(*sealed.open() == key);
+    const secure_sealed<std::array<unsigned char, 32>> moved{std::move(sealed)};
+    BOOST_CHECK(*moved.open() == key);
+    BOOST_CHECK_THROW(sealed.open(), std::runtime_error);
+    static_assert(!std::is_copy_constructible<secure_sealed<int>>::value, "a copy is deliberate");
+    bitcoin_support_wipe_all();
+    BOOST_CHECK_THROW(moved.open(), std::runtime_error);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -175,9 +175,12 @@ static void status_names_and_messages(void)
         {BITCOIN_SUPPORT_OVERRUN, "BITCOIN_SUPPORT_OVERRUN"},
         {BITCOIN_SUPPORT_INTERRUPTED, "BITCOIN_SUPPORT_INTERRUPTED"},
         {BITCOIN_SUPPORT_INVALID_HANDLE, "BITCOIN_SUPPORT_INVALID_HANDLE"},
+        {BITCOIN_SUPPORT_TAMPERED, "BITCOIN_SUPPORT_TAMPERED"},
+        {BITCOIN_SUPPORT_KEY_WIPED, "BITCOIN_SUPPORT_KEY_WIPED"},
+        {BITCOIN_SUPPORT_KEYS_IN_USE, "BITCOIN_SUPPORT_KEYS_IN_USE"},
     };
     const int count = (int)(sizeof(table) / sizeof(table[0]));
-    static const int strangers[] = {16, 17, -1, 1000, INT32_MAX, INT32_MIN};
+    static const int strangers[] = {19, 20, -1, 1000, INT32_MAX, INT32_MIN};
     int i, j;
     for (i = 0; i < count; ++i) {
         CHECK((int)table[i].status == i);
@@ -769,6 +772,64 @@ static void wipe_all(void)
     bitcoin_support_locked_pool_destroy(pool);
 }
 
+static void sealed_secrets(void)
+{
+    enum { SIZE = 32,
+           SEALED_SIZE = SIZE + BITCOIN_SUPPORT_SEAL_OVERHEAD };
+    unsigned char *key = bitcoin_support_alloc(SIZE), *opened = bitcoin_support_alloc(SIZE), sealed[SEALED_SIZE], again[SEALED_SIZE];
+    size_t i;
+    memset(key, 0xa5, SIZE);
+    CHECK(bitcoin_support_seal(key, SIZE, "key 1", 5, sealed, SEALED_SIZE) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_seal(key, SIZE, "key 1", 5, again, SEALED_SIZE) == BITCOIN_SUPPORT_OK);
+    CHECK(memcmp(sealed, again, SEALED_SIZE) != 0);
+    CHECK(bitcoin_support_open(sealed, SEALED_SIZE, "key 1", 5, opened, SIZE) == BITCOIN_SUPPORT_OK);
+    CHECK(all_bytes_are(opened, SIZE, 0xa5));
+
+    /* What has been changed, and what belongs elsewhere, is refused, and nothing is written. */
+    memset(opened, 0x11, SIZE);
+    CHECK(bitcoin_support_open(sealed, SEALED_SIZE, "key 2", 5, opened, SIZE) == BITCOIN_SUPPORT_TAMPERED);
+    CHECK(bitcoin_support_open(sealed, SEALED_SIZE, NULL, 0, opened, SIZE) == BITCOIN_SUPPORT_TAMPERED);
+    for (i = 0; i < SEALED_SIZE; ++i) {
+        sealed[i] ^= 0x10;
+        CHECK(bitcoin_support_open(sealed, SEALED_SIZE, "key 1", 5, opened, SIZE) == BITCOIN_SUPPORT_TAMPERED);
+        sealed[i] ^= 0x10;
+    }
+    CHECK(all_bytes_are(opened, SIZE, 0x11));
+    /* The control. */
+    CHECK(bitcoin_support_open(sealed, SEALED_SIZE, "key 1", 5, opened, SIZE) == BITCOIN_SUPPORT_OK);
+
+    /* In its place, and without bytes. */
+    memset(again, 0x22, SIZE);
+    CHECK(bitcoin_support_seal(again, SIZE, NULL, 0, again, SEALED_SIZE) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_open(again, SEALED_SIZE, NULL, 0, again, SIZE) == BITCOIN_SUPPORT_OK);
+    CHECK(all_bytes_are(again, SIZE, 0x22));
+    CHECK(bitcoin_support_seal(NULL, 0, NULL, 0, again, BITCOIN_SUPPORT_SEAL_OVERHEAD) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_open(again, BITCOIN_SUPPORT_SEAL_OVERHEAD, NULL, 0, NULL, 0) == BITCOIN_SUPPORT_OK);
+
+    CHECK(bitcoin_support_seal(key, SIZE, NULL, 0, again, SEALED_SIZE - 1) == BITCOIN_SUPPORT_BUFFER_TOO_SMALL);
+    CHECK(bitcoin_support_seal(key, SIZE_MAX, NULL, 0, again, 0) == BITCOIN_SUPPORT_BUFFER_TOO_SMALL);
+    CHECK(bitcoin_support_seal(NULL, SIZE, NULL, 0, again, SEALED_SIZE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_seal(key, SIZE, NULL, 1, again, SEALED_SIZE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_seal(key, SIZE, NULL, 0, NULL, SEALED_SIZE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_open(sealed, SIZE, NULL, 0, opened, SIZE) == BITCOIN_SUPPORT_BUFFER_TOO_SMALL);
+    CHECK(bitcoin_support_open(NULL, SEALED_SIZE, NULL, 0, opened, SIZE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_open(sealed, SEALED_SIZE, NULL, 1, opened, SIZE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_open(sealed, SEALED_SIZE, NULL, 0, NULL, SIZE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+
+    /* Three older keys are kept, if something was sealed with each. */
+    for (i = 0; i < 4; ++i) {
+        CHECK(bitcoin_support_open(sealed, SEALED_SIZE, "key 1", 5, opened, SIZE) == BITCOIN_SUPPORT_OK);
+        CHECK(bitcoin_support_rotate_sealing_key() == BITCOIN_SUPPORT_OK);
+        CHECK(bitcoin_support_seal(key, SIZE, NULL, 0, again, SEALED_SIZE) == BITCOIN_SUPPORT_OK);
+    }
+    CHECK(bitcoin_support_open(sealed, SEALED_SIZE, "key 1", 5, opened, SIZE) == BITCOIN_SUPPORT_KEY_WIPED);
+    CHECK(bitcoin_support_open(again, SEALED_SIZE, NULL, 0, opened, SIZE) == BITCOIN_SUPPORT_OK);
+    bitcoin_support_wipe_all();
+    CHECK(bitcoin_support_open(again, SEALED_SIZE, NULL, 0, opened, SIZE) == BITCOIN_SUPPORT_KEY_WIPED);
+    CHECK(bitcoin_support_free(key) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_free(opened) == BITCOIN_SUPPORT_OK);
+}
+
 /* The secrets that a child has in locked memory when it exits. */
 static unsigned char* left[2];
 static int ends[2];
@@ -977,6 +1038,7 @@ static const struct {
     {"pool_options", pool_options},
     {"remedies_and_limits", remedies_and_limits},
     {"wipe_all", wipe_all},
+    {"sealed_secrets", sealed_secrets},
     {"exit_policies", exit_policies},
     {"secret_stack", secret_stack},
     {"hardened", hardened},

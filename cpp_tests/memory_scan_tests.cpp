@@ -3,6 +3,7 @@
 
 #include "test_util.h"
 
+#include <support/allocators/sealed.h>
 #include <support/allocators/secure.h>
 #include <support/allocators/zeroafterfree.h>
 
@@ -218,6 +219,31 @@ BOOST_AUTO_TEST_CASE(control_unique_pointer)
 {
     if (test::SANITIZED) SKIP_TEST("AddressSanitizer maps more memory than can be read through");
     BOOST_CHECK_GE(LeftBehindByPointer([] { return std::make_unique<Secret>(); }), 1);
+}
+
+BOOST_AUTO_TEST_CASE(sealed_objects)
+{
+    if (test::SANITIZED) SKIP_TEST("AddressSanitizer maps more memory than can be read through");
+    const Needle needle;
+    auto secret{make_secure_unique<Secret>()};
+    for (size_t i{0}; i < LENGTH; ++i) secret->bytes[i] = needle.At(i);
+    // The control: the search finds the object before it is sealed, and whenever it is open.
+    BOOST_CHECK_EQUAL(needle.Count(), 1);
+    secure_sealed<Secret> sealed{*secret};
+    secret.reset();
+    BOOST_CHECK_EQUAL(needle.Count(), 0);
+    secret = sealed.open();
+    BOOST_CHECK_EQUAL(needle.Count(), 1);
+    secret.reset();
+    BOOST_CHECK_EQUAL(needle.Count(), 0);
+    sealed.change([&](Secret& open) {
+        BOOST_CHECK_EQUAL(needle.Count(), 1);
+        open.more = 7;
+    });
+    secure_sealed<Secret>::rotate_sealing_key();
+    sealed.reseal();
+    BOOST_CHECK_EQUAL(needle.Count(), 0);
+    BOOST_CHECK_EQUAL(sealed.open()->more, 7);
 }
 
 BOOST_AUTO_TEST_CASE(serialize_data)

@@ -84,6 +84,9 @@
 // Alignment of the chunks of a locked pool in bytes. Sizes are rounded up to a multiple of it.
 #define BITCOIN_SUPPORT_ARENA_ALIGN 16
 
+// How many bytes longer a sealed secret is than the secret.
+#define BITCOIN_SUPPORT_SEAL_OVERHEAD 56
+
 // The default. Secrets are wiped if the exiting thread is the only one that uses this memory.
 // Otherwise they are left to the kernel, so that no thread finds zeros in place of its secret.
 // Where the system cannot tell (Linux does, by unshare), nothing is wiped.
@@ -179,6 +182,14 @@ typedef enum bitcoin_support_status {
     // The handle is not a live handle of this type: it has been destroyed, or it is the handle of
     // the process-wide pool, which cannot be destroyed.
     BITCOIN_SUPPORT_INVALID_HANDLE = 15,
+    // The sealed bytes are not those that were sealed in this context. Nothing has been opened.
+    BITCOIN_SUPPORT_TAMPERED = 16,
+    // The key of the sealed secret has been wiped or rotated out, or has stayed with the parent of
+    // this process. The secret is gone.
+    BITCOIN_SUPPORT_KEY_WIPED = 17,
+    // The sealing key cannot be rotated again: Rust code of this process has secrets that use all
+    // keys that there may be at a time.
+    BITCOIN_SUPPORT_KEYS_IN_USE = 18,
 } bitcoin_support_status;
 
 // An arena: allocates chunks of a region of memory that it never touches. Not thread-safe: calls
@@ -649,6 +660,57 @@ enum bitcoin_support_status bitcoin_support_locked_pool_sample(uint32_t one_in, 
 // Returns: BITCOIN_SUPPORT_OK, _NOT_IN_POOL (the address lies in neither) or _NULL_ARGUMENT.
 enum bitcoin_support_status bitcoin_support_describe_address(const void *address,
                                                              struct bitcoin_support_address_report *report);
+
+// Encrypts the `size` bytes at `data` into `sealed`, for a secret that is not in use: `sealed` may
+// lie in ordinary memory, be copied, moved and freed. The key lies in the process-wide pool, 16
+// KiB for all secrets together, and is made at the first call. `data` should lie in locked memory,
+// and be wiped by the caller afterwards (memory_cleanse, or by freeing it). `data` may be NULL
+// when `size` is 0.
+//
+// The secret can be opened in the same `context` only, which may be any bytes, secret or not: such
+// as the name of the secret, so that two sealed secrets cannot be exchanged. `context` may be NULL
+// when `context_size` is 0.
+//
+// `sealed_size` must be `size` + BITCOIN_SUPPORT_SEAL_OVERHEAD. `sealed` may overlap `data`.
+//
+// The key is wiped with all other secrets (bitcoin_support_wipe_all, at exit), and a child of fork
+// has it if it has the other secrets of the process-wide pool. A sealed secret cannot be opened in
+// another process. Any thread may call this. It takes tens of microseconds.
+//
+// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _NULL_ARGUMENT, _BUFFER_TOO_SMALL (`sealed_size` is
+// not what it must be), _NO_RANDOMNESS, _KEYS_IN_USE, _KEY_WIPED (by another thread during the
+// call), _INTERRUPTED or _NOT_AVAILABLE (the library was built without cargo's feature `sealed`).
+enum bitcoin_support_status bitcoin_support_seal(const void *data,
+                                                 size_t size,
+                                                 const void *context,
+                                                 size_t context_size,
+                                                 void *sealed,
+                                                 size_t sealed_size);
+
+// Decrypts what bitcoin_support_seal has written to `sealed`, into `data`, which should lie in
+// locked memory. `size` must be `sealed_size` - BITCOIN_SUPPORT_SEAL_OVERHEAD, and `context` that
+// of the call that sealed it. `data` may overlap `sealed`, and may be NULL when `size` is 0.
+// Nothing is written to `data` unless the whole secret is as it was sealed. Any thread may call
+// this.
+//
+// Returns: BITCOIN_SUPPORT_OK, _TAMPERED (`sealed` has been changed, or the context is another
+// one), _KEY_WIPED, _OUT_OF_MEMORY, _NULL_ARGUMENT, _BUFFER_TOO_SMALL (`size` is not what it must
+// be), _INTERRUPTED or _NOT_AVAILABLE.
+enum bitcoin_support_status bitcoin_support_open(const void *sealed,
+                                                 size_t sealed_size,
+                                                 const void *context,
+                                                 size_t context_size,
+                                                 void *data,
+                                                 size_t size);
+
+// Makes a new key for bitcoin_support_seal. What is sealed already stays as it is. It can be
+// opened after one rotation, and its key may be gone after the next: so after a rotation, open it
+// and seal it again. (If no Rust code of the process seals secrets, keys last for three
+// rotations.) Any thread may call this.
+//
+// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _NO_RANDOMNESS, _KEYS_IN_USE, _INTERRUPTED or
+// _NOT_AVAILABLE.
+enum bitcoin_support_status bitcoin_support_rotate_sealing_key(void);
 
 // Chooses what happens to secrets when the process exits: a BITCOIN_SUPPORT_EXIT_ value. Any
 // thread may call this at any time. The last call counts.

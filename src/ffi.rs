@@ -35,6 +35,7 @@ mod page_allocator;
 mod pool;
 mod protection;
 mod sampling;
+mod sealed;
 mod secret_stack;
 mod stats;
 mod status;

@@ -133,8 +133,9 @@
 //! | floor | knows | files, from the top down | |
 //! |---|---|---|---|
 //! | `events` | `zero_after_free` | `http` `reply` `connection` `request` `event` `event_base` `base` `flags` `incoming` `method` `outgoing` `error` `libevent` | owners for libevent's objects |
-//! | `ffi` | `harden` `secret_stack` `secure` `pool` `pages` `fork` `arena` `unique_path` `cleanse` | `arena` `buffer` `cleanse` `exit` `harden` `lock_limit` `sampling` `secret_stack` `stats` `pool` `options` `page_allocator` `handle` `handle_table` `fallible_box` `protection` `unique_name` `status` `version` `visit` | the C ABI; no logic |
+//! | `ffi` | `harden` `sealed` `secret_stack` `secure` `pool` `pages` `fork` `arena` `unique_path` `cleanse` | `arena` `buffer` `cleanse` `exit` `harden` `lock_limit` `sampling` `sealed` `secret_stack` `stats` `pool` `options` `page_allocator` `handle` `handle_table` `fallible_box` `protection` `unique_name` `status` `version` `visit` | the C ABI; no logic |
 //! | `harden` | `thread_heap` `sys` | `process` `hardened` `options` `error` `step` | [`harden_process`]: what the process gives up for good |
+//! | `sealed` | `secret_stack` `secure` `pages` `fork` | `boxed` `vec` `opened` `buffer` `value` `keys` `cipher` `error` | [`SealedBox`], [`SealedVec`]: secrets that are encrypted while they are not in use |
 //! | `secret_stack` | `pages` `poison` `cleanse` `sys` | `call` `kept` `stack` `depth` `registers` `error` | [`on_secret_stack`]: a function runs on locked memory and leaves nothing behind |
 //! | `secure` | `pool` `zeroizing` `pages` `cleanse` | `interop` `prompt` `environment` `encoding` `read` `boxed` `string` `vec` `allocator` `bounds` `error` | [`SecureVec`], [`SecureString`], [`SecureBox`], [`SecureAllocator`]: secrets as types |
 //! | `zero_after_free` | `zeroizing` `cleanse` | `consensus_encoding` `consensus` `check_lengths` `from_serialize_data` `to_serialize_data` `consensus_error` `serialize_data` `allocator` | [`ZeroAfterFreeAllocator`], [`SerializeData`]: the ordinary heap, wiped |
@@ -166,6 +167,7 @@
 //! | `tokio` | `AsyncWrite` of `tokio` 1 for [`SecureVec`] |
 //! | `hex`, `base64` | `from_hex` and `from_base64` for [`SecureVec`] and [`SecureBox`], in constant time |
 //! | `derive` | `derive(bitcoin_support::bytemuck::Zeroable)`, for values of zeros made in place |
+//! | `sealed` | [`SealedBox`], [`SealedVec`]: secrets that are encrypted while they are not in use |
 //! | `events` | the module `events`; links libevent 2.1, which `pkg-config` must find |
 //! | `asan` | AddressSanitizer sees where chunks begin and end, in programs that have it |
 //! | `valgrind` | so does valgrind's Memcheck (on x86-64) |
@@ -188,6 +190,8 @@ mod leak;
 mod pages;
 mod poison;
 mod pool;
+#[cfg(feature = "sealed")]
+mod sealed;
 mod secret_stack;
 mod secure;
 mod sync;
@@ -213,6 +217,8 @@ pub use pool::{
     AddressReport, ConfigureError, LockedPageArena, LockedPool, LockedPoolManager, LockingFailed,
     PoolError, PoolOptions, PoolStats,
 };
+#[cfg(feature = "sealed")]
+pub use sealed::{OpenedMut, SealedBox, SealedError, SealedVec, rotate_sealing_key};
 pub use secret_stack::{SecretStack, SecretStackError, on_secret_stack};
 #[cfg(any(feature = "base64", feature = "hex"))]
 pub use secure::DecodeError;

@@ -40,6 +40,8 @@ pub(crate) use locked_pages::{map, refused_protection};
 pub(crate) use options::PageOptions;
 pub use options::{ForkPolicy, SecretMemory};
 pub use page_allocator::{LockedAllocation, LockedPageAllocator, PosixLockedPageAllocator};
+#[cfg(feature = "sealed")]
+pub(crate) use registry::is_absent_at;
 pub use registry::{MemoryStats, memory_stats, wipe_everything};
 pub(crate) use registry::{
     is_locked, is_locked_at, own_stack_lock_state, seal_registry, stacks_of_threads, wipes,

@@ -186,7 +186,7 @@ impl<T, A: ZeroizingAllocator> ZeroizingVec<T, A> {
     }
 
     /// The places behind the last element.
-    #[cfg(feature = "bytes")]
+    #[cfg(any(feature = "bytes", feature = "sealed"))]
     pub(crate) fn spare_capacity_mut(&mut self) -> &mut [MaybeUninit<T>] {
         self.elements.spare_capacity_mut()
     }
@@ -196,7 +196,7 @@ impl<T, A: ZeroizingAllocator> ZeroizingVec<T, A> {
     /// # Safety
     /// `len` must be at least the length and at most the capacity, and the places up to it must
     /// hold values.
-    #[cfg(feature = "bytes")]
+    #[cfg(any(feature = "bytes", feature = "sealed"))]
     pub(crate) unsafe fn lengthen(&mut self, len: usize) {
         // SAFETY: the caller promises that the capacity reaches so far, and that there are values.
         unsafe { self.elements.set_len(len) };

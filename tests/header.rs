@@ -7,7 +7,7 @@ use std::path::Path;
 use std::{env, fs};
 
 /// The files of `src/ffi` that declare something for C, in the order of the header.
-const DECLARING: [&str; 17] = [
+const DECLARING: [&str; 18] = [
     "version",
     "status",
     "cleanse",
@@ -22,6 +22,7 @@ const DECLARING: [&str; 17] = [
     "pool",
     "stats",
     "sampling",
+    "sealed",
     "exit",
     "secret_stack",
     "harden",

@@ -43,6 +43,8 @@ pub(crate) enum Fault {
     KeepsLimit,
     /// Options that are refused raise the limit.
     RaisesLimit,
+    /// A sealed secret that has been changed is opened.
+    OpensChanged,
 }
 
 pub(crate) fn run(data: &[u8]) {
@@ -63,6 +65,8 @@ const BUFFER_TOO_SMALL: c_int = 8;
 const IN_USE: c_int = 10;
 const BAD_OPTION: c_int = 11;
 const NOT_AVAILABLE: c_int = 12;
+const TAMPERED: c_int = 16;
+const KEY_WIPED: c_int = 17;
 
 // Choices for pools, with the header's numbers.
 const FORK_ABSENT: u32 = 2;
@@ -73,6 +77,10 @@ const ABI: u32 = 0;
 const ARENA_SIZE: usize = 262_144;
 const ARENA_ALIGN: usize = 16;
 const UNIQUE_NAME_SIZE: usize = 33;
+const SEAL_OVERHEAD: usize = 56;
+/// The size of a sealing key, and how many of them there may be.
+const KEY_SIZE: usize = 16 * 1024;
+const MOST_KEYS: usize = 4;
 
 /// A handle of an object.
 type Object = *mut c_void;
@@ -206,6 +214,9 @@ declare! {
     fn bitcoin_support_locked_pool_get_stats(pool: Object) -> PoolStats;
     fn bitcoin_support_locked_pool_walk(pool: Object, visit: Visit, context: *mut c_void);
     fn bitcoin_support_locked_pool_sample(one_in: u32, max_locked: usize) -> c_int;
+    fn bitcoin_support_seal(data: *const c_void, size: usize, context: *const c_void, context_size: usize, sealed: *mut c_void, sealed_size: usize) -> c_int;
+    fn bitcoin_support_open(sealed: *const c_void, sealed_size: usize, context: *const c_void, context_size: usize, data: *mut c_void, size: usize) -> c_int;
+    fn bitcoin_support_rotate_sealing_key() -> c_int;
     fn bitcoin_support_describe_address(address: *const c_void, report: *mut AddressReport) -> c_int;
 }
 
@@ -512,6 +523,16 @@ struct Run {
     fault: Fault,
     /// The limit on locked memory at the beginning.
     limit: libc::rlimit,
+    /// A sealed secret, until it is opened.
+    sealed: Option<SealedSecret>,
+}
+
+/// A sealed secret, and what has happened since it was sealed.
+struct SealedSecret {
+    sealed: Vec<u8>,
+    secret: Vec<u8>,
+    is_wiped: bool,
+    rotations: usize,
 }
 
 pub(crate) fn run_with(data: &[u8], fault: Fault) {
@@ -521,7 +542,8 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
     assert!(!object.is_null());
     use_instance(object);
     let instance = Owner::new(object, Kind::Instance);
-    let mut run = Run { owners: vec![instance], buffers: Vec::new(), fault, limit: lock_limit() };
+    let (owners, limit) = (vec![instance], lock_limit());
+    let mut run = Run { owners, buffers: Vec::new(), fault, limit, sealed: None };
     run.check(0);
     while !input.is_empty() {
         run.step(&mut input);
@@ -621,6 +643,8 @@ impl Run {
             235 => return self.set_exit_policy(input),
             234 => return self.secret_stack(input),
             233 => return self.harden_process(input),
+            231..=232 => return self.seal(input),
+            230 => return self.open_sealed(input),
             _ => {}
         }
         match number % 16 {
@@ -859,6 +883,9 @@ impl Run {
         if self.fault != Fault::KeepsContents {
             // SAFETY: this run has only bytes in locked memory.
             unsafe { bitcoin_support_wipe_all() };
+        }
+        if let Some(sealed) = &mut self.sealed {
+            sealed.is_wiped = self.fault != Fault::KeepsContents;
         }
         for owner in &mut self.owners {
             owner.wiped = owner.chunks.keys().copied().collect();
@@ -1315,7 +1342,8 @@ impl Run {
         }
         let is_instance = matches!(owner.kind, Kind::Instance);
         let of_buffers = if is_instance { self.buffer_chunks() } else { 0 };
-        assert_eq!(stats.chunks_used, owner.chunks.len() + of_buffers);
+        let of_keys = if is_instance { self.sealing_keys(&seen) } else { 0 };
+        assert_eq!(stats.chunks_used, owner.chunks.len() + of_buffers + of_keys);
         assert_eq!(seen.used.len(), stats.chunks_used);
         assert_eq!(seen.used.values().sum::<usize>(), stats.used);
         assert_eq!(seen.chunks_free, stats.chunks_free);
@@ -1344,6 +1372,132 @@ impl Run {
             seen.used.contains_key(&data.addr())
         };
         self.buffers.iter().filter(has_chunk).count()
+    }
+
+    /// The number of sealing keys that have a chunk of the instance.
+    fn sealing_keys(&self, seen: &Seen) -> usize {
+        // SAFETY: the buffers are live.
+        let data =
+            |(buffer, _): &(Object, Vec<u8>)| unsafe { bitcoin_support_buffer_data(*buffer) };
+        let of_buffers: BTreeSet<_> = self.buffers.iter().map(|it| data(it).addr()).collect();
+        let is_key = |&(addr, &size): &(&usize, &usize)| {
+            let is_other = self.owners[0].chunks.contains_key(addr) || of_buffers.contains(addr);
+            size == KEY_SIZE && !is_other
+        };
+        let count = seen.used.iter().filter(is_key).count();
+        assert!(count <= MOST_KEYS, "{count} sealing keys");
+        count
+    }
+
+    /// Seals a secret, opens it, and tries to open it changed and in another context.
+    fn seal(&mut self, input: &mut Input<'_>) {
+        let secret: Vec<u8> = (0..input.below(400)).map(|at| at as u8 ^ input.byte()).collect();
+        let context = vec![input.byte(); input.below(40)];
+        let (data, size) = (secret.as_ptr().cast(), secret.len());
+        let (about, about_size) = (context.as_ptr().cast(), context.len());
+        let mut sealed = vec![0x7f_u8; size + SEAL_OVERHEAD].into_boxed_slice();
+        let (place, place_size) = (sealed.as_mut_ptr().cast(), sealed.len());
+        let wrong = [0, size, usize::MAX, place_size + 1, place_size - 1][input.below(5)];
+        // SAFETY: all lengths are right; or one is refused before the bytes are looked at; or a
+        // pointer is null, which is refused.
+        let (status, refused) = unsafe {
+            let refused = [
+                bitcoin_support_seal(data, size, about, about_size, place, wrong),
+                bitcoin_support_seal(data, size, about, about_size, null_mut(), place_size),
+                bitcoin_support_seal(data, size, null(), about_size + 1, place, place_size),
+                bitcoin_support_seal(null(), size + 1, about, about_size, place, place_size + 1),
+            ];
+            let status = bitcoin_support_seal(data, size, about, about_size, place, place_size);
+            (status, refused)
+        };
+        assert_eq!(refused, [BUFFER_TOO_SMALL, NULL_ARGUMENT, NULL_ARGUMENT, NULL_ARGUMENT]);
+        // Whether the library can seal does not change.
+        static CAN_SEAL: OnceLock<bool> = OnceLock::new();
+        let can_seal = *CAN_SEAL.get_or_init(|| status != NOT_AVAILABLE);
+        assert_eq!(self.status(status), if can_seal { OK } else { NOT_AVAILABLE });
+        if status != OK {
+            return assert!(sealed.iter().all(|&byte| byte == 0x7f), "written on failure");
+        }
+        let mut opened = vec![0x7f_u8; size].into_boxed_slice();
+        let mut open = |sealed: &[u8], context: &[u8]| {
+            opened.fill(0x7f);
+            // SAFETY: all lengths are right.
+            let status = unsafe {
+                bitcoin_support_open(
+                    sealed.as_ptr().cast(),
+                    sealed.len(),
+                    context.as_ptr().cast(),
+                    context.len(),
+                    opened.as_mut_ptr().cast(),
+                    opened.len(),
+                )
+            };
+            let expected = if status == OK { &secret[..] } else { &vec![0x7f; size] };
+            assert_eq!(&opened[..], expected);
+            status
+        };
+        let other = [&context[..], b"other"].concat();
+        assert_eq!((open(&sealed, &context), open(&sealed, &other)), (OK, TAMPERED));
+        let at = input.below(sealed.len());
+        if self.fault != Fault::OpensChanged {
+            sealed[at] ^= 1 << (input.byte() % 8);
+        }
+        // The number of a key that there was, and is no more.
+        let status = open(&sealed, &context);
+        assert!(status == TAMPERED || status == KEY_WIPED && (32..40).contains(&at), "{status}");
+        // SAFETY: the lengths do not fit each other, which is refused; a null pointer is refused.
+        let refused = unsafe {
+            let null = null_mut();
+            [
+                bitcoin_support_open(place, place_size, about, about_size, null, size + 1),
+                bitcoin_support_open(null, size + 1 + SEAL_OVERHEAD, about, 0, null, size + 1),
+            ]
+        };
+        assert_eq!(refused, [BUFFER_TOO_SMALL, NULL_ARGUMENT]);
+
+        let (sealed, is_wiped, rotations) = (vec![0; place_size], false, 0);
+        let mut kept = SealedSecret { sealed, secret, is_wiped, rotations };
+        // SAFETY: all lengths are right.
+        let status = unsafe {
+            let place = kept.sealed.as_mut_ptr().cast();
+            bitcoin_support_seal(kept.secret.as_ptr().cast(), size, null(), 0, place, place_size)
+        };
+        assert_eq!(status, OK);
+        self.sealed = Some(kept);
+    }
+
+    /// Rotates the sealing key some times, and opens the secret that was sealed last.
+    fn open_sealed(&mut self, input: &mut Input<'_>) {
+        for _ in 0..input.below(3) {
+            // SAFETY: takes nothing.
+            let status = unsafe { bitcoin_support_rotate_sealing_key() };
+            assert!(status == OK || status == NOT_AVAILABLE);
+            if let Some(sealed) = &mut self.sealed {
+                sealed.rotations += 1;
+            }
+        }
+        let Some(SealedSecret { sealed, secret, is_wiped, rotations }) = &self.sealed else {
+            return;
+        };
+        let mut opened = vec![0; secret.len()];
+        // SAFETY: all lengths are right.
+        let status = unsafe {
+            let place = opened.as_mut_ptr().cast();
+            bitcoin_support_open(
+                sealed.as_ptr().cast(),
+                sealed.len(),
+                null(),
+                0,
+                place,
+                secret.len(),
+            )
+        };
+        match (is_wiped, rotations) {
+            (false, 0..=3) => assert_eq!((status, &opened), (OK, secret)),
+            // Keys with which nothing was sealed do not push it out.
+            (false, _) => assert!(status == KEY_WIPED || (status, &opened) == (OK, secret)),
+            (true, _) => assert_eq!(status, KEY_WIPED),
+        }
     }
 
     fn buffer(&mut self, input: &mut Input<'_>) {

@@ -2,6 +2,8 @@
 
 use crate::arena::{ArenaError, FreeError};
 use crate::pool::{ConfigureError, PoolError};
+#[cfg(feature = "sealed")]
+use crate::sealed::SealedError;
 use core::ffi::{CStr, c_char, c_int};
 
 /// Outcome of a call. After any status but BITCOIN_SUPPORT_OK and BITCOIN_SUPPORT_OVERRUN,
@@ -45,12 +47,20 @@ pub enum bitcoin_support_status {
     /// The handle is not a live handle of this type: it has been destroyed, or it is the handle of
     /// the process-wide pool, which cannot be destroyed.
     BITCOIN_SUPPORT_INVALID_HANDLE = 15,
+    /// The sealed bytes are not those that were sealed in this context. Nothing has been opened.
+    BITCOIN_SUPPORT_TAMPERED = 16,
+    /// The key of the sealed secret has been wiped or rotated out, or has stayed with the parent of
+    /// this process. The secret is gone.
+    BITCOIN_SUPPORT_KEY_WIPED = 17,
+    /// The sealing key cannot be rotated again: Rust code of this process has secrets that use all
+    /// keys that there may be at a time.
+    BITCOIN_SUPPORT_KEYS_IN_USE = 18,
 }
 
 pub(super) use bitcoin_support_status::*;
 
 /// Every status, at the index that is its number.
-const ALL: [bitcoin_support_status; 16] = [
+const ALL: [bitcoin_support_status; 19] = [
     BITCOIN_SUPPORT_OK,
     BITCOIN_SUPPORT_INVALID_FREE,
     BITCOIN_SUPPORT_NOT_IN_POOL,
@@ -67,6 +77,9 @@ const ALL: [bitcoin_support_status; 16] = [
     BITCOIN_SUPPORT_OVERRUN,
     BITCOIN_SUPPORT_INTERRUPTED,
     BITCOIN_SUPPORT_INVALID_HANDLE,
+    BITCOIN_SUPPORT_TAMPERED,
+    BITCOIN_SUPPORT_KEY_WIPED,
+    BITCOIN_SUPPORT_KEYS_IN_USE,
 ];
 
 const _: () = {
@@ -136,6 +149,17 @@ impl bitcoin_support_status {
                 c"BITCOIN_SUPPORT_INVALID_HANDLE",
                 c"not a live handle of this type: destroyed already, or never to be destroyed",
             ),
+            BITCOIN_SUPPORT_TAMPERED => (
+                c"BITCOIN_SUPPORT_TAMPERED",
+                c"the sealed secret has been changed, or was sealed in another context",
+            ),
+            BITCOIN_SUPPORT_KEY_WIPED => {
+                (c"BITCOIN_SUPPORT_KEY_WIPED", c"the key of the sealed secret is gone")
+            }
+            BITCOIN_SUPPORT_KEYS_IN_USE => (
+                c"BITCOIN_SUPPORT_KEYS_IN_USE",
+                c"the sealing key cannot be rotated before older secrets are sealed anew",
+            ),
         }
     }
 }
@@ -194,6 +218,22 @@ impl From<ConfigureError> for bitcoin_support_status {
             | ConfigureError::NotProcessWide
             | ConfigureError::ForkPolicy(_) => BITCOIN_SUPPORT_BAD_OPTION,
             ConfigureError::Pool(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(feature = "sealed")]
+impl From<SealedError> for bitcoin_support_status {
+    fn from(error: SealedError) -> Self {
+        match error {
+            SealedError::OutOfLockedMemory(_) | SealedError::OutOfMemory => {
+                BITCOIN_SUPPORT_OUT_OF_MEMORY
+            }
+            SealedError::NoRandomness => BITCOIN_SUPPORT_NO_RANDOMNESS,
+            SealedError::Tampered => BITCOIN_SUPPORT_TAMPERED,
+            SealedError::KeyWiped => BITCOIN_SUPPORT_KEY_WIPED,
+            SealedError::KeysInUse => BITCOIN_SUPPORT_KEYS_IN_USE,
+            SealedError::Interrupted => BITCOIN_SUPPORT_INTERRUPTED,
         }
     }
 }

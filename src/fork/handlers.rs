@@ -57,7 +57,7 @@ impl Participant {
 }
 
 /// The participants in the order in which they were registered. A place that is set stays so.
-static PARTICIPANTS: [AtomicPtr<Participant>; 4] = [const { AtomicPtr::new(ptr::null_mut()) }; 4];
+static PARTICIPANTS: [AtomicPtr<Participant>; 5] = [const { AtomicPtr::new(ptr::null_mut()) }; 5];
 
 /// How often this process, or those that it descends from, has been the child of a fork.
 static GENERATION: AtomicU32 = AtomicU32::new(0);

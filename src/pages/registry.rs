@@ -458,6 +458,17 @@ pub(crate) fn stacks_of_threads() -> usize {
     stacks.map(|slot| slot.len.load(Relaxed)).sum()
 }
 
+/// Whether an address lies in a mapping that has stayed with the parent process. Takes a step for
+/// each mapping.
+#[cfg(feature = "sealed")]
+pub(crate) fn is_absent_at(addr: usize) -> bool {
+    slots().any(|slot| {
+        let start = slot.addr.load(Acquire);
+        let at = addr.checked_sub(start);
+        start > CLOSED && slot.is_absent() && at.is_some_and(|at| at < slot.len.load(Relaxed))
+    })
+}
+
 /// Overwrites every live secret in locked memory with zeros, at once: all memory of every pool over
 /// the system's own pages, the process-wide one included, and of every
 /// [`LockedPages`](super::LockedPages). A panic button, for a signal handler or before a deliberate

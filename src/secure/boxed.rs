@@ -119,6 +119,25 @@ impl<T, A: LockedAllocator> SecureBox<T, A> {
     }
 }
 
+#[cfg(feature = "sealed")]
+impl<T: bytemuck::NoUninit> SecureBox<T> {
+    /// A value made of bytes in its place: zeros, which `fill` changes.
+    ///
+    /// # Safety
+    /// If `fill` succeeds, the bytes must be those of a `T`.
+    pub(crate) unsafe fn try_of_bytes<E: From<OutOfLockedMemory>>(
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let place = ZeroizingBox::<core::mem::MaybeUninit<T>, _>::try_new_zeroed(SecureAllocator);
+        let mut place = or_refusal::<_, T, _>(place, &SecureAllocator)?;
+        let start = place.get_mut().as_mut_ptr().cast();
+        // SAFETY: the place has the size of a `T`, is exclusively borrowed, and is zeros.
+        fill(unsafe { core::slice::from_raw_parts_mut(start, size_of::<T>()) })?;
+        // SAFETY: `fill` has succeeded: the caller promises that it has left a `T`.
+        Ok(Self { value: unsafe { place.assume_init() } })
+    }
+}
+
 /// The error with what the allocator says of it.
 fn or_refusal<R, T, A: LockedAllocator>(
     result: Result<R, NoRoom>,

@@ -137,6 +137,31 @@ impl<T> SecureVec<T> {
     }
 }
 
+#[cfg(feature = "sealed")]
+impl<T: bytemuck::NoUninit> SecureVec<T> {
+    /// `len` elements made of bytes in their place: zeros, which `fill` changes.
+    ///
+    /// # Safety
+    /// If `fill` succeeds, the bytes must be those of as many values of `T`.
+    pub(crate) unsafe fn try_of_bytes<E: From<OutOfLockedMemory>>(
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut vec = Self::try_with_capacity(len)?;
+        let places = &mut vec.elements.spare_capacity_mut()[..len];
+        let (start, size) = (places.as_mut_ptr().cast::<u8>(), size_of_val(places));
+        // SAFETY: the places are exclusively borrowed and have that size, and zeros are bytes.
+        fill(unsafe {
+            start.write_bytes(0, size);
+            core::slice::from_raw_parts_mut(start, size)
+        })?;
+        // SAFETY: there is room for `len` elements. `fill` has succeeded: the caller promises that
+        // it has left as many.
+        unsafe { vec.elements.lengthen(len) };
+        Ok(vec)
+    }
+}
+
 impl<T, A: LockedAllocator> SecureVec<T, A> {
     /// The error with what the allocator says of it.
     fn or_refusal<R>(&self, result: Result<R, NoRoom>) -> Result<R, OutOfLockedMemory> {
