@@ -103,7 +103,8 @@ pub(super) fn is_alone() -> bool {
 #[cfg(target_os = "freebsd")]
 pub(super) fn forbid_dumps_and_tracers() -> Result<(), NotHardened> {
     let mut value = libc::PROC_TRACE_CTL_DISABLE;
-    let this_process = 0;
+    // SAFETY: takes nothing.
+    let this_process = libc::id_t::from(unsafe { libc::getpid() });
     let place = core::ptr::from_mut(&mut value).cast();
     // SAFETY: `value` is the number that this command reads.
     let result = unsafe { libc::procctl(libc::P_PID, this_process, libc::PROC_TRACE_CTL, place) };
