@@ -30,6 +30,8 @@ fn secret(seed: u64) -> impl Iterator<Item = u8> {
 const IN_POOL: u64 = 0x5eed_0001_77aa_1234;
 const IN_LARGE: u64 = 0x5eed_0002_aa77_4321;
 const IN_HEAP: u64 = 0x5eed_0003_1771_9999;
+#[cfg(feature = "sealed")]
+const SEALED: u64 = 0x5eed_0004_5115_7777;
 
 /// How a victim ends, or what it waits for.
 const HOW: &str = "BITCOIN_SUPPORT_TEST_VICTIM";
@@ -52,6 +54,15 @@ fn victim() {
     let mut plain = Vec::with_capacity(LEN);
     secret(IN_HEAP).for_each(|byte| plain.push(byte));
     black_box((&pooled, &large, &plain));
+    #[cfg(feature = "sealed")]
+    let _sealed = {
+        use bitcoin_support::SealedVec;
+        let mut open = SecureVec::with_capacity(LEN);
+        secret(SEALED).for_each(|byte| open.push(byte));
+        let sealed = SealedVec::seal(open).unwrap();
+        assert!(sealed.open().unwrap().expose_secret().iter().copied().eq(secret(SEALED)));
+        sealed
+    };
     let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: `unlimited` is valid for the call. Ending the process is the purpose of the other
     // calls.
@@ -102,8 +113,14 @@ impl Drop for Folder {
     }
 }
 
-/// Which of the secrets are in a core file: the pool's, the large one, the heap's.
+/// Which of the secrets are in a core file: the pool's, the large one, the heap's. A sealed one, on
+/// the same heap, is in none.
 fn found(core: &[u8]) -> [bool; 3] {
+    #[cfg(feature = "sealed")]
+    {
+        let sealed: Vec<u8> = secret(SEALED).collect();
+        assert!(memmem::find(core, &sealed).is_none(), "a sealed secret is in the core file");
+    }
     [IN_POOL, IN_LARGE, IN_HEAP].map(|seed| {
         let wanted: Vec<u8> = secret(seed).collect();
         memmem::find(core, &wanted).is_some()
