@@ -1,5 +1,15 @@
-//! What Unix systems other than Linux have where `linux` has more. Mostly they have nothing, and
-//! the answer says so.
+//! What Unix systems other than Linux have where `linux` has more, by their manuals: no test has
+//! run there. Where they have nothing, the answer says so.
+//!
+//! | | core dumps | zeros in children | absent in children |
+//! |---|---|---|---|
+//! | FreeBSD | `MADV_NOCORE` | `INHERIT_ZERO` | `INHERIT_NONE` |
+//! | DragonFly BSD | `MADV_NOCORE` | | `INHERIT_NONE` |
+//! | OpenBSD | `MAP_CONCEAL` | `MAP_INHERIT_ZERO` | `MAP_INHERIT_NONE` |
+//! | NetBSD | | `MAP_INHERIT_ZERO` | `MAP_INHERIT_NONE` |
+//! | macOS and its kin | | | `VM_INHERIT_NONE` |
+//!
+//! illumos and others have none of these.
 
 use super::errno::Errno;
 use super::hardening::NotHardened;
@@ -12,10 +22,26 @@ use core::sync::atomic::AtomicU32;
 /// See `linux`.
 pub(super) const DO_NOT_NEED_LOCKED: Option<c_int> = None;
 
-/// What `mmap` takes to map at an address, whatever is there.
-pub(super) fn flags_in_place(_: bool) -> c_int {
-    libc::MAP_FIXED
+/// What `mmap` takes to map at an address: with `gone`, only if nothing is there, and else in place
+/// of what is there.
+pub(super) fn flags_in_place(gone: bool) -> c_int {
+    LEFT_OUT_OF_DUMPS | if gone { WHERE_NOTHING_IS } else { libc::MAP_FIXED }
 }
+
+/// What `mmap` takes to map at an address only if nothing is there. Where there is no such flag, an
+/// address without any flag is a wish: something else may be mapped, which the caller unmaps.
+#[cfg(target_os = "freebsd")]
+const WHERE_NOTHING_IS: c_int = libc::MAP_FIXED | libc::MAP_EXCL;
+#[cfg(target_os = "netbsd")]
+const WHERE_NOTHING_IS: c_int = libc::MAP_TRYFIXED;
+#[cfg(not(any(target_os = "freebsd", target_os = "netbsd")))]
+const WHERE_NOTHING_IS: c_int = 0;
+
+/// What `mmap` takes to leave a mapping out of core dumps, however it is made accessible later.
+#[cfg(target_os = "openbsd")]
+pub(super) const LEFT_OUT_OF_DUMPS: c_int = libc::MAP_CONCEAL;
+#[cfg(not(target_os = "openbsd"))]
+pub(super) const LEFT_OUT_OF_DUMPS: c_int = 0;
 
 pub(super) fn has_huge_pages(_: usize) -> bool {
     false
@@ -26,7 +52,7 @@ pub(super) fn map_guarded_huge(_: usize, _: usize) -> Result<NonNull<u8>, Errno>
 }
 
 pub(super) fn reserve(len: usize) -> Result<NonNull<u8>, Errno> {
-    let addr = map_inaccessible(len, 0)?;
+    let addr = map_inaccessible(len, LEFT_OUT_OF_DUMPS)?;
     // SAFETY: mapped just now.
     unsafe { unlock_reserved(addr, len) };
     Ok(addr)
@@ -43,17 +69,81 @@ pub(super) fn keep_private(addr: NonNull<u8>, len: usize) -> NotPrivate {
     NotPrivate { dump: super::posix::check(result).err(), ..NotPrivate::default() }
 }
 
-#[cfg(not(any(target_os = "freebsd", target_os = "dragonfly")))]
+/// Memory cannot be left out of core dumps here, which the systems do not write unless a limit is
+/// raised. The kernel is asked to wipe pages that are locked when the process ends; that it refuses
+/// leaves them as they are elsewhere.
+#[cfg(target_vendor = "apple")]
+pub(super) fn keep_private(addr: NonNull<u8>, len: usize) -> NotPrivate {
+    // SAFETY: the advice changes nothing of the contents while the process runs.
+    unsafe { libc::madvise(addr.as_ptr().cast(), len, libc::MADV_ZERO_WIRED_PAGES) };
+    NotPrivate::default()
+}
+
+#[cfg(not(any(target_os = "freebsd", target_os = "dragonfly", target_vendor = "apple")))]
 pub(super) fn keep_private(_: NonNull<u8>, _: usize) -> NotPrivate {
     NotPrivate::default()
 }
 
-pub(super) fn wipe_in_children(_: NonNull<u8>, _: usize) -> Result<bool, Errno> {
-    Ok(false)
+/// What `minherit` takes for pages that are zeros in children; `None` where there is no such call.
+#[cfg(target_os = "freebsd")]
+const ZERO_IN_CHILDREN: Option<c_int> = Some(libc::INHERIT_ZERO);
+#[cfg(any(target_os = "netbsd", target_os = "openbsd"))]
+const ZERO_IN_CHILDREN: Option<c_int> = Some(libc::MAP_INHERIT_ZERO);
+#[cfg(not(any(target_os = "freebsd", target_os = "netbsd", target_os = "openbsd")))]
+const ZERO_IN_CHILDREN: Option<c_int> = None;
+
+/// What `minherit` takes for pages that children do not have.
+#[cfg(any(target_os = "freebsd", target_os = "dragonfly"))]
+const ABSENT_IN_CHILDREN: Option<c_int> = Some(libc::INHERIT_NONE);
+#[cfg(any(target_os = "netbsd", target_os = "openbsd"))]
+const ABSENT_IN_CHILDREN: Option<c_int> = Some(libc::MAP_INHERIT_NONE);
+#[cfg(target_vendor = "apple")]
+const ABSENT_IN_CHILDREN: Option<c_int> = Some(libc::VM_INHERIT_NONE);
+#[cfg(not(any(
+    target_os = "freebsd",
+    target_os = "dragonfly",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_vendor = "apple"
+)))]
+const ABSENT_IN_CHILDREN: Option<c_int> = None;
+
+/// Says what children find in pages.
+#[cfg(any(
+    target_os = "freebsd",
+    target_os = "dragonfly",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_vendor = "apple"
+))]
+fn let_children_find(addr: NonNull<u8>, len: usize, what: c_int) -> Result<(), Errno> {
+    // SAFETY: nothing changes in this process.
+    super::posix::check(unsafe { libc::minherit(addr.as_ptr().cast(), len, what) })
 }
 
-pub(super) fn keep_from_children(_: NonNull<u8>, _: usize) -> Result<bool, Errno> {
-    Ok(false)
+#[cfg(not(any(
+    target_os = "freebsd",
+    target_os = "dragonfly",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_vendor = "apple"
+)))]
+fn let_children_find(_: NonNull<u8>, _: usize, _: c_int) -> Result<(), Errno> {
+    Err(Errno::ENOSYS)
+}
+
+pub(super) fn wipe_in_children(addr: NonNull<u8>, len: usize) -> Result<bool, Errno> {
+    match ZERO_IN_CHILDREN {
+        Some(what) => let_children_find(addr, len, what).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+pub(super) fn keep_from_children(addr: NonNull<u8>, len: usize) -> Result<bool, Errno> {
+    match ABSENT_IN_CHILDREN {
+        Some(what) => let_children_find(addr, len, what).map(|()| true),
+        None => Ok(false),
+    }
 }
 
 pub(super) fn has_secret_memory() -> Result<(), Errno> {
@@ -72,6 +162,19 @@ pub(super) fn may_exceed_lock_limit() -> bool {
     false
 }
 
+#[cfg(target_os = "freebsd")]
+pub(super) fn thread_number() -> u32 {
+    // SAFETY: takes nothing.
+    u32::try_from(unsafe { libc::pthread_getthreadid_np() }).unwrap_or(0)
+}
+
+#[cfg(target_os = "openbsd")]
+pub(super) fn thread_number() -> u32 {
+    // SAFETY: takes nothing.
+    u32::try_from(unsafe { libc::getthrid() }).unwrap_or(0)
+}
+
+#[cfg(not(any(target_os = "freebsd", target_os = "openbsd")))]
 pub(super) fn thread_number() -> u32 {
     0
 }

@@ -59,6 +59,7 @@ impl Memory for Unix {
     unsafe fn make_inaccessible(addr: NonNull<u8>, len: usize) {
         let at = addr.as_ptr().cast();
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+        let flags = flags | kernel::LEFT_OUT_OF_DUMPS;
         // SAFETY: the caller owns the pages that the new mapping replaces.
         if unsafe { libc::mmap(at, len, libc::PROT_NONE, flags, -1, 0) } != libc::MAP_FAILED {
             // SAFETY: mapped just now.

@@ -22,6 +22,9 @@ unsafe extern "C" {
 /// Reserved addresses are not counted as memory that the system has promised.
 const NO_RESERVE: c_int = libc::MAP_NORESERVE;
 
+/// No flag of `mmap` leaves a mapping out of core dumps: that is an advice here.
+pub(in crate::sys) const LEFT_OUT_OF_DUMPS: c_int = 0;
+
 /// The advice that has the kernel take the memory of locked pages (`MADV_DONTNEED_LOCKED`, Linux
 /// 5.18).
 pub(in crate::sys) const DO_NOT_NEED_LOCKED: Option<c_int> = Some(24);
