@@ -29,7 +29,9 @@ fn on_the_smallest_stack(body: fn()) {
     }
     // SAFETY: takes no pointers.
     let smallest = unsafe { libc::sysconf(libc::_SC_THREAD_STACK_MIN) };
-    let size = FRAMES * usize::try_from(smallest).unwrap_or(0).max(libc::PTHREAD_STACK_MIN);
+    // musl allows 2 KiB. There it is what glibc allows.
+    let smallest = usize::try_from(smallest).unwrap_or(0).max(libc::PTHREAD_STACK_MIN).max(16384);
+    let size = FRAMES * smallest;
     // SAFETY: all places are valid for the calls, the function takes the argument that it is given,
     // and the thread has ended before the places are dropped.
     unsafe {
@@ -169,7 +171,9 @@ fn where_everything_is_locked_the_limit_is_left_for_secrets() {
             let stats = manager.stats();
             assert_eq!(stats.locked, stats.total);
             assert!(locked_by_kernel() <= limit);
-            assert!(stats.used >= limit / 16 * 15, "{} bytes for secrets", stats.used);
+            // musl's heap maps each large block for itself, whose first and last page stay locked.
+            let sixteenths = if cfg!(target_env = "musl") { 14 } else { 15 };
+            assert!(stats.used >= limit / 16 * sixteenths, "{} bytes for secrets", stats.used);
         };
         in_child(available); // The control.
         in_child(|| {
@@ -186,7 +190,9 @@ fn where_everything_is_locked_the_limit_is_left_for_secrets() {
             manager.sample_one_in(NonZeroU32::new(1), MIB).unwrap();
             first_use();
             let locked = locked_by_kernel();
-            assert!(locked <= limit / 16 + 20 * page_size(), "{locked}");
+            // musl's heap maps the blocks of one size together, and all of them are locked.
+            let samples = if cfg!(target_env = "musl") { 48 } else { 20 };
+            assert!(locked <= limit / 16 + samples * page_size(), "{locked}");
         });
     });
 }

@@ -232,7 +232,8 @@ static LINGERS: AtomicBool = AtomicBool::new(false);
 static AFTER_HANDLERS: extern "C" fn() = after_handlers;
 
 extern "C" fn after_handlers() {
-    if LINGERS.load(Ordering::Relaxed) {
+    // musl waits for ever where a handler is registered so late.
+    if LINGERS.load(Ordering::Relaxed) && cfg!(not(target_env = "musl")) {
         linger_at_the_end();
     }
 }

@@ -533,7 +533,7 @@ mod cancellation {
                 scope.spawn(|| {
                     let send = send;
                     // SAFETY: takes nothing.
-                    send.send(unsafe { libc::pthread_self() }).unwrap();
+                    send.send(unsafe { libc::pthread_self() } as usize).unwrap();
                     // The thread is in its heap most of the time, where chunks are wiped.
                     while !done.load(Ordering::Relaxed) {
                         drop(SecureBox::new([1_u8; 4096]));
@@ -543,7 +543,7 @@ mod cancellation {
                 let interrupt = scope.spawn(move || {
                     for _ in 0..60 {
                         // SAFETY: the thread runs until this one has ended.
-                        unsafe { libc::pthread_kill(id, libc::SIGUSR1) };
+                        unsafe { libc::pthread_kill(id as libc::pthread_t, libc::SIGUSR1) };
                         std::thread::sleep(std::time::Duration::from_millis(3));
                     }
                 });

@@ -150,8 +150,9 @@ fn whatever_the_threads_are_doing() {
         assert!(there(addr), "nothing is wiped before the call");
         for round in 0..300 {
             let worker = &workers[round % workers.len()];
+            let thread = worker.as_pthread_t() as libc::pthread_t;
             // SAFETY: the thread has not been joined.
-            assert_eq!(unsafe { libc::pthread_kill(worker.as_pthread_t(), libc::SIGUSR1) }, 0);
+            assert_eq!(unsafe { libc::pthread_kill(thread, libc::SIGUSR1) }, 0);
             std::thread::yield_now();
         }
         while WIPED.load(Ordering::Relaxed) == 0 {

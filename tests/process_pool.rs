@@ -227,10 +227,12 @@ fn freed_chunks_are_zeros_whoever_frees() {
             });
         }
         // The control: the same look at a block of the ordinary heap, which has its links at the
-        // beginning.
-        // SAFETY: a block of 1000 bytes. After the free only the kernel reads it.
+        // beginning. (musl's heap gives a block that was alone in its pages back to the system.)
+        // SAFETY: blocks of 1000 bytes. After the free only the kernel reads the first one; the
+        // other is never freed.
         let block = unsafe {
             let block = libc::malloc(1000);
+            std::hint::black_box(libc::malloc(1000));
             block.cast::<u8>().write_bytes(4, 1000);
             libc::free(std::hint::black_box(block));
             block.expose_provenance()

@@ -1,4 +1,4 @@
-"""Counts the results of scripts/test-target, and prints a table with a line for each target.
+"""Prints the table of docs/platforms.md from the results of scripts/test-target, and the reasons below it.
 
 usage: table.py FOLDER
 """
@@ -7,15 +7,52 @@ import json
 import pathlib
 import sys
 
-HOW = {"native": "natively on x86-64", "wine": "Wine"}
+HOW = {"native": "natively on x86-64", "wine": "Wine 8", "qemu": "qemu-user 7.2"}
 
-print("| target | runs | programs | tests passed | failed | could not do all their work |")
-print("|---|---|---|---|---|---|")
+targets = {}
 for path in sorted(pathlib.Path(sys.argv[1]).glob("*.jsonl")):
-    programs = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    count = lambda of: sum(map(of, programs))
-    print(
-        f"| `{path.stem}` | {HOW[programs[0]['how']]} | {len(programs)} | {count(lambda p: p['passed'] or 0)} "
-        f"| {count(lambda p: len(p['failed']) or (p['passed'] is None))} "
-        f"| {count(lambda p: len(p['skipped']))} |"
-    )
+    targets[path.stem] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def by_reason(tests):
+    """Lines of a list: a reason, and the tests that it is the reason of."""
+    reasons = {}
+    for test, why in tests:
+        reasons.setdefault(why, []).append(test)
+    return [f"- {why}: {', '.join(f'`{test}`' for test in tests)}" for why, tests in reasons.items()]
+
+
+print("| target | runs | programs | passed | of these, not able to do all their work | failed, for a known reason | failed |")
+print("|---|---|---|---|---|---|---|")
+for target, programs in targets.items():
+    # Some programs have no tests for a system.
+    run = [p for p in programs if "left_out" not in p and p["passed"] != 0]
+    how = HOW[programs[0]["how"].split("-")[0]]
+    skipped = {(p["program"], line.partition(": ")[0]) for p in run for line in p["skipped"]}
+    failed = sum(len(p["failed"]) or p["passed"] is None for p in run)
+    known = sum(len(p["known"]) for p in run)
+    passed = sum(p["passed"] or 0 for p in run)
+    print(f"| `{target}` | {how} | {len(run)} | {passed} | {len(skipped)} | {known} | {failed} |")
+
+for target, programs in targets.items():
+    skipped, known, left_out, failed = [], [], [], []
+    for p in programs:
+        if "left_out" in p:
+            left_out.append((p["program"], p["left_out"]))
+            continue
+        for line in p["skipped"]:
+            test, _, why = line.partition(": ")
+            skipped.append((f"{p['program']}::{test}", why))
+        known += [(f"{p['program']}::{test}", why) for test, why in p["known"].items()]
+        failed += [f"{p['program']}::{test}" for test in p["failed"]]
+        if p["passed"] is None:
+            failed.append(p["program"])
+    for title, lines in (
+        ("Programs that are left out", by_reason(left_out)),
+        ("Failed, for a known reason", by_reason(known)),
+        ("Not able to do all their work", by_reason(skipped)),
+        ("Failed", [f"- `{test}`" for test in failed]),
+    ):
+        if lines:
+            print(f"\n**`{target}`: {title[0].lower()}{title[1:]}**\n")
+            print("\n".join(lines))
