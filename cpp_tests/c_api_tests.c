@@ -22,6 +22,27 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* The compiler would warn of so large an allocation. */
+static volatile size_t all_of_memory = SIZE_MAX;
+
+/* Statistics of a pool. */
+static bitcoin_support_locked_pool_stats stats_of_pool(const bitcoin_support_locked_pool* pool)
+{
+    bitcoin_support_locked_pool_stats stats;
+    memset(&stats, 0, sizeof(stats));
+    bitcoin_support_locked_pool_get_stats(pool, &stats, sizeof(stats));
+    return stats;
+}
+
+/* Statistics of an arena. */
+static bitcoin_support_arena_stats stats_of_arena(const bitcoin_support_arena* arena)
+{
+    bitcoin_support_arena_stats stats;
+    memset(&stats, 0, sizeof(stats));
+    bitcoin_support_arena_get_stats(arena, &stats, sizeof(stats));
+    return stats;
+}
+
 static int failures = 0;
 
 #define CHECK(condition)                                                         \
@@ -150,6 +171,9 @@ static void version_and_abi(void)
     char version[64];
     snprintf(version, sizeof(version), "%d.%d.%d", BITCOIN_SUPPORT_VERSION_MAJOR, BITCOIN_SUPPORT_VERSION_MINOR, BITCOIN_SUPPORT_VERSION_PATCH);
     CHECK(strncmp(bitcoin_support_version(), version, strlen(version)) == 0);
+    CHECK(bitcoin_support_version_number() == BITCOIN_SUPPORT_VERSION_NUMBER);
+    CHECK(BITCOIN_SUPPORT_VERSION_NUMBER / 1000000 == BITCOIN_SUPPORT_VERSION_MAJOR);
+    CHECK(BITCOIN_SUPPORT_VERSION_NUMBER / 1000 % 1000 == BITCOIN_SUPPORT_VERSION_MINOR);
     CHECK(bitcoin_support_abi() == BITCOIN_SUPPORT_ABI);
 }
 
@@ -220,7 +244,7 @@ static void arena_life(void)
     CHECK(b == BASE + MIB - 1024);
     CHECK(c == BASE + MIB - 4096);
     CHECK(bitcoin_support_arena_alloc(arena, 0) == NULL);
-    CHECK(bitcoin_support_arena_alloc(arena, SIZE_MAX) == NULL);
+    CHECK(bitcoin_support_arena_alloc(arena, all_of_memory) == NULL);
     CHECK(bitcoin_support_arena_alloc_aligned(arena, 16, 24) == NULL);
     CHECK(bitcoin_support_arena_alloc_aligned(arena, 16, 0) == NULL);
     CHECK(bitcoin_support_arena_contains(arena, a));
@@ -229,7 +253,7 @@ static void arena_life(void)
     CHECK(!bitcoin_support_arena_contains(arena, BASE - 1));
     CHECK(!bitcoin_support_arena_contains(arena, NULL));
 
-    stats = bitcoin_support_arena_get_stats(arena);
+    stats = stats_of_arena(arena);
     CHECK(stats.used == 1008 + 16 + 112 && stats.used + stats.free == stats.total && stats.total == MIB);
     CHECK(stats.chunks_used == 3 && stats.chunks_free == 2);
 
@@ -250,7 +274,7 @@ static void arena_life(void)
     CHECK(bitcoin_support_arena_free(arena, b) == BITCOIN_SUPPORT_OK);
     CHECK(bitcoin_support_arena_free(arena, b) == BITCOIN_SUPPORT_INVALID_FREE);
     CHECK(bitcoin_support_arena_free(arena, a) == BITCOIN_SUPPORT_OK);
-    stats = bitcoin_support_arena_get_stats(arena);
+    stats = stats_of_arena(arena);
     CHECK(stats.used == 0 && stats.chunks_used == 0 && stats.chunks_free == 1);
     bitcoin_support_arena_destroy(arena);
 }
@@ -271,10 +295,10 @@ static void arena_creation_failures(void)
 static void arena_null_arguments(void)
 {
     bitcoin_support_arena* arena = NULL;
-    const bitcoin_support_arena_stats stats = bitcoin_support_arena_get_stats(NULL);
+    bitcoin_support_arena_stats stats;
     walked seen;
     memset(&seen, 0, sizeof(seen));
-    CHECK(stats.used + stats.free + stats.total + stats.chunks_used + stats.chunks_free == 0);
+    CHECK(bitcoin_support_arena_get_stats(NULL, &stats, sizeof(stats)) == BITCOIN_SUPPORT_NULL_ARGUMENT);
     CHECK(bitcoin_support_arena_alloc(NULL, 16) == NULL);
     CHECK(bitcoin_support_arena_alloc_aligned(NULL, 16, 16) == NULL);
     CHECK(bitcoin_support_arena_free(NULL, BASE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
@@ -309,7 +333,7 @@ static void pool_over_a_table(void)
     CHECK(b != NULL && (uintptr_t)b % 1024 == 0);
     CHECK(bitcoin_support_locked_pool_alloc(pool, BITCOIN_SUPPORT_ARENA_SIZE) == NULL); /* no pages are left */
 
-    stats = bitcoin_support_locked_pool_get_stats(pool);
+    stats = stats_of_pool(pool);
     CHECK(stats.arenas == 2 && stats.total == 2 * BITCOIN_SUPPORT_ARENA_SIZE && stats.locked == stats.total);
     CHECK(stats.used == BITCOIN_SUPPORT_ARENA_SIZE + 112 && stats.used + stats.free == stats.total && stats.peak_used == stats.used);
     CHECK(stats.chunks_used == 2 && stats.chunks_free == 2);
@@ -416,7 +440,7 @@ static void locking_failed_callback(void)
     CHECK(bitcoin_support_locked_pool_set_locking_failed(pool, NULL, NULL) == BITCOIN_SUPPORT_OK);
     CHECK(bitcoin_support_locked_pool_alloc(pool, BITCOIN_SUPPORT_ARENA_SIZE) != NULL);
     CHECK(second.calls == 1);
-    stats = bitcoin_support_locked_pool_get_stats(pool);
+    stats = stats_of_pool(pool);
     CHECK(stats.lock_failures == 3 && stats.locked == 0 && stats.arenas == 2);
     bitcoin_support_locked_pool_destroy(pool);
     CHECK(source.freed == 3 && source.destroyed == 1);
@@ -428,7 +452,7 @@ static void pool_over_own_pages(void)
     bitcoin_support_locked_pool_stats stats;
     unsigned char* chunk;
     CHECK(bitcoin_support_locked_pool_create(NULL, &pool) == BITCOIN_SUPPORT_OK);
-    stats = bitcoin_support_locked_pool_get_stats(pool);
+    stats = stats_of_pool(pool);
     CHECK(stats.total == 0 && stats.arenas == 0);
     chunk = bitcoin_support_locked_pool_alloc(pool, 100);
     CHECK(chunk != NULL && all_bytes_are(chunk, 112, 0));
@@ -437,7 +461,7 @@ static void pool_over_own_pages(void)
     CHECK(all_bytes_are(chunk, 100, 0xa5));
     CHECK(bitcoin_support_locked_pool_free_sized(pool, chunk, 100, 16) == BITCOIN_SUPPORT_OK);
     CHECK(all_bytes_are(chunk, 112, 0));
-    stats = bitcoin_support_locked_pool_get_stats(pool);
+    stats = stats_of_pool(pool);
     CHECK(stats.used == 0 && stats.peak_used == 112 && stats.total == BITCOIN_SUPPORT_ARENA_SIZE);
     bitcoin_support_locked_pool_destroy(pool);
 }
@@ -457,13 +481,13 @@ static void process_wide_pool(void)
 static void process_wide_pool_without_a_handle(void)
 {
     bitcoin_support_locked_pool* const pool = bitcoin_support_locked_pool_instance();
-    const size_t used = bitcoin_support_locked_pool_get_stats(pool).used;
+    const size_t used = stats_of_pool(pool).used;
     unsigned char* chunk = bitcoin_support_alloc(100);
     int on_the_stack = 0;
     CHECK(chunk != NULL && (uintptr_t)chunk % BITCOIN_SUPPORT_ARENA_ALIGN == 0);
-    CHECK(bitcoin_support_locked_pool_get_stats(pool).used >= used + 100);
+    CHECK(stats_of_pool(pool).used >= used + 100);
     CHECK(bitcoin_support_free(chunk) == BITCOIN_SUPPORT_OK);
-    CHECK(bitcoin_support_locked_pool_get_stats(pool).used == used);
+    CHECK(stats_of_pool(pool).used == used);
     CHECK(bitcoin_support_free(chunk) == BITCOIN_SUPPORT_INVALID_FREE);
     CHECK(bitcoin_support_free(&on_the_stack) == BITCOIN_SUPPORT_NOT_IN_POOL);
     CHECK(bitcoin_support_free(NULL) == BITCOIN_SUPPORT_OK);
@@ -517,7 +541,10 @@ static bool dies_of(void (*misuse)(unsigned char* chunk), unsigned one_in)
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
 }
 
-static void overrun(unsigned char* chunk) { ((volatile unsigned char*)chunk)[32] = 1; }
+/* The compiler knows the size of a chunk, and would warn. */
+static volatile size_t behind_32 = 32;
+
+static void overrun(unsigned char* chunk) { ((volatile unsigned char*)chunk)[behind_32] = 1; }
 
 static void use_after_free(unsigned char* chunk)
 {
@@ -534,28 +561,28 @@ static void sampled_chunks(void)
     CHECK(dies_of(overrun, 1) && dies_of(use_after_free, 1));
     if (!sees_edges_of_chunks()) CHECK(!dies_of(overrun, 0) && !dies_of(use_after_free, 0));
 
-    CHECK(bitcoin_support_describe_address(pool, &report) == BITCOIN_SUPPORT_NOT_IN_POOL);
+    CHECK(bitcoin_support_describe_address(pool, &report, sizeof(report)) == BITCOIN_SUPPORT_NOT_IN_POOL);
     CHECK(bitcoin_support_locked_pool_sample(1, SIZE_MAX) == BITCOIN_SUPPORT_OK);
     chunk = bitcoin_support_locked_pool_alloc(pool, 17);
     CHECK(chunk != NULL && all_bytes_are(chunk, 17, 0));
-    CHECK(bitcoin_support_describe_address(chunk + 3, &report) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_describe_address(chunk + 3, &report, sizeof(report)) == BITCOIN_SUPPORT_OK);
     CHECK(report.chunk == chunk && report.size == 17 && report.offset == 3);
     CHECK(report.allocated_by != 0 && report.freed_by == 0 && !report.freed);
     CHECK(strncmp(report.text, "byte 3 of a chunk of 17 bytes, allocated by thread ", 50) == 0);
-    CHECK(bitcoin_support_describe_address(chunk, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_describe_address(chunk, NULL, sizeof(report)) == BITCOIN_SUPPORT_NULL_ARGUMENT);
     CHECK(bitcoin_support_locked_pool_free_sized(pool, chunk, 40, 1) == BITCOIN_SUPPORT_SIZE_MISMATCH);
 
     /* A byte beside the chunk, before the guard page. */
-    ((volatile unsigned char*)chunk)[17] = 0;
+    ((volatile unsigned char*)chunk)[behind_32 - 15] = 0;
     CHECK(bitcoin_support_locked_pool_free_sized(pool, chunk, 17, 1) == BITCOIN_SUPPORT_OVERRUN);
     CHECK(bitcoin_support_locked_pool_free(pool, chunk) == BITCOIN_SUPPORT_INVALID_FREE);
-    CHECK(bitcoin_support_describe_address(chunk - 1, &report) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_describe_address(chunk - 1, &report, sizeof(report)) == BITCOIN_SUPPORT_OK);
     CHECK(report.offset == -1 && report.freed && report.freed_by == report.allocated_by);
     CHECK(strncmp(report.text, "1 bytes before a chunk of 17 bytes", 34) == 0);
 
     CHECK(bitcoin_support_locked_pool_sample(0, 0) == BITCOIN_SUPPORT_OK);
     chunk = bitcoin_support_locked_pool_alloc(pool, 17);
-    CHECK(bitcoin_support_describe_address(chunk, &report) == BITCOIN_SUPPORT_NOT_IN_POOL);
+    CHECK(bitcoin_support_describe_address(chunk, &report, sizeof(report)) == BITCOIN_SUPPORT_NOT_IN_POOL);
     CHECK(bitcoin_support_locked_pool_free(pool, chunk) == BITCOIN_SUPPORT_OK);
 }
 
@@ -629,13 +656,34 @@ static void strings_and_names(void)
     CHECK(bitcoin_support_get_unique_name(NULL, 100) == BITCOIN_SUPPORT_NULL_ARGUMENT);
 }
 
+/* A structure that the library fills, as an older caller knows it, which has fewer members, and a newer one. */
+static void sizes_of_structures(void)
+{
+    bitcoin_support_locked_pool* const pool = bitcoin_support_locked_pool_instance();
+    const bitcoin_support_locked_pool_stats known = stats_of_pool(pool);
+    struct {
+        bitcoin_support_locked_pool_stats stats;
+        unsigned char newer[16];
+    } both;
+    const unsigned char* const bytes = (const unsigned char*)&both;
+    size_t size;
+    for (size = 0; size <= sizeof(both); ++size) {
+        memset(&both, 0xa5, sizeof(both));
+        CHECK(bitcoin_support_locked_pool_get_stats(pool, &both.stats, size) == BITCOIN_SUPPORT_OK);
+        CHECK(all_bytes_are(bytes + size, sizeof(both) - size, 0xa5));
+        if (size >= offsetof(bitcoin_support_locked_pool_stats, locked)) CHECK(both.stats.total == known.total);
+        if (size > sizeof(known)) CHECK(all_bytes_are(both.newer, size - sizeof(known), 0));
+    }
+}
+
 static void pool_null_arguments(void)
 {
-    const bitcoin_support_locked_pool_stats stats = bitcoin_support_locked_pool_get_stats(NULL);
+    bitcoin_support_locked_pool_stats stats;
     walked seen;
     memset(&seen, 0, sizeof(seen));
-    CHECK(stats.used + stats.free + stats.total + stats.locked + stats.chunks_used + stats.chunks_free == 0);
-    CHECK(stats.arenas + stats.peak_used + stats.lock_failures == 0 && stats.last_lock_error == 0);
+    CHECK(bitcoin_support_locked_pool_get_stats(NULL, &stats, sizeof(stats)) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_locked_pool_get_stats(bitcoin_support_locked_pool_instance(), NULL, sizeof(stats)) ==
+          BITCOIN_SUPPORT_NULL_ARGUMENT);
     CHECK(bitcoin_support_locked_pool_alloc(NULL, 16) == NULL);
     CHECK(bitcoin_support_locked_pool_alloc_aligned(NULL, 16, 16) == NULL);
     CHECK(bitcoin_support_locked_pool_free(NULL, BASE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
@@ -653,7 +701,7 @@ static void pool_null_arguments(void)
 /* Runs before any other case that uses the process-wide pool. */
 static void protections_are_there(const bitcoin_support_locked_pool* pool)
 {
-    const bitcoin_support_locked_pool_stats stats = bitcoin_support_locked_pool_get_stats(pool);
+    const bitcoin_support_locked_pool_stats stats = stats_of_pool(pool);
     const size_t count = sizeof(stats.missing_protections) / sizeof(stats.missing_protections[0]);
     size_t i;
     CHECK(count == BITCOIN_SUPPORT_PROTECTION_NO_HUGE_PAGES + 1);
@@ -687,7 +735,7 @@ static void pool_options(void)
     CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_OK);
     chunk = bitcoin_support_locked_pool_alloc(pool, 65536);
     CHECK(chunk != NULL && bitcoin_support_locked_pool_alloc(pool, 16) == NULL);
-    CHECK(bitcoin_support_locked_pool_get_stats(pool).secret_memory == 0);
+    CHECK(stats_of_pool(pool).secret_memory == 0);
     protections_are_there(pool);
     bitcoin_support_locked_pool_destroy(pool);
 
@@ -720,7 +768,7 @@ static void pool_options(void)
     if (status == BITCOIN_SUPPORT_OK) {
         bitcoin_support_locked_pool_stats stats;
         chunk = bitcoin_support_locked_pool_alloc(pool, 32);
-        stats = bitcoin_support_locked_pool_get_stats(pool);
+        stats = stats_of_pool(pool);
         CHECK(chunk == NULL ? stats.lock_failures > 0 : stats.secret_memory == stats.total && stats.total > 0);
         bitcoin_support_locked_pool_destroy(pool);
     }
@@ -1000,11 +1048,11 @@ static void handles_are_destroyed_once(void)
     bitcoin_support_buffer* buffer = NULL;
     bitcoin_support_arena* arena = NULL;
     void* const kept = bitcoin_support_locked_pool_alloc(instance, 32);
-    const size_t used = bitcoin_support_locked_pool_get_stats(instance).chunks_used;
+    const size_t used = stats_of_pool(instance).chunks_used;
 
     CHECK(bitcoin_support_locked_pool_destroy(instance) == BITCOIN_SUPPORT_INVALID_HANDLE);
     CHECK(bitcoin_support_buffer_destroy((bitcoin_support_buffer*)instance) == BITCOIN_SUPPORT_INVALID_HANDLE);
-    CHECK(bitcoin_support_locked_pool_get_stats(instance).chunks_used == used);
+    CHECK(stats_of_pool(instance).chunks_used == used);
     CHECK(bitcoin_support_locked_pool_free(instance, kept) == BITCOIN_SUPPORT_OK);
 
     CHECK(bitcoin_support_locked_pool_create(NULL, &pool) == BITCOIN_SUPPORT_OK);
@@ -1053,6 +1101,7 @@ static const struct {
     {"sampled_chunks", sampled_chunks},
     {"secure_buffer", secure_buffer},
     {"strings_and_names", strings_and_names},
+    {"sizes_of_structures", sizes_of_structures},
     {"pool_null_arguments", pool_null_arguments},
     {"handles_are_destroyed_once", handles_are_destroyed_once},
 };

@@ -47,6 +47,14 @@ bool operator<(const WalkedChunk& a, const WalkedChunk& b) { return a.address < 
 
 namespace {
 
+/** Statistics of an arena. */
+bitcoin_support_arena_stats StatsOf(const bitcoin_support_arena* arena)
+{
+    bitcoin_support_arena_stats stats{};
+    bitcoin_support_arena_get_stats(arena, &stats, sizeof(stats));
+    return stats;
+}
+
 /** Fewer operations where each takes ten or a hundred times as long. */
 size_t Scaled(size_t operations)
 {
@@ -100,7 +108,7 @@ public:
     bool Contains(void* ptr) const { return bitcoin_support_arena_contains(arena, ptr); }
     Stats GetStats() const
     {
-        const auto s{bitcoin_support_arena_get_stats(arena)};
+        const auto s{StatsOf(arena)};
         return {s.used, s.free, s.total, 0, s.chunks_used, s.chunks_free};
     }
     std::vector<WalkedChunk> Walk() const

@@ -35,6 +35,14 @@ using namespace test;
 
 namespace {
 
+/** Statistics of a pool. */
+bitcoin_support_locked_pool_stats StatsOf(const bitcoin_support_locked_pool* pool)
+{
+    bitcoin_support_locked_pool_stats stats{};
+    bitcoin_support_locked_pool_get_stats(pool, &stats, sizeof(stats));
+    return stats;
+}
+
 enum Call { MMAP,
             MPROTECT,
             MLOCK,
@@ -286,13 +294,13 @@ Outcome Live()
         } else {
             ++outcome.failed_allocations;
         }
-        const auto stats{bitcoin_support_locked_pool_get_stats(pool)};
+        const auto stats{StatsOf(pool)};
         outcome.Expect(stats.chunks_used == held && stats.used == held * ((CHUNK_SIZE + 15) / 16 * 16), "a failure is in the figures");
         outcome.Expect(stats.used + stats.free == stats.total && stats.locked <= stats.total, "figures do not add up");
         outcome.Expect(stats.chunks_free <= stats.arenas + stats.chunks_used, "there are free chunks in no arena");
     }
     outcome.successes = held;
-    outcome.Expect(LockedAsCounted(bitcoin_support_locked_pool_get_stats(pool).locked), "memory is not locked that is said to be");
+    outcome.Expect(LockedAsCounted(StatsOf(pool).locked), "memory is not locked that is said to be");
     for (size_t i{0}; i < CHUNKS; ++i) {
         if (!chunks[i]) continue;
         outcome.Expect(AllBytesAre(chunks[i], CHUNK_SIZE, static_cast<unsigned char>(i + 1)), "a chunk lost its bytes");
@@ -301,7 +309,7 @@ Outcome Live()
         const auto again{bitcoin_support_locked_pool_free(pool, chunks[i])};
         outcome.Expect(again == BITCOIN_SUPPORT_INVALID_FREE || again == BITCOIN_SUPPORT_NOT_IN_POOL, "a chunk was freed twice");
     }
-    outcome.Expect(bitcoin_support_locked_pool_get_stats(pool).used == 0, "something is left in the pool");
+    outcome.Expect(StatsOf(pool).used == 0, "something is left in the pool");
     bitcoin_support_locked_pool_destroy(pool);
     return outcome;
 }
@@ -445,7 +453,7 @@ private:
             ++chunks;
             bytes += chunk.size;
         }
-        const auto stats{bitcoin_support_locked_pool_get_stats(pool)};
+        const auto stats{StatsOf(pool)};
         report.Expect(stats.chunks_used == chunks && stats.used >= bytes, "a failure is in the figures");
         report.Expect(stats.used + stats.free == stats.total && stats.locked <= stats.total, "figures do not add up");
         size_t walked{0};

@@ -19,6 +19,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Statistics of a pool. */
+static bitcoin_support_locked_pool_stats stats_of_pool(const bitcoin_support_locked_pool* pool)
+{
+    bitcoin_support_locked_pool_stats stats;
+    memset(&stats, 0, sizeof(stats));
+    bitcoin_support_locked_pool_get_stats(pool, &stats, sizeof(stats));
+    return stats;
+}
+
 static const char* user = "";
 static int uses;
 
@@ -66,7 +75,7 @@ static bool child_is_in_order(void)
 {
     bitcoin_support_locked_pool* const pool = bitcoin_support_locked_pool_instance();
     const size_t kernel = locked_by_kernel();
-    const size_t locked = bitcoin_support_locked_pool_get_stats(pool).locked;
+    const size_t locked = stats_of_pool(pool).locked;
     void* const chunk = bitcoin_support_locked_pool_alloc(pool, 100);
     printf("child: %zu bytes locked, %zu by the kernel\n", locked, kernel);
     return locked == kernel && locked > 0 && bitcoin_support_locked_pool_free(pool, chunk) == BITCOIN_SUPPORT_OK;
@@ -94,5 +103,5 @@ int main(int argc, char** argv)
     if (child < 0 || waitpid(child, &status, 0) != child) return 5;
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 42) return 6;
     if (uses != (strcmp(user, "child") != 0)) return 7;
-    return locked_by_kernel() == bitcoin_support_locked_pool_get_stats(pool).locked + 4096 ? EXIT_SUCCESS : 8;
+    return locked_by_kernel() == stats_of_pool(pool).locked + 4096 ? EXIT_SUCCESS : 8;
 }

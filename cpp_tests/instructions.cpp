@@ -16,6 +16,14 @@
 
 namespace {
 
+/** Statistics of a pool. */
+bitcoin_support_locked_pool_stats StatsOf(const bitcoin_support_locked_pool* pool)
+{
+    bitcoin_support_locked_pool_stats stats{};
+    bitcoin_support_locked_pool_get_stats(pool, &stats, sizeof(stats));
+    return stats;
+}
+
 constexpr size_t SHORT{1000}, LONG{3000}; // instructions.cmake knows the difference
 
 size_t g_times{1};
@@ -89,7 +97,7 @@ void ArenaPair32()
     Check(chunk && bitcoin_support_arena_free(arena, chunk) == BITCOIN_SUPPORT_OK);
 }
 
-void Stats() { Check(bitcoin_support_locked_pool_get_stats(Pool()).total > 0); }
+void Stats() { Check(StatsOf(Pool()).total > 0); }
 
 template <void (*Operation)()>
 void Run(size_t turns)

@@ -21,6 +21,14 @@ using namespace test;
 
 namespace {
 
+/** Statistics of a pool. */
+bitcoin_support_locked_pool_stats StatsOf(const bitcoin_support_locked_pool* pool)
+{
+    bitcoin_support_locked_pool_stats stats{};
+    bitcoin_support_locked_pool_get_stats(pool, &stats, sizeof(stats));
+    return stats;
+}
+
 constexpr size_t ARENA{LockedPool::ARENA_SIZE};
 constexpr uid_t NOBODY{65534};
 const size_t PAGE{static_cast<size_t>(sysconf(_SC_PAGESIZE))};
@@ -135,7 +143,7 @@ public:
         for (const Chunk& chunk : chunks) report.Expect(AllBytesAre(chunk.bytes, chunk.size, chunk.mark), "a chunk of %zu bytes lost some", chunk.size);
     }
 
-    bitcoin_support_locked_pool_stats Stats() const { return bitcoin_support_locked_pool_get_stats(pool); }
+    bitcoin_support_locked_pool_stats Stats() const { return StatsOf(pool); }
     const Decision& Asked() const { return decision; }
 
 private:

@@ -21,6 +21,14 @@ using namespace test;
 
 namespace {
 
+/** Statistics of a pool. */
+bitcoin_support_locked_pool_stats StatsOf(const bitcoin_support_locked_pool* pool)
+{
+    bitcoin_support_locked_pool_stats stats{};
+    bitcoin_support_locked_pool_get_stats(pool, &stats, sizeof(stats));
+    return stats;
+}
+
 constexpr size_t ARENA{LockedPool::ARENA_SIZE};
 
 std::unique_ptr<LockedPageAllocator> Mock(MockPages::Journal& journal, size_t pages, size_t locked = SIZE_MAX, size_t limit = SIZE_MAX)
@@ -59,7 +67,7 @@ public:
         return static_cast<unsigned char*>(bitcoin_support_locked_pool_alloc_aligned(handle, size, alignment));
     }
     bitcoin_support_status Free(void* ptr) { return bitcoin_support_locked_pool_free(handle, ptr); }
-    bitcoin_support_locked_pool_stats Stats() const { return bitcoin_support_locked_pool_get_stats(handle); }
+    bitcoin_support_locked_pool_stats Stats() const { return StatsOf(handle); }
 
 private:
     bitcoin_support_locked_pool* handle{nullptr};

@@ -34,6 +34,14 @@
 
 namespace {
 
+/** Statistics of a pool. */
+bitcoin_support_locked_pool_stats StatsOf(const bitcoin_support_locked_pool* pool)
+{
+    bitcoin_support_locked_pool_stats stats{};
+    bitcoin_support_locked_pool_get_stats(pool, &stats, sizeof(stats));
+    return stats;
+}
+
 // The counts, in the order in which they are printed.
 enum Kind { ALLOCATED,
             OVER_ALIGNED,
@@ -403,7 +411,7 @@ private:
     /** Checks what must hold at any moment, while other threads work. */
     void LookAtStatistics(const Slot& slot, Counts& counts)
     {
-        const auto stats{bitcoin_support_locked_pool_get_stats(g_pool)};
+        const auto stats{StatsOf(g_pool)};
         size_t bytes{0};
         for (const Record& record : slot.held) bytes += record.size;
         Expect(stats.used + stats.free == stats.total, "figures do not add up", stats.total, stats.used + stats.free);
@@ -460,7 +468,7 @@ private:
                 ++(used ? sums.chunks_used : sums.chunks_free);
             },
             &walked);
-        const auto stats{bitcoin_support_locked_pool_get_stats(g_pool)};
+        const auto stats{StatsOf(g_pool)};
         Expect(stats.chunks_used == chunks, "chunks are lost or counted twice", chunks, stats.chunks_used);
         Expect(stats.used >= bytes, "fewer bytes are used than were asked for", bytes, stats.used);
         Expect(stats.used + stats.free == stats.total, "figures do not add up", stats.total, stats.used + stats.free);
@@ -514,7 +522,7 @@ private:
         InChild([&] {
             FullCheck(true);
             ForEachChunk([&](const Record& record) { Free(record); });
-            const auto stats{bitcoin_support_locked_pool_get_stats(g_pool)};
+            const auto stats{StatsOf(g_pool)};
             Expect(stats.used == 0 && stats.chunks_used == 0, "a child's figures are not those of an empty pool", 0, stats.used);
         });
         FullCheck();
@@ -525,7 +533,7 @@ private:
     void LockNoMore(bool refuse)
     {
         rlimit lower{limit};
-        lower.rlim_cur = std::min<rlim_t>(limit.rlim_cur, bitcoin_support_locked_pool_get_stats(g_pool).locked);
+        lower.rlim_cur = std::min<rlim_t>(limit.rlim_cur, StatsOf(g_pool).locked);
         if (setrlimit(RLIMIT_MEMLOCK, &lower) != 0) Fail("setrlimit failed", lower.rlim_cur, static_cast<uint64_t>(errno));
         if (refuse) bitcoin_support_locked_pool_set_locking_failed(
             g_pool, [](void*, int, size_t) { return false; }, nullptr);
@@ -577,7 +585,7 @@ private:
             Expect(Allocate(coordinator, 1 + coordinator.Below(BITCOIN_SUPPORT_ARENA_SIZE), 0, record), "unlocked memory is refused, although there is no callback");
             ballast.push_back(record);
         }
-        const auto stats{bitcoin_support_locked_pool_get_stats(g_pool)};
+        const auto stats{StatsOf(g_pool)};
         Expect(stats.locked == stats.total || stats.lock_failures > 0, "unlocked memory is used in silence", stats.total, stats.locked);
         FullCheck();
         Relieve();
@@ -619,7 +627,7 @@ private:
             Free(record);
             record.address[7] = 1;
             // The chunk comes back at the latest when all free memory has been handed out.
-            for (size_t i{bitcoin_support_locked_pool_get_stats(g_pool).free / 32 + 10000}; i > 0; --i) {
+            for (size_t i{StatsOf(g_pool).free / 32 + 10000}; i > 0; --i) {
                 Expect(Allocate(coordinator, 32, 0, record), "no memory");
                 ballast.push_back(record);
             }
@@ -631,7 +639,7 @@ private:
     {
         if (!wanted) return;
         const std::lock_guard<std::mutex> lock{mutex};
-        const auto stats{bitcoin_support_locked_pool_get_stats(g_pool)};
+        const auto stats{StatsOf(g_pool)};
         std::printf("%llu of %llu operations:", static_cast<unsigned long long>(g_done), static_cast<unsigned long long>(operations));
         for (size_t kind{0}; kind < KINDS; ++kind) std::printf(" %llu %s,", static_cast<unsigned long long>(total[kind]), NAMES[kind]);
         std::printf(" %zu bytes used of %zu, %zu locked\n", stats.used, stats.total, stats.locked);
@@ -648,7 +656,7 @@ private:
             }
         }
         FullCheck();
-        const auto stats{bitcoin_support_locked_pool_get_stats(g_pool)};
+        const auto stats{StatsOf(g_pool)};
         Expect(stats.used == 0 && stats.chunks_used == 0 && stats.free == stats.total, "the pool is not empty in the end", 0, stats.used);
         Expect(total[ALLOCATED] == total[FREED], "not all that was allocated has been freed", total[ALLOCATED], total[FREED]);
         Print(true);

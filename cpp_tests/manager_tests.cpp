@@ -21,6 +21,14 @@ using namespace test;
 
 namespace {
 
+/** Statistics of a pool. */
+bitcoin_support_locked_pool_stats StatsOf(const bitcoin_support_locked_pool* pool)
+{
+    bitcoin_support_locked_pool_stats stats{};
+    bitcoin_support_locked_pool_get_stats(pool, &stats, sizeof(stats));
+    return stats;
+}
+
 constexpr size_t SIZE{64};
 constexpr unsigned char MARK{0xa5};
 
@@ -145,11 +153,11 @@ BOOST_AUTO_TEST_CASE(cpp_and_c_share_it)
     bitcoin_support_locked_pool* const pool{bitcoin_support_locked_pool_instance()};
     BOOST_CHECK_EQUAL(manager.handle(), pool);
 
-    const auto before{bitcoin_support_locked_pool_get_stats(pool)};
+    const auto before{StatsOf(pool)};
     void* const from_cpp{manager.alloc(100)};
     void* const from_c{bitcoin_support_locked_pool_alloc(pool, 100)};
     BOOST_CHECK_EQUAL(manager.stats().used, before.used + 2 * TAKEN_BY_100);
-    BOOST_CHECK_EQUAL(bitcoin_support_locked_pool_get_stats(pool).chunks_used, before.chunks_used + 2);
+    BOOST_CHECK_EQUAL(StatsOf(pool).chunks_used, before.chunks_used + 2);
     BOOST_CHECK_EQUAL(bitcoin_support_locked_pool_free(pool, from_cpp), BITCOIN_SUPPORT_OK);
     manager.free(from_c);
     BOOST_CHECK_EQUAL(bitcoin_support_locked_pool_free(pool, from_c), BITCOIN_SUPPORT_INVALID_FREE);

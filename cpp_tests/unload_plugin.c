@@ -21,7 +21,8 @@ void* keep(const char* secret)
 {
     bitcoin_support_locked_pool* pool = bitcoin_support_locked_pool_instance();
     char* chunk = bitcoin_support_locked_pool_alloc(pool, 32);
-    if (chunk) strncpy(chunk, secret, 32);
+    const size_t size = strlen(secret);
+    if (chunk) memcpy(chunk, secret, size < 32 ? size : 32);
     return chunk;
 }
 

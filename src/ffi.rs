@@ -37,6 +37,7 @@ mod protection;
 mod sampling;
 mod sealed;
 mod secret_stack;
+mod sized;
 mod stats;
 mod status;
 mod unique_name;

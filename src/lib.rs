@@ -133,7 +133,7 @@
 //! | floor | knows | files, from the top down | |
 //! |---|---|---|---|
 //! | `events` | `zero_after_free` | `http` `reply` `connection` `request` `event` `event_base` `base` `flags` `incoming` `method` `outgoing` `error` `libevent` | owners for libevent's objects |
-//! | `ffi` | `harden` `sealed` `secret_stack` `secure` `pool` `pages` `fork` `arena` `unique_path` `cleanse` | `arena` `buffer` `cleanse` `exit` `harden` `lock_limit` `sampling` `sealed` `secret_stack` `stats` `pool` `options` `page_allocator` `handle` `handle_table` `fallible_box` `protection` `unique_name` `status` `version` `visit` | the C ABI; no logic |
+//! | `ffi` | `harden` `sealed` `secret_stack` `secure` `pool` `pages` `fork` `arena` `unique_path` `cleanse` | `arena` `buffer` `cleanse` `exit` `harden` `lock_limit` `sampling` `sealed` `secret_stack` `stats` `pool` `options` `page_allocator` `handle` `handle_table` `fallible_box` `sized` `protection` `unique_name` `status` `version` `visit` | the C ABI; no logic |
 //! | `harden` | `thread_heap` `sys` | `process` `hardened` `options` `error` `step` | [`harden_process`]: what the process gives up for good |
 //! | `sealed` | `secret_stack` `secure` `pages` `fork` | `boxed` `vec` `opened` `buffer` `value` `keys` `cipher` `error` | [`SealedBox`], [`SealedVec`]: secrets that are encrypted while they are not in use |
 //! | `secret_stack` | `pages` `poison` `cleanse` `sys` | `call` `kept` `stack` `depth` `registers` `error` | [`on_secret_stack`]: a function runs on locked memory and leaves nothing behind |

@@ -28,7 +28,7 @@ const DECLARING: [&str; 18] = [
     "harden",
 ];
 /// The files of `src/ffi` that declare nothing for C.
-const INTERNAL: [&str; 3] = ["fallible_box", "handle", "handle_table"];
+const INTERNAL: [&str; 4] = ["fallible_box", "handle", "handle_table", "sized"];
 
 fn generated() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -47,6 +47,14 @@
 
 namespace {
 
+/** Statistics of a pool. */
+bitcoin_support_locked_pool_stats StatsOf(const bitcoin_support_locked_pool* pool)
+{
+    bitcoin_support_locked_pool_stats stats{};
+    bitcoin_support_locked_pool_get_stats(pool, &stats, sizeof(stats));
+    return stats;
+}
+
 /** The bytes that a chunk of 32 bytes takes. It takes more in builds for sanitizers, where the edges of
  *  chunks are marked. */
 #ifdef BITCOIN_SUPPORT_SEES_EDGES
@@ -165,7 +173,7 @@ std::string Check(const Work& work)
     Require(disjoint, name + ": chunks hold what was written");
     if (std::is_same<A, Ours>::value || std::is_same<A, CorePool>::value) Require(aligned, name + ": chunks are aligned");
     if constexpr (std::is_same<A, Ours>::value) {
-        const auto stats{bitcoin_support_locked_pool_get_stats(Ours::Pool())};
+        const auto stats{StatsOf(Ours::Pool())};
         Require(stats.chunks_used == work.live, name + ": every chunk is counted");
         Require(work.least != 32 || work.most != 32 || stats.used == TAKEN_BY_32 * work.live, name + ": every byte is counted");
         Require(stats.used + stats.free == stats.total, name + ": used and free bytes make up the total");
@@ -181,7 +189,7 @@ std::string Check(const Work& work)
         const auto locked{AreLocked(addresses)};
         if (std::count(locked.begin(), locked.end(), false) != 0) {
             if (std::is_same<A, Ours>::value) {
-                Require(bitcoin_support_locked_pool_get_stats(Ours::Pool()).last_lock_error != 0, name + ": chunks are locked");
+                Require(StatsOf(Ours::Pool()).last_lock_error != 0, name + ": chunks are locked");
             }
             g_notes.insert(name + ": not all of it is locked; the limit (ulimit -l) may be too low");
         }
@@ -200,7 +208,7 @@ std::string Check(const Work& work)
     for (const size_t i : freed) chunks.erase(chunks.begin() + static_cast<std::ptrdiff_t>(i));
     free_all();
     if constexpr (std::is_same<A, Ours>::value) {
-        Require(bitcoin_support_locked_pool_get_stats(Ours::Pool()).used == 0, name + ": nothing is left");
+        Require(StatsOf(Ours::Pool()).used == 0, name + ": nothing is left");
     }
     return {};
 }
@@ -491,7 +499,7 @@ struct OurPoolOverNoMemory {
     OurPoolOverNoMemory& operator=(const OurPoolOverNoMemory&) = delete;
     void* Alloc(size_t size) { return bitcoin_support_locked_pool_alloc(pool, size); }
     bool Free(void* chunk) { return bitcoin_support_locked_pool_free(pool, chunk) == BITCOIN_SUPPORT_OK; }
-    size_t Used() { return bitcoin_support_locked_pool_get_stats(pool).used; }
+    size_t Used() { return StatsOf(pool).used; }
 };
 
 struct CorePoolOverNoMemory {
@@ -549,7 +557,7 @@ void Bookkeeping(const Options& options, Csv& csv)
         }};
         const auto fill_ours{[&] {
             fill(ours, Ours{});
-            const auto stats{bitcoin_support_locked_pool_get_stats(Ours::Pool())};
+            const auto stats{StatsOf(Ours::Pool())};
             Require(stats.used == TAKEN_BY_32 * live && stats.chunks_used == live, "the pool's statistics are exact");
             Require(stats.used + stats.free == stats.total, "used and free bytes make up the total");
             return std::string{};
@@ -564,7 +572,7 @@ void Bookkeeping(const Options& options, Csv& csv)
             for (size_t i{0}; i < calls; ++i) get_stats();
             return NanosecondsSince(start) / static_cast<double>(calls);
         }};
-        const auto ask_ours{[=] { return ask([] { bitcoin_support_locked_pool_get_stats(Ours::Pool()); }, 10'000); }};
+        const auto ask_ours{[=] { return ask([] { StatsOf(Ours::Pool()); }, 10'000); }};
         const auto ask_core{[=] { return ask([] { core_reference::ManagerGetStats(); }, live < 10'000 ? 100 : 1); }};
         table.Row("stats() of " + std::to_string(live), options.rounds,
                   {{Ours::NAME, {}, fill_ours, ask_ours}, {CorePool::NAME, {}, fill_cores, ask_core}});
@@ -819,7 +827,7 @@ int main(int argc, char** argv)
     Bookkeeping(options, csv);
     MemoryOfEach(options, csv);
     Wiping(options, csv);
-    Require(bitcoin_support_locked_pool_get_stats(Ours::Pool()).used == 0, "nothing is left in the pool");
+    Require(StatsOf(Ours::Pool()).used == 0, "nothing is left in the pool");
     for (const std::string& note : g_notes) std::printf("note: %s\n", note.c_str());
     return g_failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -762,7 +762,7 @@ void Hoard(Cell& cell, size_t limit, const std::string& who)
         bitcoin_support_address_report report;
         const bool sampling{bitcoin_support_locked_pool_sample(1, 64 * 1024) == BITCOIN_SUPPORT_OK};
         const void* const sample{LockedPoolManager::Instance().alloc(32)};
-        Value("sample_locked", sampling && bitcoin_support_describe_address(sample, &report) == BITCOIN_SUPPORT_OK && IsLocked(sample, 32));
+        Value("sample_locked", sampling && bitcoin_support_describe_address(sample, &report, sizeof(report)) == BITCOIN_SUPPORT_OK && IsLocked(sample, 32));
     });
 #endif
 }

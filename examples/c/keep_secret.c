@@ -4,18 +4,21 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 int main(void)
 {
     unsigned char* key = bitcoin_support_alloc(32);
-    if (key == NULL || getentropy(key, 32) != 0) {
+    FILE* source = fopen("/dev/urandom", "rb");
+    if (source != NULL) setvbuf(source, NULL, _IONBF, 0); /* no copy of the key in a buffer */
+    if (key == NULL || source == NULL || fread(key, 32, 1, source) != 1) {
         perror("cannot make a key");
         return 1;
     }
+    fclose(source);
 
     bitcoin_support_locked_pool* pool = bitcoin_support_locked_pool_instance();
-    bitcoin_support_locked_pool_stats stats = bitcoin_support_locked_pool_get_stats(pool);
+    bitcoin_support_locked_pool_stats stats;
+    bitcoin_support_locked_pool_get_stats(pool, &stats, sizeof stats);
     if (stats.locked == stats.total) {
         printf("the key is locked into memory, like all %zu bytes of the pool\n", stats.locked);
     } else {

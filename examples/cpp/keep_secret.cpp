@@ -7,6 +7,7 @@
 #include <cstring>
 #include <iostream>
 #include <sys/random.h>
+#include <unistd.h>
 
 using Key = std::array<unsigned char, 32>;
 

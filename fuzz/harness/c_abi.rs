@@ -96,7 +96,7 @@ type SecretFunction = unsafe extern "C" fn(*mut c_void);
 type LockingFailed = unsafe extern "C" fn(*mut c_void, c_int, usize) -> bool;
 
 #[repr(C)]
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct ArenaStats {
     used: usize,
     free: usize,
@@ -106,7 +106,7 @@ struct ArenaStats {
 }
 
 #[repr(C)]
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct PoolStats {
     used: usize,
     free: usize,
@@ -127,7 +127,7 @@ struct PoolStats {
 const PROTECTIONS: usize = 4;
 
 #[repr(C)]
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct MissingProtection {
     bytes: usize,
     error: c_int,
@@ -176,6 +176,7 @@ declare! {
     fn bitcoin_support_status_name(status: c_int) -> *const c_char;
     fn bitcoin_support_status_message(status: c_int) -> *const c_char;
     fn bitcoin_support_version() -> *const c_char;
+    fn bitcoin_support_version_number() -> u32;
     fn bitcoin_support_abi() -> u32;
     fn bitcoin_support_cleanse_string(string: *mut c_char);
     fn bitcoin_support_get_unique_name(name: *mut c_char, size: usize) -> c_int;
@@ -192,7 +193,7 @@ declare! {
     fn bitcoin_support_arena_free(arena: Object, ptr: *mut c_void) -> c_int;
     fn bitcoin_support_arena_free_sized(arena: Object, ptr: *mut c_void, size: usize, alignment: usize) -> c_int;
     fn bitcoin_support_arena_contains(arena: Object, ptr: *const c_void) -> bool;
-    fn bitcoin_support_arena_get_stats(arena: Object) -> ArenaStats;
+    fn bitcoin_support_arena_get_stats(arena: Object, stats: *mut ArenaStats, size: usize) -> c_int;
     fn bitcoin_support_arena_walk(arena: Object, visit: Visit, context: *mut c_void);
     fn bitcoin_support_locked_pool_create(pages: *const PageAllocator, pool: *mut Object) -> c_int;
     fn bitcoin_support_locked_pool_options_init(options: *mut PoolOptions);
@@ -218,13 +219,15 @@ declare! {
     fn bitcoin_support_locked_pool_alloc_aligned(pool: Object, size: usize, alignment: usize) -> *mut c_void;
     fn bitcoin_support_locked_pool_free(pool: Object, ptr: *mut c_void) -> c_int;
     fn bitcoin_support_locked_pool_free_sized(pool: Object, ptr: *mut c_void, size: usize, alignment: usize) -> c_int;
-    fn bitcoin_support_locked_pool_get_stats(pool: Object) -> PoolStats;
+    fn bitcoin_support_locked_pool_get_stats(pool: Object, stats: *mut PoolStats, size: usize)
+    -> c_int;
     fn bitcoin_support_locked_pool_walk(pool: Object, visit: Visit, context: *mut c_void);
     fn bitcoin_support_locked_pool_sample(one_in: u32, max_locked: usize) -> c_int;
     fn bitcoin_support_seal(data: *const c_void, size: usize, context: *const c_void, context_size: usize, sealed: *mut c_void, sealed_size: usize) -> c_int;
     fn bitcoin_support_open(sealed: *const c_void, sealed_size: usize, context: *const c_void, context_size: usize, data: *mut c_void, size: usize) -> c_int;
     fn bitcoin_support_rotate_sealing_key() -> c_int;
-    fn bitcoin_support_describe_address(address: *const c_void, report: *mut AddressReport) -> c_int;
+    fn bitcoin_support_describe_address(address: *const c_void, report: *mut AddressReport, size: usize)
+    -> c_int;
 }
 
 /// As large and as aligned as the header's type. Nothing is sampled here, so the library never
@@ -692,6 +695,12 @@ impl Run {
             assert!(!CStr::from_ptr(bitcoin_support_status_message(number)).is_empty());
             let version = CStr::from_ptr(bitcoin_support_version());
             assert_eq!(version.to_bytes().split(|&byte| byte == b'.').count(), 3);
+            let number = version
+                .to_str()
+                .expect("ASCII")
+                .split('.')
+                .fold(0, |number, part| number * 1000 + part.parse::<u32>().expect("a number"));
+            assert_eq!(bitcoin_support_version_number(), number);
             assert_eq!(bitcoin_support_abi(), ABI);
         }
 
@@ -1268,9 +1277,12 @@ impl Run {
             assert_eq!(status, [NULL_ARGUMENT; 10]);
             // As always here, nothing is sampled, so there is nothing to describe.
             assert_eq!(bitcoin_support_locked_pool_sample(0, size), OK);
-            assert_eq!(bitcoin_support_describe_address(ptr, null_mut()), NULL_ARGUMENT);
+            assert_eq!(bitcoin_support_describe_address(ptr, null_mut(), size), NULL_ARGUMENT);
             let mut report = AddressReport([0xa5; size_of::<AddressReport>()]);
-            assert_eq!(bitcoin_support_describe_address(ptr, &mut report), NOT_IN_POOL);
+            assert_eq!(
+                bitcoin_support_describe_address(ptr, &mut report, size_of::<AddressReport>()),
+                NOT_IN_POOL
+            );
             assert!(report.0.iter().all(|&byte| byte == 0xa5));
             bitcoin_support_locked_pool_options_init(null_mut());
             assert_eq!(bitcoin_support_buffer_destroy(null_mut()), OK);
@@ -1290,10 +1302,17 @@ impl Run {
             bitcoin_support_arena_walk(null_mut(), visit, context);
             bitcoin_support_locked_pool_walk(null_mut(), visit, context);
             assert!(seen.used.is_empty() && seen.chunks_free == 0);
-            let stats = bitcoin_support_arena_get_stats(null_mut());
-            assert_eq!((stats.total, stats.chunks_used, stats.chunks_free), (0, 0, 0));
-            let stats = bitcoin_support_locked_pool_get_stats(null_mut());
-            assert_eq!((stats.total, stats.chunks_used, stats.chunks_free), (0, 0, 0));
+            let mut stats = ArenaStats { total: 5, ..ArenaStats::default() };
+            let size = size_of::<ArenaStats>();
+            assert_eq!(
+                bitcoin_support_arena_get_stats(null_mut(), &mut stats, size),
+                NULL_ARGUMENT
+            );
+            assert_eq!(stats.total, 5);
+            let mut stats = PoolStats { total: 5, ..PoolStats::default() };
+            let size = size_of::<PoolStats>();
+            let status = bitcoin_support_locked_pool_get_stats(null_mut(), &mut stats, size);
+            assert_eq!((status, stats.total), (NULL_ARGUMENT, 5));
         }
     }
 
@@ -1336,11 +1355,18 @@ impl Run {
             match owner.kind {
                 Kind::Arena { .. } => {
                     bitcoin_support_arena_walk(owner.object, visit, context);
-                    bitcoin_support_arena_get_stats(owner.object)
+                    let mut stats = ArenaStats::default();
+                    let size = size_of::<ArenaStats>();
+                    assert_eq!(bitcoin_support_arena_get_stats(owner.object, &mut stats, size), OK);
+                    stats
                 }
                 _ => {
                     bitcoin_support_locked_pool_walk(owner.object, visit, context);
-                    let stats = bitcoin_support_locked_pool_get_stats(owner.object);
+                    let mut stats = PoolStats::default();
+                    let size = size_of::<PoolStats>();
+                    let status =
+                        bitcoin_support_locked_pool_get_stats(owner.object, &mut stats, size);
+                    assert_eq!(status, OK);
                     let PoolStats { used, free, total, chunks_used, chunks_free, .. } = stats;
                     owner.check_options(&stats);
                     assert!(stats.locked <= total && stats.peak_used >= used);

@@ -1,12 +1,16 @@
 // Drop-in for Bitcoin Core's support/lockedpool.h, over libbitcoin_support.
 // Distributed under the MIT software license, see the accompanying file LICENSE.
 //
-// Names, signatures and exceptions are Core's, from 0.21 to 31. Needs C++17. All logic is in the library.
+// Names, signatures and exceptions are Core's, from 0.21 to 31. Needs C++17 with exceptions. All logic is in the library.
 // Beyond Core's interface there are Arena::alloc with an alignment, and LockedPool::alloc with an
 // alignment, details() and handle().
 
 #ifndef BITCOIN_SUPPORT_LOCKEDPOOL_H
 #define BITCOIN_SUPPORT_LOCKEDPOOL_H
+
+#if defined(__GNUC__) && !defined(__cpp_exceptions)
+#error "These headers throw, as Core's do. A program that is compiled without exceptions uses bitcoin_support.h."
+#endif
 
 #include <bitcoin_support.h>
 
@@ -172,7 +176,8 @@ public:
 
     Stats stats() const
     {
-        const bitcoin_support_arena_stats s{bitcoin_support::functions().arena_get_stats(arena)};
+        bitcoin_support_arena_stats s{};
+        bitcoin_support::functions().arena_get_stats(arena, &s, sizeof(s));
         return {s.used, s.free, s.total, s.chunks_used, s.chunks_free};
     }
 
@@ -271,7 +276,12 @@ public:
     }
 
     /** Statistics with figures that Core's do not have: number of arenas, high-water mark, lock failures. */
-    bitcoin_support_locked_pool_stats details() const { return bitcoin_support::functions().locked_pool_get_stats(pool); }
+    bitcoin_support_locked_pool_stats details() const
+    {
+        bitcoin_support_locked_pool_stats s{};
+        bitcoin_support::functions().locked_pool_get_stats(pool, &s, sizeof(s));
+        return s;
+    }
 
     /** The pool's handle, for the functions of bitcoin_support.h. */
     bitcoin_support_locked_pool* handle() const { return pool; }

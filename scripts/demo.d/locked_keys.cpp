@@ -26,6 +26,14 @@ __attribute__((weak)) extern const decltype(G_TRANSLATION_FUN) G_TRANSLATION_FUN
 
 namespace {
 
+/** Statistics of a pool. */
+bitcoin_support_locked_pool_stats StatsOf(const bitcoin_support_locked_pool* pool)
+{
+    bitcoin_support_locked_pool_stats stats{};
+    bitcoin_support_locked_pool_get_stats(pool, &stats, sizeof(stats));
+    return stats;
+}
+
 constexpr size_t KEYS{1000};
 
 bool g_all_hold{true};
@@ -99,7 +107,7 @@ void CheckMapping(const void* secret)
 
 bitcoin_support_locked_pool_stats PrintPool(const std::string& when)
 {
-    const auto stats{bitcoin_support_locked_pool_get_stats(bitcoin_support_locked_pool_instance())};
+    const auto stats{StatsOf(bitcoin_support_locked_pool_instance())};
     std::cout << "  " << when << ": used " << stats.used << " (peak " << stats.peak_used << "), free " << stats.free
               << ", total " << stats.total << ", locked " << stats.locked << " bytes in " << stats.arenas << " arenas, "
               << stats.chunks_used << " chunks, " << stats.lock_failures << " lock failures; VmLck " << StatusKb("VmLck") << " kB\n";

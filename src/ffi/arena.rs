@@ -2,7 +2,8 @@
 
 use super::handle::{Handle, destroy, handle_mut, handle_ref, into_handle};
 use super::handle_table::Kind;
-use super::status::{BITCOIN_SUPPORT_NULL_ARGUMENT, bitcoin_support_status};
+use super::sized::fill;
+use super::status::{BITCOIN_SUPPORT_NULL_ARGUMENT, BITCOIN_SUPPORT_OK, bitcoin_support_status};
 use super::visit::{bitcoin_support_visit_chunk, chunk_or_null, visitor};
 use crate::arena::{Arena, ArenaStats};
 use core::ffi::c_void;
@@ -18,8 +19,9 @@ impl Handle for bitcoin_support_arena {
     const KIND: Kind = Kind::Arena;
 }
 
-/// Statistics of an arena. `used + free == total` always.
+/// Statistics of an arena. `used + free == total` always. Later versions append members.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct bitcoin_support_arena_stats {
     /// Bytes in used chunks, padding included.
     pub used: usize,
@@ -77,6 +79,7 @@ pub unsafe extern "C" fn bitcoin_support_arena_destroy(
 
 /// Allocates `size` bytes with the alignment of the arena. NULL when there is no room, or `size` is
 /// 0. Takes constant time.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_arena_alloc(
     arena: *mut bitcoin_support_arena,
@@ -90,6 +93,7 @@ pub unsafe extern "C" fn bitcoin_support_arena_alloc(
 /// `size` is 0, or `alignment` is not a power of two. Takes constant time, except for an alignment
 /// above the arena's own: then the time grows with the number of free chunks at unsuitable
 /// addresses.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_arena_alloc_aligned(
     arena: *mut bitcoin_support_arena,
@@ -144,12 +148,25 @@ pub unsafe extern "C" fn bitcoin_support_arena_contains(
 }
 
 /// Statistics of the arena. Takes constant time.
+///
+/// `size` is sizeof(bitcoin_support_arena_stats), which tells the library what members the caller
+/// knows. Members that the library does not know become zeros.
+///
+/// Out: `*stats`. Returns: BITCOIN_SUPPORT_OK or _NULL_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_arena_get_stats(
     arena: *const bitcoin_support_arena,
-) -> bitcoin_support_arena_stats {
+    stats: *mut bitcoin_support_arena_stats,
+    size: usize,
+) -> bitcoin_support_status {
     // SAFETY: the caller promises a handle that is null or live and used by this thread alone.
-    unsafe { handle_ref(arena) }.map(Arena::stats).unwrap_or_default().into()
+    let Some(arena) = (unsafe { handle_ref(arena) }) else { return BITCOIN_SUPPORT_NULL_ARGUMENT };
+    if stats.is_null() {
+        return BITCOIN_SUPPORT_NULL_ARGUMENT;
+    }
+    // SAFETY: `stats` is not null, and the caller promises that it is valid for `size` bytes.
+    unsafe { fill(stats, size, &arena.stats().into()) };
+    BITCOIN_SUPPORT_OK
 }
 
 /// Visits every chunk: first the used ones by ascending address, then the free ones. For debugging.

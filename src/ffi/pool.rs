@@ -131,6 +131,7 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_destroy(
 
 /// The process-wide pool, which all code of the process shares. It needs no initialization and is
 /// never destroyed, so static destructors and exit handlers can use it. Never NULL.
+/// cbindgen:postfix=BITCOIN_SUPPORT_NEVER_NULL
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_locked_pool_instance() -> *mut bitcoin_support_locked_pool {
     // The library writes to nothing through this pointer: `handle_ref` reads, `destroy` refuses.
@@ -193,6 +194,8 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_set_locking_failed(
 
 /// Allocates `size` bytes from the process-wide pool, aligned to BITCOIN_SUPPORT_ARENA_ALIGN. Equal
 /// to bitcoin_support_locked_pool_alloc with that pool's handle, and faster.
+/// cbindgen:postfix=BITCOIN_SUPPORT_FRESH
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_alloc(size: usize) -> *mut c_void {
     chunk_or_null(LockedPoolManager::process_pool().alloc(size, 1))
@@ -200,6 +203,8 @@ pub extern "C" fn bitcoin_support_alloc(size: usize) -> *mut c_void {
 
 /// Like bitcoin_support_alloc, but aligned to `alignment` bytes. NULL also when `alignment` is not
 /// a power of two.
+/// cbindgen:postfix=BITCOIN_SUPPORT_FRESH
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_alloc_aligned(size: usize, alignment: usize) -> *mut c_void {
     chunk_or_null(LockedPoolManager::process_pool().alloc(size, alignment))
@@ -224,6 +229,7 @@ pub unsafe extern "C" fn bitcoin_support_free(ptr: *mut c_void) -> bitcoin_suppo
 
 /// Allocates `size` bytes, aligned to BITCOIN_SUPPORT_ARENA_ALIGN. NULL when `size` is 0 or above
 /// BITCOIN_SUPPORT_ARENA_SIZE, or when the pool has no room and cannot get any.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_alloc(
     pool: *mut bitcoin_support_locked_pool,
@@ -235,6 +241,7 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_alloc(
 
 /// Like bitcoin_support_locked_pool_alloc, but aligned to `alignment` bytes. NULL also when
 /// `alignment` is not a power of two.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_alloc_aligned(
     pool: *mut bitcoin_support_locked_pool,

@@ -1,5 +1,6 @@
 //! Sampling of allocations, which finds overruns; and what a faulting address was.
 
+use super::sized::fill;
 use super::status::{
     BITCOIN_SUPPORT_NOT_IN_POOL, BITCOIN_SUPPORT_NULL_ARGUMENT, BITCOIN_SUPPORT_OK,
     BITCOIN_SUPPORT_OUT_OF_MEMORY, bitcoin_support_status,
@@ -37,8 +38,10 @@ pub extern "C" fn bitcoin_support_locked_pool_sample(
     }
 }
 
-/// An address in a sampled chunk, used or freed, or in the guard pages around it.
+/// An address in a sampled chunk, used or freed, or in the guard pages around it. Later versions
+/// append members.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct bitcoin_support_address_report {
     /// The chunk.
     pub chunk: *mut c_void,
@@ -99,19 +102,23 @@ impl Write for Text {
 /// is about the last one. May be called in a signal handler: it takes no lock and allocates
 /// nothing. The report is right unless the chunk is being allocated or freed at the same moment.
 ///
+/// `size` is sizeof(bitcoin_support_address_report), which tells the library what members the
+/// caller knows. Members that the library does not know become zeros.
+///
 /// Out: `*report`.
 /// Returns: BITCOIN_SUPPORT_OK, _NOT_IN_POOL (the address lies in neither) or _NULL_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_describe_address(
     address: *const c_void,
     report: *mut bitcoin_support_address_report,
+    size: usize,
 ) -> bitcoin_support_status {
     if report.is_null() {
         return BITCOIN_SUPPORT_NULL_ARGUMENT;
     }
     match LockedPoolManager::describe_address(address.cast()) {
-        // SAFETY: `report` is not null, and the caller promises that it is valid for a write.
-        Some(answer) => unsafe { report.write(answer.into()) },
+        // SAFETY: `report` is not null, and the caller promises that it is valid for `size` bytes.
+        Some(answer) => unsafe { fill(report, size, &answer.into()) },
         None => return BITCOIN_SUPPORT_NOT_IN_POOL,
     }
     BITCOIN_SUPPORT_OK

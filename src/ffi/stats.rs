@@ -3,12 +3,15 @@
 use super::handle::handle_ref;
 use super::pool::bitcoin_support_locked_pool;
 use super::protection::bitcoin_support_missing_protection;
+use super::sized::fill;
+use super::status::{BITCOIN_SUPPORT_NULL_ARGUMENT, BITCOIN_SUPPORT_OK, bitcoin_support_status};
 use crate::pages::{LockError, Missing, Protection};
-use crate::pool::{LockedPool, PoolStats};
+use crate::pool::PoolStats;
 use core::ffi::c_int;
 
-/// Statistics of a locked pool. `used + free == total` always.
+/// Statistics of a locked pool. `used + free == total` always. Later versions append members.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct bitcoin_support_locked_pool_stats {
     /// Bytes in used chunks, padding included.
     pub used: usize,
@@ -71,10 +74,23 @@ impl From<PoolStats> for bitcoin_support_locked_pool_stats {
 
 /// Statistics of the pool. Takes constant time, except for the process-wide pool, where it takes a
 /// step for each thread that uses the pool and stops those threads meanwhile.
+///
+/// `size` is sizeof(bitcoin_support_locked_pool_stats), which tells the library what members the
+/// caller knows. Members that the library does not know become zeros.
+///
+/// Out: `*stats`. Returns: BITCOIN_SUPPORT_OK or _NULL_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_get_stats(
     pool: *const bitcoin_support_locked_pool,
-) -> bitcoin_support_locked_pool_stats {
+    stats: *mut bitcoin_support_locked_pool_stats,
+    size: usize,
+) -> bitcoin_support_status {
     // SAFETY: the caller promises a handle that is null or live.
-    unsafe { handle_ref(pool) }.map(LockedPool::stats).unwrap_or_default().into()
+    let Some(pool) = (unsafe { handle_ref(pool) }) else { return BITCOIN_SUPPORT_NULL_ARGUMENT };
+    if stats.is_null() {
+        return BITCOIN_SUPPORT_NULL_ARGUMENT;
+    }
+    // SAFETY: `stats` is not null, and the caller promises that it is valid for `size` bytes.
+    unsafe { fill(stats, size, &pool.stats().into()) };
+    BITCOIN_SUPPORT_OK
 }

@@ -240,12 +240,14 @@ impl From<SealedError> for bitcoin_support_status {
 
 /// The name of a status, such as "BITCOIN_SUPPORT_OK", or "BITCOIN_SUPPORT_UNKNOWN" for any other
 /// number. Never NULL. The text must not be freed.
+/// cbindgen:postfix=BITCOIN_SUPPORT_NEVER_NULL
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_status_name(status: c_int) -> *const c_char {
     status_text(status).0.as_ptr()
 }
 
 /// The meaning of a status, in a sentence. Never NULL. The text must not be freed.
+/// cbindgen:postfix=BITCOIN_SUPPORT_NEVER_NULL
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_status_message(status: c_int) -> *const c_char {
     status_text(status).1.as_ptr()
