@@ -398,7 +398,8 @@ fn control_registers_keep_what_a_function_leaves() {
     }
     if let Some(filled) = filled("control_registers_keep_what_a_function_leaves") {
         println!("{filled} words");
-        // 16 vector registers of two words, as ptrace shows them twice, and some general registers.
-        assert!(filled > 50, "{filled}");
+        // 16 vector registers of two words, and some general registers. Kernels that show the upper
+        // halves of the vector registers too show all of these twice, and some do so at times only.
+        assert!(filled > 32, "{filled}");
     }
 }
