@@ -37,6 +37,7 @@ keep() {
 }
 
 # kept_if_not_built WHAT: from here on, a step that fails keeps that WHAT could not be built. `on_failure=(true)` ends this.
+# shellcheck disable=SC2034 # common.sh reads `on_failure`
 kept_if_not_built() { on_failure=(keep "$1" obstacle "the build has failed"); }
 
 # conclude SUBJECT: the end of a demo that has been run on the subject, and the exit status.

@@ -44,7 +44,9 @@ for code in "${codes[@]}"; do
         -DENABLE_WALLET=ON -DENABLE_IPC=OFF -DWITH_EMBEDDED_ASMAP=OFF -DBUILD_TESTS=ON -DBUILD_BENCH=ON
     step "Core $version $(say_code "$code"): building it, -O$optimize" "build-$code" compile "$build/$code" cmake --build "$build/$code"
 done
+# shellcheck disable=SC2034 # common.sh reads `on_failure`
 on_failure=(true)
+# shellcheck disable=SC2154 # scripts/demo sets `logs`
 grep '^-- bitcoin-support:' "$logs/configure-ours.log" | sed 's/^-- /        /' || true
 warnings() { grep -oE '\[-W[a-z0-9=-]+\]' "$build/$1/compiler.log" | sort | uniq -c | tr -s ' ' | tr '\n' ';' || true; }
 

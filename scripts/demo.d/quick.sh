@@ -55,6 +55,7 @@ for tests_version in 31.99 30.99; do
         run_tests "allocator_tests of $tests_version" "$program" || true
     fi
 done
+# shellcheck disable=SC2034 # common.sh reads `on_failure`
 on_failure=(true)
 
 # test_kernel, watched from outside while it runs.
@@ -92,6 +93,7 @@ if ((status == 0)) && grep -q '^Libbitcoinkernel test completed' "$logs/test_ker
     prove "test_kernel: completed" true
     keep test_kernel passed
 elif ((status == 0)) && boost_passed "$logs/test_kernel.log"; then
+    # shellcheck disable=SC2154 # boost_passed sets `passed` and `all`
     prove "test_kernel: $passed of $all test cases, ${assertions:-?} assertions" true
     keep test_kernel passed "$passed of $all test cases"
 else
