@@ -232,7 +232,7 @@ fn control_a_key_derived_on_the_ordinary_stack_is_found() {
     }
     if let Some(left) = left("control_a_key_derived_on_the_ordinary_stack_is_found") {
         println!("{left:#?}");
-        assert!(left.len() > 3, "{left:#?}");
+        assert!(!left.is_empty());
     }
 }
 
