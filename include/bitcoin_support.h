@@ -1102,7 +1102,7 @@ enum bitcoin_support_status bitcoin_support_set_exit_policy(bitcoin_support_exit
  * its thread must not be cancelled meanwhile. Signal handlers must not call this.
  *
  * A thread's first call maps the stack. A thread keeps up to two stacks of up to 256 KiB for its
- * further calls, which take well below a microsecond with the default size.
+ * further calls, which take about a microsecond each with the default size.
  *
  * Returns: BITCOIN_SUPPORT_OK when the function has returned. Otherwise the function has not been
  * called: BITCOIN_SUPPORT_NULL_ARGUMENT, _OUT_OF_MEMORY or _NOT_AVAILABLE (on systems and

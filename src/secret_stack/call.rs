@@ -99,9 +99,9 @@ impl SecretStack {
     /// A thread's first call maps the stack, which takes some ten system calls; the stack counts
     /// against the limit on locked memory. A thread keeps up to two stacks of up to 256 KiB for
     /// further calls, as long as all threads together have no more than an eighth of what the
-    /// process may lock. Such a call takes well below a microsecond with the default size, and more
-    /// with a larger one: the wipe writes to what was used, and looks at the rest. There is no lock
-    /// on the way.
+    /// process may lock. Such a call takes about a microsecond with the default size, and about
+    /// half of that with half the size: the wipe writes to what was used, and looks at the rest.
+    /// There is no lock on the way.
     ///
     /// # Errors
     /// Where the library cannot do it ([`SecretStackError::NotAvailable`]), and when there is no
