@@ -18,8 +18,8 @@ function(compare suffix)
   execute_process(COMMAND "${NM}" ${ARGN} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
   string(REGEX MATCHALL " [A-Z] [^ \n]*\n" defined "${symbols}")
   list(TRANSFORM defined REPLACE "^ [A-Z] ([^\n]*)\n$" "\\1")
-  # The version is a symbol too.
-  list(REMOVE_ITEM defined "${VERSION}")
+  # The version is a symbol too, which some tools print with its version.
+  list(REMOVE_ITEM defined "${VERSION}" "${VERSION}@@${VERSION}")
   list(SORT defined)
   list(TRANSFORM declared APPEND "${suffix}" OUTPUT_VARIABLE expected)
   list(SORT expected)
