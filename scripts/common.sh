@@ -104,7 +104,7 @@ skips_of_ctest() {
     local line
     while IFS= read -r line; do skips+=("$1: $line"); done < <(awk '
         /^[0-9]+\/[0-9]+ Test: / { test = $3 }
-        /^Command: / { next }
+        /^Command: |^Skip regular expression found/ { next }
         at = index($0, "skipped: ") { print test ": " substr($0, at + 9) }
     ' "$2")
 }
