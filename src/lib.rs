@@ -151,7 +151,7 @@
 //! | `unique_path` |  |  | [`get_unique_path`] |
 //! | `cleanse` |  |  | [`memory_cleanse`]: the one wipe |
 //! | `leak` |  |  | values that live as long as the process |
-//! | `sys` |  | `unix` `windows` `linux` `linux/barrier` `linux/futex` `linux/hardening` `linux/huge_pages` `linux/limits` `linux/lock_on_fault` `linux/mapping` `linux/secret_memory` `linux/tasks` `linux/advice` `other_unix` `posix` `remedy` `memory` `limits` `process` `threads` `hardening` `stack_switch` `stay_loaded` `thread_word` `hooks` `errno` | the contract with the operating system, and the systems that keep it |
+//! | `sys` |  | `unix` `windows` `linux` `linux/barrier` `linux/futex` `linux/hardening` `linux/huge_pages` `linux/limits` `linux/lock_on_fault` `linux/mapping` `linux/secret_memory` `linux/tasks` `linux/advice` `linux/call_number` `other_unix` `posix` `remedy` `memory` `limits` `process` `threads` `hardening` `stack_switch` `stay_loaded` `thread_word` `hooks` `errno` | the contract with the operating system, and the systems that keep it |
 //!
 //! # Features
 //! None is on by default.

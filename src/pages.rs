@@ -1,9 +1,9 @@
 //! Pages of memory for secrets: whole mappings that are kept out of swap and core dumps, between
 //! guard pages.
 //!
-//! This module alone locks and unlocks memory, and only whole mappings of its own: memory locks do
-//! not nest, so that a page with two owners would be unlocked for both by the first that lets go.
-//! It knows nothing of arenas.
+//! This module alone locks and unlocks memory, and only whole mappings that it has made: memory
+//! locks do not nest, so that a page with two owners would be unlocked for both by the first that
+//! lets go. It knows nothing of arenas.
 //!
 //! [`map`] is the one way to get pages. It takes a [`Place`] and [`PageOptions`], and returns
 //! [`LockedPages`], which own their mapping, or says what was refused. An [`AddressRange`] has

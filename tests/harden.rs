@@ -672,7 +672,7 @@ fn the_tables_are_sealed_and_grow() {
                 .map(|((start, end, _), flags)| (start, end - start, flags.contains(&"lo")))
                 .collect::<Vec<_>>()
         };
-        // (The kernel seals mappings of its own, such as the vdso, but none that can be written.)
+        // (The kernel seals some of its mappings, such as the vdso, but none that can be written.)
         assert_eq!(sealed(), []);
         if !seal_the_pool() {
             return;
@@ -857,7 +857,7 @@ fn control_all_steps_at_once_and_twice() {
 fn what_a_sandbox_refuses_is_a_result() {
     use HardeningStep::{CoreFilter, LockLimit, NoCoreFile, SealedPool};
     const MSEAL: libc::c_long = 462;
-    // With a filter of its own a process has no new privileges already; `prctl` is refused all the
+    // With a filter a process has no new privileges already; `prctl` is refused all the
     // same.
     let by_prctl =
         |step: HardeningStep| !matches!(step, LockLimit | CoreFilter | NoCoreFile | SealedPool);

@@ -10,9 +10,10 @@ const ID: &str = "hardening";
 /// The smallest core dump in bytes: Linux's smallest page.
 const PAGE: u64 = 4096;
 
-/// The bits of the core filter for memory that was written to: anonymous private and shared memory,
-/// and huge pages. (Private pages of files that were written to count as anonymous too.)
-const WRITTEN_TO: u64 = 1 << 0 | 1 << 1 | 1 << 5 | 1 << 6;
+/// The bits of the core filter for memory that may have been written to: anonymous memory, private
+/// and shared, shared mappings of files, huge pages, and mappings of persistent memory. (Private
+/// pages of files that were written to count as anonymous too.)
+const WRITTEN_TO: u64 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8;
 
 /// Whether a step has been taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -167,7 +168,7 @@ Max locked memory         8388608              8388608              bytes
         }
         let writable = Shown { has_writable_code: Some(true), ..all };
         assert_eq!(state(&writable, "no-write-execute"), NotChosen);
-        for filter in [0x33, 0x11, 0x12, 0x20, 0x40] {
+        for filter in [0x33, 0x11, 0x12, 0x18, 0x20, 0x40, 0x80, 0x100] {
             let filtered = Shown { core_filter: Some(filter), ..all };
             assert_eq!(state(&filtered, "core-filter"), NotChosen, "{filter:#x}");
         }

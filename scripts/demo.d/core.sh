@@ -108,7 +108,7 @@ prove_own() {
 # ---- Building ------------------------------------------------------------------
 
 # compile DIR COMMAND...: what the compiler prints in this run and in later ones is in DIR/compiler.log. A run that finds
-# all of DIR compiled still has the warnings. One that has been mended goes when DIR is removed.
+# all of DIR compiled still has the warnings. A warning stays there after its cause is mended, until DIR is removed.
 compile() {
     local log=$1/compiler.log
     shift
@@ -118,6 +118,7 @@ compile() {
 # prove_no_warnings DIR: no warning of the compiler is about our headers, or was found on the way through them.
 prove_no_warnings() {
     local log=$1/compiler.log ours
+    [[ -f $log ]] || die "there is no $log"
     ours=$({ grep -F "${include:?}/" "$log" || true; } | count 'warning:|In file included from|^ +from ')
     prove "$(grep -F 'warning:' "$log" | sort -u | count .) different warnings of the compiler, $ours lines of them about our headers (log: $log)" test "$ours" -eq 0
 }

@@ -24,7 +24,15 @@ mod sealing {
     use super::BITCOIN_SUPPORT_SEAL_OVERHEAD;
     use crate::secure::SecureVec;
 
-    type Never<T> = Result<T, bitcoin_support_status>;
+    type Never<T> = Result<T, NotAvailable>;
+
+    pub(super) struct NotAvailable;
+
+    impl From<NotAvailable> for bitcoin_support_status {
+        fn from(_: NotAvailable) -> Self {
+            BITCOIN_SUPPORT_NOT_AVAILABLE
+        }
+    }
 
     pub(super) struct SealedForBuffer {
         pub(super) head: [u8; BITCOIN_SUPPORT_SEAL_OVERHEAD],
@@ -32,15 +40,15 @@ mod sealing {
     }
 
     pub(super) fn seal_buffer(_: &[u8], _: &[u8]) -> Never<SealedForBuffer> {
-        Err(BITCOIN_SUPPORT_NOT_AVAILABLE)
+        Err(NotAvailable)
     }
 
     pub(super) fn open_buffer(_: &[u8], _: &[u8]) -> Never<SecureVec<u8>> {
-        Err(BITCOIN_SUPPORT_NOT_AVAILABLE)
+        Err(NotAvailable)
     }
 
     pub(super) fn rotate_sealing_key() -> Never<()> {
-        Err(BITCOIN_SUPPORT_NOT_AVAILABLE)
+        Err(NotAvailable)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod advice;
 mod barrier;
+mod call_number;
 mod futex;
 mod hardening;
 mod huge_pages;

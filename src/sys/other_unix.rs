@@ -18,6 +18,7 @@ use super::posix::{LockOnFault, map_inaccessible, unlock_reserved};
 use core::ffi::c_int;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
+use inherit::{ABSENT_IN_CHILDREN, let_children_find};
 
 /// See `linux`.
 pub(super) const DO_NOT_NEED_LOCKED: Option<c_int> = None;
@@ -70,8 +71,8 @@ pub(super) fn keep_private(addr: NonNull<u8>, len: usize) -> NotPrivate {
 }
 
 /// Memory cannot be left out of core dumps here, which the systems do not write unless a limit is
-/// raised. The kernel is asked to wipe pages that are locked when the process ends; that it refuses
-/// leaves them as they are elsewhere.
+/// raised. The kernel is asked to wipe pages that are locked when the process ends. If it refuses,
+/// it treats them as other systems do.
 #[cfg(target_vendor = "apple")]
 pub(super) fn keep_private(addr: NonNull<u8>, len: usize) -> NotPrivate {
     // SAFETY: the advice changes nothing of the contents while the process runs.
@@ -84,7 +85,7 @@ pub(super) fn keep_private(_: NonNull<u8>, _: usize) -> NotPrivate {
     NotPrivate::default()
 }
 
-/// What `minherit` takes for pages that are zeros in children; `None` where there is no such call.
+/// What `minherit` takes for pages that are zeros in children; `None` where it has no such value.
 #[cfg(target_os = "freebsd")]
 const ZERO_IN_CHILDREN: Option<c_int> = Some(libc::INHERIT_ZERO);
 #[cfg(any(target_os = "netbsd", target_os = "openbsd"))]
@@ -92,23 +93,7 @@ const ZERO_IN_CHILDREN: Option<c_int> = Some(libc::MAP_INHERIT_ZERO);
 #[cfg(not(any(target_os = "freebsd", target_os = "netbsd", target_os = "openbsd")))]
 const ZERO_IN_CHILDREN: Option<c_int> = None;
 
-/// What `minherit` takes for pages that children do not have.
-#[cfg(any(target_os = "freebsd", target_os = "dragonfly"))]
-const ABSENT_IN_CHILDREN: Option<c_int> = Some(libc::INHERIT_NONE);
-#[cfg(any(target_os = "netbsd", target_os = "openbsd"))]
-const ABSENT_IN_CHILDREN: Option<c_int> = Some(libc::MAP_INHERIT_NONE);
-#[cfg(target_vendor = "apple")]
-const ABSENT_IN_CHILDREN: Option<c_int> = Some(libc::VM_INHERIT_NONE);
-#[cfg(not(any(
-    target_os = "freebsd",
-    target_os = "dragonfly",
-    target_os = "netbsd",
-    target_os = "openbsd",
-    target_vendor = "apple"
-)))]
-const ABSENT_IN_CHILDREN: Option<c_int> = None;
-
-/// Says what children find in pages.
+/// Systems with `minherit`.
 #[cfg(any(
     target_os = "freebsd",
     target_os = "dragonfly",
@@ -116,11 +101,33 @@ const ABSENT_IN_CHILDREN: Option<c_int> = None;
     target_os = "openbsd",
     target_vendor = "apple"
 ))]
-fn let_children_find(addr: NonNull<u8>, len: usize, what: c_int) -> Result<(), Errno> {
-    // SAFETY: nothing changes in this process.
-    super::posix::check(unsafe { libc::minherit(addr.as_ptr().cast(), len, what) })
+mod inherit {
+    use crate::sys::errno::Errno;
+    use crate::sys::posix::check;
+    use core::ffi::c_int;
+    use core::ptr::NonNull;
+
+    /// What it takes for pages that children do not have.
+    pub(super) const ABSENT_IN_CHILDREN: Option<c_int> = Some(ABSENT);
+    #[cfg(any(target_os = "freebsd", target_os = "dragonfly"))]
+    const ABSENT: c_int = libc::INHERIT_NONE;
+    #[cfg(any(target_os = "netbsd", target_os = "openbsd"))]
+    const ABSENT: c_int = libc::MAP_INHERIT_NONE;
+    #[cfg(target_vendor = "apple")]
+    const ABSENT: c_int = libc::VM_INHERIT_NONE;
+
+    /// Says what children find in pages.
+    pub(super) fn let_children_find(
+        addr: NonNull<u8>,
+        len: usize,
+        what: c_int,
+    ) -> Result<(), Errno> {
+        // SAFETY: nothing changes in this process.
+        check(unsafe { libc::minherit(addr.as_ptr().cast(), len, what) })
+    }
 }
 
+/// Systems without it.
 #[cfg(not(any(
     target_os = "freebsd",
     target_os = "dragonfly",
@@ -128,8 +135,16 @@ fn let_children_find(addr: NonNull<u8>, len: usize, what: c_int) -> Result<(), E
     target_os = "openbsd",
     target_vendor = "apple"
 )))]
-fn let_children_find(_: NonNull<u8>, _: usize, _: c_int) -> Result<(), Errno> {
-    Err(Errno::ENOSYS)
+mod inherit {
+    use crate::sys::errno::Errno;
+    use core::ffi::c_int;
+    use core::ptr::NonNull;
+
+    pub(super) const ABSENT_IN_CHILDREN: Option<c_int> = None;
+
+    pub(super) fn let_children_find(_: NonNull<u8>, _: usize, _: c_int) -> Result<(), Errno> {
+        Err(Errno::ENOSYS)
+    }
 }
 
 pub(super) fn wipe_in_children(addr: NonNull<u8>, len: usize) -> Result<bool, Errno> {

@@ -167,7 +167,7 @@ impl Central {
     pub(super) fn seal(&mut self) -> Result<(), NotHardened> {
         let tables = self.tables.map_or(Ok(()), |tables| tables.seal(self.ready));
         // SAFETY: in this pool, an arena in the range keeps its place between guard pages for as
-        // long as it lives, and one elsewhere has guard pages of its own.
+        // long as it lives, and one elsewhere has its own guard pages.
         tables.and(unsafe { self.arenas.seal() })
     }
 

@@ -3,6 +3,7 @@
 //! `prctl` answers EINVAL to what this kernel does not know. It gives the same answer to
 //! `PR_SET_PTRACER` where Yama is not in use, and to `PR_SET_MDWE` on processors without it.
 
+use super::call_number::call_number;
 use crate::sys::errno::Errno;
 use crate::sys::hardening::NotHardened;
 use crate::sys::posix::check;
@@ -16,18 +17,8 @@ const REFUSE_EXEC_GAIN: c_ulong = 1;
 /// Of Yama.
 const PR_SET_PTRACER: c_int = 0x5961_6d61;
 
-/// The number of the system call `mseal` (Linux 6.10), which the `libc` crate does not have for
-/// every processor. 32-bit kernels have the number and not the call.
-const MSEAL: c_long = 462
-    + if cfg!(all(target_arch = "x86_64", target_pointer_width = "32")) {
-        0x4000_0000
-    } else if cfg!(any(target_arch = "mips", target_arch = "mips32r6")) {
-        4000
-    } else if cfg!(any(target_arch = "mips64", target_arch = "mips64r6")) {
-        5000
-    } else {
-        0
-    };
+/// The system call `mseal` (Linux 6.10). 32-bit kernels have the number and not the call.
+const MSEAL: c_long = call_number(462);
 
 /// The filter that leaves everything out but the first page of each program and library, which
 /// tells debuggers what file it was.

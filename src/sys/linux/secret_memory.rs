@@ -16,24 +16,14 @@
 #[cfg(target_os = "linux")]
 mod calls {
     use super::super::advice::keep_from_children;
+    use super::super::call_number::call_number;
     use crate::sys::errno::Errno;
     use crate::sys::memory::{LockRefusal, NoSecretMemory};
     use crate::sys::posix::{check, lock_limit, make_accessible, page_size};
     use core::ffi::{c_int, c_long, c_uint, c_void};
     use core::ptr::{self, NonNull};
 
-    /// The number of the system call, which the `libc` crate does not have for every processor. All
-    /// of them have the same since Linux 5.1, but where one kernel serves several interfaces.
-    const MEMFD_SECRET: c_long = 447
-        + if cfg!(all(target_arch = "x86_64", target_pointer_width = "32")) {
-            0x4000_0000
-        } else if cfg!(any(target_arch = "mips", target_arch = "mips32r6")) {
-            4000
-        } else if cfg!(any(target_arch = "mips64", target_arch = "mips64r6")) {
-            5000
-        } else {
-            0
-        };
+    const MEMFD_SECRET: c_long = call_number(447);
     #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
     const _: () = assert!(MEMFD_SECRET == libc::SYS_memfd_secret);
 
