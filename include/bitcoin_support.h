@@ -1027,7 +1027,8 @@ enum bitcoin_support_status bitcoin_support_describe_address(const void *address
 /**
  * Encrypts the `size` bytes at `data` into `sealed`, for a secret that is not in use: `sealed` may
  * lie in ordinary memory, be copied, moved and freed. The key lies in the process-wide pool, 16
- * KiB for all secrets together, and is made at the first call. `data` should lie in locked memory,
+ * KiB for all secrets together, and is made at the first call. Where that pool cannot lock it, the
+ * pool's callback decides, and its statistics show it. `data` should lie in locked memory,
  * and be wiped by the caller afterwards (memory_cleanse, or by freeing it). `data` may be NULL
  * when `size` is 0.
  *
@@ -1060,7 +1061,8 @@ enum bitcoin_support_status bitcoin_support_seal(const void *data,
  * this.
  *
  * Returns: BITCOIN_SUPPORT_OK, _TAMPERED (`sealed` has been changed, or the context is another
- * one), _KEY_WIPED, _OUT_OF_MEMORY, _NULL_ARGUMENT, _BUFFER_TOO_SMALL (`size` is not what it must
+ * one), _KEY_WIPED (or the number of the key in `sealed` has been changed), _OUT_OF_MEMORY,
+ * _NULL_ARGUMENT, _BUFFER_TOO_SMALL (`size` is not what it must
  * be), _INTERRUPTED or _NOT_AVAILABLE.
  */
 enum bitcoin_support_status bitcoin_support_open(const void *sealed,

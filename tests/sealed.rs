@@ -95,7 +95,11 @@ fn values_come_back() {
     opened.expose_secret_mut().depth = 9;
     drop(opened);
     assert_eq!(sealed.open().unwrap().expose_secret(), &Path { depth: 9, ..path });
-    // A guard that is forgotten changes nothing.
+    // A guard that is discarded or forgotten changes nothing.
+    let mut opened = sealed.open_mut().unwrap();
+    opened.expose_secret_mut().depth = 10;
+    opened.discard();
+    assert_eq!(sealed.open().unwrap().expose_secret().depth, 9);
     let mut opened = sealed.open_mut().unwrap();
     opened.expose_secret_mut().depth = 10;
     std::mem::forget(opened);
@@ -320,6 +324,47 @@ fn children_that_keep_the_key_use_no_random_number_twice() {
         // The control: what is sent twice is noticed.
         seen[3] = seen[1];
         assert!(has_repeated(&seen));
+    });
+}
+
+/// A guard has prepared an encryption. If the process forks meanwhile, each of the two processes
+/// seals with it, and not with the same key: or else the sealed bytes would tell how the secrets
+/// differ.
+#[test]
+fn a_guard_that_is_dropped_in_a_child_too_uses_no_key_twice() {
+    alone("a_guard_that_is_dropped_in_a_child_too_uses_no_key_twice", || {
+        let mut ends = [0; 2];
+        // SAFETY: a place for two descriptors.
+        assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+        // SAFETY: the two are open, and have no other owner.
+        let (mut reader, writer) =
+            unsafe { (File::from_raw_fd(ends[0]), File::from_raw_fd(ends[1])) };
+        let (sealed, bytes) = sealed_key(1);
+        let sealed = ptr::from_mut(Box::leak(Box::new(sealed)));
+        // SAFETY: leaked above; in each process one guard uses it at a time.
+        let mut opened = Some(unsafe { &mut *sealed }.open_mut().unwrap());
+        let mut seal_and_send = |byte: u8| {
+            opened.as_mut().unwrap().expose_secret_mut().fill(byte);
+            drop(opened.take());
+            // SAFETY: the guard is gone.
+            assert_eq!(unsafe { &*sealed }.open().unwrap().expose_secret(), &[byte; LEN]);
+            (&writer).write_all(bytes).unwrap();
+        };
+        in_child(|| seal_and_send(2));
+        in_unnoticed_child(|| seal_and_send(3));
+        seal_and_send(4);
+        let mut seen = [[0; SEALED_LEN]; 3];
+        seen.iter_mut().for_each(|bytes| reader.read_exact(bytes).unwrap());
+        let is_same_key = |(a, one): (u8, &[u8; SEALED_LEN]),
+                           (b, other): (u8, &[u8; SEALED_LEN])| {
+            one[16..].iter().zip(&other[16..]).all(|(x, y)| x ^ y == a ^ b)
+        };
+        assert!(!is_same_key((2, &seen[0]), (4, &seen[2])));
+        assert!(!is_same_key((3, &seen[1]), (4, &seen[2])));
+        assert!(!is_same_key((2, &seen[0]), (3, &seen[1])));
+        // The control.
+        let other = seen[0].map(|byte| byte ^ 2 ^ 5);
+        assert!(is_same_key((2, &seen[0]), (5, &other)));
     });
 }
 

@@ -102,6 +102,13 @@ pub(crate) fn generation() -> u32 {
     GENERATION.load(Relaxed)
 }
 
+/// A mark of this process, which differs in a child process. (The system's number also differs in
+/// children that the C library does not know of; the number of forks also where a sandbox hides the
+/// system's number.)
+pub(crate) fn this_process() -> (u32, u32) {
+    (std::process::id(), generation())
+}
+
 /// Whether the calling thread forks, and is between this library's handlers.
 pub(crate) fn is_under_way() -> bool {
     !GUARD.is_idle() && GUARD.is_forking(System::this_thread())

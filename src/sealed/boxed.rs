@@ -5,7 +5,6 @@ use super::opened::OpenedMut;
 use super::value::{NextSeal, SealedBytes};
 use crate::secure::{LockedAllocator, SecureBox};
 use bytemuck::NoUninit;
-use core::any::type_name;
 use core::fmt;
 use core::marker::PhantomData;
 
@@ -35,8 +34,13 @@ use core::marker::PhantomData;
 /// A sealed secret is in no memory in clear: not for a bug that shows parts of the heap, not in
 /// swap or in a core file, and not for an attacker who reads memory with errors (row hammer, timing
 /// of processors), as long as the key of 16 KiB is not read without an error. Bytes that were
-/// changed, or exchanged for those of another secret or of an earlier time, are refused. Code in
+/// changed, or exchanged for those of another secret or of an earlier time, are refused, as long as
+/// the box itself is not exchanged with them. Code in
 /// the process that reads arbitrary memory finds the key, as it finds all locked memory.
+///
+/// The sealing key is a chunk of the process-wide pool. Where that cannot be locked, the pool's
+/// [callback](crate::LockedPool::set_locking_failed) decides, and the pool's statistics show it:
+/// one key on swap would open all sealed secrets.
 ///
 /// Each value is encrypted with ChaCha20-Poly1305 and a separate key, which follows from the
 /// sealing key and a new random number, and is derived anew for each use.
@@ -92,7 +96,7 @@ impl<T: NoUninit> SealedBox<T> {
     /// # Errors
     /// As for [`seal`](Self::seal).
     pub fn seal_copy(value: &T) -> Result<Self, SealedError> {
-        let sealed = SealedBytes::seal(bytemuck::bytes_of(value), type_name::<T>())?;
+        let sealed = SealedBytes::seal(bytemuck::bytes_of(value))?;
         Ok(Self { sealed, _value: PhantomData })
     }
 
@@ -101,9 +105,10 @@ impl<T: NoUninit> SealedBox<T> {
     /// # Errors
     /// [`SealedError::Tampered`], [`SealedError::KeyWiped`] or [`SealedError::OutOfLockedMemory`].
     pub fn open(&self) -> Result<SecureBox<T>, SealedError> {
-        let fill = |place: &mut [u8]| self.sealed.open_into(place, type_name::<T>());
+        let fill = |place: &mut [u8]| self.sealed.open_into(place);
         // SAFETY: if it succeeds, the bytes are the ones that were sealed: those of a `T`, whose
-        // bytes are all of it because it is `NoUninit`. The cipher lets no others through.
+        // bytes are all of it because it is `NoUninit`. The cipher lets no others through, and its
+        // key was whole to the end.
         unsafe { SecureBox::try_of_bytes(fill) }
     }
 
@@ -115,7 +120,7 @@ impl<T: NoUninit> SealedBox<T> {
         let next = NextSeal::prepare(self.sealed.len())?;
         let value = self.open()?;
         let bytes = bytemuck::bytes_of::<T>;
-        Ok(OpenedMut::new(value, bytes, &mut self.sealed, type_name::<T>(), next))
+        Ok(OpenedMut::new(value, bytes, &mut self.sealed, next))
     }
 
     /// Seals the value anew, with the current sealing key. For secrets that were sealed before
@@ -124,7 +129,7 @@ impl<T: NoUninit> SealedBox<T> {
     /// # Errors
     /// Those of [`open`](Self::open) and of [`seal`](Self::seal). Nothing has changed.
     pub fn reseal(&mut self) -> Result<(), SealedError> {
-        self.sealed.reseal(type_name::<T>())
+        self.sealed.reseal()
     }
 }
 

@@ -78,18 +78,25 @@ impl ValueKey {
 
     /// Decrypts bytes in their place, if they are the ones that were encrypted with this key in
     /// this context. The cipher compares the tag before it decrypts.
+    ///
+    /// # Errors
+    /// [`SealedError::Tampered`]; and [`SealedError::KeyWiped`] when the key was wiped before the
+    /// end: bytes that anyone may have made would belong to a key of zeros.
     pub(super) fn decrypt(
         &self,
         context: &[u8],
         bytes: &mut [u8],
         tag: &Tag,
     ) -> Result<(), SealedError> {
-        apart(|| {
+        let decrypted = apart(|| {
             let (key, nonce) = self.parts();
             let cipher = ChaCha20Poly1305::new(key);
             cipher.decrypt_in_place_detached(nonce, context, bytes, GenericArray::from_slice(tag))
-        })
-        .map_err(|_| SealedError::Tampered)
+        });
+        if has_zero_word(self.0.expose_secret()) {
+            return Err(SealedError::KeyWiped);
+        }
+        decrypted.map_err(|_| SealedError::Tampered)
     }
 
     fn parts(&self) -> (&Key, &Nonce) {

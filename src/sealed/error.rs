@@ -15,14 +15,17 @@ pub enum SealedError {
     /// The system has no random numbers for a key.
     NoRandomness,
     /// The sealed bytes are not those that were sealed: they have been changed, or exchanged for
-    /// those of another secret or of an earlier time. Nothing of them has been shown.
+    /// those of another secret or of an earlier time, without the object that they belong to.
+    /// Nothing of them has been shown.
     Tampered,
     /// The key is gone, and with it the secret: [`wipe_everything`](crate::wipe_everything) has
     /// wiped it, or the process is a child of `fork` and the pool's memory has stayed with its
     /// parent, or (in C only) the key was rotated out.
     KeyWiped,
-    /// The key cannot be rotated again: secrets that are not sealed anew use all older keys that
-    /// there may be.
+    /// The key cannot be rotated again, or a first one cannot be made: secrets that are not sealed
+    /// anew use all keys that there may be. (So do threads that are just opening secrets, for
+    /// microseconds; and in a child of `fork`, those that the parent's other threads were opening,
+    /// for good.)
     KeysInUse,
     /// A signal handler has interrupted this thread while it was exchanging sealing keys, and seals
     /// or opens.

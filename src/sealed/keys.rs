@@ -95,9 +95,8 @@ impl KeyRef {
         false
     }
 
-    /// The number of the key. From now on it counts as used by buffers.
-    pub(super) fn number_for_buffer(&self) -> u64 {
-        self.0.has_buffers.store(true, Relaxed);
+    /// The number of the key.
+    pub(super) fn number(&self) -> u64 {
         self.0.number.load(Relaxed)
     }
 
@@ -175,7 +174,8 @@ impl Keys {
             return Ok(Some(last));
         }
         // Each key here has a place, and the current one has another: there is room for the last.
-        self.older.rotate_right(1);
+        let gap = self.older.iter().position(Option::is_none).unwrap_or(self.older.len() - 1);
+        self.older[..=gap].rotate_right(1);
         Ok(self.older[0].replace(last))
     }
 
@@ -216,10 +216,24 @@ fn replace(last: Option<&KeyRef>) -> Result<(), SealedError> {
     }
 }
 
-/// The current key, which is made if there is none.
-fn current() -> Result<KeyRef, SealedError> {
+/// What a key is taken for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyUse {
+    /// A value that keeps the [`KeyRef`].
+    Value,
+    /// A buffer, which keeps its number alone.
+    Buffer,
+}
+
+/// The current key, which is made if there is none. A rotation after this call finds the key used.
+fn current(usage: KeyUse) -> Result<KeyRef, SealedError> {
     loop {
-        let current = keys()?.current.clone();
+        let keys = keys()?;
+        let current = keys.current.clone();
+        if let (Some(key), KeyUse::Buffer) = (&current, usage) {
+            key.0.has_buffers.store(true, Relaxed);
+        }
+        drop(keys);
         match current {
             Some(key) => return Ok(key),
             None => replace(None)?,
@@ -241,10 +255,10 @@ pub(super) fn with_number(number: u64) -> Result<Option<KeyRef>, SealedError> {
 }
 
 /// What one encryption takes: the current key, a salt, and the key that follows from both.
-pub(super) fn new_value_key() -> Result<(KeyRef, Salt, ValueKey), SealedError> {
+pub(super) fn new_value_key(usage: KeyUse) -> Result<(KeyRef, Salt, ValueKey), SealedError> {
     let salt = new_salt()?;
     for _ in 0..PLACES {
-        let key = current()?;
+        let key = current(usage)?;
         match key.derive(&salt) {
             Ok(value_key) => return Ok((key, salt, value_key)),
             // What was sealed before is gone; what is sealed from now on is not.

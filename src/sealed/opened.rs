@@ -9,15 +9,16 @@ use core::fmt;
 /// [`SealedVec::open_mut`](crate::SealedVec::open_mut): the secret in locked memory. When the guard
 /// is dropped, the secret is sealed again, with what it is then, and the opened one is wiped.
 ///
-/// That cannot fail: the key for it, and room, were made with the guard. If the process has wiped
-/// all secrets meanwhile, or is a child of `fork` that does not have them, nothing is sealed. The
-/// changes of a guard that is forgotten ([`core::mem::forget`]) are lost, and its place stays
-/// locked.
+/// That cannot fail: the key for it, and room, were made with the guard. But the secret stays as it
+/// was sealed before if the process has wiped all secrets meanwhile, or is a child of `fork` that
+/// does not have them. A child that has them seals with another key than its parent; it stays so
+/// there too if the child gets no random numbers or no locked memory for that. The changes of a
+/// guard that is forgotten ([`core::mem::forget`]) are lost, and its place stays locked. A panic
+/// in the middle of a change seals what there is then: [`discard`](Self::discard) seals nothing.
 pub struct OpenedMut<'a, T: ?Sized> {
     value: SecureBox<T>,
     bytes: fn(&T) -> &[u8],
     sealed: &'a mut SealedBytes,
-    context: &'static str,
     /// `None` when it is sealed.
     next: Option<NextSeal>,
 }
@@ -27,10 +28,9 @@ impl<'a, T: ?Sized> OpenedMut<'a, T> {
         value: SecureBox<T>,
         bytes: fn(&T) -> &[u8],
         sealed: &'a mut SealedBytes,
-        context: &'static str,
         next: NextSeal,
     ) -> Self {
-        Self { value, bytes, sealed, context, next: Some(next) }
+        Self { value, bytes, sealed, next: Some(next) }
     }
 
     /// The secret. This type does not protect copies that the caller makes.
@@ -43,6 +43,11 @@ impl<'a, T: ?Sized> OpenedMut<'a, T> {
         self.value.expose_secret_mut()
     }
 
+    /// Leaves the sealed secret as it was before it was opened.
+    pub fn discard(mut self) {
+        self.next = None;
+    }
+
     /// Whether the opened secret is locked now, so that it is never in swap.
     pub fn is_locked(&self) -> bool {
         self.value.is_locked()
@@ -52,7 +57,7 @@ impl<'a, T: ?Sized> OpenedMut<'a, T> {
 impl<T: ?Sized> Drop for OpenedMut<'_, T> {
     fn drop(&mut self) {
         if let Some(next) = self.next.take_if(|next| !next.is_absent()) {
-            next.finish((self.bytes)(self.value.expose_secret()), self.sealed, self.context);
+            next.finish((self.bytes)(self.value.expose_secret()), self.sealed);
         }
     }
 }

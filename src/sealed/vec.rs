@@ -5,7 +5,6 @@ use super::opened::OpenedMut;
 use super::value::{NextSeal, SealedBytes};
 use crate::secure::{LockedAllocator, SecureVec};
 use bytemuck::NoUninit;
-use core::any::type_name;
 use core::fmt;
 use core::marker::PhantomData;
 
@@ -44,7 +43,7 @@ impl<T: NoUninit> SealedVec<T> {
     /// # Errors
     /// As for [`seal`](Self::seal).
     pub fn seal_copy(elements: &[T]) -> Result<Self, SealedError> {
-        let sealed = SealedBytes::seal(bytemuck::cast_slice(elements), type_name::<[T]>())?;
+        let sealed = SealedBytes::seal(bytemuck::cast_slice(elements))?;
         Ok(Self { sealed, len: elements.len(), _elements: PhantomData })
     }
 
@@ -63,9 +62,10 @@ impl<T: NoUninit> SealedVec<T> {
     /// # Errors
     /// [`SealedError::Tampered`], [`SealedError::KeyWiped`] or [`SealedError::OutOfLockedMemory`].
     pub fn open(&self) -> Result<SecureVec<T>, SealedError> {
-        let fill = |place: &mut [u8]| self.sealed.open_into(place, type_name::<[T]>());
+        let fill = |place: &mut [u8]| self.sealed.open_into(place);
         // SAFETY: if it succeeds, the bytes are the ones that were sealed: those of elements, whose
-        // bytes are all of them because they are `NoUninit`. The cipher lets no others through.
+        // bytes are all of them because they are `NoUninit`. The cipher lets no others through, and
+        // its key was whole to the end.
         unsafe { SecureVec::try_of_bytes(self.len, fill) }
     }
 
@@ -77,7 +77,7 @@ impl<T: NoUninit> SealedVec<T> {
         let next = NextSeal::prepare(self.sealed.len())?;
         let value = self.open()?.try_into_boxed_slice()?;
         let bytes = bytemuck::cast_slice::<T, u8>;
-        Ok(OpenedMut::new(value, bytes, &mut self.sealed, type_name::<[T]>(), next))
+        Ok(OpenedMut::new(value, bytes, &mut self.sealed, next))
     }
 
     /// Seals the elements anew, with the current sealing key. For secrets that were sealed before
@@ -86,7 +86,7 @@ impl<T: NoUninit> SealedVec<T> {
     /// # Errors
     /// Those of [`open`](Self::open) and of [`seal`](Self::seal). Nothing has changed.
     pub fn reseal(&mut self) -> Result<(), SealedError> {
-        self.sealed.reseal(type_name::<[T]>())
+        self.sealed.reseal()
     }
 }
 

@@ -104,13 +104,6 @@ pub(crate) fn describe_address(addr: usize) -> Option<AddressReport> {
     })
 }
 
-/// A mark of this process, which differs in a child process. (The system's number also differs in
-/// children that the C library does not know of; the number of forks also where a sandbox hides the
-/// system's number.)
-fn this_process() -> (u32, u32) {
-    (std::process::id(), crate::fork::generation())
-}
-
 /// The pages of a chunk.
 struct Mapped {
     pages: LockedPages,
@@ -220,7 +213,7 @@ impl Placed<'_> {
 
     fn may_have_been_wiped(&self) -> bool {
         let Mapped { wiped_in_child, process, wipes, .. } = *self.mapped;
-        pages::wipes() != wipes || wiped_in_child && process != this_process()
+        pages::wipes() != wipes || wiped_in_child && process != crate::fork::this_process()
     }
 }
 
@@ -297,7 +290,7 @@ impl Guarded {
         // SAFETY: `start` is less than the length of the pages.
         let chunk = unsafe { pages.as_ptr().add(start) };
         let wiped_in_child = pool.memory.fork == ForkPolicy::Wipe;
-        let mapped = Mapped { pages, wiped_in_child, process: this_process(), wipes };
+        let mapped = Mapped { pages, wiped_in_child, process: crate::fork::this_process(), wipes };
         count(&Placed { mapped: &mapped, start, size }, &mut self.stats, usize::wrapping_add);
         let slot = &slots.row.slots[number];
         slot.chunk.store(chunk.as_ptr().expose_provenance(), Relaxed);

@@ -45,7 +45,7 @@ inline const SealFunctions& seal_functions()
     return *one;
 }
 
-/** A number that no other call in this process returns. */
+/** A number that no other call returns, in programs and libraries that share this function. */
 inline std::uint64_t next_seal_number()
 {
     static std::atomic<std::uint64_t> last{0};
