@@ -215,7 +215,8 @@
  * "sealed-pool": the kernel refuses to unmap, replace or change the access to the tables and the
  * arenas of the process-wide pool and to the guard pages around those (mseal, Linux 6.10, in
  * 64-bit kernels), also those that are mapped later. From then on the pool gives no memory back to
- * the system, and BITCOIN_SUPPORT_EXIT_INACCESSIBLE leaves what is sealed to the kernel. Samples,
+ * the system: what it has locked is not there for large secrets and other pools, also when it is
+ * free. BITCOIN_SUPPORT_EXIT_INACCESSIBLE leaves what is sealed to the kernel. Samples,
  * buffers larger than an arena, and other pools are not sealed. Children have it too.
  */
 #define BITCOIN_SUPPORT_HARDEN_SEALED_POOL (1 << 8)

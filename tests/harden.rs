@@ -851,6 +851,28 @@ fn control_all_steps_at_once_and_twice() {
     });
 }
 
+/// A process that is not dumpable may not write its core filter any more, unless it is root's. It
+/// may still ask for what it has.
+#[test]
+fn twice_without_privileges() {
+    in_child(|| {
+        become_nobody();
+        let both =
+            HardenOptions::new().step(HardeningStep::CoreFilter).step(HardeningStep::NotDumpable);
+        assert_eq!(harden_process(both).complete(), Ok(()));
+        assert_eq!(harden_process(both).complete(), Ok(()));
+    });
+    // The control: it is refused to a process that has not asked for it before.
+    in_child(|| {
+        become_nobody();
+        let not_dumpable = HardenOptions::new().step(HardeningStep::NotDumpable);
+        let filter = HardenOptions::new().step(HardeningStep::CoreFilter);
+        assert_eq!(harden_process(not_dumpable).complete(), Ok(()));
+        let refused = HardenError::Refused(HardeningStep::CoreFilter, libc::EACCES);
+        assert_eq!(harden_process(filter).complete(), Err(refused));
+    });
+}
+
 /// A sandbox refuses each call in turn: the steps that need it are refused by name, the others are
 /// done, and the process goes on.
 #[test]

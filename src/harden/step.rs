@@ -48,7 +48,9 @@ pub enum HardeningStep {
     /// `sealed-pool`: the kernel refuses to unmap, replace or change the access to the tables and
     /// the arenas of the process-wide pool and to the guard pages around those (`mseal`, Linux 6.10
     /// in 64-bit kernels), also those that are mapped later. A pool that is sealed gives no
-    /// memory back to the system before the process ends, and an
+    /// memory back to the system before the process ends: what it has locked in its largest hour is
+    /// not there for large secrets and other pools, and what it could not lock stays in its
+    /// statistics. An
     /// [`ExitPolicy`](crate::ExitPolicy) that makes secrets inaccessible leaves what is sealed to
     /// the kernel. Not sealed: samples, secrets larger than an arena, and pools that a program
     /// makes, which end with their owners. Children have it too.

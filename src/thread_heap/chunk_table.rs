@@ -12,7 +12,7 @@ use super::slab::{Slab, SlabNumber, Unit};
 use crate::pages::{self, AddressRange, GrowingTables};
 use crate::sys::NotHardened;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
 
 /// The number of a granule in the range. 0 means no granule, as no slot begins at the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,6 +258,9 @@ impl Tables {
         for unit in self.units_of(slab) {
             unit.owner.store(owner, Release);
         }
+        // Before the bytes of its chunks, which the owner stores from now on: `free_exact`, which
+        // finds such a byte, looks for the owner afterwards.
+        fence(Release);
     }
 
     /// Address of a slot of a slab, and whether it is used.

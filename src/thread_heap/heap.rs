@@ -165,8 +165,7 @@ impl Heap {
         debug_assert!(granule.index() < self.tables.chunks.len());
         // SAFETY: slots and exact chunks with an entry lie in the range that the table is for.
         let chunk = unsafe { self.tables.chunks.get_unchecked(granule.index()) };
-        // After the slab's owner, for `free_exact`. It takes no other instruction on x86-64.
-        chunk.store(number.byte(), Release);
+        chunk.store(number.byte(), Relaxed);
         let tally = self.tally().plus(self.caches[number.index()].chunk);
         self.tally.store(tally.0, Relaxed);
         if tally.exceeds(self.peak()) {
@@ -536,7 +535,8 @@ impl Heap {
             // Another thread was first.
             return Freed::Refused(FreeError::InvalidFree);
         }
-        // If the entry was that of a slot, this thread sees the slab's owner now.
+        // If the entry was that of a slot, this thread sees the slab's owner now: `set_owner` has
+        // the other half.
         fence(Acquire);
         if self.tables.find(addr).is_some() {
             // The program frees what it has freed before, and the memory has become a slab since.

@@ -63,29 +63,46 @@ pub(in crate::sys) fn forbid_named_tracer() -> Result<(), NotHardened> {
 }
 
 pub(in crate::sys) fn empty_core_dumps() -> Result<(), NotHardened> {
-    const PATH: &CStr = c"/proc/self/coredump_filter";
+    /// What the kernel shows for `ELF_HEADERS`.
+    const SHOWN: &[u8] = b"00000010\n";
     const ENOENT: Errno = Errno::of(libc::ENOENT);
-    let flags = libc::O_WRONLY | libc::O_CLOEXEC;
-    // (The C library's functions are cancellation points.) SAFETY: the path is a string.
-    let file = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, PATH.as_ptr(), flags) };
-    if file < 0 {
-        return Err(match Errno::last() {
-            // Without `/proc`, or a kernel without core dumps.
-            ENOENT => NotHardened::NotSupported,
-            errno => NotHardened::Refused(errno),
-        });
-    }
+    let refused = |errno| match errno {
+        // Without `/proc`, or a kernel without core dumps.
+        ENOENT => NotHardened::NotSupported,
+        errno => NotHardened::Refused(errno),
+    };
     let (text, len) = (ELF_HEADERS.as_ptr(), ELF_HEADERS.len());
     // SAFETY: the text has this length.
-    let written = unsafe { libc::syscall(libc::SYS_write, file, text, len) };
-    let result = if usize::try_from(written) == Ok(len) {
-        Ok(())
-    } else {
-        Err(NotHardened::Refused(Errno::last()))
-    };
+    let write = |file: c_long| unsafe { libc::syscall(libc::SYS_write, file, text, len) };
+    match with_core_filter(libc::O_WRONLY, write) {
+        Ok(written) if written == len => Ok(()),
+        Ok(_) => Err(NotHardened::Refused(Errno::EINVAL)),
+        Err(errno) => {
+            // A process that is not dumpable may read the file, and not write it.
+            let mut shown = [0; SHOWN.len()];
+            let (place, len) = (shown.as_mut_ptr(), shown.len());
+            // SAFETY: the place has this length.
+            let read = |file: c_long| unsafe { libc::syscall(libc::SYS_read, file, place, len) };
+            let is_set = with_core_filter(libc::O_RDONLY, read).is_ok() && shown == SHOWN;
+            if is_set { Ok(()) } else { Err(refused(errno)) }
+        }
+    }
+}
+
+/// Opens the core filter of this process, and makes a system call that takes its descriptor and
+/// returns a number of bytes. (The C library's functions are cancellation points.)
+fn with_core_filter(flags: c_int, call: impl FnOnce(c_long) -> c_long) -> Result<usize, Errno> {
+    const PATH: &CStr = c"/proc/self/coredump_filter";
+    let flags = flags | libc::O_CLOEXEC;
+    // SAFETY: the path is a string.
+    let file = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, PATH.as_ptr(), flags) };
+    if file < 0 {
+        return Err(Errno::last());
+    }
+    let bytes = usize::try_from(call(file)).map_err(|_| Errno::last());
     // SAFETY: opened above, and used by no one else; no pointers.
     unsafe { libc::syscall(libc::SYS_close, file) };
-    result
+    bytes
 }
 
 /// See [`Hardening::seal`](crate::sys::hardening::Hardening::seal).
