@@ -676,6 +676,49 @@ static void sizes_of_structures(void)
     }
 }
 
+/* The figures of all memory for secrets, over two pools and a buffer that is in none. */
+static void figures_of_all_memory(void)
+{
+    enum { LARGE = 1 << 20,
+           NEWER = 16 };
+    bitcoin_support_memory_stats before, all;
+    bitcoin_support_locked_pool* pool = NULL;
+    bitcoin_support_buffer* large = NULL;
+    union {
+        bitcoin_support_memory_stats stats;
+        unsigned char bytes[sizeof(bitcoin_support_memory_stats) + NEWER];
+    } caller;
+    size_t size;
+
+    CHECK(bitcoin_support_free(bitcoin_support_alloc(32)) == BITCOIN_SUPPORT_OK); /* there is a process-wide pool */
+    CHECK(bitcoin_support_get_memory_stats(&before, sizeof(before)) == BITCOIN_SUPPORT_OK);
+    CHECK(before.mappings > 0 && before.total >= stats_of_pool(bitcoin_support_locked_pool_instance()).total);
+    CHECK(before.locked <= before.total);
+
+    CHECK(bitcoin_support_locked_pool_create(NULL, &pool) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_locked_pool_alloc(pool, 32) != NULL);
+    CHECK(bitcoin_support_get_memory_stats(&all, sizeof(all)) == BITCOIN_SUPPORT_OK);
+    CHECK(all.mappings == before.mappings + 1 && all.total == before.total + stats_of_pool(pool).total);
+    CHECK(all.locked == before.locked + stats_of_pool(pool).locked);
+
+    CHECK(bitcoin_support_buffer_create(LARGE, &large) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_locked_pool_destroy(pool) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_get_memory_stats(&all, sizeof(all)) == BITCOIN_SUPPORT_OK);
+    CHECK(all.mappings == before.mappings + 1 && all.total >= before.total + LARGE);
+    CHECK(bitcoin_support_buffer_destroy(large) == BITCOIN_SUPPORT_OK);
+
+    /* Nothing is left of either. The size is that of an older caller's structure, or of a newer one's. */
+    for (size = 0; size <= sizeof(caller.bytes); ++size) {
+        const size_t known = size < sizeof(before) ? size : sizeof(before);
+        memset(&caller, 0xa5, sizeof(caller));
+        CHECK(bitcoin_support_get_memory_stats(&caller.stats, size) == BITCOIN_SUPPORT_OK);
+        CHECK(memcmp(caller.bytes, &before, known) == 0);
+        CHECK(all_bytes_are(caller.bytes + known, size - known, 0));
+        CHECK(all_bytes_are(caller.bytes + size, sizeof(caller.bytes) - size, 0xa5));
+    }
+    CHECK(bitcoin_support_get_memory_stats(NULL, sizeof(all)) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+}
+
 static void pool_null_arguments(void)
 {
     bitcoin_support_locked_pool_stats stats;
@@ -1102,6 +1145,7 @@ static const struct {
     {"secure_buffer", secure_buffer},
     {"strings_and_names", strings_and_names},
     {"sizes_of_structures", sizes_of_structures},
+    {"figures_of_all_memory", figures_of_all_memory},
     {"pool_null_arguments", pool_null_arguments},
     {"handles_are_destroyed_once", handles_are_destroyed_once},
 };

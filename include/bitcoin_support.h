@@ -554,6 +554,24 @@ typedef struct bitcoin_support_locked_pool_stats {
 } bitcoin_support_locked_pool_stats;
 
 /**
+ * What the library has mapped for secrets in this process. Later versions append members.
+ */
+typedef struct bitcoin_support_memory_stats {
+    /**
+     * Number of mappings.
+     */
+    size_t mappings;
+    /**
+     * Bytes in all of them, in whole pages, without their guard pages.
+     */
+    size_t total;
+    /**
+     * Bytes of `total` that are locked into memory.
+     */
+    size_t locked;
+} bitcoin_support_memory_stats;
+
+/**
  * An address in a sampled chunk, used or freed, or in the guard pages around it. Later versions
  * append members.
  */
@@ -988,6 +1006,24 @@ void bitcoin_support_locked_pool_walk(const struct bitcoin_support_locked_pool *
 enum bitcoin_support_status bitcoin_support_locked_pool_get_stats(const struct bitcoin_support_locked_pool *pool,
                                                                   struct bitcoin_support_locked_pool_stats *stats,
                                                                   size_t size);
+
+/**
+ * Figures of all memory that the library has mapped for secrets in this process: the arenas of
+ * every pool over the system's own pages, the process-wide one included, the pages of sampled
+ * chunks, secrets that are larger than an arena, and secret stacks. If `locked` equals `total`,
+ * nothing in this memory can be swapped out. Memory that the process has not got because it is a
+ * child of fork(), and memory of foreign page allocators, are not counted.
+ *
+ * The figures belong together as long as no other thread makes or frees a mapping meanwhile. Takes
+ * a step for each mapping, and no lock. Threads may call it at the same time.
+ *
+ * `size` is sizeof(bitcoin_support_memory_stats), which tells the library what members the caller
+ * knows. Members that the library does not know become zeros.
+ *
+ * Out: `*stats`. Returns: BITCOIN_SUPPORT_OK or _NULL_ARGUMENT.
+ */
+enum bitcoin_support_status bitcoin_support_get_memory_stats(struct bitcoin_support_memory_stats *stats,
+                                                             size_t size);
 
 /**
  * Finds overruns. From this call on, about one in `one_in` allocations from the process-wide pool,

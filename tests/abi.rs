@@ -11,10 +11,11 @@ use std::path::Path;
 use std::{env, fs};
 
 /// Structures of which callers pass the size, so that more members may follow the last one.
-const EXTENSIBLE: [&str; 4] = [
+const EXTENSIBLE: [&str; 5] = [
     "bitcoin_support_locked_pool_options",
     "bitcoin_support_arena_stats",
     "bitcoin_support_locked_pool_stats",
+    "bitcoin_support_memory_stats",
     "bitcoin_support_address_report",
 ];
 

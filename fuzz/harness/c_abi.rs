@@ -124,6 +124,14 @@ struct PoolStats {
     missing_protections: [MissingProtection; PROTECTIONS],
 }
 
+#[repr(C)]
+#[derive(Debug, Default, PartialEq, Eq)]
+struct MemoryStats {
+    mappings: usize,
+    total: usize,
+    locked: usize,
+}
+
 const PROTECTIONS: usize = 4;
 
 #[repr(C)]
@@ -221,6 +229,7 @@ declare! {
     fn bitcoin_support_locked_pool_free_sized(pool: Object, ptr: *mut c_void, size: usize, alignment: usize) -> c_int;
     fn bitcoin_support_locked_pool_get_stats(pool: Object, stats: *mut PoolStats, size: usize)
     -> c_int;
+    fn bitcoin_support_get_memory_stats(stats: *mut MemoryStats, size: usize) -> c_int;
     fn bitcoin_support_locked_pool_walk(pool: Object, visit: Visit, context: *mut c_void);
     fn bitcoin_support_locked_pool_sample(one_in: u32, max_locked: usize) -> c_int;
     fn bitcoin_support_seal(data: *const c_void, size: usize, context: *const c_void, context_size: usize, sealed: *mut c_void, sealed_size: usize) -> c_int;
@@ -1313,6 +1322,7 @@ impl Run {
             let size = size_of::<PoolStats>();
             let status = bitcoin_support_locked_pool_get_stats(null_mut(), &mut stats, size);
             assert_eq!((status, stats.total), (NULL_ARGUMENT, 5));
+            assert_eq!(bitcoin_support_get_memory_stats(null_mut(), size), NULL_ARGUMENT);
         }
     }
 
@@ -1371,6 +1381,12 @@ impl Run {
                     owner.check_options(&stats);
                     assert!(stats.locked <= total && stats.peak_used >= used);
                     assert!(stats.last_lock_error == 0 || stats.lock_failures > 0);
+                    if matches!(owner.kind, Kind::Own(_) | Kind::Instance) {
+                        let mut all = MemoryStats::default();
+                        let size = size_of::<MemoryStats>();
+                        assert_eq!(bitcoin_support_get_memory_stats(&mut all, size), OK);
+                        assert!(all.total >= total && all.locked <= all.total);
+                    }
                     ArenaStats { used, free, total, chunks_used, chunks_free }
                 }
             }

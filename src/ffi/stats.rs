@@ -1,11 +1,11 @@
-//! `bitcoin_support_locked_pool_stats`: the figures of a pool.
+//! The figures of a pool, and those of all memory for secrets.
 
 use super::handle::handle_ref;
 use super::pool::bitcoin_support_locked_pool;
 use super::protection::bitcoin_support_missing_protection;
 use super::sized::fill;
 use super::status::{BITCOIN_SUPPORT_NULL_ARGUMENT, BITCOIN_SUPPORT_OK, bitcoin_support_status};
-use crate::pages::{LockError, Missing, Protection};
+use crate::pages::{LockError, MemoryStats, Missing, Protection, memory_stats};
 use crate::pool::PoolStats;
 use core::ffi::c_int;
 
@@ -92,5 +92,50 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_get_stats(
     }
     // SAFETY: `stats` is not null, and the caller promises that it is valid for `size` bytes.
     unsafe { fill(stats, size, &pool.stats().into()) };
+    BITCOIN_SUPPORT_OK
+}
+
+/// What the library has mapped for secrets in this process. Later versions append members.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct bitcoin_support_memory_stats {
+    /// Number of mappings.
+    pub mappings: usize,
+    /// Bytes in all of them, in whole pages, without their guard pages.
+    pub total: usize,
+    /// Bytes of `total` that are locked into memory.
+    pub locked: usize,
+}
+
+impl From<MemoryStats> for bitcoin_support_memory_stats {
+    fn from(stats: MemoryStats) -> Self {
+        let MemoryStats { mappings, total, locked } = stats;
+        Self { mappings, total, locked }
+    }
+}
+
+/// Figures of all memory that the library has mapped for secrets in this process: the arenas of
+/// every pool over the system's own pages, the process-wide one included, the pages of sampled
+/// chunks, secrets that are larger than an arena, and secret stacks. If `locked` equals `total`,
+/// nothing in this memory can be swapped out. Memory that the process has not got because it is a
+/// child of fork(), and memory of foreign page allocators, are not counted.
+///
+/// The figures belong together as long as no other thread makes or frees a mapping meanwhile. Takes
+/// a step for each mapping, and no lock. Threads may call it at the same time.
+///
+/// `size` is sizeof(bitcoin_support_memory_stats), which tells the library what members the caller
+/// knows. Members that the library does not know become zeros.
+///
+/// Out: `*stats`. Returns: BITCOIN_SUPPORT_OK or _NULL_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bitcoin_support_get_memory_stats(
+    stats: *mut bitcoin_support_memory_stats,
+    size: usize,
+) -> bitcoin_support_status {
+    if stats.is_null() {
+        return BITCOIN_SUPPORT_NULL_ARGUMENT;
+    }
+    // SAFETY: `stats` is not null, and the caller promises that it is valid for `size` bytes.
+    unsafe { fill(stats, size, &memory_stats().into()) };
     BITCOIN_SUPPORT_OK
 }
