@@ -8,6 +8,7 @@
 //!
 //! | module | |
 //! |---|---|
+//! | [`command_line`] | what can be asked for |
 //! | `report` | text and tables for people; the JSON is the serialized report types |
 //! | [`check`](mod@check), [`inspect`](mod@inspect) | derive findings from the kernel's files |
 //! | `hardening` | what a process has given up for good, by the steps of the library's `harden_process` |
@@ -28,6 +29,7 @@ compile_error!("bitcoin-support-command reads Linux's /proc and /sys; other syst
 mod amount;
 mod cgroup;
 pub mod check;
+pub mod command_line;
 mod finding;
 mod hardening;
 mod host;
@@ -47,8 +49,8 @@ pub use report::{Layout, Report, complaint};
 /// is added.
 pub const SCHEMA: u32 = 1;
 
-/// Exit code for a wrong command line (`EX_USAGE`).
-pub const EXIT_USAGE: u8 = 64;
-/// Exit code when the host or the process could not be read, or the output could not be written
-/// (`EX_SOFTWARE`).
-pub const EXIT_UNREADABLE: u8 = 70;
+/// Exit code when the command line is wrong, when the host or a process that was asked for cannot
+/// be read, or when the report cannot be written. Monitoring takes it for "unknown", as it takes
+/// those of [`Severity::exit_code`] for ok, warning and critical (Nagios's plugins have the same
+/// four).
+pub const EXIT_UNKNOWN: u8 = 3;

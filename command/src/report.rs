@@ -321,7 +321,7 @@ fn table(out: &mut String, layout: Layout, regions: &[Region]) {
     }
     if rows.len() < regions.len() {
         let hint = format!(
-            "Similar regions share a row, with sums; `--all` shows all {} one by one.",
+            "Similar regions share a row, with sums; `--all-regions` shows all {} one by one.",
             regions.len()
         );
         paragraph(out, layout, "", "", &hint);

@@ -553,7 +553,7 @@ fn who_may_not_look_is_told_so() {
         command.output().unwrap()
     };
     let refused = look(NOBODY);
-    assert_eq!(refused.status.code(), Some(70));
+    assert_eq!(refused.status.code(), Some(3));
     let complaint = String::from_utf8(refused.stderr).unwrap();
     assert!(complaint.contains("may not be inspected"), "{complaint}");
     assert!(complaint.contains("run this as root"), "{complaint}");
@@ -596,7 +596,7 @@ fn processes_that_proc_hides_are_told_of() {
     // The process that is looked at is root's.
     let Some(hidden) = look(NOBODY, "$!") else { return };
     let complaint = String::from_utf8(hidden.stderr).unwrap();
-    assert_eq!(hidden.status.code(), Some(70), "{complaint}");
+    assert_eq!(hidden.status.code(), Some(3), "{complaint}");
     for part in ["may not be inspected", "hidepid=", "run this as root"] {
         assert!(complaint.contains(part), "{complaint}");
     }
@@ -811,7 +811,7 @@ fn a_long_table_is_short() {
     let output = String::from_utf8(inspect(&[&pid]).stdout).unwrap();
     assert!(output.lines().count() < 80, "{output}");
     assert!(output.find("unlocked-regions").unwrap() < output.find("2000 regions  ").unwrap());
-    let all = String::from_utf8(inspect(&["--all", &pid]).stdout).unwrap();
+    let all = String::from_utf8(inspect(&["--all-regions", &pid]).stdout).unwrap();
     assert!(all.lines().count() > 2000);
 }
 
@@ -862,7 +862,7 @@ fn processes_that_have_ended_and_threads_of_the_kernel() {
     }
     let output = inspect(&[&pid]);
     let complaint = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(70));
+    assert_eq!(output.status.code(), Some(3));
     assert_eq!(
         complaint,
         format!("bitcoin-support: process {pid} has ended: it has no memory any more\n")

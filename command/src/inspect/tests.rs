@@ -478,7 +478,7 @@ fn the_limit_in_a_user_namespace() {
 fn reports_for_people() {
     let text = Fixture::new(ARENA).report().text(Layout::default());
     assert!(text.find("locked-regions").unwrap() < text.find("7f0000001000 ").unwrap(), "{text}");
-    assert!(!text.contains("--all"));
+    assert!(!text.contains("--all-regions"));
 
     // Guards and arenas by turns, each different in size; the last of them not locked.
     let mut many = String::new();
@@ -494,7 +494,7 @@ fn reports_for_people() {
     let text = report.text(Layout::default());
     assert!(text.lines().count() < 60, "{text}");
     assert!(text.contains("3999 regions  ") && text.contains("7f00f9f01000  "), "{text}");
-    assert!(text.contains("`--all`"), "{text}");
+    assert!(text.contains("`--all-regions`"), "{text}");
     let all = report.text(Layout { all_rows: true, ..Layout::default() });
     let starts: HashSet<_> = all.lines().filter_map(|line| line.split(' ').next()).collect();
     for region in &report.regions {

@@ -1,0 +1,202 @@
+//! The command line: what can be asked for, and how.
+//!
+//! The help, the man pages and the completions for shells are all made of [`definition`]
+//! (`command/tests/pages.rs` makes the files).
+
+use crate::amount::parse_amount;
+use crate::check::WANTED_MEMLOCK;
+use crate::host::Host;
+use crate::parse::Bound;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The exit codes, each with its meaning. The first four are those of Nagios's plugins.
+pub const EXIT_STATUS: [(&str, &str); 4] = [
+    ("0", "OK: nothing worse than notes."),
+    ("1", "Warning: copies of secrets outside locked memory can leak, or a protection is missing."),
+    (
+        "2",
+        "Critical: secrets in locked memory can be written to a disk in the clear, or have been.",
+    ),
+    (
+        "3",
+        "Unknown: the command line is wrong; or the host, or a process that was asked for, cannot be read; or the \
+         report cannot be written.",
+    ),
+];
+
+/// Examples, each with what it does.
+pub const EXAMPLES: [(&str, &str); 2] = [
+    (
+        "systemd-run --pipe -p User=bitcoin -p LimitMEMLOCK=4M bitcoin-support check",
+        "Checks the host as the user of a service, with the limits of its unit.",
+    ),
+    ("bitcoin-support inspect $(pidof bitcoind)", "Inspects a node."),
+];
+
+const ABOUT: &str = "Shows what could leak secrets from a program's memory";
+const LONG_ABOUT: &str = "\
+Shows what on this host could leak secrets from a program's memory, and how a running process keeps them. The command \
+reads what the kernel reports. It changes nothing, and it never reads the contents of another process's memory.";
+
+const CHECK: &str = "Inspects this host";
+const LONG_CHECK: &str = "\
+Inspects this host: how much memory may be locked, swap and whether it is encrypted, hibernation, core dumps, who may \
+trace whom, secret memory, huge pages and page merging. Reports what could leak secrets, and what to do about it.
+
+Run it as the program's user, with the program's limits: those of another login or systemd unit may differ.";
+
+const INSPECT: &str = "Inspects the locked memory of a running process";
+const LONG_INSPECT: &str = "\
+Inspects the locked memory of any running process: where it is, whether it is locked, whether core dumps have it, \
+whether guard pages lie around it, whether any of it is on swap. Never reads the contents.
+
+It needs the permission to trace the process, which root has.";
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The host that is looked at.
+    pub host: Host,
+    /// What is to be found out.
+    pub task: Task,
+    /// Whether the report is JSON. Otherwise it is text for people.
+    pub json: bool,
+}
+
+/// What is to be found out.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// What on the host could leak secrets.
+    Check {
+        /// Bytes that a program should be able to lock.
+        memlock: Bound,
+    },
+    /// How a process keeps its secrets.
+    Inspect {
+        /// Its number.
+        pid: u32,
+        /// Whether each region has its own row.
+        all_regions: bool,
+    },
+}
+
+/// The command line, with its subcommands.
+pub fn definition() -> Command {
+    Command::new("bitcoin-support")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .long_about(LONG_ABOUT)
+        .after_long_help(after_help())
+        .disable_help_subcommand(true)
+        .subcommand_required(true)
+        .max_term_width(100)
+        .subcommands([check(), inspect()])
+}
+
+fn check() -> Command {
+    let memlock = Arg::new("memlock")
+        .long("memlock")
+        .value_name("AMOUNT")
+        .help("How much a program should be able to lock")
+        .long_help(
+            "How much a program should be able to lock: a number of bytes, or one with K, M, G, KiB, MiB or GiB \
+             (powers of 1024), or `unlimited`. 4M are 16 arenas of 256 KiB.",
+        )
+        .default_value("4M")
+        .allow_hyphen_values(true)
+        .value_parser(parse_amount);
+    with_common_options(Command::new("check").about(CHECK).long_about(LONG_CHECK).arg(memlock))
+}
+
+fn inspect() -> Command {
+    let process = Arg::new("process")
+        .value_name("PID")
+        .help("The number of the process")
+        .required(true)
+        .value_parser(value_parser!(u32).range(1..));
+    let all_regions = Arg::new("all-regions")
+        .long("all-regions")
+        .help("A row for each region, however many there are")
+        .long_help(
+            "A row for each region, however many there are. Without it, regions that are alike share a row where \
+             there are many.",
+        )
+        .action(ArgAction::SetTrue);
+    let command = Command::new("inspect").about(INSPECT).long_about(LONG_INSPECT);
+    with_common_options(command.args([process, all_regions]))
+}
+
+/// Adds the options that all subcommands have.
+fn with_common_options(command: Command) -> Command {
+    let json = Arg::new("json")
+        .long("json")
+        .help("Report as JSON")
+        .long_help("Report as JSON, in the schema of docs/command.md.")
+        .action(ArgAction::SetTrue);
+    command.arg(json).after_long_help(after_help())
+}
+
+/// The exit codes and the examples, for the help.
+fn after_help() -> String {
+    let mut text = "Exit status:\n".to_owned();
+    for (code, meaning) in EXIT_STATUS {
+        text += &format!("  {code}  {meaning}\n");
+    }
+    text += "\nExamples:\n";
+    for (example, meaning) in EXAMPLES {
+        text += &format!("  {example}\n      {meaning}\n");
+    }
+    text
+}
+
+/// Reads a command line, whose first word is the name of the program.
+///
+/// # Errors
+/// What is wrong with it. `--help` and `--version` are errors too, which
+/// [`use_stderr`](clap::Error::use_stderr) tells apart.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap::Error> {
+    // For tests: the folder of a copy of a host's files. It is part of no help and no completion.
+    let root = Arg::new("root").long("root").hide(true).global(true);
+    let root = root.value_parser(value_parser!(PathBuf));
+    let matches = definition().arg(root).try_get_matches_from(words)?;
+    // The definition requires a subcommand.
+    let (task, of_task) = match matches.subcommand() {
+        Some(("check", options)) => {
+            let memlock = options.get_one::<Bound>("memlock").copied();
+            (Task::Check { memlock: memlock.unwrap_or(Some(WANTED_MEMLOCK)) }, options)
+        }
+        Some(("inspect", options)) => {
+            let all_regions = options.get_flag("all-regions");
+            (Task::Inspect { pid: required(options, "process"), all_regions }, options)
+        }
+        _ => unreachable!("clap accepts no other subcommand"),
+    };
+    let root = of_task.get_one::<PathBuf>("root");
+    let host = root.map_or_else(Host::this, Host::copy_at);
+    Ok(Request { host, task, json: of_task.get_flag("json") })
+}
+
+/// The value of an argument that the definition requires.
+fn required<T: Clone + Send + Sync + 'static>(options: &ArgMatches, name: &str) -> T {
+    options.get_one::<T>(name).expect("clap has asked for it").clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// clap's own check of the definition.
+    #[test]
+    fn the_definition_is_sound() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn the_amount_that_the_help_names_is_the_default() {
+        let words = ["bitcoin-support", "check"].map(OsString::from);
+        let Task::Check { memlock } = parse(words).unwrap().task else { unreachable!() };
+        assert_eq!(memlock, Some(WANTED_MEMLOCK));
+    }
+}
