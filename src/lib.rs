@@ -62,10 +62,10 @@
 //! | `SecureBox::map` | the value would pass over the stack | `expose_secret_mut`; `into_inner` says what it does |
 //! | `GlobalAlloc` for [`SecureAllocator`] | all memory of the program would have to be locked | containers with an allocator |
 //!
-//! Some functions of other crates take only types of that crate or of the standard library, and so
-//! no type of secrets: `encode_string` of `base64` (its `Base64Display` writes into a
-//! [`SecureString`]), `Fill` of `rand` (`fill` takes `expose_secret_mut()`), and the arenas of
-//! `bumpalo`, which have no allocator.
+//! Some functions take only types of their own crate or of the standard library, and so no type of
+//! secrets: `Read::read_to_end` ([`SecureVec::read_from`] reads to the end), `encode_string` of
+//! `base64` (its `Base64Display` writes into a [`SecureString`]), `Fill` of `rand` (`fill` takes
+//! `expose_secret_mut()`), and the arenas of `bumpalo`, which have no allocator.
 //!
 //! Each of these is an error:
 //! ```compile_fail,E0277

@@ -28,6 +28,9 @@ mod random;
 mod secure_types;
 #[path = "common/this_program.rs"]
 mod this_program;
+#[cfg(all(feature = "base64", feature = "bytes", feature = "hex"))]
+#[path = "../fuzz/harness/ways_in.rs"]
+mod ways_in;
 #[path = "../fuzz/harness/witness.rs"]
 mod witness;
 
@@ -180,8 +183,16 @@ fn secure_types_finds_nothing() {
 fn secure_types_control() {
     use secure_types::Fault::*;
     alone("secure_types_control", || {
-        let faults =
-            [ChangesContents, KeepsTail, LeavesHeapDirty, KeepsMemory, CutsText, ReadsTwice];
+        let faults = [
+            ChangesContents,
+            KeepsTail,
+            LeavesHeapDirty,
+            KeepsMemory,
+            CutsText,
+            DrainsLess,
+            ForgetsElement,
+            ReadsTwice,
+        ];
         finds("secure_types", secure_types::run_with, None, &faults);
     });
 }
@@ -242,5 +253,22 @@ fn consensus_control() {
     use consensus::Fault::*;
     alone("consensus_control", || {
         finds("consensus", consensus::run_with, None, &[ChangesByte, IgnoresTrailing]);
+    });
+}
+
+#[cfg(all(feature = "base64", feature = "bytes", feature = "hex"))]
+#[test]
+fn ways_in_finds_nothing() {
+    alone("ways_in_finds_nothing", || replay("ways_in", 5000, ways_in::run));
+}
+
+#[cfg(all(feature = "base64", feature = "bytes", feature = "hex"))]
+#[test]
+fn ways_in_control() {
+    use ways_in::Fault::*;
+    alone("ways_in_control", || {
+        let faults =
+            [ChangesByte, IgnoresHalfByte, ReadsTooFar, IgnoresLimit, KeepsMemory, LosesByte];
+        finds("ways_in", ways_in::run_with, None, &faults);
     });
 }

@@ -22,15 +22,17 @@ use search::Search;
 use std::any::Any;
 use std::borrow::Borrow;
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{self, BufReader, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, FromRawFd};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::{env, panic};
+use std::{env, mem, panic, thread};
 use this_program::this_program;
+use zeroize::Zeroizing;
 
 const CHILD: &str = "BITCOIN_SUPPORT_TEST_SCAN";
 
@@ -398,6 +400,13 @@ fn fill(place: &mut [u8]) {
     place.iter_mut().zip(secret()).for_each(|(place, byte)| *place = byte);
 }
 
+/// A way to sign, one of several.
+enum Way {
+    Key([u8; LEN]),
+    #[allow(dead_code, reason = "the enum has more than one variant")]
+    Remote(u16),
+}
+
 /// A value of each kind, which then is changed in each way that moves it.
 fn every_kind(is_there: &dyn Fn()) {
     let signer = || SecureBox::new(Signer { key: Some([0; LEN]), name: "one" });
@@ -415,6 +424,13 @@ fn every_kind(is_there: &dyn Fn()) {
     let any: SecureBox<dyn Any> = unsize_secure_box!(pair);
     is_there();
     drop(any);
+
+    let mut way = SecureBox::new(Way::Key([0; LEN]));
+    if let Way::Key(place) = way.expose_secret_mut() {
+        fill(place);
+    }
+    is_there();
+    drop(way);
 
     let pool = LockedPool::default();
     let mut here = SecureBox::<[u8; LEN]>::try_zeroed_in(&pool).unwrap();
@@ -463,16 +479,34 @@ fn every_kind(is_there: &dyn Fn()) {
 /// Keys are `Copy` there, and come by way of the stack.
 #[cfg(feature = "consensus")]
 fn keys_of_other_crates(is_there: &dyn Fn()) {
+    use bip39::Mnemonic;
     use bitcoin::NetworkKind;
     use bitcoin::bip32::{ChainCode, ChildNumber, Xpriv};
-    use bitcoin::secp256k1::SecretKey;
+    use bitcoin::secp256k1::{Keypair, Secp256k1, SecretKey};
 
     let bytes = SecureBox::<[u8; 32]>::new_with(|place| fill(place));
+    let words = on_a_stack_that_is_wiped(|| {
+        SecureBox::new(Mnemonic::from_entropy(bytes.expose_secret()).unwrap())
+    });
+    #[cfg(feature = "sealed")]
+    let cipher = on_a_stack_that_is_wiped(|| {
+        use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
+        SecureBox::new(ChaCha20Poly1305::new(bytes.expose_secret().into()))
+    });
     let key = on_a_stack_that_is_wiped(|| {
         SecureBox::new(SecretKey::from_slice(bytes.expose_secret()).unwrap())
     });
     drop(bytes);
     is_there();
+    #[cfg(feature = "sealed")]
+    {
+        let of_cipher = traces();
+        drop(cipher);
+        assert!(traces() < of_cipher, "the cipher has its key");
+    }
+    let pair = on_a_stack_that_is_wiped(|| {
+        SecureBox::new(Keypair::from_secret_key(&Secp256k1::new(), key.expose_secret()))
+    });
     let master = on_a_stack_that_is_wiped(|| {
         SecureBox::new(Xpriv {
             network: NetworkKind::Main,
@@ -486,6 +520,14 @@ fn keys_of_other_crates(is_there: &dyn Fn()) {
     drop(key);
     is_there();
     drop(master);
+    is_there();
+    drop(pair);
+    assert_eq!(traces(), 0);
+    // Words are kept as their numbers.
+    let numbers = || words.expose_secret().word_indices().flat_map(|it| (it as u16).to_ne_bytes());
+    search_for(numbers());
+    is_there();
+    drop(words);
 }
 
 #[test]
@@ -519,8 +561,12 @@ fn every_way(is_there: &dyn Fn()) {
 
     let path = file_with("plain", secret());
     let open = || File::open(&path).unwrap();
+    let line = file_with("line", secret().chain(*b"\r\nmore"));
+    let credentials = path.parent().unwrap();
+    // SAFETY: no other thread of this process uses the environment.
+    unsafe { env::set_var("CREDENTIALS_DIRECTORY", credentials) };
     type Way<'w> = &'w dyn Fn() -> Box<dyn Any>;
-    let ways: [Way; 11] = [
+    let ways: &[Way] = &[
         &|| Box::new(SecureVec::read_from(open(), LEN).unwrap()),
         &|| Box::new(SecureString::read_from(open(), LEN).unwrap()),
         &|| Box::new(SecureVec::read_exact(open(), LEN).unwrap()),
@@ -534,6 +580,38 @@ fn every_way(is_there: &dyn Fn()) {
         &|| {
             let bytes = SecureVec::from_file(&path, LEN).unwrap();
             Box::new(SecureBox::<[u8; LEN]>::try_from(bytes).unwrap())
+        },
+        &|| Box::new(SecureVec::read_line(File::open(&line).unwrap(), LEN).unwrap()),
+        &|| Box::new(SecureString::read_line(File::open(&line).unwrap(), LEN).unwrap()),
+        &|| Box::new(SecureVec::from_fd(open(), LEN).unwrap()),
+        &|| Box::new(SecureVec::from_credential("plain").unwrap()),
+        &|| Box::new(SecureString::from_credential("plain").unwrap()),
+        // What is taken over is wiped in its old place.
+        &|| Box::new(SecureVec::from(on_the_heap())),
+        &|| Box::new(SecureVec::from(on_the_heap().into_boxed_slice())),
+        &|| Box::new(SecureVec::from(Zeroizing::new(on_the_heap()))),
+        &|| Box::new(SecureString::from(text_on_the_heap().into_boxed_str())),
+        &|| Box::new(SecureString::from(Zeroizing::new(text_on_the_heap()))),
+        &|| Box::new(SecureString::try_from(OsString::from(text_on_the_heap())).unwrap()),
+        // Bytes and characters that come one by one.
+        &|| Box::new(secret().collect::<SecureVec<u8>>()),
+        &|| Box::new(secret().map(char::from).collect::<SecureString>()),
+        &|| {
+            let mut bytes = SecureVec::new();
+            secret().for_each(|byte| bytes.write_all(&[byte]).unwrap());
+            Box::new(bytes)
+        },
+        #[cfg(feature = "bytes")]
+        &|| {
+            let mut bytes = SecureVec::new();
+            secret().for_each(|byte| bytes::BufMut::put_u8(&mut bytes, byte));
+            Box::new(bytes)
+        },
+        #[cfg(feature = "serde")]
+        &|| {
+            use serde_core::de::value::{Error, SeqDeserializer};
+            let elements = SeqDeserializer::<_, Error>::new(secret());
+            Box::new(<SecureVec<u8> as serde_core::Deserialize>::deserialize(elements).unwrap())
         },
     ];
     for way in ways {
@@ -581,6 +659,19 @@ fn every_way(is_there: &dyn Fn()) {
     is_there();
 }
 
+/// The secret on the ordinary heap, in a buffer that has not moved.
+fn on_the_heap() -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(LEN);
+    secret().for_each(|byte| bytes.push(byte));
+    bytes
+}
+
+fn text_on_the_heap() -> String {
+    let mut text = String::with_capacity(LEN);
+    secret().for_each(|byte| text.push(byte.into()));
+    text
+}
+
 /// The secret, decoded from a file of its `digits`. Nothing is left of either.
 #[cfg(any(feature = "base64", feature = "hex"))]
 fn decoded<D: Iterator<Item = u8>>(
@@ -613,6 +704,49 @@ fn control_values_made_in_an_ordinary_way() {
         is_there();
         drop(bytes);
     });
+}
+
+/// Asks for a new passphrase at a terminal, at which a thread types the secret twice, the second
+/// time marked as text that is pasted.
+fn typed_at_a_terminal(is_there: &dyn Fn()) {
+    // SAFETY: plain system calls. The descriptors are new, and the values made of them own them.
+    let (mut user, _terminal) = unsafe {
+        let user = libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
+        assert!(user >= 0 && libc::grantpt(user) == 0 && libc::unlockpt(user) == 0);
+        let mut name = [0; 128];
+        assert_eq!(libc::ptsname_r(user, name.as_mut_ptr(), name.len()), 0);
+        // The first terminal that a new session opens is the session's.
+        assert!(libc::setsid() > 0);
+        let terminal = libc::open(name.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
+        assert!(terminal >= 0);
+        (File::from_raw_fd(user), File::from_raw_fd(terminal))
+    };
+    let typing = thread::spawn(move || {
+        let pasted = (&b"\x1b[200~"[..], &b"\x1b[201~"[..]);
+        for (prompt, (before, behind)) in [("New: ", (&b""[..], &b""[..])), ("Again: ", pasted)] {
+            let mut seen = String::new();
+            while !seen.ends_with(prompt) {
+                let mut byte = [0];
+                user.read_exact(&mut byte).unwrap();
+                seen.push(byte[0].into());
+            }
+            user.write_all(before).unwrap();
+            secret().for_each(|byte| user.write_all(&[byte]).unwrap());
+            user.write_all(behind).unwrap();
+            user.write_all(b"\n").unwrap();
+        }
+        user
+    });
+    let secret = SecureString::prompt_confirmed("New: ", "Again: ").unwrap();
+    // Not closed: that would hang up on this process.
+    mem::forget(typing.join().unwrap());
+    assert_eq!(secret.len(), LEN);
+    is_there();
+}
+
+#[test]
+fn a_passphrase_typed_twice() {
+    leaves(Left::Nothing, "a_passphrase_typed_twice", typed_at_a_terminal);
 }
 
 #[test]

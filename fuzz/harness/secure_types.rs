@@ -13,7 +13,9 @@ use bitcoin_support::{
     LockedPool, LockedPoolManager, SecureAllocator, SecureBox, SecureString, SecureVec,
     SerializeData, ZeroAfterFreeAllocator,
 };
+use std::cell::Cell;
 use std::io::{BufRead, Read, Write};
+use std::rc::Rc;
 use zeroize::Zeroize;
 
 /// A mistake on purpose, which the harness must find.
@@ -31,6 +33,10 @@ pub(crate) enum Fault {
     KeepsMemory,
     /// Text is cut one character too early.
     CutsText,
+    /// A range is one element too short.
+    DrainsLess,
+    /// An element is not dropped when it leaves.
+    ForgetsElement,
     /// Serialized data can be read twice.
     ReadsTwice,
 }
@@ -42,9 +48,29 @@ pub(crate) fn run(data: &[u8]) {
 /// The longest contents in bytes: above the size of an arena, for separate mappings.
 const LONGEST: usize = LockedPool::ARENA_SIZE + 70_000;
 
+/// A value that has a destructor, and is counted while it is alive.
+struct Token {
+    number: u32,
+    alive: Rc<Cell<usize>>,
+}
+
+impl Token {
+    fn new(number: u32, alive: &Rc<Cell<usize>>) -> Self {
+        alive.set(alive.get() + 1);
+        Self { number, alive: alive.clone() }
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.alive.set(self.alive.get() - 1);
+    }
+}
+
 struct Values {
     bytes: (SecureVec<u8>, Vec<u8>),
     words: (SecureVec<u64>, Vec<u64>),
+    tokens: (SecureVec<Token>, Vec<u32>, Rc<Cell<usize>>),
     text: (SecureString, String),
     array: (SecureBox<[u8; 40]>, [u8; 40]),
     data: (SerializeData, Vec<u8>),
@@ -59,6 +85,7 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
     let mut values = Values {
         bytes: Default::default(),
         words: Default::default(),
+        tokens: Default::default(),
         text: Default::default(),
         array: (SecureBox::zeroed(), [0; 40]),
         data: Default::default(),
@@ -73,6 +100,8 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
     }
     watch(|| drop((values.data.0, values.wiped.0)));
     drop((values.bytes.0, values.words.0, values.text.0, values.array.0, values.locked.0));
+    drop(values.tokens.0);
+    assert_eq!(values.tokens.2.get(), 0, "elements that are alive without a vector");
     let after = LockedPoolManager::instance().stats();
     assert_eq!((after.used, after.chunks_used), (before.used, before.chunks_used));
 }
@@ -95,6 +124,21 @@ fn some_char(input: &mut Input<'_>) -> char {
     char::from_u32(base + number % 20).expect("an assigned character")
 }
 
+/// A range within `len` elements.
+fn range(input: &mut Input<'_>, len: usize) -> std::ops::Range<usize> {
+    let end = input.below(len.min(60_000) + 1);
+    input.below(end + 1)..end
+}
+
+/// A place in a text between two characters.
+fn boundary(input: &mut Input<'_>, text: &str) -> usize {
+    let mut at = input.below(text.len() + 1);
+    while !text.is_char_boundary(at) {
+        at += 1;
+    }
+    at
+}
+
 /// Checks that the unused capacity after the contents is zeros.
 fn assert_spare_is_wiped<T>(start: *const T, len: usize, capacity: usize) {
     let (from, bytes) = (start.addr() + size_of::<T>() * len, size_of::<T>() * (capacity - len));
@@ -109,6 +153,7 @@ impl Values {
         let sizes = [
             self.bytes.0.capacity(),
             self.words.0.capacity() * 8,
+            self.tokens.0.capacity() * size_of::<Token>(),
             self.text.0.capacity(),
             40,
             self.locked.0.capacity() * 4,
@@ -117,19 +162,20 @@ impl Values {
     }
 
     fn step(&mut self, input: &mut Input<'_>) {
-        match input.byte() % 7 {
+        match input.byte() % 9 {
             0 | 1 => self.bytes(input),
             2 => self.words(input),
-            3 => self.text(input),
-            4 => self.array(input),
-            5 => self.data(input),
-            _ => self.containers(input),
+            3 | 4 => self.text(input),
+            5 => self.array(input),
+            6 => self.data(input),
+            7 => self.containers(input),
+            _ => self.tokens(input),
         }
     }
 
     fn bytes(&mut self, input: &mut Input<'_>) {
         let (secret, plain) = &mut self.bytes;
-        match input.byte() % 14 {
+        match input.byte() % 20 {
             0..=2 => {
                 let more = some_bytes(input);
                 if plain.len() + more.len() <= LONGEST {
@@ -191,6 +237,49 @@ impl Values {
                     Err(_) => assert!(more.len() > limit),
                 }
             }
+            13 => {
+                let (at, byte) = (input.below(plain.len().min(60_000) + 1), input.byte());
+                secret.insert(at, byte);
+                plain.insert(at, byte);
+            }
+            14 => {
+                if let Some(index) = input.index(plain.len().min(60_000)) {
+                    assert_eq!(secret.swap_remove(index), plain.swap_remove(index));
+                }
+            }
+            15 => {
+                let range = range(input, plain.len());
+                let mut left = range.clone();
+                if self.fault == Fault::DrainsLess {
+                    left.end = left.end.max(left.start + 1) - 1;
+                }
+                // Some are looked at, and the others leave with the iterator.
+                let some = input.below(9);
+                let drained: Vec<u8> = secret.drain(left).take(some).collect();
+                assert_eq!(drained, plain.drain(range).take(some).collect::<Vec<u8>>());
+            }
+            16 => {
+                let at = input.below(plain.len().min(60_000) + 1);
+                let mut tail = secret.split_off(at);
+                assert!(tail == *plain.split_off(at));
+                assert_spare_is_wiped(tail.as_ptr(), tail.len(), tail.capacity());
+                // Around the other way.
+                plain.splice(0..0, tail.expose_secret().iter().copied());
+                tail.append(secret);
+                assert!(secret.is_empty());
+                *secret = tail;
+            }
+            17 => {
+                let slice = std::mem::take(secret).into_boxed_slice();
+                assert!(slice.expose_secret() == plain.as_slice());
+                *secret = SecureVec::with_capacity(input.below(40));
+                secret.extend(slice.expose_secret());
+            }
+            18 => {
+                let skipped = input.below(20);
+                *secret = std::mem::take(secret).into_iter().skip(skipped).collect();
+                plain.drain(..skipped.min(plain.len()));
+            }
             _ => {
                 secret.zeroize();
                 plain.clear();
@@ -235,7 +324,7 @@ impl Values {
 
     fn text(&mut self, input: &mut Input<'_>) {
         let (secret, plain) = &mut self.text;
-        match input.byte() % 9 {
+        match input.byte() % 16 {
             0..=1 => {
                 let character = some_char(input);
                 secret.push(character);
@@ -274,6 +363,57 @@ impl Values {
                     _ => panic!("another opinion of what is UTF-8"),
                 }
             }
+            8 => {
+                let (at, character) = (boundary(input, plain), some_char(input));
+                secret.insert(at, character);
+                plain.insert(at, character);
+            }
+            9 => {
+                let at = boundary(input, plain);
+                let text: String = (0..input.below(20)).map(|_| some_char(input)).collect();
+                secret.insert_str(at, &text);
+                plain.insert_str(at, &text);
+            }
+            10 => {
+                let at = boundary(input, plain);
+                if at < plain.len() {
+                    assert_eq!(secret.remove(at), plain.remove(at));
+                }
+            }
+            11 => {
+                let (mask, mut kept) = (input.byte(), 0_u8);
+                // Depends on how often it has been asked, too.
+                let mut keep = |character: char| {
+                    kept = kept.wrapping_add(1);
+                    (character as u32 as u8 ^ kept) & mask != 0
+                };
+                secret.retain(&mut keep);
+                kept = 0;
+                plain.retain(|character| {
+                    kept = kept.wrapping_add(1);
+                    (character as u32 as u8 ^ kept) & mask != 0
+                });
+            }
+            12..=13 => {
+                let blanks = [" ", "\t\n", "\u{3000}", "\r\n"];
+                let (before, behind) = (blanks[input.below(4)], blanks[input.below(4)]);
+                secret.insert_str(0, before);
+                plain.insert_str(0, before);
+                *secret += behind;
+                *plain += behind;
+                if input.byte() % 2 == 0 {
+                    secret.trim_in_place();
+                    *plain = plain.trim().to_owned();
+                } else {
+                    secret.trim_end_in_place();
+                    *plain = plain.trim_end().to_owned();
+                }
+            }
+            14 => {
+                let number = input.short();
+                *secret = bitcoin_support::secure_format!("{}{number:x}", secret.expose_secret());
+                *plain = format!("{plain}{number:x}");
+            }
             _ => {
                 secret.clear();
                 plain.clear();
@@ -284,15 +424,118 @@ impl Values {
         assert_spare_is_wiped(start, plain.len(), secret.capacity());
     }
 
+    /// Elements with destructors: each is alive as long as it is in the vector.
+    fn tokens(&mut self, input: &mut Input<'_>) {
+        let (secret, plain, alive) = &mut self.tokens;
+        let number = u32::from(input.byte());
+        match number % 12 {
+            0 => {
+                secret.push(Token::new(number, alive));
+                plain.push(number);
+            }
+            1 => {
+                let more = number..number + input.below(40) as u32;
+                secret.extend(more.clone().map(|number| Token::new(number, alive)));
+                plain.extend(more);
+            }
+            2 => {
+                let at = input.below(plain.len() + 1);
+                secret.insert(at, Token::new(number, alive));
+                plain.insert(at, number);
+            }
+            3 => {
+                let popped = secret.pop();
+                assert_eq!(popped.as_ref().map(|token| token.number), plain.pop());
+                if self.fault == Fault::ForgetsElement {
+                    std::mem::forget(popped);
+                }
+            }
+            4 => {
+                if let Some(index) = input.index(plain.len()) {
+                    assert_eq!(secret.remove(index).number, plain.remove(index));
+                }
+            }
+            5 => {
+                if let Some(index) = input.index(plain.len()) {
+                    assert_eq!(secret.swap_remove(index).number, plain.swap_remove(index));
+                }
+            }
+            6 => {
+                let (range, some) = (range(input, plain.len()), input.below(5));
+                let drained: Vec<u32> =
+                    secret.drain(range.clone()).take(some).map(|token| token.number).collect();
+                assert_eq!(drained, plain.drain(range).take(some).collect::<Vec<u32>>());
+            }
+            7 => {
+                let at = input.below(plain.len() + 1);
+                let mut tail = secret.split_off(at);
+                let mut expected = plain.split_off(at);
+                tail.append(secret);
+                expected.append(plain);
+                (*secret, *plain) = (tail, expected);
+            }
+            8 => {
+                let keep = input.byte();
+                secret.retain_mut(|token| {
+                    token.number = token.number.rotate_left(1);
+                    token.number as u8 & keep != 0
+                });
+                plain.retain_mut(|number| {
+                    *number = number.rotate_left(1);
+                    *number as u8 & keep != 0
+                });
+            }
+            9 => {
+                let skipped = input.below(5);
+                *secret = std::mem::take(secret).into_iter().skip(skipped).collect();
+                plain.drain(..skipped.min(plain.len()));
+            }
+            10 => {
+                let len = input.below(plain.len() + 1);
+                secret.truncate(len);
+                plain.truncate(len);
+                if number % 24 < 12 {
+                    secret.shrink_to_fit();
+                } else {
+                    secret.zeroize();
+                    plain.clear();
+                }
+            }
+            _ => {
+                let more = input.too_many();
+                assert!(secret.try_reserve(more).is_err());
+                let slice = std::mem::take(secret).into_boxed_slice();
+                let numbers = slice.expose_secret().iter().map(|token| token.number);
+                assert!(numbers.eq(plain.drain(..)));
+            }
+        }
+        let numbers = secret.iter().map(|token| token.number);
+        assert!(numbers.eq(plain.iter().copied()));
+        assert_eq!(alive.get(), plain.len(), "elements that are alive");
+        assert_spare_is_wiped(secret.as_ptr(), plain.len(), secret.capacity());
+    }
+
     fn array(&mut self, input: &mut Input<'_>) {
         let (secret, plain) = &mut self.array;
-        match input.byte() % 4 {
+        match input.byte() % 6 {
             0..=1 => {
                 let (index, byte) = (input.below(40), input.byte());
                 secret.expose_secret_mut()[index] = byte;
                 plain[index] = byte;
             }
             2 => *secret = secret.duplicate(),
+            3 => {
+                let slice: SecureBox<[u8]> = std::mem::take(secret).into();
+                let bytes = SecureVec::from_slice(slice.expose_secret());
+                *secret = SecureBox::try_from(bytes).expect("as many bytes");
+            }
+            4 => {
+                let bytes = some_bytes(input);
+                match SecureBox::<[u8; 40]>::try_from(bytes.as_slice()) {
+                    Ok(array) => assert!(array.expose_secret() == &*bytes),
+                    Err(_) => assert_ne!(bytes.len(), 40),
+                }
+            }
             _ => {
                 secret.zeroize();
                 *plain = [0; 40];
