@@ -110,7 +110,7 @@ fn directories(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use crate::made_up;
 
     struct Fixture(tempfile::TempDir);
 
@@ -122,9 +122,7 @@ mod tests {
         }
 
         fn write(&self, path: &str, text: &str) -> &Self {
-            let path = self.0.path().join(path.trim_start_matches('/'));
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
+            made_up::write(&self.0, path, text);
             self
         }
 

@@ -7,7 +7,8 @@ use crate::amount::parse_amount;
 use crate::check::WANTED_MEMLOCK;
 use crate::host::Host;
 use crate::parse::Bound;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use crate::survey::{Selection, Wanted};
+use clap::{Arg, ArgAction, Command, value_parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -27,12 +28,16 @@ pub const EXIT_STATUS: [(&str, &str); 4] = [
 ];
 
 /// Examples, each with what it does.
-pub const EXAMPLES: [(&str, &str); 2] = [
+pub const EXAMPLES: [(&str, &str); 3] = [
     (
         "systemd-run --pipe -p User=bitcoin -p LimitMEMLOCK=4M bitcoin-support check",
         "Checks the host as the user of a service, with the limits of its unit.",
     ),
-    ("bitcoin-support inspect $(pidof bitcoind)", "Inspects a node."),
+    ("bitcoin-support inspect bitcoind", "Inspects each node that runs here."),
+    (
+        "bitcoin-support inspect --all",
+        "Lists the processes that have locked memory, or memory that looks as if it should be locked.",
+    ),
 ];
 
 const ABOUT: &str = "Shows what could leak secrets from a program's memory";
@@ -47,12 +52,12 @@ trace whom, secret memory, huge pages and page merging. Reports what could leak 
 
 Run it as the program's user, with the program's limits: those of another login or systemd unit may differ.";
 
-const INSPECT: &str = "Inspects the locked memory of a running process";
+const INSPECT: &str = "Inspects the locked memory of running processes";
 const LONG_INSPECT: &str = "\
-Inspects the locked memory of any running process: where it is, whether it is locked, whether core dumps have it, \
+Inspects the locked memory of any running processes: where it is, whether it is locked, whether core dumps have it, \
 whether guard pages lie around it, whether any of it is on swap. Never reads the contents.
 
-It needs the permission to trace the process, which root has.";
+It needs the permission to trace a process, which root has.";
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -73,10 +78,10 @@ pub enum Task {
         /// Bytes that a program should be able to lock.
         memlock: Bound,
     },
-    /// How a process keeps its secrets.
+    /// How processes keep their secrets.
     Inspect {
-        /// Its number.
-        pid: u32,
+        /// The processes.
+        selection: Selection,
         /// Whether each region has its own row.
         all_regions: bool,
     },
@@ -112,10 +117,24 @@ fn check() -> Command {
 
 fn inspect() -> Command {
     let process = Arg::new("process")
-        .value_name("PID")
-        .help("The number of the process")
-        .required(true)
-        .value_parser(value_parser!(u32).range(1..));
+        .value_name("PROCESS")
+        .help("The number or the name of a process")
+        .long_help(
+            "The number of a process, or a name: that which the process has (ps -o comm), or that of its program \
+             file. All processes with the name are inspected. Digits are always a number.",
+        )
+        .num_args(1..)
+        .required_unless_present("all")
+        .value_parser(parse_process);
+    let all = Arg::new("all")
+        .long("all")
+        .help("All processes that have locked memory, in a table")
+        .long_help(
+            "All processes that have locked memory, or memory that looks as if it should be locked, in a table. \
+             Those that may not be inspected are counted.",
+        )
+        .conflicts_with("process")
+        .action(ArgAction::SetTrue);
     let all_regions = Arg::new("all-regions")
         .long("all-regions")
         .help("A row for each region, however many there are")
@@ -125,7 +144,21 @@ fn inspect() -> Command {
         )
         .action(ArgAction::SetTrue);
     let command = Command::new("inspect").about(INSPECT).long_about(LONG_INSPECT);
-    with_common_options(command.args([process, all_regions]))
+    with_common_options(command.args([process, all, all_regions]))
+}
+
+/// Digits are the number of a process, anything else is a name.
+fn parse_process(word: &str) -> Result<Wanted, String> {
+    if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_digit()) {
+        return match word {
+            "" => Err("a name is not empty".into()),
+            name => Ok(Wanted::Named(name.into())),
+        };
+    }
+    match word.parse() {
+        Ok(0) | Err(_) => Err("no process has this number".into()),
+        Ok(pid) => Ok(Wanted::Pid(pid)),
+    }
 }
 
 /// Adds the options that all subcommands have.
@@ -168,19 +201,20 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap:
             (Task::Check { memlock: memlock.unwrap_or(Some(WANTED_MEMLOCK)) }, options)
         }
         Some(("inspect", options)) => {
+            let processes = options.get_many::<Wanted>("process").unwrap_or_default();
+            let selection = if options.get_flag("all") {
+                Selection::All
+            } else {
+                Selection::These(processes.cloned().collect())
+            };
             let all_regions = options.get_flag("all-regions");
-            (Task::Inspect { pid: required(options, "process"), all_regions }, options)
+            (Task::Inspect { selection, all_regions }, options)
         }
         _ => unreachable!("clap accepts no other subcommand"),
     };
     let root = of_task.get_one::<PathBuf>("root");
     let host = root.map_or_else(Host::this, Host::copy_at);
     Ok(Request { host, task, json: of_task.get_flag("json") })
-}
-
-/// The value of an argument that the definition requires.
-fn required<T: Clone + Send + Sync + 'static>(options: &ArgMatches, name: &str) -> T {
-    options.get_one::<T>(name).expect("clap has asked for it").clone()
 }
 
 #[cfg(test)]
@@ -198,5 +232,20 @@ mod tests {
         let words = ["bitcoin-support", "check"].map(OsString::from);
         let Task::Check { memlock } = parse(words).unwrap().task else { unreachable!() };
         assert_eq!(memlock, Some(WANTED_MEMLOCK));
+    }
+
+    #[test]
+    fn processes_by_number_and_by_name() {
+        for (word, expected) in [
+            ("7", Wanted::Pid(7)),
+            ("007", Wanted::Pid(7)),
+            ("7a", Wanted::Named("7a".into())),
+            ("\u{664}", Wanted::Named("\u{664}".into())),
+        ] {
+            assert_eq!(parse_process(word), Ok(expected), "{word}");
+        }
+        for word in ["", "0", "4294967296"] {
+            assert!(parse_process(word).is_err(), "{word}");
+        }
     }
 }

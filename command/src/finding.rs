@@ -80,5 +80,10 @@ impl Finding {
 
 /// The worst severity of all.
 pub(crate) fn worst(findings: &[Finding]) -> Severity {
-    findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Ok)
+    worst_of(findings.iter().map(|finding| finding.severity))
+}
+
+/// The worst of some severities, ok if there is none.
+pub(crate) fn worst_of(severities: impl Iterator<Item = Severity>) -> Severity {
+    severities.max().unwrap_or(Severity::Ok)
 }

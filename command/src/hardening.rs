@@ -139,6 +139,24 @@ pub(crate) fn of_the_process(
     Step { step, state: State::of(is_in_force), unit: None, means }
 }
 
+/// The steps by name, each with its state.
+#[cfg(test)]
+pub(crate) fn states(steps: &[Step]) -> Vec<(&'static str, State)> {
+    steps.iter().map(|step| (step.step, step.state)).collect()
+}
+
+/// The states of the inherited steps where both limits on locked memory are equal and the rest is
+/// as a kernel starts with it.
+#[cfg(test)]
+pub(crate) const INHERITED_UNCHOSEN: [(&str, State); 6] = [
+    ("lock-limit", State::InForce),
+    ("core-filter", State::NotChosen),
+    ("no-core-file", State::NotChosen),
+    ("no-huge-pages", State::NotShown),
+    ("no-write-execute", State::NotShown),
+    ("no-new-privileges", State::NotShown),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 //!
 //! Depends on the file system, and on the kernel for the one answer that no file has.
 
+use crate::parse;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -79,6 +80,24 @@ impl Host {
             Err(Errno::SRCH) => Some(false),
             Err(_) => None,
         }
+    }
+
+    /// The numbers of the processes, in order.
+    pub(crate) fn processes(&self) -> Result<Vec<u32>, Unreadable> {
+        let names = self.try_names("/proc")?;
+        let mut processes: Vec<u32> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        if processes.is_empty() {
+            return Err(Unreadable { path: "/proc".into(), error: io::ErrorKind::NotFound.into() });
+        }
+        processes.sort_unstable();
+        Ok(processes)
+    }
+
+    /// How much of other users' processes `/proc` hides: the value of its option `hidepid`, if it
+    /// hides any.
+    pub(crate) fn hidepid(&self) -> Option<String> {
+        let mounts = self.read("/proc/self/mountinfo").ok().flatten().unwrap_or_default();
+        parse::hidepid(&parse::mounts(&mounts)).map(str::to_owned)
     }
 
     fn at(&self, path: &str) -> PathBuf {

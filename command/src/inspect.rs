@@ -1,4 +1,4 @@
-//! `inspect`: the locked memory of a running process, as `/proc` shows it.
+//! The locked memory of a running process, as `/proc` shows it.
 //!
 //! It reads the kernel's data about mappings, never their contents. The process does not notice.
 //! `check` finds out whether the process may lock without limit.
@@ -22,13 +22,9 @@ const ARENA: u64 = 256 << 10;
 /// The kernel's default filter for core dumps.
 const DEFAULT_CORE_FILTER: u64 = 0x33;
 
-/// The result of `inspect`.
+/// What is known of a process.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Always `bitcoin-support-inspect`.
-    pub format: &'static str,
-    /// [`SCHEMA`](crate::SCHEMA).
-    pub version: u32,
     /// The process as a whole.
     pub process: Process,
     /// The worst of the findings.
@@ -225,6 +221,11 @@ pub enum Error {
     /// the processes of other users. The last field says whether the process exists, if the kernel
     /// tells.
     Hidden(u32, String, Option<bool>),
+    /// There is no process of this name, or `/proc` does not show it, because it is mounted with
+    /// this value of `hidepid`.
+    NoneNamed(String, Option<String>),
+    /// `/proc` does not show all processes, because it is mounted with this value of `hidepid`.
+    SomeHidden(String),
     /// The caller is not permitted to inspect it.
     NotAllowed(u32, Unreadable),
     /// It is a kernel thread, which has no memory of its own.
@@ -253,6 +254,18 @@ impl fmt::Display for Error {
                 "there is no process {pid}, or it may not be inspected: /proc is mounted with hidepid={hidepid} and \
                  hides the processes of others; run this as root"
             ),
+            Self::NoneNamed(name, None) => {
+                write!(f, "there is no process with the name {name:?}")
+            }
+            Self::NoneNamed(name, Some(hidepid)) => write!(
+                f,
+                "there is no process with the name {name:?}, or /proc, which is mounted with hidepid={hidepid}, \
+                 hides it; run this as root"
+            ),
+            Self::SomeHidden(hidepid) => write!(
+                f,
+                "/proc is mounted with hidepid={hidepid} and hides the processes of others; run this as root"
+            ),
             Self::NotAllowed(pid, error) => write!(
                 f,
                 "process {pid} may not be inspected: {error}; run this as root, or as the user of the \
@@ -280,6 +293,41 @@ impl std::error::Error for Error {
         match self {
             Self::NotAllowed(_, error) | Self::Unreadable(error) => Some(&error.error),
             _ => None,
+        }
+    }
+}
+
+/// Why a process could not be inspected, for scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// There is none of this number or name.
+    NoProcess,
+    /// `/proc` hides it, or may hide it.
+    Hidden,
+    /// The caller is not permitted to inspect it.
+    NotPermitted,
+    /// It is a thread of the kernel.
+    OfKernel,
+    /// It has ended.
+    Ended,
+    /// The kernel does not show what is needed.
+    NotShown,
+    /// A file could not be read for another reason.
+    Unreadable,
+}
+
+impl Error {
+    /// The kind of the error.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::NoProcess(_) | Self::NoneNamed(_, None) => Reason::NoProcess,
+            Self::Hidden(..) | Self::NoneNamed(_, Some(_)) | Self::SomeHidden(_) => Reason::Hidden,
+            Self::NotAllowed(..) => Reason::NotPermitted,
+            Self::OfKernel(_) => Reason::OfKernel,
+            Self::Ended(_) => Reason::Ended,
+            Self::NoMappings | Self::NoFlags => Reason::NotShown,
+            Self::Unreadable(_) => Reason::Unreadable,
         }
     }
 }
@@ -338,15 +386,7 @@ pub fn inspect(host: &Host, pid: u32) -> Result<Report, Error> {
     process.hardening = hardening(&shown, &process, &regions);
     let findings = findings(&process, &regions, &totals);
     let severity = worst(&findings);
-    Ok(Report {
-        format: "bitcoin-support-inspect",
-        version: crate::SCHEMA,
-        process,
-        severity,
-        regions,
-        totals,
-        findings,
-    })
+    Ok(Report { process, severity, regions, totals, findings })
 }
 
 /// The files of one process.
@@ -377,9 +417,8 @@ impl Files<'_> {
     /// Why `/proc` does not have the process.
     fn absent(&self) -> Error {
         let there = self.host.has_process(self.pid);
-        let mounts = self.host.read("/proc/self/mountinfo").ok().flatten().unwrap_or_default();
-        match parse::hidepid(&parse::mounts(&mounts)) {
-            Some(value) if there != Some(false) => Error::Hidden(self.pid, value.to_owned(), there),
+        match self.host.hidepid() {
+            Some(value) if there != Some(false) => Error::Hidden(self.pid, value, there),
             _ => Error::NoProcess(self.pid),
         }
     }

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`command_line`] | what can be asked for |
 //! | `report` | text and tables for people; the JSON is the serialized report types |
+//! | [`survey`](mod@survey) | inspects the processes that are asked for |
 //! | [`check`](mod@check), [`inspect`](mod@inspect) | derive findings from the kernel's files |
 //! | `hardening` | what a process has given up for good, by the steps of the library's `harden_process` |
 //! | `cgroup` | how much of a process its control group allows to be swapped |
@@ -34,16 +35,19 @@ mod finding;
 mod hardening;
 mod host;
 pub mod inspect;
+#[cfg(test)]
+mod made_up;
 pub mod parse;
 mod printable;
 mod report;
+pub mod survey;
 
 pub use amount::parse_amount;
 pub use check::check;
 pub use finding::{Finding, Severity};
 pub use host::{Host, Unreadable};
-pub use inspect::inspect;
 pub use report::{Layout, Report, complaint};
+pub use survey::survey;
 
 /// Version of the JSON schema, raised when a field changes its meaning or goes away, not when one
 /// is added.

@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use bitcoin_support_command::command_line::{self, Request, Task};
-use bitcoin_support_command::{EXIT_UNKNOWN, Layout, Report, check, complaint, inspect};
+use bitcoin_support_command::survey::Survey;
+use bitcoin_support_command::{EXIT_UNKNOWN, Layout, Report, check, complaint, survey};
 use std::env;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -24,11 +25,21 @@ fn main() -> ExitCode {
 
 fn run(request: &Request) -> u8 {
     let Request { host, task, json } = request;
-    match *task {
-        Task::Check { memlock } => report(*json, layout(false), check(host, memlock)),
-        Task::Inspect { pid, all_regions } => {
-            report(*json, layout(all_regions), inspect(host, pid))
+    match task {
+        Task::Check { memlock } => report(*json, layout(false), check(host, *memlock)),
+        Task::Inspect { selection, all_regions } => {
+            let survey = survey(host, selection);
+            survey.iter().for_each(complain_of_missing);
+            report(*json, layout(*all_regions), survey)
         }
+    }
+}
+
+/// Says on standard error which of the processes that were asked for could not be inspected.
+fn complain_of_missing(survey: &Survey) {
+    // With `--all` the report says it.
+    if !survey.is_of_all {
+        survey.not_inspected.iter().for_each(|process| complain(&process.message));
     }
 }
 
@@ -55,7 +66,7 @@ fn report<R: Report, E: Display>(json: bool, layout: Layout, report: Result<R, E
     };
     let text = if json { report.json() } else { Ok(report.text(layout)) };
     match text {
-        Ok(text) => print(&text, report.severity().exit_code()),
+        Ok(text) => print(&text, report.exit_code()),
         Err(error) => {
             complain(&error.to_string());
             EXIT_UNKNOWN

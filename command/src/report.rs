@@ -6,11 +6,13 @@
 
 use crate::amount::amount;
 use crate::finding::{Finding, Severity};
-use crate::inspect::{Kind, Region};
+use crate::inspect::{Kind, Reason, Region};
 use crate::printable::{Printable, printable_json, printable_lines};
+use crate::survey::{NotInspected, Survey};
 use crate::{check, inspect};
+use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use std::fmt::Write;
+use std::collections::BTreeMap;
 
 /// How a report is laid out for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,19 +24,21 @@ pub struct Layout {
     pub wrap_rows: bool,
     /// Whether each region has its own row, even if there are many.
     pub all_rows: bool,
+    /// Whether severities have colours, which are escape sequences for a terminal.
+    pub color: bool,
 }
 
 impl Default for Layout {
     /// For a file or a pipe.
     fn default() -> Self {
-        Self { width: 80, wrap_rows: false, all_rows: false }
+        Self { width: 80, wrap_rows: false, all_rows: false, color: false }
     }
 }
 
 /// A report that can be printed.
 pub trait Report {
-    /// The worst of its findings.
-    fn severity(&self) -> Severity;
+    /// The exit code of the command that prints it.
+    fn exit_code(&self) -> u8;
     /// For people, with a line end.
     fn text(&self, layout: Layout) -> String;
     /// For scripts, with a line end: the schema of docs/command.md.
@@ -50,8 +54,8 @@ pub fn complaint(text: &str) -> String {
 }
 
 impl Report for check::Report {
-    fn severity(&self) -> Severity {
-        self.severity
+    fn exit_code(&self) -> u8 {
+        self.severity.exit_code()
     }
 
     fn text(&self, layout: Layout) -> String {
@@ -69,9 +73,28 @@ impl Report for check::Report {
     }
 }
 
+impl Report for Survey {
+    fn exit_code(&self) -> u8 {
+        Self::exit_code(self)
+    }
+
+    fn text(&self, layout: Layout) -> String {
+        if self.is_of_all {
+            return overview(self, layout);
+        }
+        let texts: Vec<_> = self.processes.iter().map(|report| report.text(layout)).collect();
+        texts.join("\n")
+    }
+
+    fn json(&self) -> Result<String, serde_json::Error> {
+        json(self)
+    }
+}
+
+/// Of one process.
 impl Report for inspect::Report {
-    fn severity(&self) -> Severity {
-        self.severity
+    fn exit_code(&self) -> u8 {
+        self.severity.exit_code()
     }
 
     fn text(&self, layout: Layout) -> String {
@@ -86,7 +109,7 @@ impl Report for inspect::Report {
             return text;
         }
         text.push('\n');
-        table(&mut text, layout, &self.regions);
+        regions(&mut text, layout, &self.regions);
         let totals = &self.totals;
         let totals = format!(
             "{}, {} like arenas of the library: {} locked, {} not, {} in memory, {} on swap",
@@ -127,11 +150,14 @@ fn findings(out: &mut String, layout: Layout, findings: &[Finding]) {
             text += &format!("{}: ", Printable(subject));
         }
         text += &Printable(&finding.seen).to_string();
-        let names = format!("{:SEVERITY$}{:ID$}", finding.severity.name(), finding.id);
+        let severity = painted(layout, finding.severity);
+        // Colours take no room.
+        let blanks = " ".repeat(SEVERITY - finding.severity.name().len());
         if beside {
+            let names = format!("{severity}{blanks}{:ID$}", finding.id);
             paragraph(out, layout, &names, &indent, &text);
         } else {
-            paragraph(out, layout, "", "", names.trim_end());
+            paragraph(out, layout, "", "", &format!("{severity}{blanks}{}", finding.id));
             paragraph(out, layout, &indent, &indent, &text);
         }
         if let Some(remedy) = &finding.remedy {
@@ -139,6 +165,18 @@ fn findings(out: &mut String, layout: Layout, findings: &[Finding]) {
             paragraph(out, layout, &indent, &indent, &format!("To do: {}", Printable(remedy)));
         }
     }
+}
+
+/// The name of a severity, in its colour if colours are wanted.
+fn painted(layout: Layout, severity: Severity) -> String {
+    let color = match severity {
+        Severity::Ok => AnsiColor::Green.on_default(),
+        Severity::Note => AnsiColor::Cyan.on_default(),
+        Severity::Warning => AnsiColor::Yellow.on_default().bold(),
+        Severity::Danger => AnsiColor::Red.on_default().bold(),
+    };
+    let style = if layout.color { color } else { Style::new() };
+    format!("{style}{}{style:#}", severity.name())
 }
 
 /// Wraps text, with one indentation for the first line and another for the others. A word that is
@@ -156,12 +194,13 @@ fn paragraph(out: &mut String, layout: Layout, first: &str, others: &str, text: 
 }
 
 /// The number of findings of each severity except ok.
-fn summary(findings: &[Finding]) -> String {
+fn summary<'a>(findings: impl IntoIterator<Item = &'a Finding> + Clone) -> String {
     use Severity::{Danger, Note, Warning};
     let parts: Vec<_> = [(Danger, "danger"), (Warning, "warning"), (Note, "note")]
         .into_iter()
         .filter_map(|(severity, name)| {
-            let number = findings.iter().filter(|finding| finding.severity == severity).count();
+            let all = findings.clone().into_iter();
+            let number = all.filter(|finding| finding.severity == severity).count();
             let plural = if number == 1 { "" } else { "s" };
             (number > 0).then(|| format!("{number} {name}{plural}"))
         })
@@ -282,43 +321,16 @@ fn rows(regions: &[Region], layout: Layout) -> Vec<Row<'_>> {
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
-fn table(out: &mut String, layout: Layout, regions: &[Region]) {
+/// The table of regions.
+fn regions(out: &mut String, layout: Layout, regions: &[Region]) {
     let rows = rows(regions, layout);
-    let cells: Vec<_> = rows.iter().map(|row| (row.cells(), row.path())).collect();
-    let mut widths = HEADING.map(str::len);
-    for (cells, _) in &cells {
-        for (width, cell) in widths.iter_mut().zip(cells) {
-            *width = cell.len().max(*width);
-        }
-    }
+    let cells = rows.iter().map(|row| {
+        let cells = row.cells().into_iter().chain([row.path()]);
+        cells.map(|text| Cell { text, severity: None }).collect()
+    });
     // The mapping's name is in a last column without a heading.
-    let path = cells.iter().map(|(_, path)| path.chars().count()).max().unwrap_or(0);
-    let whole = widths.iter().map(|width| width + 2).sum::<usize>() + path;
-    let whole = if path == 0 { whole - 2 } else { whole };
-    if layout.wrap_rows && whole > layout.width {
-        for (cells, path) in &cells {
-            // Each figure is preceded by its name.
-            let named = HEADING[1..].iter().zip(&cells[1..]);
-            let mut text: String = named.map(|(name, cell)| format!("{name} {cell}, ")).collect();
-            text += if path.is_empty() { "anonymous" } else { path };
-            paragraph(out, layout, &format!("{}: ", cells[0]), "    ", &text);
-        }
-    } else {
-        let mut line = |cells: [&str; COLUMNS], path: &str| {
-            let mut text = String::new();
-            for (cell, width) in cells.iter().zip(widths) {
-                // Writing to a string cannot fail.
-                let _ = write!(text, "{cell:width$}  ");
-            }
-            text += path;
-            out.push_str(text.trim_end());
-            out.push('\n');
-        };
-        line(HEADING, "");
-        for (cells, path) in &cells {
-            line(cells.each_ref().map(String::as_str), path);
-        }
-    }
+    let heading: Vec<_> = HEADING.into_iter().chain([""]).collect();
+    table(out, layout, &heading, &cells.collect::<Vec<_>>());
     if rows.len() < regions.len() {
         let hint = format!(
             "Similar regions share a row, with sums; `--all-regions` shows all {} one by one.",
@@ -326,4 +338,122 @@ fn table(out: &mut String, layout: Layout, regions: &[Region]) {
         );
         paragraph(out, layout, "", "", &hint);
     }
+}
+
+/// A field of a table. Its text is printable.
+struct Cell {
+    text: String,
+    /// The severity that the text is the name of.
+    severity: Option<Severity>,
+}
+
+impl Cell {
+    fn plain(text: impl ToString) -> Self {
+        Self { text: text.to_string(), severity: None }
+    }
+
+    fn width(&self) -> usize {
+        self.text.chars().count()
+    }
+
+    fn painted(&self, layout: Layout) -> String {
+        self.severity.map_or_else(|| self.text.clone(), |severity| painted(layout, severity))
+    }
+}
+
+/// Columns below their headings; or, where they are wider than the terminal, a paragraph for each
+/// row, in which each field but the first follows its heading.
+fn table(out: &mut String, layout: Layout, heading: &[&str], rows: &[Vec<Cell>]) {
+    let widths: Vec<_> = heading
+        .iter()
+        .enumerate()
+        .map(|(column, heading)| {
+            rows.iter().map(|row| row[column].width()).max().unwrap_or(0).max(heading.len())
+        })
+        .collect();
+    // Two blanks lie between columns. One in which there is nothing is not printed.
+    let whole = widths.iter().filter(|&&width| width > 0).map(|width| width + 2).sum::<usize>();
+    if layout.wrap_rows && whole > layout.width + 2 {
+        for row in rows {
+            let named = heading[1..].iter().zip(&row[1..]).filter(|(_, cell)| cell.width() > 0);
+            let fields: Vec<_> = named
+                .map(|(name, cell)| {
+                    format!("{name} {}", cell.painted(layout)).trim_start().to_owned()
+                })
+                .collect();
+            let first = format!("{}: ", row[0].text);
+            paragraph(out, layout, &first, "    ", &fields.join(", "));
+        }
+        return;
+    }
+    let heading: Vec<_> = heading.iter().map(Cell::plain).collect();
+    for row in [&heading].into_iter().chain(rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line += &cell.painted(layout);
+            line += &" ".repeat(width - cell.width() + 2);
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+}
+
+const OVERVIEW: [&str; 8] =
+    ["process", "name", "severity", "arenas", "locked", "not locked", "swap", "findings"];
+
+/// All processes that have regions, a row for each.
+fn overview(survey: &Survey, layout: Layout) -> String {
+    let mut text = String::new();
+    let findings = survey.processes.iter().flat_map(|report| &report.findings);
+    let mut title = format!("All processes: {}", summary(findings));
+    if !survey.not_inspected.is_empty() {
+        title += &format!(", {} not inspected", survey.not_inspected.len());
+    }
+    paragraph(&mut text, layout, "", "", &title);
+    text.push('\n');
+    let rows: Vec<_> = survey.processes.iter().map(overview_row).collect();
+    if !rows.is_empty() {
+        table(&mut text, layout, &OVERVIEW, &rows);
+        text.push('\n');
+    }
+    let number = match rows.len() {
+        0 => "No process has".to_owned(),
+        1 => "1 process has".to_owned(),
+        number => format!("{number} processes have"),
+    };
+    let rest = format!(
+        "{number} locked memory, or memory that looks as if it should be locked; {} without. `bitcoin-support \
+         inspect PID` says more about one.",
+        survey.without_regions
+    );
+    paragraph(&mut text, layout, "", "", &rest);
+    let mut refused: BTreeMap<Reason, Vec<&NotInspected>> = BTreeMap::new();
+    for process in &survey.not_inspected {
+        refused.entry(process.reason).or_default().push(process);
+    }
+    for those in refused.values() {
+        let mut seen = "Not inspected: ".to_owned();
+        if those.len() > 1 {
+            seen += &format!("{} processes. The first: ", those.len());
+        }
+        seen += &Printable(&those[0].message).to_string();
+        paragraph(&mut text, layout, "", "", &seen);
+    }
+    text
+}
+
+fn overview_row(report: &inspect::Report) -> Vec<Cell> {
+    let totals = &report.totals;
+    let bad = report.findings.iter().filter(|finding| finding.severity >= Severity::Warning);
+    let bad: Vec<_> = bad.map(|finding| finding.id).collect();
+    vec![
+        Cell::plain(report.process.pid),
+        Cell::plain(Printable(&report.process.name)),
+        Cell { text: report.severity.name().into(), severity: Some(report.severity) },
+        Cell::plain(totals.arenas),
+        Cell::plain(amount(Some(totals.locked_size))),
+        Cell::plain(amount(Some(totals.unlocked_size))),
+        Cell::plain(amount(Some(totals.swap))),
+        Cell::plain(bad.join(" ")),
+    ]
 }

@@ -279,7 +279,8 @@ impl Process {
         let output = inspect(&["--json", &self.pid.to_string()]);
         let report = serde_json::from_slice(&output.stdout);
         let json: Value = report.unwrap_or_else(|_| panic!("{output:?}"));
-        Report { json, code: output.status.code().unwrap() }
+        assert_eq!(json["not_inspected"], Value::Array(Vec::new()));
+        Report { json: json["processes"][0].clone(), code: output.status.code().unwrap() }
     }
 }
 
@@ -800,7 +801,59 @@ fn names_that_a_process_chose_are_escaped() {
         assert!(text.contains("202e"), "{text}");
     }
     let report: Value = serde_json::from_slice(&json.stdout).unwrap();
-    assert_eq!(report["process"]["name"], "\x1b[2J\u{202e}\n\u{9b}node");
+    assert_eq!(report["processes"][0]["process"]["name"], "\x1b[2J\u{202e}\n\u{9b}node");
+}
+
+/// By their name, by that of their program, and among all: each process that has it, and no other.
+#[test]
+fn processes_are_found_by_name() {
+    // The name of a process is at most 15 bytes long, and other tests run beside this one.
+    let name = format!("node-{}", std::process::id());
+    let (place, program) = copy(&std::env::current_exe().unwrap());
+    let program = {
+        let renamed = program.with_file_name(&name);
+        fs::rename(&program, &renamed).unwrap();
+        renamed
+    };
+    let start = |role| Process::start(role, Command::new(&program), None);
+    let (one, two) = (start("library"), start("idle"));
+    let survey = |arguments: &[&str]| -> (Value, Option<i32>) {
+        let output = inspect(&[&["--json"], arguments].concat());
+        let json = serde_json::from_slice(&output.stdout);
+        (json.unwrap_or_else(|_| panic!("{output:?}")), output.status.code())
+    };
+    let numbers = |survey: &Value| -> BTreeSet<u32> {
+        let processes = survey["processes"].as_array().unwrap().iter();
+        processes.map(|it| it["process"]["pid"].as_u64().unwrap() as u32).collect()
+    };
+    let (both, code) = survey(&[&name]);
+    assert_eq!(numbers(&both), BTreeSet::from([one.pid, two.pid]));
+    assert_eq!(code, Some(1), "the idle one has nothing locked");
+    assert_eq!(both["severity"], "warning");
+    let text = inspect(&[&name]).stdout;
+    let text = String::from_utf8(text).unwrap();
+    for process in [&one, &two] {
+        assert!(text.contains(&format!("Process {} (", process.pid)), "{text}");
+    }
+    // Among all there is the one with locked memory alone.
+    let (all, _) = survey(&["--all"]);
+    assert!(numbers(&all).contains(&one.pid) && !numbers(&all).contains(&two.pid), "{all:#}");
+    assert!(all["without_regions"].as_u64().unwrap() >= 1);
+    let table = String::from_utf8(inspect(&["--all"]).stdout).unwrap();
+    let pid = one.pid.to_string();
+    let row = table.lines().find(|line| line.split_whitespace().next() == Some(&pid));
+    let row = row.unwrap_or_else(|| panic!("{table}"));
+    let is_sound = row.contains(" ok ") || row.contains(" note ");
+    assert!(row.contains(&name) && is_sound && row.contains(" KiB "), "{row}");
+    // One of them ends.
+    drop(one);
+    assert_eq!(numbers(&survey(&[&name]).0), BTreeSet::from([two.pid]));
+    drop(two);
+    let output = inspect(&[&name]);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(3), 0));
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains(&format!("no process with the name {name:?}")), "{complaint}");
+    drop(place);
 }
 
 /// Findings first, and few rows for many regions that are alike.

@@ -27,10 +27,11 @@ end
 complete -c bitcoin-support -n "__fish_bitcoin_support_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bitcoin-support -n "__fish_bitcoin_support_needs_command" -s V -l version -d 'Print version'
 complete -c bitcoin-support -n "__fish_bitcoin_support_needs_command" -f -a "check" -d 'Inspects this host'
-complete -c bitcoin-support -n "__fish_bitcoin_support_needs_command" -f -a "inspect" -d 'Inspects the locked memory of a running process'
+complete -c bitcoin-support -n "__fish_bitcoin_support_needs_command" -f -a "inspect" -d 'Inspects the locked memory of running processes'
 complete -c bitcoin-support -n "__fish_bitcoin_support_using_subcommand check" -l memlock -d 'How much a program should be able to lock' -r
 complete -c bitcoin-support -n "__fish_bitcoin_support_using_subcommand check" -l json -d 'Report as JSON'
 complete -c bitcoin-support -n "__fish_bitcoin_support_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bitcoin-support -n "__fish_bitcoin_support_using_subcommand inspect" -l all -d 'All processes that have locked memory, in a table'
 complete -c bitcoin-support -n "__fish_bitcoin_support_using_subcommand inspect" -l all-regions -d 'A row for each region, however many there are'
 complete -c bitcoin-support -n "__fish_bitcoin_support_using_subcommand inspect" -l json -d 'Report as JSON'
 complete -c bitcoin-support -n "__fish_bitcoin_support_using_subcommand inspect" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -106,10 +106,7 @@ fn holders(host: &Host) -> String {
     const SHOWN: usize = 5;
     let mut named = Vec::new();
     let mut unseen = 0;
-    let mut processes: Vec<u32> =
-        host.names("/proc").iter().filter_map(|name| name.parse().ok()).collect();
-    processes.sort_unstable();
-    for process in processes {
+    for process in host.processes().unwrap_or_default() {
         match holds_secret_memory(host, process) {
             Ok(true) => {
                 let status = host.read(&format!("/proc/{process}/status")).ok().flatten();
@@ -129,9 +126,7 @@ fn holders(host: &Host) -> String {
         }
     }
     // The caller may not be permitted to inspect all processes.
-    let mounts = host.read("/proc/self/mountinfo").ok().flatten().unwrap_or_default();
-    let hidden = parse::hidepid(&parse::mounts(&mounts)).is_some();
-    if unseen > 0 || hidden {
+    if unseen > 0 || host.hidepid().is_some() {
         text += if named.is_empty() {
             "; root can see which process that is"
         } else {

@@ -2,6 +2,8 @@
 //! that the kernel's Documentation and proc(5) describe.
 
 use super::*;
+use crate::hardening::{INHERITED_UNCHOSEN, states};
+use crate::made_up;
 use std::fs;
 use std::os::unix::fs::symlink;
 use tempfile::TempDir;
@@ -93,26 +95,17 @@ impl Fixture {
     }
 
     fn write(&self, path: &str, text: &str) -> &Self {
-        let path = self.0.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        made_up::write(&self.0, path, text);
         self
     }
 
     fn remove(&self, path: &str) -> &Self {
-        let path = self.0.path().join(path);
-        if path.is_dir() {
-            fs::remove_dir_all(path).unwrap()
-        } else {
-            fs::remove_file(path).unwrap()
-        }
+        made_up::remove(&self.0, path);
         self
     }
 
-    /// A directory where a file should be: it is there and cannot be read, by root neither.
     fn unreadable(&self, path: &str) -> &Self {
-        self.remove(path);
-        fs::create_dir(self.0.path().join(path)).unwrap();
+        made_up::unreadable(&self.0, path);
         self
     }
 
@@ -214,21 +207,9 @@ fn a_host_on_which_nothing_can_leak() {
 /// The steps that a unit takes, each in force and not, with the line of the unit.
 #[test]
 fn hardening() {
-    use crate::hardening::State::{InForce, NotChosen, NotShown};
-    let states = |host: &Fixture| {
-        let report = host.report();
-        report.hardening.iter().map(|step| (step.step, step.state)).collect::<Vec<_>>()
-    };
+    use crate::hardening::State::{InForce, NotShown};
     let host = Fixture::new();
-    let before = [
-        ("lock-limit", InForce),
-        ("core-filter", NotChosen),
-        ("no-core-file", NotChosen),
-        ("no-huge-pages", NotShown),
-        ("no-write-execute", NotShown),
-        ("no-new-privileges", NotShown),
-    ];
-    assert_eq!(states(&host), before);
+    assert_eq!(states(&host.report().hardening), INHERITED_UNCHOSEN);
     let seen: Vec<_> = host.report().findings.into_iter().map(|finding| finding.seen).collect();
     for line in ["`LimitCORE=0`", "`CoredumpFilter=elf-headers`", "`NoNewPrivileges=yes`"] {
         assert!(seen.iter().any(|seen| seen.contains(line)), "{line}: {seen:?}");
@@ -236,7 +217,7 @@ fn hardening() {
     host.write("proc/self/status", "Name:\tbash\nTHP_enabled:\t0\nNoNewPrivs:\t1\n");
     host.write("proc/self/coredump_filter", "00000010\n");
     host.write("proc/self/limits", &LIMITS.replace("unlimited ", "0         "));
-    for (step, state) in states(&host) {
+    for (step, state) in states(&host.report().hardening) {
         let expected = if step == "no-write-execute" { NotShown } else { InForce };
         assert_eq!(state, expected, "{step}");
     }

@@ -1,7 +1,8 @@
 //! Made-up processes, each finding with what it looks for and without.
 
 use super::*;
-use crate::hardening::State;
+use crate::hardening::{INHERITED_UNCHOSEN, State, states};
+use crate::made_up;
 use crate::report::{Layout, Report as _};
 use std::collections::HashSet;
 use std::fs;
@@ -46,9 +47,7 @@ impl Fixture {
     }
 
     fn write(self, name: &str, text: &str) -> Self {
-        let path = self.0.path().join("proc/7").join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        made_up::write(&self.0, &format!("proc/7/{name}"), text);
         self
     }
 
@@ -442,11 +441,7 @@ fn what_the_control_group_forbids() {
     let host = Fixture::new(&unlocked).write("cgroup", "0::/unit\n");
     assert_eq!(severity(&host.report(), "unlocked-regions"), Severity::Warning);
     assert_eq!(host.report().process.swap_limit, None);
-    let write = |path: &str, text: &str| {
-        let path = host.0.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    };
+    let write = |path: &str, text: &str| made_up::write(&host.0, path, text);
     write("proc/self/mountinfo", "30 22 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
     write("sys/fs/cgroup/unit/memory.swap.max", "4096\n");
     let report = host.report();
@@ -506,9 +501,9 @@ fn reports_for_people() {
         .replace("00:00 0                          [heap]", "fe:00 5 /var/lib/w")
         .replace("me ac \n", "me lo \n");
     let report = Fixture::new(&long).report();
-    let wide = report.text(Layout { width: 300, wrap_rows: true, all_rows: false });
+    let wide = report.text(Layout { width: 300, wrap_rows: true, ..Layout::default() });
     for width in [20, 40, 60, 72, 80, 100] {
-        let narrow = report.text(Layout { width, wrap_rows: true, all_rows: false });
+        let narrow = report.text(Layout { width, wrap_rows: true, ..Layout::default() });
         let words = |text: &str| -> Vec<String> {
             let words = text.split(|c: char| c.is_whitespace() || ",:".contains(c));
             words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
@@ -552,26 +547,15 @@ proptest::proptest! {
     }
 }
 
-/// The state of each step, by its name.
-fn steps(report: &Report) -> Vec<(&str, State)> {
-    report.process.hardening.iter().map(|step| (step.step, step.state)).collect()
-}
-
 #[test]
 fn what_a_process_has_given_up() {
     use State::{InForce, NotChosen, NotShown};
     let none = Fixture::new(ARENA).report();
-    let expected = [
-        ("lock-limit", InForce),
-        ("core-filter", NotChosen),
-        ("no-core-file", NotChosen),
-        ("no-huge-pages", NotShown),
-        ("no-write-execute", NotShown),
-        ("no-new-privileges", NotShown),
-        ("sealed-pool", NotChosen),
-    ];
-    assert_eq!(steps(&none)[..7], expected);
-    assert_eq!(steps(&none).last(), Some(&("no-tracer", NotShown)));
+    let steps = states(&none.process.hardening);
+    let inherited = INHERITED_UNCHOSEN.len();
+    assert_eq!(steps[..inherited], INHERITED_UNCHOSEN);
+    assert_eq!(steps[inherited], ("sealed-pool", NotChosen));
+    assert_eq!(steps.last(), Some(&("no-tracer", NotShown)));
 
     let status = format!("{STATUS}THP_enabled:\t0\nNoNewPrivs:\t1\n");
     let smaps = ARENA.replace("lo ac dd nh", "lo ac dd nh sl");
@@ -579,7 +563,7 @@ fn what_a_process_has_given_up() {
     let all = Fixture::new(&smaps).write("status", &status).write("limits", &limits);
     let all = all.write("task/7/status", &status).write("coredump_filter", "00000010\n");
     let report = all.report();
-    for (step, state) in steps(&report) {
+    for (step, state) in states(&report.process.hardening) {
         match step {
             "no-write-execute" | "no-tracer" => assert_eq!(state, NotShown, "{step}"),
             // By the owner of the files, which is the user of the test.
@@ -590,7 +574,8 @@ fn what_a_process_has_given_up() {
     assert!(report.regions[0].sealed && !none.regions[0].sealed);
     // One thread, one arena and one mapping without it are enough.
     let state = |report: &Report, name: &str| {
-        steps(report).into_iter().find(|(step, _)| *step == name).unwrap().1
+        let steps = states(&report.process.hardening);
+        steps.into_iter().find(|(step, _)| *step == name).unwrap().1
     };
     let report = all.write("task/8/status", STATUS).report();
     assert_eq!(state(&report, "no-new-privileges"), NotShown);
