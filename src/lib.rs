@@ -136,6 +136,7 @@
 //! | `ffi` | `harden` `sealed` `secret_stack` `secure` `pool` `pages` `fork` `arena` `unique_path` `cleanse` | `arena` `buffer` `cleanse` `exit` `harden` `lock_limit` `sampling` `sealed` `secret_stack` `stats` `pool` `options` `page_allocator` `handle` `handle_table` `fallible_box` `sized` `protection` `unique_name` `status` `version` `visit` | the C ABI; no logic |
 //! | `harden` | `thread_heap` `sys` | `process` `hardened` `options` `error` `step` | [`harden_process`]: what the process gives up for good |
 //! | `sealed` | `secret_stack` `secure` `pages` `fork` | `boxed` `vec` `opened` `buffer` `value` `keys` `cipher` `error` | [`SealedBox`], [`SealedVec`]: secrets that are encrypted while they are not in use |
+//! | `closed` | `secure` `pool` `pages` | `boxed` `guard` `error` | [`ClosedBox`]: secrets on pages that cannot be accessed while they are not in use |
 //! | `secret_stack` | `pages` `poison` `cleanse` `sys` | `call` `kept` `stack` `depth` `registers` `error` | [`on_secret_stack`]: a function runs on locked memory and leaves nothing behind |
 //! | `secure` | `pool` `zeroizing` `pages` `cleanse` | `interop` `prompt` `environment` `encoding` `read` `boxed` `string` `vec` `allocator` `bounds` `error` | [`SecureVec`], [`SecureString`], [`SecureBox`], [`SecureAllocator`]: secrets as types |
 //! | `zero_after_free` | `zeroizing` `cleanse` | `consensus_encoding` `consensus` `check_lengths` `from_serialize_data` `to_serialize_data` `consensus_error` `serialize_data` `allocator` | [`ZeroAfterFreeAllocator`], [`SerializeData`]: the ordinary heap, wiped |
@@ -144,14 +145,14 @@
 //! | `thread_heap` | `arena_set` `leak` `pages` `fork` `poison` `sync` `arena` `cleanse` `sys` | `control` `free` `alloc` `thread` `lock` `child` `abandoned` `supply` `central` `guarded` `address_report` `pause` `registry` `current_heap` `heap` `remote_batch` `exact_cache` `slab_lists` `chunk_table` `cache` `remote_free` `gate` `sampler` `tally` `slab` `size_class` | the process-wide pool: a heap of slabs for each thread |
 //! | `arena_set` | `pages` `fork` `poison` `arena` `cleanse` `sys` | `growth` `arenas` `layout` `consent` `chunk_list` `stats` `lock_refusal` `first_fit` `address_map` `interrupted` | arenas on pages, how they grow, and what happens when a lock is refused |
 //! | `arena` |  | `best_fit` `chunk_to_size` `size_to_chunk` `bit_tree` `chunk` `error` | [`Arena`]: chunks of a region that it never touches; no unsafe code |
-//! | `pages` | `fork` `poison` `cleanse` `sys` | `page_allocator` `locked_pages` `address_range` `forks` `exit` `registry` `options` `remedy` `tables` `error` `limits` | [`LockedPages`], [`LockedPageAllocator`]: the operating system's memory |
+//! | `pages` | `fork` `poison` `cleanse` `sys` | `page_allocator` `locked_pages` `address_range` `forks` `exit` `registry` `access` `options` `remedy` `tables` `error` `limits` | [`LockedPages`], [`LockedPageAllocator`]: the operating system's memory |
 //! | `fork` | `sync` `sys` | `callee` `mutex` `handlers` `guard` | what happens when the process forks, and the locks that a fork heeds |
 //! | `poison` | `sys` | `regions` `asan` `valgrind` | tells AddressSanitizer and valgrind which bytes are a chunk's |
 //! | `sync` | `sys` |  | how threads wait for each other |
 //! | `unique_path` |  |  | [`get_unique_path`] |
 //! | `cleanse` |  |  | [`memory_cleanse`]: the one wipe |
 //! | `leak` |  |  | values that live as long as the process |
-//! | `sys` |  | `unix` `windows` `linux` `linux/barrier` `linux/futex` `linux/hardening` `linux/huge_pages` `linux/limits` `linux/lock_on_fault` `linux/mapping` `linux/secret_memory` `linux/tasks` `linux/advice` `linux/call_number` `other_unix` `posix` `remedy` `memory` `limits` `process` `threads` `hardening` `stack_switch` `stay_loaded` `thread_word` `hooks` `errno` | the contract with the operating system, and the systems that keep it |
+//! | `sys` |  | `unix` `windows` `linux` `linux/barrier` `linux/futex` `linux/hardening` `linux/huge_pages` `linux/limits` `linux/lock_on_fault` `linux/mapping` `linux/protection_key` `linux/secret_memory` `linux/tasks` `linux/advice` `linux/call_number` `other_unix` `posix` `remedy` `memory` `limits` `process` `threads` `hardening` `stack_switch` `stay_loaded` `thread_word` `hooks` `errno` | the contract with the operating system, and the systems that keep it |
 //!
 //! # Features
 //! None is on by default.
@@ -181,6 +182,7 @@
 mod arena;
 mod arena_set;
 mod cleanse;
+mod closed;
 #[cfg(all(unix, feature = "events"))]
 pub mod events;
 mod ffi;
@@ -206,12 +208,14 @@ pub use arena::{
     ArenaSizeToChunkSortedMapIterator, ArenaStats, Chunk, FreeError, IndexError, OutOfMemory,
 };
 pub use cleanse::{cleanse, memory_cleanse};
+pub use closed::{ClosedBox, ClosedError, ClosedRef, ClosedRefMut};
 pub use harden::{HardenError, HardenOptions, Hardened, HardeningStep, harden_process};
 pub use pages::{
-    ExitPolicy, ForkPolicy, LockError, LockedAllocation, LockedPageAllocator, LockedPages,
-    MapError, MemoryStats, Missing, MissingProtections, PagesError, PosixLockedPageAllocator,
-    Protection, ProtectionError, SecretMemory, has_page_size, lock_limit, memory_stats, page_size,
-    raise_lock_limit, set_exit_policy, wipe_everything,
+    ClosedState, ExitPolicy, ForkPolicy, LockError, LockedAllocation, LockedPageAllocator,
+    LockedPages, MapError, MemoryStats, Missing, MissingProtections, PagesError,
+    PosixLockedPageAllocator, Protection, ProtectionError, SecretMemory, has_page_size,
+    has_protection_key, lock_limit, memory_stats, page_size, raise_lock_limit, set_exit_policy,
+    wipe_everything,
 };
 pub use pool::{
     AddressReport, ConfigureError, LockedPageArena, LockedPool, LockedPoolManager, LockingFailed,

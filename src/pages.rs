@@ -9,11 +9,13 @@
 //! [`LockedPages`], which own their mapping, or says what was refused. An [`AddressRange`] has
 //! places next to each other.
 //!
-//! `registry` knows every mapping that there is. `forks` puts them in order in a child process, and
+//! `registry` knows every mapping that there is. `access` closes those of closed secrets while they
+//! are not in use. `forks` puts them in order in a child process, and
 //! `exit` ends them when the process exits. `error` has what the system can refuse, and `remedy`
 //! what an administrator can do about it. `tables` has ordinary memory for bookkeeping. What is
 //! needed of the operating system is in [`sys`](crate::sys).
 
+mod access;
 mod address_range;
 mod error;
 mod exit;
@@ -26,6 +28,8 @@ mod registry;
 mod remedy;
 mod tables;
 
+pub use access::{ClosedState, has_protection_key};
+pub(crate) use access::{Use, with_thread_right};
 pub(crate) use address_range::{AddressRange, Place};
 pub(crate) use error::Refused;
 pub use error::{
@@ -42,10 +46,11 @@ pub use options::{ForkPolicy, SecretMemory};
 pub use page_allocator::{LockedAllocation, LockedPageAllocator, PosixLockedPageAllocator};
 #[cfg(feature = "sealed")]
 pub(crate) use registry::is_absent_at;
-pub use registry::{MemoryStats, memory_stats, wipe_everything};
 pub(crate) use registry::{
-    is_locked, is_locked_at, own_stack_lock_state, seal_registry, stacks_of_threads, wipes,
+    ClosedSecret, closed_secret_at, is_locked, is_locked_at, own_stack_lock_state, seal_registry,
+    stacks_of_threads, wipes,
 };
+pub use registry::{MemoryStats, memory_stats, wipe_everything};
 pub(crate) use tables::{
     GrowingTables, grow_table, keep_unlocked, release_table, seal_table, zeroed_table,
 };

@@ -72,7 +72,7 @@ pub(crate) use errno::Errno;
 pub(crate) use hardening::{Hardening, NotHardened};
 pub(crate) use hooks::{at_exit, at_load};
 pub(crate) use limits::Limits;
-pub(crate) use memory::{LockRefusal, Memory, NoSecretMemory};
+pub(crate) use memory::{LockRefusal, Memory, NoSecretMemory, PageAccess};
 pub(crate) use process::Process;
 pub(crate) use stack_switch::{CAN_SWITCH_STACKS, NotedStack, call_on_stack};
 pub(crate) use threads::Threads;

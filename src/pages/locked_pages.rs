@@ -1,5 +1,6 @@
 //! The owner of pages, and how they are mapped.
 
+use super::access::{ClosedState, Use};
 use super::address_range::Place;
 use super::error::{LockError, MapError, PagesError, ProtectionError, Refusals, Refused};
 use super::forks::join_forks;
@@ -183,6 +184,50 @@ impl LockedPages {
     /// What the system refused besides the lock.
     pub(crate) fn refusals(&self) -> Refusals {
         self.slot.refusals()
+    }
+
+    /// Closes the pages, from now on whenever there is no [use](Self::begin_use) of them: an access
+    /// is a fault then. They stay locked. The secret in them has `size` bytes, more than 0, from
+    /// `offset` on.
+    ///
+    /// # Errors
+    /// When the system refuses. The pages stay accessible.
+    ///
+    /// # Safety
+    /// The caller must not access the pages without a use from now on, and must begin one for
+    /// writing before the pages are dropped.
+    pub(crate) unsafe fn close_while_unused(
+        &self,
+        offset: usize,
+        size: usize,
+    ) -> Result<(), MapError> {
+        // SAFETY: this value owns the mapping, and the caller uses it as it is counted.
+        unsafe { self.slot.close_while_unused(offset, size) }
+    }
+
+    /// Makes the pages accessible to all threads of the process, until the use
+    /// [ends](Self::end_use). Two or three system calls. Any thread may call this, and a signal
+    /// handler too.
+    ///
+    /// # Errors
+    /// When the system refuses. There is no use then.
+    pub(crate) fn begin_use(&self, purpose: Use) -> Result<(), MapError> {
+        // SAFETY: this value owns the mapping. The count of uses ends with it.
+        unsafe { self.slot.begin_use(purpose) }
+    }
+
+    /// Ends a use. The pages are closed with the last.
+    ///
+    /// # Safety
+    /// The use must have begun.
+    pub(crate) unsafe fn end_use(&self, purpose: Use) {
+        // SAFETY: the caller says that the use has begun.
+        unsafe { self.slot.end_use(purpose) };
+    }
+
+    /// The state of pages that are closed while they are not in use.
+    pub(crate) fn closed_state(&self) -> ClosedState {
+        self.slot.closed_state().unwrap_or(ClosedState::Writable)
     }
 
     /// Makes the pages a stack of the calling thread, on which that thread alone runs, until they

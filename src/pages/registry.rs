@@ -5,6 +5,7 @@
 //! A slot of the table is taken before a mapping is made, and given up before the mapping is
 //! unmapped. Nothing here waits for a lock, and only taking a slot may ask the system for memory.
 
+use super::access::{Access, ClosedState, Use};
 use super::error::{LockError, MapError, Protection, Refusals};
 use super::options::ForkPolicy;
 use super::tables::{release_table, seal_table, zeroed_table};
@@ -33,6 +34,8 @@ pub(super) struct Slot {
     limit: AtomicUsize,
     /// The thread that runs on this memory at times, by its number; 0 for memory that is no stack.
     thread: AtomicUsize,
+    /// Of a mapping that is closed while it is not in use.
+    access: Access,
     /// See [`Refusals`].
     refusals: [AtomicU16; Protection::ALL.len()],
 }
@@ -85,6 +88,7 @@ impl Slot {
             errno: AtomicI32::new(0),
             limit: AtomicUsize::new(0),
             thread: AtomicUsize::new(0),
+            access: Access::new(),
             refusals: [const { AtomicU16::new(0) }; Protection::ALL.len()],
         }
     }
@@ -151,6 +155,57 @@ impl Slot {
         self.has(TAKEN)
     }
 
+    /// Closes the mapping, from now on whenever there is no use of it. The secret in it has `size`
+    /// bytes, more than 0, from `offset` on.
+    ///
+    /// # Errors
+    /// When the system refuses. The mapping stays accessible.
+    ///
+    /// # Safety
+    /// The caller must own the mapping, and must not use it but between [`begin_use`] and
+    /// [`end_use`].
+    ///
+    /// [`begin_use`]: Self::begin_use
+    /// [`end_use`]: Self::end_use
+    pub(super) unsafe fn close_while_unused(
+        &self,
+        offset: usize,
+        size: usize,
+    ) -> Result<(), MapError> {
+        let Some(pages) = self.pages() else { return Err(MapError::invalid()) };
+        // SAFETY: the caller owns the mapping, and uses it as it is counted.
+        unsafe { self.access.close_while_unused(pages, offset, size) }
+    }
+
+    /// Makes the mapping accessible for a use, if it is one that is closed.
+    ///
+    /// # Errors
+    /// When the system refuses. There is no use then.
+    ///
+    /// # Safety
+    /// The mapping must have an owner until the use ends.
+    pub(super) unsafe fn begin_use(&self, purpose: Use) -> Result<(), MapError> {
+        let Some(pages) = self.pages() else { return Err(MapError::invalid()) };
+        // SAFETY: the mapping has an owner until the use ends.
+        unsafe { self.access.begin(purpose, pages) }
+    }
+
+    /// Ends a use of the mapping, which is closed unless there are others.
+    ///
+    /// # Safety
+    /// The use must have begun.
+    pub(super) unsafe fn end_use(&self, purpose: Use) {
+        if let Some(pages) = self.pages() {
+            // SAFETY: the use has begun, and the mapping has an owner until it ends.
+            unsafe { self.access.end(purpose, pages) };
+        }
+    }
+
+    /// The state of a mapping that is closed while it is not in use.
+    pub(super) fn closed_state(&self) -> Option<ClosedState> {
+        self.access.report().map(|(_, _, state)| state)
+    }
+
     /// Makes the memory a stack of the calling thread, which alone runs on it from now on. A child
     /// process has it only if it is this thread that forks.
     pub(super) fn give_to_thread(&self) {
@@ -203,7 +258,11 @@ impl Slot {
             // SAFETY: an entered mapping is writable over its length, and is not unmapped as long
             // as the pin is set. Its users may find zeros there from now on, which is what is asked
             // for.
-            unsafe { memory_cleanse(start, self.wipeable(addr)) };
+            let wipe = || unsafe { memory_cleanse(start, self.wipeable(addr)) };
+            if let Some(pages) = self.pages() {
+                // SAFETY: the mapping is not unmapped as long as the pin is set.
+                unsafe { self.access.while_writable(pages, wipe) };
+            }
         }
         self.pins.fetch_sub(1, SeqCst);
     }
@@ -249,14 +308,28 @@ impl Slot {
             }
             return;
         }
+        // SAFETY: the mapping is entered, so that it does not go.
+        unsafe { self.access.after_fork((addr, len)) };
         if self.has(WIPE_IN_CHILD) && !self.has(BY_KERNEL) {
             self.wipe();
         }
         if self.has(LOCKED) {
-            // SAFETY: the mapping is entered, so that it has an owner, who wants it locked.
-            let locked = unsafe { System::lock(addr, len) };
-            self.set_lock_state(locked.map_err(LockError::from));
+            // Pages that cannot be accessed cannot be locked everywhere.
+            let lock = || {
+                // SAFETY: the mapping is entered, so that it has an owner, who wants it locked.
+                let locked = unsafe { System::lock(addr, len) };
+                self.set_lock_state(locked.map_err(LockError::from));
+            };
+            // SAFETY: the mapping is entered, so that it does not go.
+            if !unsafe { self.access.while_writable((addr, len), lock) } {
+                self.set_lock_state(Err(LockError { errno: 0, limit: System::lock_limit() }));
+            }
         }
+    }
+
+    /// The address and the length, if a mapping is entered.
+    fn pages(&self) -> Option<(NonNull<u8>, usize)> {
+        self.mapping().map(|addr| (addr, self.len.load(Relaxed)))
     }
 
     /// The address, if a mapping is entered.
@@ -280,6 +353,7 @@ impl TakenSlot {
                     NEXT.store(first + at + 1, Relaxed);
                     slot.0.flags.store(0, Relaxed);
                     slot.0.thread.store(0, Relaxed);
+                    slot.0.access.reset();
                     return Ok(slot);
                 }
                 first += block.len();
@@ -469,13 +543,37 @@ pub(crate) fn is_absent_at(addr: usize) -> bool {
     })
 }
 
+/// A closed secret, as an address near it tells.
+pub(crate) struct ClosedSecret {
+    /// First address.
+    pub(crate) addr: usize,
+    /// Bytes.
+    pub(crate) size: usize,
+    pub(crate) state: ClosedState,
+}
+
+/// The closed secret that an address lies in, or in the guard pages around it. Takes a step for
+/// each mapping, and no lock. Right unless the secret comes or goes at the same moment.
+pub(crate) fn closed_secret_at(addr: usize) -> Option<ClosedSecret> {
+    let page = System::page_size();
+    slots().find_map(|slot| {
+        let (start, len) = (slot.addr.load(Acquire), slot.len.load(Relaxed));
+        let from_guard = addr.checked_sub(start.checked_sub(page)?)?;
+        let is_near = start > CLOSED && from_guard < len + 2 * page;
+        let (offset, size, state) = slot.access.report().filter(|_| is_near)?;
+        Some(ClosedSecret { addr: start + offset, size, state })
+    })
+}
+
 /// Overwrites every live secret in locked memory with zeros, at once: all memory of every pool over
 /// the system's own pages, the process-wide one included, and of every
 /// [`LockedPages`](super::LockedPages). A panic button, for a signal handler or before a deliberate
 /// crash.
 ///
-/// It takes no lock, allocates nothing and makes no system call, so that it may be called anywhere,
-/// also in a signal handler that interrupts this library. Nothing else changes: chunks stay
+/// It waits for no lock that the interrupted code could hold, and allocates nothing, so that it may
+/// be called anywhere, also in a signal handler that interrupts this library. It makes no system
+/// call, except that it opens each closed secret ([`ClosedBox`](crate::ClosedBox)), and closes it
+/// again. Nothing else changes: chunks stay
 /// allocated, and the pools remain usable. What other threads write meanwhile or afterwards stays;
 /// what they read may be zeros from one moment to the next, so that a program should end soon after
 /// it. Memory of foreign page allocators is not touched. It takes as long as `memset` of all locked

@@ -7,7 +7,7 @@ use super::options::PoolOptions;
 use super::private::Chain;
 use crate::arena::FreeError;
 use crate::arena_set::{LockingFailed, PoolStats};
-use crate::pages::{ForkPolicy, LockedPages, MapError};
+use crate::pages::{ForkPolicy, LockedPages, MapError, closed_secret_at};
 use crate::thread_heap::{self, AddressReport};
 use core::fmt;
 use core::mem::{self, ManuallyDrop};
@@ -304,14 +304,18 @@ impl LockedPoolManager {
     }
 
     /// What an address means that lies in a [sampled](Self::sample_one_in) chunk, used or freed, or
-    /// in the guard pages around it; `None` for all other addresses. Where several chunks have lain
+    /// in a [closed secret](crate::ClosedBox), or in the guard pages around one of them; `None` for
+    /// all other addresses. Where several chunks have lain
     /// at the address, the report is about the last one.
     ///
     /// For signal handlers that get the address of a fault: neither this nor the report's `Display`
     /// form takes a lock or allocates. The answer is right unless the chunk is being allocated or
     /// freed at the same moment.
     pub fn describe_address(address: *const u8) -> Option<AddressReport> {
-        thread_heap::describe_address(address.addr())
+        let addr = address.addr();
+        let closed =
+            || closed_secret_at(addr).map(|secret| AddressReport::of_closed(addr, &secret));
+        thread_heap::describe_address(addr).or_else(closed)
     }
 
     /// Visits every chunk of every pool, as [`LockedPool::walk`] does.

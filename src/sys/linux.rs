@@ -9,6 +9,7 @@ mod huge_pages;
 mod limits;
 mod lock_on_fault;
 mod mapping;
+mod protection_key;
 mod secret_memory;
 mod tasks;
 
@@ -23,5 +24,6 @@ pub(super) use huge_pages::{has_huge_pages, map_guarded_huge};
 pub(super) use limits::may_exceed_lock_limit;
 pub(super) use lock_on_fault::lock_on_fault;
 pub(super) use mapping::{DO_NOT_NEED_LOCKED, LEFT_OUT_OF_DUMPS, flags_in_place, reserve};
+pub(super) use protection_key::{has_protection_key, set_access, set_thread_right};
 pub(super) use secret_memory::{has_secret_memory, place_secret_memory};
 pub(super) use tasks::{is_alone, thread_number};

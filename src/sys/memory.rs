@@ -131,10 +131,38 @@ pub(crate) trait Memory {
     /// The caller must own the addresses: they must be reserved by this trait, and used by no one.
     unsafe fn place_secret_memory(addr: NonNull<u8>, len: usize) -> Result<(), NoSecretMemory>;
 
+    /// Changes the access to pages that are closed while they are not in use. What they hold and
+    /// their lock stay. [`PageAccess::Closed`] is by a protection key where there is one
+    /// ([`has_protection_key`](Self::has_protection_key)).
+    ///
+    /// # Safety
+    /// The caller must own the pages, which must have been accessible, and no thread may use them
+    /// in a way that the new access forbids.
+    unsafe fn set_access(addr: NonNull<u8>, len: usize, access: PageAccess) -> Result<(), Errno>;
+
+    /// Whether closed pages are closed by a protection key: a thread can give itself the right to
+    /// access them, by an instruction. The answer is the same as long as the process lives, and in
+    /// its children. The first call asks the system.
+    fn has_protection_key() -> bool;
+
+    /// Changes the right of the calling thread to access closed pages, where there is a protection
+    /// key, and does nothing elsewhere. Returns what it was. No system call. A signal handler
+    /// begins without the right, and a new thread has the right that its maker has.
+    fn set_thread_right(right: PageAccess) -> PageAccess;
+
     /// What an administrator can do about a refusal by [`keep_private`](Self::keep_private), or,
     /// with `of_fork_policy`, by [`wipe_in_children`](Self::wipe_in_children) or
     /// [`keep_from_children`](Self::keep_from_children): a line of ASCII.
     fn protection_remedy(errno: Errno, of_fork_policy: bool) -> &'static CStr;
+}
+
+/// What may be done with pages that are closed while they are not in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PageAccess {
+    /// Nothing: an access is a fault.
+    Closed,
+    Read,
+    Write,
 }
 
 /// Why pages could not be locked.

@@ -13,7 +13,8 @@
 
 use super::errno::Errno;
 use super::hardening::NotHardened;
-use super::memory::{NoSecretMemory, NotPrivate};
+use super::memory::{NoSecretMemory, NotPrivate, PageAccess};
+pub(super) use super::posix::set_access;
 use super::posix::{LockOnFault, map_inaccessible, unlock_reserved};
 use core::ffi::c_int;
 use core::ptr::NonNull;
@@ -57,6 +58,15 @@ pub(super) fn reserve(len: usize) -> Result<NonNull<u8>, Errno> {
     // SAFETY: mapped just now.
     unsafe { unlock_reserved(addr, len) };
     Ok(addr)
+}
+
+pub(super) fn has_protection_key() -> bool {
+    false
+}
+
+/// Nothing changes: there is no protection key.
+pub(super) fn set_thread_right(_: PageAccess) -> PageAccess {
+    PageAccess::Closed
 }
 
 pub(super) fn lock_on_fault(_: NonNull<u8>, _: usize) -> LockOnFault {

@@ -1,8 +1,9 @@
 //! POSIX's calls, for `unix` and for the files about single systems.
 
 use super::errno::Errno;
-use super::memory::LockRefusal;
+use super::memory::{LockRefusal, PageAccess};
 use core::ffi::c_int;
+use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
@@ -76,6 +77,46 @@ pub(super) unsafe fn make_accessible(addr: NonNull<u8>, len: usize) -> Result<()
     let access = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: the caller owns the addresses. Readers of zeros there go on reading zeros.
     check(unsafe { libc::mprotect(addr.as_ptr().cast(), len, access) })
+}
+
+/// [`Memory::set_access`](super::memory::Memory::set_access), for all threads alike.
+///
+/// # Safety
+/// The caller must own the pages, and no thread may use them in a way that the new access forbids.
+pub(super) unsafe fn set_access(
+    addr: NonNull<u8>,
+    len: usize,
+    access: PageAccess,
+) -> Result<(), Errno> {
+    // SAFETY: the caller owns the pages, and no thread uses them in a way that is forbidden from
+    // now on.
+    check(unsafe { libc::mprotect(addr.as_ptr().cast(), len, bits_of(access)) })
+}
+
+/// What `mprotect` takes for an access.
+pub(super) fn bits_of(access: PageAccess) -> c_int {
+    match access {
+        PageAccess::Closed => libc::PROT_NONE,
+        PageAccess::Read => libc::PROT_READ,
+        PageAccess::Write => libc::PROT_READ | libc::PROT_WRITE,
+    }
+}
+
+/// See [`Threads::without_signals`](super::threads::Threads::without_signals). Where a sandbox
+/// refuses to block signals, they stay as they are.
+pub(super) fn without_signals<R>(function: impl FnOnce() -> R) -> R {
+    let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+    // SAFETY: places for a set of signals each; the first is filled before the kernel reads it.
+    let is_blocked = unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) == 0
+    };
+    let result = function();
+    if is_blocked {
+        // SAFETY: the call above has written the set.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+    }
+    result
 }
 
 /// [`Memory::unmap`](super::memory::Memory::unmap), also for a part of a mapping.

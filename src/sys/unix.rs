@@ -8,7 +8,7 @@ use super::other_unix as kernel;
 use super::errno::Errno;
 use super::hardening::{Hardening, NotHardened};
 use super::limits::Limits;
-use super::memory::{LockRefusal, Memory, NoSecretMemory, NotPrivate};
+use super::memory::{LockRefusal, Memory, NoSecretMemory, NotPrivate, PageAccess};
 use super::posix::{self, LockOnFault, check};
 use super::process::Process;
 use super::threads::Threads;
@@ -149,6 +149,21 @@ impl Memory for Unix {
         unsafe { kernel::place_secret_memory(addr, len) }
     }
 
+    unsafe fn set_access(addr: NonNull<u8>, len: usize, access: PageAccess) -> Result<(), Errno> {
+        // SAFETY: the caller owns the pages, and no thread uses them in a way that is forbidden
+        // from now on.
+        unsafe { kernel::set_access(addr, len, access) }
+    }
+
+    fn has_protection_key() -> bool {
+        kernel::has_protection_key()
+    }
+
+    #[inline]
+    fn set_thread_right(right: PageAccess) -> PageAccess {
+        kernel::set_thread_right(right)
+    }
+
     fn protection_remedy(errno: Errno, of_fork_policy: bool) -> &'static CStr {
         remedy::protection_remedy(errno, of_fork_policy)
     }
@@ -216,6 +231,10 @@ impl Threads for Unix {
 
     unsafe fn set_thread_word(word: usize) {
         thread_word::set(word);
+    }
+
+    fn without_signals<R>(function: impl FnOnce() -> R) -> R {
+        posix::without_signals(function)
     }
 
     fn sleep(nanoseconds: u32) {

@@ -13,7 +13,7 @@ use super::errno::Errno;
 use super::hardening::{Hardening, NotHardened};
 use super::hooks::at_load;
 use super::limits::Limits;
-use super::memory::{LockRefusal, Memory, NoSecretMemory, NotPrivate};
+use super::memory::{LockRefusal, Memory, NoSecretMemory, NotPrivate, PageAccess};
 use super::process::Process;
 use super::thread_word;
 use super::threads::Threads;
@@ -179,6 +179,19 @@ impl Memory for Windows {
 
     unsafe fn place_secret_memory(_: NonNull<u8>, _: usize) -> Result<(), NoSecretMemory> {
         Err(NoSecretMemory::Unavailable(Errno::ENOSYS))
+    }
+
+    /// Always refuses: whether pages that nothing may access stay locked is not documented.
+    unsafe fn set_access(_: NonNull<u8>, _: usize, _: PageAccess) -> Result<(), Errno> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn has_protection_key() -> bool {
+        false
+    }
+
+    fn set_thread_right(_: PageAccess) -> PageAccess {
+        PageAccess::Closed
     }
 
     fn protection_remedy(errno: Errno, _: bool) -> &'static CStr {
@@ -382,6 +395,11 @@ impl Threads for Windows {
 
     unsafe fn set_thread_word(word: usize) {
         thread_word::set(word);
+    }
+
+    /// There are no signals.
+    fn without_signals<R>(function: impl FnOnce() -> R) -> R {
+        function()
     }
 
     fn sleep(nanoseconds: u32) {

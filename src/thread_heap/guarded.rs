@@ -85,6 +85,7 @@ impl Row {
                 offset: addr.wrapping_sub(chunk) as isize,
                 allocated_by: slot.allocated_by.load(Relaxed),
                 freed_by: (!used).then(|| slot.freed_by.load(Relaxed)),
+                closed: None,
             })
         });
         reports.min_by_key(|report| match usize::try_from(report.offset) {

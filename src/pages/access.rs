@@ -1,0 +1,296 @@
+//! The access to a mapping whose secret is closed while it is not in use.
+
+use super::error::MapError;
+use crate::sys::{Errno, Memory, PageAccess, System, Threads};
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU32, AtomicUsize};
+
+/// Whether a closed secret is accessible, for the threads of this process in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClosedState {
+    /// It is not: an access is a SIGSEGV.
+    Closed,
+    /// It can be read.
+    Readable,
+    /// It can be read and written.
+    Writable,
+}
+
+impl From<PageAccess> for ClosedState {
+    fn from(access: PageAccess) -> Self {
+        match access {
+            PageAccess::Closed => Self::Closed,
+            PageAccess::Read => Self::Readable,
+            PageAccess::Write => Self::Writable,
+        }
+    }
+}
+
+/// Whether closed secrets are closed by a protection key, so that a single thread can open one for
+/// itself ([`ClosedBox::read_on_this_thread`](crate::ClosedBox::read_on_this_thread)) without a
+/// system call. Otherwise `mprotect` opens and closes them, for all threads of the process.
+///
+/// Linux has protection keys on x86-64 processors that have them. A process has 15, of which this
+/// library takes one for all closed secrets. It takes it at the first call, or when the first
+/// secret is closed; the answer stays the same from then on, also in children of `fork`.
+pub fn has_protection_key() -> bool {
+    System::has_protection_key()
+}
+
+/// What is wanted of a closed secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    Read,
+    Write,
+}
+
+/// Calls a function in which the calling thread has the right to use closed secrets, all of them,
+/// where there is a [protection key](has_protection_key). The thread has the right that it had
+/// before when the function has returned or panicked.
+pub(crate) fn with_thread_right<R>(purpose: Use, function: impl FnOnce() -> R) -> R {
+    struct Before(PageAccess);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            System::set_thread_right(self.0);
+        }
+    }
+    let right = match purpose {
+        Use::Read => PageAccess::Read,
+        Use::Write => PageAccess::Write,
+    };
+    let before = Before(System::set_thread_right(right));
+    // A thread that writes to a secret goes on to have that right while it reads another.
+    if before.0 == PageAccess::Write {
+        System::set_thread_right(PageAccess::Write);
+    }
+    function()
+}
+
+/// The pages of a mapping: the first address, and the length in bytes.
+pub(super) type Pages = (NonNull<u8>, usize);
+
+/// How many uses of a mapping there are, and the access that its pages have.
+///
+/// One thread at a time looks at the counts and changes the access. It holds a lock meanwhile, and
+/// signals are blocked in it. So a signal handler never interrupts the holder of the lock: it may
+/// wait for the lock, and so it can open a secret and wipe it.
+#[derive(bytemuck::Zeroable)]
+pub(super) struct Access {
+    is_held: AtomicU32,
+    /// Length of the secret in bytes, and where it begins in the pages. The length is 0 for a
+    /// mapping that is never closed.
+    size: AtomicUsize,
+    offset: AtomicUsize,
+    readers: AtomicU32,
+    writers: AtomicU32,
+    /// What the pages have: one of the three below.
+    actual: AtomicU32,
+}
+
+const WRITE: u32 = 0;
+const READ: u32 = 1;
+const CLOSED: u32 = 2;
+
+impl Access {
+    pub(super) const fn new() -> Self {
+        Self {
+            is_held: AtomicU32::new(0),
+            size: AtomicUsize::new(0),
+            offset: AtomicUsize::new(0),
+            readers: AtomicU32::new(0),
+            writers: AtomicU32::new(0),
+            actual: AtomicU32::new(WRITE),
+        }
+    }
+
+    /// For a mapping that is going to be made: it is accessible, and never closed.
+    pub(super) fn reset(&self) {
+        self.size.store(0, Relaxed);
+        self.readers.store(0, Relaxed);
+        self.writers.store(0, Relaxed);
+        self.actual.store(WRITE, Relaxed);
+    }
+
+    /// Closes the pages, from now on whenever there is no use of them. `size` must not be 0.
+    ///
+    /// # Errors
+    /// When the system refuses. The pages stay accessible.
+    ///
+    /// # Safety
+    /// The caller must own the pages, and no thread may use them but as this type counts.
+    pub(super) unsafe fn close_while_unused(
+        &self,
+        pages: Pages,
+        offset: usize,
+        size: usize,
+    ) -> Result<(), MapError> {
+        self.exclusively(|| {
+            self.offset.store(offset, Relaxed);
+            self.size.store(size, Release);
+            // SAFETY: the caller owns the pages, which have no use.
+            let closed = unsafe { self.settle(pages) };
+            if closed.is_err() {
+                self.size.store(0, Relaxed);
+            }
+            closed.map_err(MapError::of)
+        })
+    }
+
+    /// Counts a use, and gives the pages the access that it takes.
+    ///
+    /// # Errors
+    /// When the system refuses. There is no use then.
+    ///
+    /// # Safety
+    /// The caller must own the pages, or borrow them, and end the use.
+    pub(super) unsafe fn begin(&self, purpose: Use, pages: Pages) -> Result<(), MapError> {
+        self.exclusively(|| {
+            let count = self.count_of(purpose);
+            let uses = count.load(Relaxed);
+            // Guards that are forgotten can make it so many.
+            let more = uses.checked_add(1).ok_or_else(MapError::no_memory)?;
+            count.store(more, Relaxed);
+            // SAFETY: the caller may use the pages, and they have the access of all other uses.
+            let opened = unsafe { self.settle(pages) };
+            if opened.is_err() {
+                count.store(uses, Relaxed);
+            }
+            opened.map_err(MapError::of)
+        })
+    }
+
+    /// Ends a use. The pages get the access that the others take. Where the system refuses that,
+    /// they stay as they are until the next use has ended.
+    ///
+    /// # Safety
+    /// The use must have begun, and the caller must own the pages, or borrow them.
+    pub(super) unsafe fn end(&self, purpose: Use, pages: Pages) {
+        self.exclusively(|| {
+            let count = self.count_of(purpose);
+            count.store(count.load(Relaxed) - 1, Relaxed);
+            // SAFETY: the caller may use the pages, and does not any more. They have the access of
+            // all other uses.
+            let _ = unsafe { self.settle(pages) };
+        });
+    }
+
+    /// Calls a function while the pages can be written to, whatever uses there are. `false` where
+    /// the system refuses that: the function has not been called.
+    ///
+    /// # Safety
+    /// The mapping must not go meanwhile.
+    pub(super) unsafe fn while_writable(&self, pages: Pages, function: impl FnOnce()) -> bool {
+        if self.size.load(Acquire) == 0 {
+            function();
+            return true;
+        }
+        self.exclusively(|| {
+            // SAFETY: the mapping does not go meanwhile, and threads that use it may do more now.
+            let is_writable = unsafe { self.set(PageAccess::Write, pages) }.is_ok();
+            if is_writable {
+                function();
+                // SAFETY: the mapping does not go meanwhile, and threads that use it may do
+                // afterwards what they could do before.
+                let _ = unsafe { self.settle(pages) };
+            }
+            is_writable
+        })
+    }
+
+    /// For a child process, in which this is the only thread, and another thread of the parent may
+    /// just have been changing the access.
+    ///
+    /// # Safety
+    /// The mapping must not go meanwhile.
+    pub(super) unsafe fn after_fork(&self, pages: Pages) {
+        self.is_held.store(0, Relaxed);
+        if self.size.load(Relaxed) != 0 {
+            let wanted = self.wanted();
+            // SAFETY: the mapping does not go meanwhile, and the access is the one that all uses
+            // take.
+            let _ = unsafe { self.set_anew(wanted, pages) };
+        }
+    }
+
+    /// Where the secret begins in the pages, its length, and its state; `None` for a mapping that
+    /// is never closed.
+    pub(super) fn report(&self) -> Option<(usize, usize, ClosedState)> {
+        let size = self.size.load(Acquire);
+        (size != 0).then(|| (self.offset.load(Relaxed), size, self.actual().into()))
+    }
+
+    fn count_of(&self, purpose: Use) -> &AtomicU32 {
+        match purpose {
+            Use::Read => &self.readers,
+            Use::Write => &self.writers,
+        }
+    }
+
+    fn actual(&self) -> PageAccess {
+        match self.actual.load(Relaxed) {
+            WRITE => PageAccess::Write,
+            READ => PageAccess::Read,
+            _ => PageAccess::Closed,
+        }
+    }
+
+    /// The access that all uses together take.
+    fn wanted(&self) -> PageAccess {
+        if self.size.load(Relaxed) == 0 || self.writers.load(Relaxed) > 0 {
+            PageAccess::Write
+        } else if self.readers.load(Relaxed) > 0 {
+            PageAccess::Read
+        } else {
+            PageAccess::Closed
+        }
+    }
+
+    /// Gives the pages the access that all uses together take.
+    ///
+    /// # Safety
+    /// The mapping must not go meanwhile.
+    unsafe fn settle(&self, pages: Pages) -> Result<(), Errno> {
+        // SAFETY: the mapping does not go meanwhile, and the access is the one that all uses take.
+        unsafe { self.set(self.wanted(), pages) }
+    }
+
+    /// # Safety
+    /// The mapping must not go meanwhile, and no use of it may need more access.
+    unsafe fn set(&self, access: PageAccess, pages: Pages) -> Result<(), Errno> {
+        if self.actual() == access {
+            return Ok(());
+        }
+        // SAFETY: the mapping does not go meanwhile, and no use of it needs more.
+        unsafe { self.set_anew(access, pages) }
+    }
+
+    /// # Safety
+    /// The mapping must not go meanwhile, and no use of it may need more access.
+    unsafe fn set_anew(&self, access: PageAccess, (addr, len): Pages) -> Result<(), Errno> {
+        // SAFETY: the mapping does not go meanwhile, and no use of it needs more.
+        unsafe { System::set_access(addr, len, access) }?;
+        let actual = match access {
+            PageAccess::Write => WRITE,
+            PageAccess::Read => READ,
+            PageAccess::Closed => CLOSED,
+        };
+        self.actual.store(actual, Relaxed);
+        Ok(())
+    }
+
+    /// Calls a function while no other thread, and no signal handler, looks at the counts or
+    /// changes the access.
+    fn exclusively<R>(&self, function: impl FnOnce() -> R) -> R {
+        System::without_signals(|| {
+            while self.is_held.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
+                // The holder makes a few system calls.
+                std::thread::yield_now();
+            }
+            let result = function();
+            self.is_held.store(0, Release);
+            result
+        })
+    }
+}
