@@ -155,7 +155,8 @@
 //! | `sys` |  | `unix` `windows` `linux` `linux/barrier` `linux/futex` `linux/hardening` `linux/huge_pages` `linux/limits` `linux/lock_on_fault` `linux/mapping` `linux/protection_key` `linux/secret_memory` `linux/tasks` `linux/advice` `linux/call_number` `other_unix` `posix` `remedy` `memory` `limits` `process` `threads` `hardening` `stack_switch` `stay_loaded` `thread_word` `hooks` `errno` | the contract with the operating system, and the systems that keep it |
 //!
 //! # Features
-//! None is on by default.
+//! None is on by default. Without any, a program for Linux gets 19 other crates, five of which are
+//! for a derive macro of `bytemuck`.
 //!
 //! | feature | |
 //! |---|---|

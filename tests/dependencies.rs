@@ -175,3 +175,22 @@ fn all_come_from_crates_io() {
         ["\"registry+https://github.com/rust-lang/crates.io-index\""]
     );
 }
+
+/// What a program gets that depends on the crate, on Linux and without features.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn as_many_crates_as_the_documentation_says() {
+    let output = Command::new(env::var_os("CARGO").expect("tests run under cargo"))
+        .args(["tree", "-p", "bitcoin-support", "--offline", "--locked"])
+        .args(["--edges", "normal,build", "--prefix", "none", "--no-dedupe", "--format", "{p}"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).expect("UTF-8");
+    let mut crates: BTreeSet<&str> =
+        tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(crates.remove("bitcoin-support"));
+    let said = format!("gets {} other crates", crates.len());
+    assert!(include_str!("../src/lib.rs").contains(&said), "a program {said}: {crates:?}");
+}

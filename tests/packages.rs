@@ -1,0 +1,92 @@
+//! The two packages of the workspace can be published: cargo packs both, builds each from what it
+//! has packed, and installs the command. What the README links to is in the package.
+//!
+//! Only in a checkout: the packed crate does not have this test. Nor has a run under a sanitizer,
+//! which cargo's work does not concern.
+
+#![cfg(all(target_os = "linux", not(bitcoin_support_sanitizer)))]
+
+use std::path::Path;
+use std::process::Command;
+use std::{env, fs};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Runs cargo in the checkout, and returns what it printed. Without the network, unless a crate for
+/// another system has not been fetched.
+fn cargo(arguments: &[&str]) -> String {
+    let run = |more: &[&str]| {
+        Command::new(env::var_os("CARGO").expect("tests run under cargo"))
+            .args(arguments)
+            .args(more)
+            .current_dir(ROOT)
+            // The flags for these tests are not the flags for the packages.
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env_remove("CARGO_BUILD_TARGET")
+            .env("CARGO_TERM_COLOR", "never")
+            .output()
+            .expect("cargo runs")
+    };
+    let mut output = run(&["--offline"]);
+    if !output.status.success() {
+        output = run(&[]);
+    }
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo {arguments:?}:\n{error}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// The files that cargo packs.
+fn packed(package: &str) -> Vec<String> {
+    let list = cargo(&["package", "-p", package, "--list", "--allow-dirty"]);
+    list.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn both_are_built_from_what_is_packed() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
+    // What was packed before must not be taken for what is packed now.
+    let _ = fs::remove_dir_all(folder.join("package"));
+    let target = folder.to_str().expect("UTF-8");
+    cargo(&["package", "--workspace", "--allow-dirty", "--locked", "--target-dir", target]);
+    for package in ["bitcoin-support", "bitcoin-support-command"] {
+        let version = env!("CARGO_PKG_VERSION");
+        let file = folder.join(format!("package/{package}-{version}.crate"));
+        assert!(file.is_file(), "{}", file.display());
+    }
+    assert!(!include_str!("../command/Cargo.toml").contains("publish = false"));
+    // As much of `cargo install bitcoin-support-command` as works without a registry.
+    let root = folder.join("installed");
+    let _ = fs::remove_dir_all(&root);
+    let place = root.to_str().expect("UTF-8");
+    cargo(&[
+        "install",
+        "--path",
+        "command",
+        "--debug",
+        "--locked",
+        "--no-track",
+        "--root",
+        place,
+        "--target-dir",
+        target,
+    ]);
+    let said = Command::new(root.join("bin/bitcoin-support")).arg("--version").output();
+    let said = String::from_utf8(said.expect("it is installed").stdout).expect("UTF-8");
+    assert!(said.contains(env!("CARGO_PKG_VERSION")), "{said}");
+}
+
+#[test]
+fn what_the_readme_links_to_is_packed() {
+    let packed = packed("bitcoin-support");
+    let readme = include_str!("../README.md");
+    let links = readme.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|it| it.0);
+    let mut count = 0;
+    for link in links.filter(|link| !link.starts_with('#') && !link.contains("://")) {
+        let file = link.split('#').next().expect("a path");
+        assert!(packed.iter().any(|it| it == file), "{link} is not in the package");
+        count += 1;
+    }
+    assert!(count > 5, "only {count} links have been found");
+}
