@@ -17,6 +17,16 @@ pub(crate) fn amount(bytes: Bound) -> String {
     }
 }
 
+/// A number of bytes as a systemd unit has it, rounded up to kibibytes.
+pub(crate) fn in_unit(bytes: Bound) -> String {
+    bytes.map_or_else(|| "infinity".into(), |bytes| format!("{}K", bytes.div_ceil(1024)))
+}
+
+/// A soft and a hard limit of this number of bytes, as container engines have it.
+pub(crate) fn in_container(bytes: Bound) -> String {
+    bytes.map_or_else(|| "-1:-1".into(), |bytes| format!("{bytes}:{bytes}"))
+}
+
 /// A number of bytes as a person writes it: `4194304`, `4096K`, `4M`, `4 MiB`; `unlimited` or
 /// `infinity`, as the shell and systemd say, is `None`. The letters are powers of 1024, as
 /// systemd's are.

@@ -11,7 +11,7 @@ mod swap;
 
 use crate::finding::{Finding, Severity, worst};
 use crate::hardening::{Shown, Step};
-use crate::host::{Host, Unreadable};
+use crate::host::{Container, Host, Unreadable};
 use crate::parse::{self, Bound};
 pub(crate) use memlock::{Exemption, exemption};
 use serde::Serialize;
@@ -30,6 +30,8 @@ pub struct Report {
     pub version: u32,
     /// The kernel's release.
     pub kernel: String,
+    /// The container that was checked; null outside of containers, and in others than these.
+    pub container: Option<Container>,
     /// The worst of the findings.
     pub severity: Severity,
     /// The steps of `harden_process` that a process inherits, each with whether this one has it.
@@ -68,13 +70,14 @@ pub fn check(host: &Host, wanted: Bound) -> Result<Report, Unreadable> {
     findings.push(reach::page_merging(host));
     findings.push(reach::huge_pages(host));
     findings.push(reach::membarrier(host));
-    let hardening = hardening(host, &limits);
+    let hardening = hardening(host, &limits, wanted);
     findings.extend(hardening.iter().map(Step::finding));
     let severity = worst(&findings);
     Ok(Report {
         format: "bitcoin-support-check",
         version: crate::SCHEMA,
         kernel,
+        container: host.container(),
         severity,
         hardening,
         findings,
@@ -82,12 +85,12 @@ pub fn check(host: &Host, wanted: Bound) -> Result<Report, Unreadable> {
 }
 
 /// What a program that is started as this process was inherits.
-fn hardening(host: &Host, limits: &str) -> Vec<Step> {
+fn hardening(host: &Host, limits: &str, wanted: Bound) -> Vec<Step> {
     let read = |name: &str| host.read(&format!("/proc/self/{name}")).ok().flatten();
     let status = read("status").unwrap_or_default();
     let core_filter = read("coredump_filter").and_then(|filter| parse::hexadecimal(&filter));
     let shown = Shown { statuses: &[&status], limits, core_filter, has_writable_code: None };
-    shown.inherited()
+    shown.inherited(wanted)
 }
 
 /// The finding when a file exists but cannot be read.

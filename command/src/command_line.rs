@@ -6,11 +6,14 @@
 use crate::amount::parse_amount;
 use crate::check::WANTED_MEMLOCK;
 use crate::host::Host;
+use crate::output::{Color, Destination};
 use crate::parse::Bound;
 use crate::survey::{Selection, Wanted};
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The exit codes, each with its meaning. The first four are those of Nagios's plugins.
 pub const EXIT_STATUS: [(&str, &str); 4] = [
@@ -28,7 +31,7 @@ pub const EXIT_STATUS: [(&str, &str); 4] = [
 ];
 
 /// Examples, each with what it does.
-pub const EXAMPLES: [(&str, &str); 3] = [
+pub const EXAMPLES: [(&str, &str); 4] = [
     (
         "systemd-run --pipe -p User=bitcoin -p LimitMEMLOCK=4M bitcoin-support check",
         "Checks the host as the user of a service, with the limits of its unit.",
@@ -37,6 +40,10 @@ pub const EXAMPLES: [(&str, &str); 3] = [
     (
         "bitcoin-support inspect --all",
         "Lists the processes that have locked memory, or memory that looks as if it should be locked.",
+    ),
+    (
+        "bitcoin-support inspect bitcoind --format prometheus --output /var/lib/node_exporter/bitcoind.prom",
+        "Writes metrics for node_exporter, by a timer.",
     ),
 ];
 
@@ -66,8 +73,25 @@ pub struct Request {
     pub host: Host,
     /// What is to be found out.
     pub task: Task,
-    /// Whether the report is JSON. Otherwise it is text for people.
-    pub json: bool,
+    /// The form of the report.
+    pub format: Format,
+    /// Where the report goes.
+    pub destination: Destination,
+    /// When the report has colours.
+    pub color: Color,
+    /// The time between two reports. `None` for one report.
+    pub watch: Option<Duration>,
+}
+
+/// The form of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Text for people.
+    Text,
+    /// JSON in the schema of docs/command.schema.json.
+    Json,
+    /// The text format of Prometheus.
+    Prometheus,
 }
 
 /// What is to be found out.
@@ -77,6 +101,8 @@ pub enum Task {
     Check {
         /// Bytes that a program should be able to lock.
         memlock: Bound,
+        /// What is printed.
+        print: Print,
     },
     /// How processes keep their secrets.
     Inspect {
@@ -85,6 +111,17 @@ pub enum Task {
         /// Whether each region has its own row.
         all_regions: bool,
     },
+}
+
+/// What `check` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Print {
+    /// Its report.
+    Report,
+    /// A drop-in for a systemd unit, made of its findings.
+    Unit,
+    /// Options for a container, made of its findings.
+    Container,
 }
 
 /// The command line, with its subcommands.
@@ -112,7 +149,26 @@ fn check() -> Command {
         .default_value("4M")
         .allow_hyphen_values(true)
         .value_parser(parse_amount);
-    with_common_options(Command::new("check").about(CHECK).long_about(LONG_CHECK).arg(memlock))
+    let unit = Arg::new("print-unit")
+        .long("print-unit")
+        .help("Print a drop-in for the program's systemd unit")
+        .long_help(
+            "Print a drop-in for the program's systemd unit instead of the report: a line for each setting that a \
+             finding asks for, with the finding.",
+        )
+        .conflicts_with_all(["print-container", "format", "json", "watch"])
+        .action(ArgAction::SetTrue);
+    let container = Arg::new("print-container")
+        .long("print-container")
+        .help("Print options for docker run and podman run")
+        .long_help(
+            "Print options for docker run and podman run instead of the report, one a line, for each setting that a \
+             finding asks for.",
+        )
+        .conflicts_with_all(["format", "json", "watch"])
+        .action(ArgAction::SetTrue);
+    let command = Command::new("check").about(CHECK).long_about(LONG_CHECK);
+    with_common_options(command.args([memlock, unit, container]))
 }
 
 fn inspect() -> Command {
@@ -163,12 +219,64 @@ fn parse_process(word: &str) -> Result<Wanted, String> {
 
 /// Adds the options that all subcommands have.
 fn with_common_options(command: Command) -> Command {
+    let format = Arg::new("format")
+        .long("format")
+        .value_name("FORMAT")
+        .help("Text for people, JSON, or metrics for Prometheus")
+        .long_help(
+            "Text for people; JSON, in the schema of docs/command.schema.json; or metrics in the text format of \
+             Prometheus, for the textfile collector of node_exporter.",
+        )
+        .default_value("text")
+        .value_parser(["text", "json", "prometheus"]);
     let json = Arg::new("json")
         .long("json")
-        .help("Report as JSON")
-        .long_help("Report as JSON, in the schema of docs/command.md.")
+        .help("The same as --format json")
+        .conflicts_with("format")
         .action(ArgAction::SetTrue);
-    command.arg(json).after_long_help(after_help())
+    let output = Arg::new("output")
+        .long("output")
+        .value_name("FILE")
+        .help("Write to a file, which is replaced as a whole")
+        .long_help(
+            "Write to a file, which is replaced as a whole: readers find the old report or the new one. All users \
+             may read it, as far as the umask lets them.",
+        )
+        .value_hint(ValueHint::FilePath)
+        .value_parser(value_parser!(PathBuf));
+    let color = Arg::new("color")
+        .long("color")
+        .value_name("WHEN")
+        .help("Whether severities have colours")
+        .long_help(
+            "Whether severities have colours. `auto`: on a terminal, unless the variable NO_COLOR is set and not \
+             empty, or TERM is `dumb`.",
+        )
+        .default_value("auto")
+        .value_parser(["auto", "always", "never"]);
+    let watch = Arg::new("watch")
+        .long("watch")
+        .value_name("SECONDS")
+        .help("Report again and again")
+        .long_help(
+            "Report again and again, every so many seconds (2 if no number is given), until all processes that were \
+             asked for by number have ended, or until the command is interrupted. A terminal is redrawn. Otherwise a \
+             report is written when it says something new, JSON on one line; a file is always replaced. The exit \
+             code is the worst of all.",
+        )
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("2")
+        .value_parser(parse_seconds);
+    command.args([format, json, output, color, watch]).after_long_help(after_help())
+}
+
+/// A time between two reports.
+fn parse_seconds(word: &str) -> Result<Duration, String> {
+    const BOUNDS: std::ops::RangeInclusive<f64> = 0.1..=86400.0;
+    let seconds = word.parse().ok().filter(|seconds| BOUNDS.contains(seconds));
+    let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.ok_or_else(|| "a number of seconds from 0.1 to 86400 is wanted".into())
 }
 
 /// The exit codes and the examples, for the help.
@@ -198,7 +306,15 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap:
     let (task, of_task) = match matches.subcommand() {
         Some(("check", options)) => {
             let memlock = options.get_one::<Bound>("memlock").copied();
-            (Task::Check { memlock: memlock.unwrap_or(Some(WANTED_MEMLOCK)) }, options)
+            let memlock = memlock.unwrap_or(Some(WANTED_MEMLOCK));
+            let print = if options.get_flag("print-unit") {
+                Print::Unit
+            } else if options.get_flag("print-container") {
+                Print::Container
+            } else {
+                Print::Report
+            };
+            (Task::Check { memlock, print }, options)
         }
         Some(("inspect", options)) => {
             let processes = options.get_many::<Wanted>("process").unwrap_or_default();
@@ -214,7 +330,27 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap:
     };
     let root = of_task.get_one::<PathBuf>("root");
     let host = root.map_or_else(Host::this, Host::copy_at);
-    Ok(Request { host, task, json: of_task.get_flag("json") })
+    let word = |name| of_task.get_one::<String>(name).map(String::as_str);
+    let format = match word("format") {
+        _ if of_task.get_flag("json") => Format::Json,
+        Some("json") => Format::Json,
+        Some("prometheus") => Format::Prometheus,
+        _ => Format::Text,
+    };
+    let color = match word("color") {
+        Some("always") => Color::Always,
+        Some("never") => Color::Never,
+        _ => Color::Auto,
+    };
+    let file = of_task.get_one::<PathBuf>("output");
+    let destination = file.map_or(Destination::Stdout, |file| Destination::File(file.clone()));
+    let watch = of_task.get_one::<Duration>("watch").copied();
+    if watch.is_some() && format == Format::Prometheus && destination == Destination::Stdout {
+        // The format has no room for a second report.
+        let message = "metrics of --watch go to a file: --output FILE";
+        return Err(definition().error(ErrorKind::MissingRequiredArgument, message));
+    }
+    Ok(Request { host, task, format, destination, color, watch })
 }
 
 #[cfg(test)]
@@ -230,8 +366,18 @@ mod tests {
     #[test]
     fn the_amount_that_the_help_names_is_the_default() {
         let words = ["bitcoin-support", "check"].map(OsString::from);
-        let Task::Check { memlock } = parse(words).unwrap().task else { unreachable!() };
+        let Task::Check { memlock, .. } = parse(words).unwrap().task else { unreachable!() };
         assert_eq!(memlock, Some(WANTED_MEMLOCK));
+    }
+
+    #[test]
+    fn seconds() {
+        for (word, expected) in [("2", 2000), ("0.1", 100), ("1.5", 1500), ("86400", 86_400_000)] {
+            assert_eq!(parse_seconds(word), Ok(Duration::from_millis(expected)), "{word}");
+        }
+        for word in ["", "0", "0.09", "-1", "86401", "1s", "inf", "NaN", "1e99"] {
+            assert!(parse_seconds(word).is_err(), "{word}");
+        }
     }
 
     #[test]

@@ -54,6 +54,20 @@ pub struct Finding {
     pub means: String,
     /// What to do about it. Every warning and danger has a remedy.
     pub remedy: Option<String>,
+    /// The settings that do it, for what starts the program.
+    pub settings: Settings,
+}
+
+/// Settings that a finding asks for, each as it is written in its place. None where there is
+/// nothing to do, or no such setting.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Settings {
+    /// A line of the section `[Service]` of a systemd unit.
+    pub unit: Option<String>,
+    /// An option of `docker run` and `podman run`.
+    pub container: Option<String>,
+    /// What to do in Kubernetes, for people.
+    pub kubernetes: Option<String>,
 }
 
 impl Finding {
@@ -64,11 +78,34 @@ impl Finding {
         means: impl Into<String>,
     ) -> Self {
         let (seen, means) = (seen.into(), means.into());
-        Self { id, subject: None, severity, seen, means, remedy: None }
+        Self {
+            id,
+            subject: None,
+            severity,
+            seen,
+            means,
+            remedy: None,
+            settings: Settings::default(),
+        }
     }
 
     pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
+        self
+    }
+
+    pub(crate) fn unit(mut self, line: impl Into<String>) -> Self {
+        self.settings.unit = Some(line.into());
+        self
+    }
+
+    pub(crate) fn container(mut self, option: impl Into<String>) -> Self {
+        self.settings.container = Some(option.into());
+        self
+    }
+
+    pub(crate) fn kubernetes(mut self, text: impl Into<String>) -> Self {
+        self.settings.kubernetes = Some(text.into());
         self
     }
 

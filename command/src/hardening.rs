@@ -1,11 +1,15 @@
 //! What a process has given up for good, step by step, as the library's `harden_process` takes the
 //! steps, or a line in a systemd unit does from outside.
 
+use crate::amount::{in_container, in_unit};
 use crate::finding::{Finding, Severity};
-use crate::parse::{self, Limit};
+use crate::parse::{self, Bound, Limit};
 use serde::Serialize;
 
-const ID: &str = "hardening";
+/// The name of the findings about steps.
+pub(crate) const ID: &str = "hardening";
+
+const NO_NEW_PRIVILEGES: &str = "no-new-privileges";
 
 /// The smallest core dump in bytes: Linux's smallest page.
 const PAGE: u64 = 4096;
@@ -38,21 +42,24 @@ impl State {
 }
 
 /// A step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
     /// Its name, as the library has it.
     pub step: &'static str,
     /// Whether it has been taken.
     pub state: State,
     /// The line of a systemd unit that does the same; null if there is none.
-    pub unit: Option<&'static str>,
+    pub unit: Option<String>,
+    /// The option for a container that does the same.
+    #[serde(skip)]
+    container: Option<String>,
     #[serde(skip)]
     means: &'static str,
 }
 
 impl Step {
     pub(crate) fn finding(&self) -> Finding {
-        let seen = match (self.state, self.unit) {
+        let seen = match (self.state, &self.unit) {
             (State::InForce, _) => "in force".to_owned(),
             (State::NotChosen, Some(unit)) => format!("not chosen; `{unit}` in a systemd unit"),
             (State::NotChosen, None) => "not chosen".to_owned(),
@@ -61,7 +68,16 @@ impl Step {
             }
             (State::NotShown, None) => "the kernel does not show it".to_owned(),
         };
-        Finding::new(ID, Severity::Ok, seen, self.means).subject(self.step)
+        let mut finding = Finding::new(ID, Severity::Ok, seen, self.means).subject(self.step);
+        if self.state != State::InForce {
+            finding.settings.unit = self.unit.clone();
+            finding.settings.container = self.container.clone();
+            if self.step == NO_NEW_PRIVILEGES {
+                finding.settings.kubernetes =
+                    Some("`securityContext.allowPrivilegeEscalation: false`".into());
+            }
+        }
+        finding
     }
 }
 
@@ -76,8 +92,9 @@ pub(crate) struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    /// The steps that a process inherits, or a unit takes.
-    pub(crate) fn inherited(&self) -> Vec<Step> {
+    /// The steps that a process inherits, or a unit takes. `lock_limit` is how much a program
+    /// should be able to lock.
+    pub(crate) fn inherited(&self, lock_limit: Bound) -> Vec<Step> {
         // In every thread.
         let all = |field: &str, value: &str| -> Option<bool> {
             let mut fields = self.statuses.iter().map(|status| parse::field(status, field));
@@ -89,13 +106,15 @@ impl Shown<'_> {
             Step {
                 step: "lock-limit",
                 state: State::of(limit("Max locked memory", |limit| limit.soft == limit.hard)),
-                unit: Some("LimitMEMLOCK="),
+                unit: Some(format!("LimitMEMLOCK={}", in_unit(lock_limit))),
+                container: Some(format!("--ulimit memlock={}", in_container(lock_limit))),
                 means: "Whether the limit on locked memory is as high as the process may raise it.",
             },
             Step {
                 step: "core-filter",
                 state: State::of(self.core_filter.map(|filter| filter & WRITTEN_TO == 0)),
-                unit: Some("CoredumpFilter=elf-headers"),
+                unit: Some("CoredumpFilter=elf-headers".into()),
+                container: None,
                 means: "Whether a core dump has no memory that was written to.",
             },
             Step {
@@ -103,13 +122,15 @@ impl Shown<'_> {
                 state: State::of(limit("Max core file size", |limit| {
                     limit.hard.is_some_and(|limit| limit < PAGE)
                 })),
-                unit: Some("LimitCORE=0"),
+                unit: Some("LimitCORE=0".into()),
+                container: Some("--ulimit core=0:0".into()),
                 means: "Whether the process writes no core file, and may not raise that limit.",
             },
             Step {
                 step: "no-huge-pages",
                 state: State::of(all("THP_enabled", "0")),
                 unit: None,
+                container: None,
                 means: "Whether the kernel makes no memory of huge pages by itself.",
             },
             Step {
@@ -117,13 +138,15 @@ impl Shown<'_> {
                 // The kernel shows no more than this: what has such memory either does not have the
                 // step, or had the memory before.
                 state: State::of(self.has_writable_code.filter(|&has| has).map(|_| false)),
-                unit: Some("MemoryDenyWriteExecute=yes"),
+                unit: Some("MemoryDenyWriteExecute=yes".into()),
+                container: None,
                 means: "Whether no memory becomes executable that has been writable.",
             },
             Step {
-                step: "no-new-privileges",
+                step: NO_NEW_PRIVILEGES,
                 state: State::of(all("NoNewPrivs", "1")),
-                unit: Some("NoNewPrivileges=yes"),
+                unit: Some("NoNewPrivileges=yes".into()),
+                container: Some("--security-opt no-new-privileges".into()),
                 means: "Whether no program that it executes has more privileges.",
             },
         ]
@@ -136,7 +159,7 @@ pub(crate) fn of_the_process(
     is_in_force: Option<bool>,
     means: &'static str,
 ) -> Step {
-    Step { step, state: State::of(is_in_force), unit: None, means }
+    Step { step, state: State::of(is_in_force), unit: None, container: None, means }
 }
 
 /// The steps by name, each with its state.
@@ -168,7 +191,7 @@ Max locked memory         8388608              8388608              bytes
     const STATUS: &str = "Name:\tnode\nTHP_enabled:\t0\nNoNewPrivs:\t1\n";
 
     fn state(shown: &Shown<'_>, name: &str) -> State {
-        shown.inherited().iter().find(|step| step.step == name).unwrap().state
+        shown.inherited(None).iter().find(|step| step.step == name).unwrap().state
     }
 
     #[test]
@@ -180,7 +203,7 @@ Max locked memory         8388608              8388608              bytes
             core_filter: Some(0x10),
             has_writable_code: Some(false),
         };
-        for step in all.inherited() {
+        for step in all.inherited(None) {
             let expected = if step.step == "no-write-execute" { NotShown } else { InForce };
             assert_eq!(step.state, expected, "{}", step.step);
         }
@@ -221,12 +244,13 @@ Max locked memory         8388608              8388608              bytes
             core_filter: Some(0x33),
             has_writable_code: None,
         };
-        let texts: Vec<_> = none.inherited().iter().map(|step| step.finding().seen).collect();
+        let texts: Vec<_> =
+            none.inherited(Some(4 << 20)).iter().map(|step| step.finding().seen).collect();
         for line in [
             "LimitCORE=0",
             "NoNewPrivileges=yes",
             "MemoryDenyWriteExecute=yes",
-            "LimitMEMLOCK=",
+            "LimitMEMLOCK=4096K",
             "CoredumpFilter=elf-headers",
         ] {
             assert!(texts.iter().any(|text| text.contains(line)), "{line}: {texts:?}");

@@ -3,6 +3,8 @@
 //! Depends on the file system, and on the kernel for the one answer that no file has.
 
 use crate::parse;
+use serde::Serialize;
+use std::env;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -15,6 +17,29 @@ pub struct Host {
     root: PathBuf,
     membarrier: Option<bool>,
     is_this: bool,
+}
+
+/// What keeps the processes of a container apart from those of its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Container {
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+    /// A pod of Kubernetes, whatever its engine.
+    Kubernetes,
+}
+
+impl Container {
+    /// The name for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "Docker",
+            Self::Podman => "Podman",
+            Self::Kubernetes => "Kubernetes",
+        }
+    }
 }
 
 /// A file that exists, or should exist, and could not be read.
@@ -79,6 +104,21 @@ impl Host {
             Ok(()) | Err(Errno::PERM) => Some(true),
             Err(Errno::SRCH) => Some(false),
             Err(_) => None,
+        }
+    }
+
+    /// The container that this is, as far as the files that its engine puts there tell.
+    pub(crate) fn container(&self) -> Option<Container> {
+        // The engine of a pod may leave its own mark too.
+        let has_service = self.is_this && env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+        if has_service || self.exists("/run/secrets/kubernetes.io") {
+            Some(Container::Kubernetes)
+        } else if self.exists("/run/.containerenv") {
+            Some(Container::Podman)
+        } else if self.exists("/.dockerenv") {
+            Some(Container::Docker)
+        } else {
+            None
         }
     }
 

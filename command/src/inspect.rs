@@ -46,6 +46,9 @@ pub struct Process {
     pub name: String,
     /// The user it runs as (the effective one).
     pub uid: Option<u32>,
+    /// When it started: in clock ticks after the start of the host. No other process has this and
+    /// the same number.
+    pub started: Option<u64>,
     /// Bytes that it has locked, by the kernel's count (`VmLck`).
     pub locked: u64,
     /// Bytes that it may lock (`RLIMIT_MEMLOCK`, soft); null for no limit.
@@ -90,6 +93,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The name, as in JSON.
+    pub(crate) fn id(self) -> &'static str {
+        match self {
+            Self::SecretMemory => "secret_memory",
+            other => other.name(),
+        }
+    }
+
+    /// The name in tables.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Arena => "arena",
@@ -317,6 +329,21 @@ pub enum Reason {
     Unreadable,
 }
 
+impl Reason {
+    /// The name, as in JSON.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::NoProcess => "no_process",
+            Self::Hidden => "hidden",
+            Self::NotPermitted => "not_permitted",
+            Self::OfKernel => "of_kernel",
+            Self::Ended => "ended",
+            Self::NotShown => "not_shown",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
 impl Error {
     /// The kind of the error.
     pub fn reason(&self) -> Reason {
@@ -366,6 +393,7 @@ pub fn inspect(host: &Host, pid: u32) -> Result<Report, Error> {
     }
     let seen = Seen {
         name: parse::process_name(&status),
+        started,
         status: &task_status,
         limits: &limits,
         filter,
@@ -476,6 +504,7 @@ fn has_ended(status: &str) -> bool {
 /// The data of a process, except its mappings.
 struct Seen<'a> {
     name: String,
+    started: Option<u64>,
     /// Of the thread whose mappings were read.
     status: &'a str,
     limits: &'a str,
@@ -496,6 +525,7 @@ fn process(pid: u32, seen: Seen<'_>) -> Process {
         pid,
         name: seen.name,
         uid,
+        started: seen.started,
         locked: field("VmLck").and_then(parse::kilobytes).unwrap_or(0),
         lock_limit: limit("Max locked memory"),
         lock_limit_exempt: seen.exemption == Exemption::Whole,
@@ -862,7 +892,9 @@ fn lock_limit(process: &Process) -> Finding {
 
 /// The steps of `harden_process`: those that a process inherits, and those that it takes itself.
 fn hardening(shown: &Shown<'_>, process: &Process, regions: &[Region]) -> Vec<Step> {
-    let mut steps = shown.inherited();
+    // As high as the process may raise it.
+    let limit = parse::limit(shown.limits, "Max locked memory").and_then(|limit| limit.hard);
+    let mut steps = shown.inherited(limit);
     let mut arenas = regions.iter().filter(|region| region.kind == Kind::Arena).peekable();
     let sealed = arenas.peek().is_some() && arenas.all(|arena| arena.sealed);
     steps.push(of_the_process(

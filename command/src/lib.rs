@@ -9,7 +9,10 @@
 //! | module | |
 //! |---|---|
 //! | [`command_line`] | what can be asked for |
+//! | [`output`] | where a report goes, and whether in colour |
 //! | `report` | text and tables for people; the JSON is the serialized report types |
+//! | `prometheus` | metrics for monitoring |
+//! | [`settings`] | a drop-in for a systemd unit, options for a container |
 //! | [`survey`](mod@survey) | inspects the processes that are asked for |
 //! | [`check`](mod@check), [`inspect`](mod@inspect) | derive findings from the kernel's files |
 //! | `hardening` | what a process has given up for good, by the steps of the library's `harden_process` |
@@ -37,15 +40,18 @@ mod host;
 pub mod inspect;
 #[cfg(test)]
 mod made_up;
+pub mod output;
 pub mod parse;
 mod printable;
+mod prometheus;
 mod report;
+pub mod settings;
 pub mod survey;
 
 pub use amount::parse_amount;
 pub use check::check;
-pub use finding::{Finding, Severity};
-pub use host::{Host, Unreadable};
+pub use finding::{Finding, Settings, Severity};
+pub use host::{Container, Host, Unreadable};
 pub use report::{Layout, Report, complaint};
 pub use survey::survey;
 

@@ -2,89 +2,178 @@
 
 #![forbid(unsafe_code)]
 
-use bitcoin_support_command::command_line::{self, Request, Task};
-use bitcoin_support_command::survey::Survey;
-use bitcoin_support_command::{EXIT_UNKNOWN, Layout, Report, check, complaint, survey};
+use bitcoin_support_command::command_line::{self, Format, Print, Request, Task};
+use bitcoin_support_command::output::Destination;
+use bitcoin_support_command::survey::{Selection, Survey, Wanted};
+use bitcoin_support_command::{EXIT_UNKNOWN, Layout, Report, check, complaint, settings, survey};
 use std::env;
-use std::fmt::Display;
+use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 fn main() -> ExitCode {
     ExitCode::from(match command_line::parse(env::args_os()) {
-        Ok(request) => run(&request),
+        Ok(request) => run(&request).unwrap_or_else(|error| {
+            complain(&error.to_string());
+            EXIT_UNKNOWN
+        }),
         Err(error) if error.use_stderr() => {
             let text = error.render().to_string();
             complain(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
             EXIT_UNKNOWN
         }
         // The help, or the version.
-        Err(text) => print(&text.render().to_string(), 0),
+        Err(text) => match write(&Destination::Stdout, &text.render().to_string()) {
+            Ok(()) => 0,
+            Err(error) => {
+                complain(&error.to_string());
+                EXIT_UNKNOWN
+            }
+        },
     })
 }
 
-fn run(request: &Request) -> u8 {
-    let Request { host, task, json } = request;
-    match task {
-        Task::Check { memlock } => report(*json, layout(false), check(host, *memlock)),
-        Task::Inspect { selection, all_regions } => {
-            let survey = survey(host, selection);
-            survey.iter().for_each(complain_of_missing);
-            report(*json, layout(*all_regions), survey)
+/// Does what is asked for, and returns the exit code.
+fn run(request: &Request) -> Result<u8, Box<dyn Error>> {
+    if let Task::Check { memlock, print: print @ (Print::Unit | Print::Container) } = request.task {
+        let report = check(&request.host, memlock)?;
+        let text = match print {
+            Print::Unit => settings::drop_in(&report),
+            _ => settings::container_options(&report),
+        };
+        write(&request.destination, &text)?;
+        return Ok(0);
+    }
+    if let Some(interval) = request.watch {
+        return watch(request, interval);
+    }
+    let found = look(request)?;
+    found.report().messages().iter().for_each(|message| complain(message));
+    write(&request.destination, &text(request, found.report())?)?;
+    Ok(found.report().exit_code())
+}
+
+/// What was found out.
+enum Found {
+    Check(check::Report),
+    Inspect(Survey),
+}
+
+impl Found {
+    fn report(&self) -> &dyn Report {
+        match self {
+            Self::Check(report) => report,
+            Self::Inspect(survey) => survey,
         }
     }
 }
 
-/// Says on standard error which of the processes that were asked for could not be inspected.
-fn complain_of_missing(survey: &Survey) {
-    // With `--all` the report says it.
-    if !survey.is_of_all {
-        survey.not_inspected.iter().for_each(|process| complain(&process.message));
+/// Finds out what is asked for.
+fn look(request: &Request) -> Result<Found, Box<dyn Error>> {
+    Ok(match &request.task {
+        Task::Check { memlock, .. } => Found::Check(check(&request.host, *memlock)?),
+        Task::Inspect { selection, .. } => Found::Inspect(survey(&request.host, selection)?),
+    })
+}
+
+/// The report in the form that is asked for.
+fn text(request: &Request, report: &dyn Report) -> Result<String, Box<dyn Error>> {
+    Ok(match request.format {
+        Format::Text => report.text(layout(request)),
+        Format::Json => report.json(request.watch.is_some())?,
+        Format::Prometheus => report.prometheus(),
+    })
+}
+
+/// Moves to the upper left corner of a terminal, and clears it.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// The exit codes from best to worst.
+const BY_SEVERITY: [u8; 4] = [0, EXIT_UNKNOWN, 1, 2];
+
+/// Reports again and again, and returns the worst of the exit codes. It ends when no process is
+/// left of those that were asked for by number, or when the output has no reader any more.
+fn watch(request: &Request, interval: Duration) -> Result<u8, Box<dyn Error>> {
+    let numbers_alone = match &request.task {
+        Task::Inspect { selection: Selection::These(processes), .. } => {
+            processes.iter().all(|process| matches!(process, Wanted::Pid(_)))
+        }
+        _ => false,
+    };
+    let is_redrawn = request.format == Format::Text && request.destination.is_terminal();
+    let mut first = None;
+    let (mut last_text, mut last_messages) = (String::new(), Vec::new());
+    let mut worst = 0;
+    loop {
+        let mut found = look(request)?;
+        if let Found::Inspect(survey) = &mut found {
+            if numbers_alone {
+                let earlier = first.get_or_insert_with(|| survey.clone());
+                survey.remove_successors(earlier);
+            }
+        }
+        let report = found.report();
+        let code = report.exit_code();
+        worst =
+            BY_SEVERITY.into_iter().rfind(|other| [code, worst].contains(other)).unwrap_or(code);
+        let (text, messages) = (text(request, report)?, report.messages());
+        let is_news = text != last_text;
+        let result = match &request.destination {
+            Destination::Stdout if is_redrawn => {
+                let text = format!("{CLEAR}{text}\nEvery {interval:?}. Ctrl-C ends it.\n");
+                request.destination.write(&text)
+            }
+            Destination::Stdout if !is_news => Ok(()),
+            // A blank line parts two reports for people.
+            Destination::Stdout if request.format == Format::Text && !last_text.is_empty() => {
+                request.destination.write(&format!("\n{text}"))
+            }
+            destination => destination.write(&text),
+        };
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(worst),
+            Err(error) => return Err(format!("cannot write: {error}").into()),
+            Ok(()) => {}
+        }
+        if is_redrawn || messages != last_messages {
+            messages.iter().for_each(|message| complain(message));
+        }
+        let is_over = matches!(&found, Found::Inspect(survey) if survey.processes.is_empty());
+        if numbers_alone && is_over {
+            return Ok(worst);
+        }
+        (last_text, last_messages) = (text, messages);
+        if request.destination.waits(interval) {
+            return Ok(worst);
+        }
     }
 }
 
-/// The layout: as wide as the terminal, if the report goes to one.
-fn layout(all_rows: bool) -> Layout {
-    let layout = Layout { all_rows, ..Layout::default() };
+/// The layout of the text: as wide as the terminal, if it goes to one.
+fn layout(request: &Request) -> Layout {
+    let is_terminal = request.destination.is_terminal();
+    let layout = Layout {
+        all_rows: matches!(request.task, Task::Inspect { all_regions: true, .. }),
+        color: request.color.is_wanted(is_terminal, env::var_os),
+        ..Layout::default()
+    };
     match rustix::termios::tcgetwinsize(io::stdout()) {
         // Terminals that do not know their size say 0.
-        Ok(size) if size.ws_col > 0 => {
+        Ok(size) if is_terminal && size.ws_col > 0 => {
             Layout { width: size.ws_col.into(), wrap_rows: true, ..layout }
         }
         _ => layout,
     }
 }
 
-/// Prints a report, and returns the exit code.
-fn report<R: Report, E: Display>(json: bool, layout: Layout, report: Result<R, E>) -> u8 {
-    let report = match report {
-        Ok(report) => report,
-        Err(error) => {
-            complain(&error.to_string());
-            return EXIT_UNKNOWN;
+/// Writes a text. It is no error if the reader has closed the pipe.
+fn write(destination: &Destination, text: &str) -> Result<(), String> {
+    match destination.write(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write: {error}"))
         }
-    };
-    let text = if json { report.json() } else { Ok(report.text(layout)) };
-    match text {
-        Ok(text) => print(&text, report.exit_code()),
-        Err(error) => {
-            complain(&error.to_string());
-            EXIT_UNKNOWN
-        }
-    }
-}
-
-/// Prints, and returns `code`, or the code for an error. It is no error if the reader has closed
-/// the pipe.
-fn print(text: &str, code: u8) -> u8 {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => code,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
-        Err(error) => {
-            complain(&format!("cannot write: {error}"));
-            EXIT_UNKNOWN
-        }
+        _ => Ok(()),
     }
 }
 

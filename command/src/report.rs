@@ -6,10 +6,11 @@
 
 use crate::amount::amount;
 use crate::finding::{Finding, Severity};
+use crate::host::Container;
 use crate::inspect::{Kind, Reason, Region};
 use crate::printable::{Printable, printable_json, printable_lines};
 use crate::survey::{NotInspected, Survey};
-use crate::{check, inspect};
+use crate::{check, inspect, prometheus};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -41,11 +42,18 @@ pub trait Report {
     fn exit_code(&self) -> u8;
     /// For people, with a line end.
     fn text(&self, layout: Layout) -> String;
-    /// For scripts, with a line end: the schema of docs/command.md.
+    /// For scripts, with a line end: the schema of docs/command.schema.json, indented or on one
+    /// line.
     ///
     /// # Errors
     /// Those of the serializer.
-    fn json(&self) -> Result<String, serde_json::Error>;
+    fn json(&self, is_one_line: bool) -> Result<String, serde_json::Error>;
+    /// For Prometheus.
+    fn prometheus(&self) -> String;
+    /// Messages for standard error, about what is not part of the text.
+    fn messages(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A message for standard error, with a line end.
@@ -60,16 +68,26 @@ impl Report for check::Report {
 
     fn text(&self, layout: Layout) -> String {
         let summary = summary(&self.findings);
-        let title = format!("This host (Linux {}): {summary}", Printable(&self.kernel));
+        let kernel = Printable(&self.kernel);
+        let title = match self.container {
+            Some(container) => {
+                format!("This container ({}, Linux {kernel}): {summary}", container.name())
+            }
+            None => format!("This host (Linux {kernel}): {summary}"),
+        };
         let mut text = String::new();
         paragraph(&mut text, layout, "", "", &title);
         text.push('\n');
-        findings(&mut text, layout, &self.findings);
+        findings(&mut text, layout, &self.findings, self.container);
         text
     }
 
-    fn json(&self) -> Result<String, serde_json::Error> {
-        json(self)
+    fn json(&self, is_one_line: bool) -> Result<String, serde_json::Error> {
+        json(self, is_one_line)
+    }
+
+    fn prometheus(&self) -> String {
+        prometheus::of_check(self)
     }
 }
 
@@ -86,25 +104,31 @@ impl Report for Survey {
         texts.join("\n")
     }
 
-    fn json(&self) -> Result<String, serde_json::Error> {
-        json(self)
+    fn json(&self, is_one_line: bool) -> Result<String, serde_json::Error> {
+        json(self, is_one_line)
+    }
+
+    fn prometheus(&self) -> String {
+        prometheus::of_survey(self)
+    }
+
+    fn messages(&self) -> Vec<String> {
+        // The table of all processes says it.
+        let of_text = self.not_inspected.iter().filter(|_| !self.is_of_all);
+        of_text.map(|process| process.message.clone()).collect()
     }
 }
 
-/// Of one process.
-impl Report for inspect::Report {
-    fn exit_code(&self) -> u8 {
-        self.severity.exit_code()
-    }
-
-    fn text(&self, layout: Layout) -> String {
+impl inspect::Report {
+    /// What is known of one process, for people.
+    pub(crate) fn text(&self, layout: Layout) -> String {
         let process = &self.process;
         let name = Printable(&process.name);
         let title = format!("Process {} ({name}): {}", process.pid, summary(&self.findings));
         let mut text = String::new();
         paragraph(&mut text, layout, "", "", &title);
         text.push('\n');
-        findings(&mut text, layout, &self.findings);
+        findings(&mut text, layout, &self.findings, None);
         if self.regions.is_empty() {
             return text;
         }
@@ -124,14 +148,15 @@ impl Report for inspect::Report {
         paragraph(&mut text, layout, "", "", &totals);
         text
     }
-
-    fn json(&self) -> Result<String, serde_json::Error> {
-        json(self)
-    }
 }
 
-fn json(report: &impl Serialize) -> Result<String, serde_json::Error> {
-    Ok(printable_json(&serde_json::to_string_pretty(report)?) + "\n")
+fn json(report: &impl Serialize, is_one_line: bool) -> Result<String, serde_json::Error> {
+    let text = if is_one_line {
+        serde_json::to_string(report)?
+    } else {
+        serde_json::to_string_pretty(report)?
+    };
+    Ok(printable_json(&text) + "\n")
 }
 
 /// Columns of the severity, and of the name of a finding.
@@ -141,7 +166,8 @@ const ID: usize = 24;
 /// them.
 const TEXT: usize = 40;
 
-fn findings(out: &mut String, layout: Layout, findings: &[Finding]) {
+/// The findings; of those with a remedy, also the settings for the container that was checked.
+fn findings(out: &mut String, layout: Layout, findings: &[Finding], container: Option<Container>) {
     let beside = layout.width >= SEVERITY + ID + TEXT;
     let indent = " ".repeat(if beside { SEVERITY + ID } else { 4 });
     for finding in findings {
@@ -163,6 +189,19 @@ fn findings(out: &mut String, layout: Layout, findings: &[Finding]) {
         if let Some(remedy) = &finding.remedy {
             paragraph(out, layout, &indent, &indent, &finding.means);
             paragraph(out, layout, &indent, &indent, &format!("To do: {}", Printable(remedy)));
+            let settings = &finding.settings;
+            let of_container = match container {
+                Some(Container::Kubernetes) => settings.kubernetes.clone(),
+                Some(engine) => settings
+                    .container
+                    .as_ref()
+                    .map(|option| format!("`{option}` of `{} run`.", engine.name().to_lowercase())),
+                None => None,
+            };
+            if let Some(text) = of_container {
+                let text = format!("For this container: {}", Printable(&text));
+                paragraph(out, layout, &indent, &indent, &text);
+            }
         }
     }
 }

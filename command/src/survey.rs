@@ -105,6 +105,23 @@ pub fn survey(host: &Host, selection: &Selection) -> Result<Survey, Unreadable> 
 }
 
 impl Survey {
+    /// Takes those processes out that began after an earlier survey with the number of one that was
+    /// in it: the one that was asked for has ended.
+    pub fn remove_successors(&mut self, earlier: &Self) {
+        let started = |survey: &Self, pid| {
+            let mut reports = survey.processes.iter().map(|report| &report.process);
+            reports.find(|process| process.pid == pid).map(|process| process.started)
+        };
+        let pids: Vec<_> = self.processes.iter().map(|report| report.process.pid).collect();
+        for pid in pids {
+            if started(earlier, pid).is_some_and(|before| Some(before) != started(self, pid)) {
+                self.processes.retain(|report| report.process.pid != pid);
+                self.refused(pid.to_string(), Some(pid), &Error::NoProcess(pid));
+            }
+        }
+        self.severity = worst_of(self.processes.iter().map(|report| report.severity));
+    }
+
     fn has(&self, pid: u32) -> bool {
         self.processes.iter().any(|report| report.process.pid == pid)
             || self.not_inspected.iter().any(|other| other.pid == Some(pid))
@@ -290,6 +307,27 @@ mod tests {
         let asked = [Wanted::Pid(21), Wanted::Pid(8)];
         let found = ask(&host, &Selection::These(asked.into()));
         assert_eq!((found.severity, found.exit_code()), (Severity::Warning, 1));
+    }
+
+    /// A process that has the number of one that has ended is not taken for it.
+    #[test]
+    fn successors() {
+        let host = host();
+        let selection = Selection::These(vec![Wanted::Pid(7), Wanted::Pid(12)]);
+        let started = |ticks: u32| {
+            let fields = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18";
+            made_up::write(&host, "proc/7/stat", &format!("7 (node) {fields} {ticks} 20\n"));
+            ask(&host, &selection)
+        };
+        let first = started(4711);
+        assert_eq!(first.processes[0].process.started, Some(4711));
+        let mut later = started(4711);
+        later.remove_successors(&first);
+        assert_eq!(numbers(&later), [7, 12]);
+        let mut later = started(4712);
+        later.remove_successors(&first);
+        assert_eq!(numbers(&later), [12]);
+        assert_eq!(later.not_inspected[0].message, "there is no process 7");
     }
 
     #[test]

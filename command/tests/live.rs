@@ -868,31 +868,40 @@ fn a_long_table_is_short() {
     assert!(all.lines().count() > 2000);
 }
 
+/// A terminal that the command prints to, of this width; its other end is returned.
+fn on_terminal(columns: u16, command: &mut Command) -> (Child, fs::File) {
+    let (mut main, mut other) = (0, 0);
+    let size = libc::winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the descriptors are places for the answer, and `size` is read; neither name nor
+    // settings are asked for.
+    let made = unsafe { libc::openpty(&mut main, &mut other, ptr::null_mut(), ptr::null(), &size) };
+    assert_eq!(made, 0);
+    // SAFETY: both are open, and no other value owns them.
+    let (main, other) = unsafe { (OwnedFd::from_raw_fd(main), OwnedFd::from_raw_fd(other)) };
+    let child = command.stdout(other).spawn().unwrap();
+    // The child alone has the other end now: reading ends with an error when it has ended.
+    command.stdout(Stdio::null());
+    (child, fs::File::from(main))
+}
+
+/// What an inspection of the process prints to a terminal.
+fn inspected_on_terminal(process: &Process, columns: u16, variables: &[(&str, &str)]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitcoin-support"));
+    command.args(["inspect", &process.pid.to_string()]);
+    command.env_remove("NO_COLOR").envs(variables.iter().copied());
+    let (mut child, mut terminal) = on_terminal(columns, &mut command);
+    let mut text = Vec::new();
+    let _ = terminal.read_to_end(&mut text);
+    child.wait().unwrap();
+    String::from_utf8(text).unwrap().replace('\r', "")
+}
+
 /// The text is as wide as the terminal; in a pipe lines are 80 columns, or as long as what they
 /// hold.
 #[test]
 fn text_is_as_wide_as_the_terminal() {
     let process = Process::new("library");
-    let on_terminal = |columns: u16| {
-        let (mut main, mut other) = (0, 0);
-        let size = libc::winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        // SAFETY: the descriptors are places for the answer, and `size` is read; neither name nor
-        // settings are asked for.
-        let made =
-            unsafe { libc::openpty(&mut main, &mut other, ptr::null_mut(), ptr::null(), &size) };
-        assert_eq!(made, 0);
-        // SAFETY: both are open, and no other value owns them.
-        let (main, other) = unsafe { (OwnedFd::from_raw_fd(main), OwnedFd::from_raw_fd(other)) };
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bitcoin-support"));
-        command.args(["inspect", &process.pid.to_string()]).stdout(other);
-        let mut child = command.spawn().unwrap();
-        // The child alone has the other end now: reading ends with an error when it has ended.
-        drop(command);
-        let mut text = Vec::new();
-        let _ = fs::File::from(main).read_to_end(&mut text);
-        child.wait().unwrap();
-        String::from_utf8(text).unwrap().replace('\r', "")
-    };
+    let on_terminal = |columns| inspected_on_terminal(&process, columns, &[("TERM", "dumb")]);
     let longest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap();
     let (narrow, wide) = (on_terminal(60), on_terminal(200));
     assert!(longest(&narrow) <= 60, "{narrow}");
@@ -902,6 +911,185 @@ fn text_is_as_wide_as_the_terminal() {
     assert_eq!(on_terminal(0), piped);
     let findings = piped.split("\nstart ").next().unwrap();
     assert!(longest(findings) <= 80, "{piped}");
+    // Not even a terminal with few columns loses a finding.
+    for id in ["locked-regions", "unguarded-regions", "hardening"] {
+        assert!(on_terminal(20).contains(id), "{id}");
+    }
+}
+
+/// Colours where a terminal wants them, and nowhere else; they change nothing but the colour.
+#[test]
+fn colours_are_for_terminals() {
+    let process = Process::new("library");
+    let of = |variables: &[(&str, &str)]| inspected_on_terminal(&process, 100, variables);
+    let colored = of(&[("TERM", "xterm")]);
+    assert!(colored.contains("\x1b[32mok\x1b[0m       locked-regions"), "{colored}");
+    let mut plain = String::new();
+    let mut rest = colored.as_str();
+    while let Some((before, after)) = rest.split_once("\x1b[") {
+        plain += before;
+        rest = after.split_once('m').unwrap().1;
+    }
+    plain += rest;
+    for variables in [&[("TERM", "xterm"), ("NO_COLOR", "1")][..], &[("TERM", "dumb")]] {
+        assert_eq!(of(variables), plain, "{variables:?}");
+    }
+    // In a pipe only if they are asked for.
+    let pid = process.pid.to_string();
+    let piped = |more: &[&str]| {
+        String::from_utf8(inspect(&[&[pid.as_str()][..], more].concat()).stdout).unwrap()
+    };
+    assert!(!piped(&[]).contains('\x1b'));
+    assert!(piped(&["--color", "always"]).contains("\x1b[32mok\x1b[0m"));
+    assert!(!piped(&["--json", "--color", "always"]).contains('\x1b'));
+}
+
+/// A command that reports again and again. It is ended with this value.
+struct Watch(Child);
+
+impl Watch {
+    fn new(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bitcoin-support"));
+        command.args(["inspect", "--watch=0.1"]).args(arguments);
+        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// The reports, JSON on a line each.
+    fn reports(&mut self) -> impl Iterator<Item = Value> + use<> {
+        let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
+        lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        self.0.wait().unwrap();
+    }
+}
+
+/// A process that is asked for by number is watched until it ends.
+#[test]
+fn a_process_is_watched_until_it_ends() {
+    let process = Process::new("locked");
+    let pid = process.pid.to_string();
+    let mut watch = Watch::new(&["--json", &pid]);
+    let mut reports = watch.reports();
+    let first = reports.next().unwrap();
+    assert_eq!(first["processes"][0]["process"]["pid"], process.pid);
+    drop(process);
+    let rest: Vec<_> = reports.collect();
+    // While it ends its memory may go before it does.
+    let last = rest.last().unwrap();
+    assert_eq!(last["processes"], Value::Array(Vec::new()));
+    assert_eq!(last["not_inspected"][0]["process"], *pid);
+    assert_eq!(watch.0.wait().unwrap().code(), Some(1), "the worst that was seen");
+    let mut complaint = String::new();
+    watch.0.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
+    let gone = format!("bitcoin-support: there is no process {pid}\n");
+    let ended = format!("bitcoin-support: process {pid} has ended: it has no memory any more\n");
+    assert!([gone, ended].contains(&complaint), "{complaint}");
+    // One that is not there is not waited for.
+    let mut watch = Watch::new(&["4194305"]);
+    assert_eq!(watch.0.wait().unwrap().code(), Some(3));
+}
+
+/// A command without a reader ends, also if it has nothing new to write.
+#[test]
+fn a_watch_without_a_reader_ends() {
+    let process = Process::new("locked");
+    let mut watch = Watch::new(&["--json", &process.pid.to_string()]);
+    let first = watch.reports().next().unwrap();
+    assert_eq!(first["processes"][0]["process"]["pid"], process.pid);
+    assert_eq!(watch.0.wait().unwrap().code(), Some(1));
+}
+
+/// Processes that are asked for by name come and go. Each report says something new.
+#[test]
+fn a_name_is_watched() {
+    let name = format!("watch-{}", std::process::id());
+    let (_place, program) = copy(&std::env::current_exe().unwrap());
+    let renamed = program.with_file_name(&name);
+    fs::rename(&program, &renamed).unwrap();
+    let start = || Process::start("locked", Command::new(&renamed), None);
+    let mut watch = Watch::new(&["--json", &name]);
+    let mut reports = watch.reports();
+    let first = reports.next().unwrap();
+    assert_eq!(first["not_inspected"][0]["reason"], "no_process");
+    let mut last = first;
+    // Reads on until the processes are these.
+    let mut expect = |pids: &[u32]| {
+        loop {
+            let processes = last["processes"].as_array().unwrap().iter();
+            let found: BTreeSet<_> =
+                processes.map(|it| it["process"]["pid"].as_u64().unwrap() as u32).collect();
+            if found == pids.iter().copied().collect() {
+                return;
+            }
+            let next = reports.next().unwrap();
+            assert_ne!(next, last, "it says nothing new");
+            last = next;
+        }
+    };
+    let one = start();
+    expect(&[one.pid]);
+    let two = start();
+    expect(&[one.pid, two.pid]);
+    drop(one);
+    expect(&[two.pid]);
+    drop(two);
+    expect(&[]);
+}
+
+/// A file is replaced each time, so that its time shows that the command runs.
+#[test]
+fn a_file_is_replaced_again_and_again() {
+    use std::os::unix::fs::MetadataExt;
+    let process = Process::new("locked");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secrets.prom");
+    let _watch = Watch::new(&[
+        "--format",
+        "prometheus",
+        "--output",
+        file.to_str().unwrap(),
+        &process.pid.to_string(),
+    ]);
+    let mut times = BTreeSet::new();
+    while times.len() < 3 {
+        if let Ok(metadata) = fs::metadata(&file) {
+            times.insert((metadata.mtime(), metadata.mtime_nsec()));
+            let text = fs::read_to_string(&file).unwrap();
+            assert!(text.starts_with("# HELP ") && text.ends_with('\n'), "it is whole: {text}");
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_terminal_is_redrawn() {
+    let process = Process::new("locked");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitcoin-support"));
+    command.args(["inspect", "--watch=0.1", &process.pid.to_string()]).env("TERM", "dumb");
+    let (child, terminal) = on_terminal(100, &mut command);
+    let _watch = Watch(child);
+    let mut lines = BufReader::new(terminal).lines().map_while(Result::ok);
+    // The same report, again and again.
+    for _ in 0..3 {
+        let first = lines.by_ref().find(|line| line.contains("Process ")).unwrap();
+        let expected = format!("\x1b[H\x1b[2JProcess {} (", process.pid);
+        assert!(first.starts_with(&expected), "{first:?}");
+    }
+    // The control: a pipe gets no such thing.
+    let mut piped = Watch::new(&[&process.pid.to_string()]);
+    let mut output = BufReader::new(piped.0.stdout.take().unwrap());
+    let mut text = String::new();
+    output.read_line(&mut text).unwrap();
+    assert!(text.starts_with(&format!("Process {} (", process.pid)), "{text}");
+    drop(process);
+    output.read_to_string(&mut text).unwrap();
+    assert!(!text.contains('\x1b'), "{text}");
 }
 
 /// What is no process with memory is told as what it is.

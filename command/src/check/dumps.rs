@@ -26,6 +26,14 @@ fn look_at_core_dumps(host: &Host) -> Result<Finding, Unreadable> {
     let warning = |seen: String, remedy: &str| {
         Ok(Finding::new(CORE_DUMPS, Severity::Warning, seen, KEPT).remedy(remedy))
     };
+    // Where the limit counts.
+    let limited = |seen: String, remedy: &str| {
+        let finding = Finding::new(CORE_DUMPS, Severity::Warning, seen, KEPT).remedy(remedy);
+        Ok(finding.unit("LimitCORE=0").container("--ulimit core=0:0").kubernetes(
+            "A pod cannot set the limit. With CRI-O: `default_ulimits = [\"core=0:0\"]` in its configuration; with \
+             containerd: `LimitCORE=0` in containerd's systemd unit.",
+        ))
+    };
     let no_limit = "In the program's systemd unit: `LimitCORE=0`. In a shell, before it is started: `ulimit -c 0`.";
 
     let Some(pattern) = host.read("/proc/sys/kernel/core_pattern")? else {
@@ -48,7 +56,7 @@ fn look_at_core_dumps(host: &Host) -> Result<Finding, Unreadable> {
             Some(soft) if soft < PAGE => {
                 ok(format!("written to files ({pattern}), but not with a limit of {shown}"))
             }
-            _ => warning(format!("written to files ({pattern}), limit {shown}"), no_limit),
+            _ => limited(format!("written to files ({pattern}), limit {shown}"), no_limit),
         };
     };
     if soft == Some(1) {
@@ -67,7 +75,7 @@ fn look_at_core_dumps(host: &Host) -> Result<Finding, Unreadable> {
                 Some(soft) if soft < PAGE => ok(format!(
                     "piped to systemd-coredump, which keeps nothing with a limit of {shown}"
                 )),
-                _ => warning(
+                _ => limited(
                     format!("kept by systemd-coredump, limit {shown}"),
                     "In the program's systemd unit: `LimitCORE=0`. For all: `Storage=none` under \
                      `[Coredump]` in /etc/systemd/coredump.conf.",
@@ -143,9 +151,9 @@ pub(super) fn core_filter(host: &Host) -> Finding {
                      the library, which leaves its memory out whatever the filter.";
         let finding = Finding::new(ID, severity, seen, means);
         Ok(if kept {
-            finding.remedy(
-                "In the program's systemd unit: `CoredumpFilter=elf-headers`, or `LimitCORE=0`.",
-            )
+            let remedy =
+                "In the program's systemd unit: `CoredumpFilter=elf-headers`, or `LimitCORE=0`.";
+            finding.remedy(remedy).unit("CoredumpFilter=elf-headers")
         } else {
             finding
         })

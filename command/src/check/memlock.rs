@@ -2,7 +2,7 @@
 
 use super::or_unreadable;
 use super::swap::Swap;
-use crate::amount::amount;
+use crate::amount::{amount, in_container, in_unit};
 use crate::finding::{Finding, Severity};
 use crate::host::{Host, Unreadable};
 use crate::parse::{self, Bound};
@@ -84,26 +84,26 @@ fn look(host: &Host, wanted: Bound, swap: &Swap) -> Result<Finding, Unreadable> 
         return Ok(Finding::new(ID, Severity::Ok, seen, means));
     }
 
-    let (unit, words) = match wanted {
-        Some(wanted) => {
-            let kib = wanted.div_ceil(1024);
-            (format!("{kib}K"), kib.to_string())
-        }
-        None => ("infinity".into(), "unlimited".into()),
-    };
+    let unit = format!("LimitMEMLOCK={}", in_unit(wanted));
+    let option = format!("--ulimit memlock={}", in_container(wanted));
+    let words = wanted.map_or("unlimited".into(), |wanted| wanted.div_ceil(1024).to_string());
     let shell = if hard >= number(wanted) {
         format!("In a shell, before the program is started: `ulimit -l {words}`.")
     } else {
         format!("For logins: `* - memlock {words}` in a file in /etc/security/limits.d.")
     };
-    let mut remedy = format!("In the program's systemd unit: `LimitMEMLOCK={unit}`. {shell}");
+    let mut remedy = format!("In the program's systemd unit: `{unit}`. {shell}");
     if exemption == Exemption::InUserNamespace {
-        let bytes = wanted.map_or("-1".into(), |wanted| wanted.to_string());
         remedy += &format!(
-            " For a container: `--ulimit memlock={bytes}:{bytes}`; a rootless one gets no more than the limit of \
-             the user who starts it."
+            " For a container: `{option}`; a rootless one gets no more than the limit of the user who starts it."
         );
     }
+    let kubernetes = format!(
+        "A pod cannot set the limit. With CRI-O: `default_ulimits = [\"memlock={}\"]` in its configuration; with \
+         containerd: `{unit}` in containerd's systemd unit. Or, in a container that runs as root and has no user \
+         namespace, `securityContext.capabilities.add: [IPC_LOCK]`.",
+        in_container(wanted)
+    );
     let (severity, means) = if exemption == Exemption::Whole {
         let means = "A program that runs as this user is not bound by the limit; one that runs as another is, \
                      and what it cannot lock may be swapped.";
@@ -121,5 +121,6 @@ fn look(host: &Host, wanted: Bound, swap: &Swap) -> Result<Finding, Unreadable> 
                      disk.";
         (Severity::Warning, means)
     };
-    Ok(Finding::new(ID, severity, seen, means).remedy(remedy))
+    let finding = Finding::new(ID, severity, seen, means).remedy(remedy);
+    Ok(finding.unit(unit).container(option).kubernetes(kubernetes))
 }

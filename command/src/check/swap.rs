@@ -308,6 +308,13 @@ pub(super) fn cgroup_swap(swap: &Swap) -> Finding {
     const VERSION_1: &str = "Boot with control groups of version 2 \
                              (`systemd.unified_cgroup_hierarchy=1`), and `MemorySwapMax=0` in the program's \
                              systemd unit.";
+    // An engine's option for it takes the container's memory limit, which is not known here.
+    let with_settings = |finding: Finding| {
+        finding.unit("MemorySwapMax=0").kubernetes(
+            "The kubelet forbids swap to containers where its configuration has `swapBehavior: NoSwap` below \
+             `memorySwap`.",
+        )
+    };
     let exposed = swap.has_exposed_areas();
     let Some(limit) = &swap.limit else {
         let seen = "no limit that can be seen from here";
@@ -320,7 +327,7 @@ pub(super) fn cgroup_swap(swap: &Swap) -> Finding {
             );
         }
         let means = "The kernel may swap what this process has not locked.";
-        return Finding::new(ID, Severity::Note, seen, means).remedy(REMEDY);
+        return with_settings(Finding::new(ID, Severity::Note, seen, means).remedy(REMEDY));
     };
     let seen = format!("{} may be swapped ({})", amount(limit.bytes), limit.file);
     if limit.forbids_swap() {
@@ -341,6 +348,10 @@ pub(super) fn cgroup_swap(swap: &Swap) -> Finding {
     } else {
         "The kernel may swap what the processes of this group have not locked."
     };
-    let remedy = if limit.holds_always { REMEDY } else { VERSION_1 };
-    Finding::new(ID, Severity::Note, seen, means).remedy(remedy)
+    let finding = Finding::new(ID, Severity::Note, seen, means);
+    if limit.holds_always {
+        with_settings(finding.remedy(REMEDY))
+    } else {
+        finding.remedy(VERSION_1)
+    }
 }

@@ -3,7 +3,8 @@
 use super::*;
 use crate::hardening::{INHERITED_UNCHOSEN, State, states};
 use crate::made_up;
-use crate::report::{Layout, Report as _};
+use crate::printable::printable_json;
+use crate::report::Layout;
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
@@ -239,6 +240,7 @@ fn the_limit() {
 fn made_up() -> Process {
     let seen = Seen {
         name: "node".into(),
+        started: None,
         status: STATUS,
         limits: LIMITS,
         filter: None,
@@ -529,7 +531,7 @@ fn names_do_not_reach_the_terminal_as_they_are() {
     let people = report.text(Layout::default());
     assert!(people.contains("no\\u{1b}[2J\\u{202e}ed\\n\\u{9b}"), "{people}");
     assert!(people.contains("/tmp/\\u{1b}]0;\\u{2066}x"), "{people}");
-    let json = report.json().unwrap();
+    let json = printable_json(&serde_json::to_string_pretty(&report).unwrap());
     assert!(json.contains("no\\u001b[2J\\u202eed\\n\\u009b"), "{json}");
     assert!(json.contains("/tmp/\\u001b]0;\\u2066x"), "{json}");
     for text in [people, json] {
