@@ -25,14 +25,14 @@ count() { grep -cE -- "$1" || true; }
 tree="Bitcoin Core"
 build_system=cmake
 
-# keep WHAT RESULT [DETAIL]: keeps the result of a run: see scripts/runs. Each end of a run is kept, so that a failure
-# takes the place of an earlier success.
+# keep WHAT RESULT [DETAIL]: keeps the result of a run, and `how_compiled`, if it is set: see scripts/runs. Each end of a
+# run is kept, so that a failure takes the place of an earlier success.
 keep() {
     local file=() linkage=static
     if ${shared:?}; then linkage=shared; fi
     if ! ${record:?}; then file=(--file "${build:?}/runs.jsonl"); fi
     scripts/runs add "${file[@]}" --tree "$tree" --version "${version:?}" --build-system "$build_system" \
-        --linkage "$linkage" --ran "$1" --result "$2" --detail "${3-}"
+        --linkage "$linkage" --ran "$1" --result "$2" --detail "${3-}${how_compiled-}"
     if $record; then scripts/runs write; fi
 }
 

@@ -15,6 +15,9 @@ needs() {
 }
 install_missing needs
 
+# shellcheck disable=SC2034 # `keep` reads it
+if [[ ${optimize:?} != 2 ]]; then how_compiled=", compiled with -O$optimize"; fi
+
 say "Core ${version:?}: its whole source"
 core=$(scripts/core-source --whole "$version")
 # The tests are Python programs in Core's tree.
