@@ -35,10 +35,12 @@ pub struct Mapping {
 
 /// What may be done with memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct Access {
+    /// Whether it may be read.
     pub read: bool,
+    /// Whether it may be written to.
     pub write: bool,
+    /// Whether it may be executed.
     pub execute: bool,
 }
 
