@@ -1130,10 +1130,13 @@ enum bitcoin_support_status bitcoin_support_set_exit_policy(bitcoin_support_exit
 
 /**
  * Calls `function` with `context` on a secret stack of `size` bytes, 0 for the default (64 KiB).
- * The stack lies between guard pages, and is left out of core dumps and locked, as far as the
- * system allows. When the function has returned, the stack is wiped, and all registers are cleared
- * that a function may change. So nothing of what the function had on its stack or in registers is
- * left. What it puts elsewhere is not wiped.
+ * The stack lies between guard pages, and is left out of core dumps. It is locked if the locked
+ * stacks of all calls under way have, with this one, no more than an eighth of the limit on locked
+ * memory. When the function has returned, the stack is wiped, and all registers are cleared that a
+ * function may change. So nothing of what the function had on its stack or in registers is left.
+ * What it puts elsewhere is not wiped.
+ *
+ * A size other than 0 is rounded up to whole pages, and is at least 32 KiB.
  *
  * The function may do anything that it may do on a thread's own stack, also call this function,
  * fork and exit. If the stack is too small, the process ends at the guard page (SIGSEGV). The
@@ -1141,7 +1144,9 @@ enum bitcoin_support_status bitcoin_support_set_exit_policy(bitcoin_support_exit
  * its thread must not be cancelled meanwhile. Signal handlers must not call this.
  *
  * A thread's first call maps the stack. A thread keeps up to two stacks of up to 256 KiB for its
- * further calls, which take about a microsecond each with the default size.
+ * further calls, which take about a microsecond each with the default size. They hold zeros, and
+ * are unlocked where a stack in a call, or memory for a secret, has no room otherwise. A stack
+ * that is not locked is locked at a later call for which there is room.
  *
  * Returns: BITCOIN_SUPPORT_OK when the function has returned. Otherwise the function has not been
  * called: BITCOIN_SUPPORT_NULL_ARGUMENT, _OUT_OF_MEMORY or _NOT_AVAILABLE (on systems and
@@ -1152,8 +1157,8 @@ enum bitcoin_support_status bitcoin_support_on_secret_stack(bitcoin_support_secr
                                                             size_t size);
 
 /**
- * As bitcoin_support_on_secret_stack, but if the stack cannot be locked, the function is not
- * called.
+ * As bitcoin_support_on_secret_stack, but the stack is locked also beyond an eighth of the limit.
+ * If it cannot be locked, the function is not called.
  *
  * Returns: as bitcoin_support_on_secret_stack; _OUT_OF_MEMORY also when the stack cannot be
  * locked.

@@ -9,6 +9,10 @@
 //! [`LockedPages`], which own their mapping, or says what was refused. An [`AddressRange`] has
 //! places next to each other.
 //!
+//! Where a lock is refused, as much of the secret stacks that are in no call is unlocked, and the
+//! lock is tried once more: those stacks hold zeros, and locked memory is for secrets.
+//! `stack_usage` is how their threads are kept from using them meanwhile.
+//!
 //! `registry` knows every mapping that there is. `access` closes those of closed secrets while they
 //! are not in use. `forks` puts them in order in a child process, and
 //! `exit` ends them when the process exits. `error` has what the system can refuse, and `remedy`
@@ -26,6 +30,7 @@ mod options;
 mod page_allocator;
 mod registry;
 mod remedy;
+mod stack_usage;
 mod tables;
 
 pub use access::{ClosedState, has_protection_key};
@@ -48,7 +53,7 @@ pub use page_allocator::{LockedAllocation, LockedPageAllocator, PosixLockedPageA
 pub(crate) use registry::is_absent_at;
 pub(crate) use registry::{
     ClosedSecret, closed_secret_at, is_locked, is_locked_at, own_stack_lock_state, seal_registry,
-    stacks_of_threads, wipes,
+    wipes,
 };
 pub use registry::{MemoryStats, memory_stats, wipe_everything};
 pub(crate) use tables::{

@@ -1,13 +1,14 @@
-//! Models of how threads affect each other in the process-wide pool and at a fork. Loom runs each
-//! model through the orders of events, and through the values that the memory model lets a load
-//! return, as far as they can make a difference.
+//! Models of how threads affect each other in the process-wide pool, at a fork, and where secret
+//! stacks are unlocked. Loom runs each model through the orders of events, and through the values
+//! that the memory model lets a load return, as far as they can make a difference.
 //!
-//! `gate.rs`, `remote_free.rs` and `guard.rs` are the library's own files, over loom's atomics and
-//! another `sync`. The models restate the rest of the protocol (which thread takes the mutex when)
-//! as it is in `alloc.rs`, `free.rs`, `pause.rs`, `abandoned.rs`, `supply.rs` and the files of
-//! `fork`. Loom's search is limited to a few preemptions in a run, which finds nearly all errors
-//! (Musuvathi and Qadeer, "Iterative Context Bounding", PLDI 2007). Loom has no loads that return a
-//! value which is stored later in the same run.
+//! `gate.rs`, `remote_free.rs`, `guard.rs` and `stack_usage.rs` are the library's own files, over
+//! loom's atomics and another `sync`. The models restate the rest of the protocol (which thread
+//! takes the mutex when) as it is in `alloc.rs`, `free.rs`, `pause.rs`, `abandoned.rs`,
+//! `supply.rs`, `registry.rs` and the files of `fork`. Loom's search is limited to a few
+//! preemptions in a run, which finds nearly all errors (Musuvathi and Qadeer, "Iterative Context
+//! Bounding", PLDI 2007). Loom has no loads that return a value which is stored later in the same
+//! run.
 //!
 //! Each protection has a negative control: the same models must fail with a barrier left out, with
 //! the memory ordering of one place weakened (every place in turn), or with a step done wrongly.
@@ -26,6 +27,9 @@ mod gate;
 mod guard;
 #[path = "../src/thread_heap/remote_free.rs"]
 mod remote_free;
+#[allow(dead_code, reason = "models have no signal handlers and no children")]
+#[path = "../src/pages/stack_usage.rs"]
+mod stack_usage;
 
 /// Replaces `sync` for the library's files.
 mod sync {
@@ -236,6 +240,8 @@ mod experiment {
         NoLook,
         /// The thread that forks does not wait for threads that hold a lock.
         NoWait,
+        /// A stack is unlocked whatever its thread does with it.
+        UnlockInCall,
     }
 
     /// A place where the ordering is not `Relaxed`: file, line and column, operation, ordering.
@@ -305,6 +311,7 @@ use experiment::{Experiment, Half};
 use gate::Gate;
 use guard::{ForkGuard, Lock};
 use remote_free::{RemoteFreeStack, RemoteFrees, claim, claim_exact};
+use stack_usage::StackUsage;
 use sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 use sync::{barrier_everywhere, this_is_thread};
 
@@ -948,6 +955,66 @@ fn two_use() {
     );
 }
 
+// ---- Secret stacks ----------------------------------------------------------------
+
+/// A stack, with its lock. The cell fails the model if two uses are not ordered for both threads.
+struct Stack {
+    usage: AtomicU32,
+    is_locked: UnsafeCell<bool>,
+}
+
+impl Stack {
+    fn new() -> Self {
+        Self { usage: AtomicU32::new(0), is_locked: UnsafeCell::new(false) }
+    }
+
+    /// A call, which locks the stack. It is locked until the call is over.
+    fn call(&self) {
+        let usage = StackUsage(&self.usage);
+        usage.begin_call();
+        // SAFETY: no other thread uses the cell meanwhile; the model fails otherwise.
+        self.is_locked.with_mut(|is_locked| unsafe { *is_locked = true });
+        usage.note_return();
+        // SAFETY: as long as the call is not over, the same.
+        self.is_locked.with(|is_locked| assert!(unsafe { *is_locked }));
+        usage.end_call();
+    }
+
+    /// As in `unlock_idle_stack`.
+    fn unlock(&self) {
+        let usage = StackUsage(&self.usage);
+        if usage.begin_unlock() || experiment::is(Experiment::UnlockInCall) {
+            // SAFETY: no other thread uses the cell meanwhile; the model fails otherwise.
+            self.is_locked.with_mut(|is_locked| unsafe { *is_locked = false });
+            usage.end_unlock();
+        }
+    }
+}
+
+/// Runs a thread for each part.
+fn around_a_stack(calls: usize, unlocks: &'static [usize]) {
+    let stack = Arc::new(Stack::new());
+    let others: Vec<_> = unlocks
+        .iter()
+        .map(|&unlocks| {
+            let stack = stack.clone();
+            thread::spawn(move || (0..unlocks).for_each(|_| stack.unlock()))
+        })
+        .collect();
+    (0..calls).for_each(|_| stack.call());
+    others.into_iter().for_each(|other| other.join().unwrap());
+    // It is idle in the end: the next call does not wait.
+    stack.call();
+}
+
+fn one_unlocks_between_calls() {
+    around_a_stack(2, &[2]);
+}
+
+fn two_unlock_between_calls() {
+    around_a_stack(1, &[1, 1]);
+}
+
 // ---- Tests ----------------------------------------------------------------------
 
 /// A model: its name, the number of preemptions, and the function.
@@ -981,6 +1048,11 @@ const FORKS: &[Model] = &[
     ("one_forks_while_another_uses", 2, one_forks_while_another_uses),
     ("two_fork", 2, two_fork),
     ("two_use_and_one_forks", 1, two_use_and_one_forks),
+];
+
+const STACKS: &[Model] = &[
+    ("one_unlocks_between_calls", 3, one_unlocks_between_calls),
+    ("two_unlock_between_calls", 2, two_unlock_between_calls),
 ];
 
 const LOCKS: &[Model] = &[("two_use", 3, two_use)];
@@ -1078,4 +1150,12 @@ fn forks_keep_lockers_out() {
     // stands for the store's sequential consistency.
     let exceptions = [("fetch_add Release", Half::Release), ("load Acquire", Half::Acquire)];
     assert_orderings_needed("guard.rs", &models, &exceptions);
+}
+
+#[test]
+fn no_stack_is_unlocked_in_a_call() {
+    assert_holds(STACKS);
+    // Controls.
+    assert_all_notice(STACKS, Experiment::UnlockInCall);
+    assert_orderings_needed("stack_usage.rs", STACKS, &[]);
 }

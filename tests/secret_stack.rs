@@ -9,10 +9,13 @@
 
 mod common;
 
-use bitcoin_support::{SecretStack, SecretStackError, SecureBox, on_secret_stack, wipe_everything};
+use bitcoin_support::{
+    LockedPages, LockedPool, LockedPoolManager, SecretStack, SecretStackError, SecureBox,
+    SecureVec, memory_stats, on_secret_stack, page_size, wipe_everything,
+};
 use common::{
-    alone, assert_wiped, flags_of, in_child, limit_locked_memory, locked_by_kernel, read_memory,
-    refuse,
+    alone, alone_with, assert_wiped, flags_of, in_child, limit_locked_memory, locked_by_kernel,
+    read_memory, refuse,
 };
 use std::backtrace::Backtrace;
 use std::cell::Cell;
@@ -20,8 +23,9 @@ use std::hint::black_box;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 /// What the functions leave on their stacks.
 const MARK: [u8; 64] = [0xa7; 64];
@@ -126,6 +130,15 @@ fn a_panic_comes_back_and_the_stack_is_wiped() {
 }
 
 #[test]
+fn the_smallest_stack_has_room_for_a_panic() {
+    let variables = [("RUST_BACKTRACE", "full")];
+    alone_with("the_smallest_stack_has_room_for_a_panic", &variables, || {
+        let panics = || catch_unwind(|| panic!("{}", "caught within")).is_err();
+        assert!(SecretStack::new().size(1).run(panics).unwrap());
+    });
+}
+
+#[test]
 fn calls_within_calls() {
     fn nested(depth: usize, addresses: &mut Vec<usize>) {
         on_secret_stack(|| {
@@ -209,6 +222,162 @@ fn stacks_of_all_threads_are_bounded() {
             assert!(kept > 0 && kept <= bound, "{kept} of {bound}");
             barrier.wait();
         });
+    });
+}
+
+/// Ends the work of other threads, also when a test fails.
+struct EndsWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for EndsWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Two stacks, one within the other, of which one is kept for the next call and one for a call
+/// within that. Whether they were locked.
+fn two_stacks_are_locked() -> [bool; 2] {
+    let is_locked = || SecretStack::lock_state().unwrap().is_ok();
+    on_secret_stack(|| [is_locked(), on_secret_stack(is_locked)])
+}
+
+#[test]
+fn a_low_limit_is_for_the_pool() {
+    alone("a_low_limit_is_for_the_pool", || {
+        const LIMIT: usize = 64 * 1024;
+        limit_locked_memory(LIMIT, LIMIT);
+        let error = on_secret_stack(SecretStack::lock_state).unwrap().unwrap_err();
+        assert_eq!((error.errno, error.limit, locked_by_kernel()), (0, LIMIT, 0), "{error}");
+        // A stack that has to be locked takes all of it.
+        let locked = SecretStack::new().require_lock();
+        assert_eq!(locked.run(SecretStack::lock_state).unwrap(), Some(Ok(())));
+        assert_eq!(locked_by_kernel(), LIMIT);
+        // It gives way, and has it back when the pool has nothing in it.
+        let key = SecureBox::<[u8; 32]>::random();
+        let stats = LockedPoolManager::instance().stats();
+        assert!(stats.locked > 0 && stats.is_fully_locked() && stats.lock_failures == 0);
+        assert_eq!(memory_stats().locked, locked_by_kernel());
+        assert!(locked.run(|| ()).is_err());
+        drop(key);
+        assert_eq!(locked.run(SecretStack::lock_state).unwrap(), Some(Ok(())));
+        assert_eq!(memory_stats().locked, locked_by_kernel());
+    });
+}
+
+#[test]
+fn idle_stacks_give_way_to_secrets() {
+    alone("idle_stacks_give_way_to_secrets", || {
+        const LIMIT: usize = 1 << 20;
+        const CHUNK: usize = LockedPool::ARENA_SIZE;
+        limit_locked_memory(LIMIT, LIMIT);
+        // Each of these needs all memory that may be locked, which the stacks have a part of.
+        let pages = || drop(LockedPages::new_locked(LIMIT).unwrap());
+        let large = || drop(SecureVec::<u8>::try_from_slice(&[7; LIMIT]).unwrap());
+        let private = || {
+            let pool = LockedPool::default();
+            (0..LIMIT / CHUNK).for_each(|_| assert!(pool.alloc(CHUNK, 16).is_some()));
+            assert_eq!((pool.stats().locked, pool.stats().lock_failures), (LIMIT, 0));
+        };
+        let process_wide = || {
+            let secrets = [(); LIMIT / CHUNK].map(|()| SecureVec::from_slice(&[7_u8; CHUNK]));
+            let stats = LockedPoolManager::instance().stats();
+            assert_eq!((stats.locked, stats.lock_failures), (LIMIT, 0));
+            drop(secrets);
+        };
+        let uses: [&dyn Fn(); 4] = [&pages, &large, &private, &process_wide];
+        for secrets in uses {
+            assert_eq!(two_stacks_are_locked(), [true; 2]);
+            assert_eq!(locked_by_kernel(), 2 * SecretStack::DEFAULT_SIZE);
+            // Control: a stack in a call does not give way.
+            on_secret_stack(|| assert!(LockedPages::new_locked(LIMIT).is_err()));
+            assert_eq!(two_stacks_are_locked(), [true; 2]);
+            secrets();
+            assert_eq!(memory_stats().locked, locked_by_kernel());
+        }
+    });
+}
+
+#[test]
+fn a_stack_is_locked_again_when_there_is_room() {
+    alone("a_stack_is_locked_again_when_there_is_room", || {
+        const LIMIT: usize = 1 << 20;
+        limit_locked_memory(LIMIT, LIMIT);
+        let secret = LockedPages::new_locked(LIMIT).unwrap();
+        assert_eq!(two_stacks_are_locked(), [false; 2]);
+        drop(secret);
+        assert_eq!(two_stacks_are_locked(), [true; 2]);
+        let address = on_secret_stack(|| leave_mark(0));
+        assert!(flags_of(address).iter().any(|flag| flag == "lo"));
+    });
+}
+
+#[test]
+fn an_idle_stack_gives_way_to_one_in_a_call() {
+    alone("an_idle_stack_gives_way_to_one_in_a_call", || {
+        const LIMIT: usize = 1 << 20;
+        limit_locked_memory(LIMIT, LIMIT);
+        let barrier = Barrier::new(2);
+        let (idle, [three, two], locked) = thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                // An eighth of the limit.
+                let are_locked = two_stacks_are_locked();
+                barrier.wait();
+                barrier.wait();
+                are_locked
+            });
+            barrier.wait();
+            let are_locked = [on_secret_stack(two_stacks_are_locked), two_stacks_are_locked()];
+            let locked = [locked_by_kernel(), memory_stats().locked];
+            barrier.wait();
+            (other.join().unwrap(), are_locked, locked)
+        });
+        assert_eq!(idle, [true; 2]);
+        // The first of three is locked too.
+        assert_eq!(three, [true, false]);
+        assert_eq!(two, [true; 2]);
+        assert_eq!(locked, [LIMIT / 8; 2]);
+    });
+}
+
+#[test]
+fn no_stack_is_unlocked_in_a_call() {
+    alone("no_stack_is_unlocked_in_a_call", || {
+        const LIMIT: usize = 1 << 20;
+        limit_locked_memory(LIMIT, LIMIT);
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let _over = EndsWhenDropped(&is_over);
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    // More than there is beside the stacks: those in no call are unlocked.
+                    drop(LockedPages::new(LIMIT - page_size()).unwrap());
+                }
+            });
+            let works = [(); 2].map(|()| {
+                scope.spawn(|| {
+                    let mut locked = 0;
+                    while locked < 500 {
+                        let stack = SecretStack::new().require_lock();
+                        let ran = stack.run(|| {
+                            let mark = black_box(MARK);
+                            assert_eq!(SecretStack::lock_state(), Some(Ok(())));
+                            if locked % 50 == 0 {
+                                let flags = flags_of(mark.as_ptr().addr());
+                                assert!(flags.iter().any(|flag| flag == "lo"), "{flags:?}");
+                            }
+                            assert_eq!(black_box(mark), MARK);
+                            assert_eq!(SecretStack::lock_state(), Some(Ok(())));
+                        });
+                        // The other thread may have all of it.
+                        locked += usize::from(ran.is_ok());
+                    }
+                })
+            });
+            works.into_iter().for_each(|work| work.join().unwrap());
+        });
+        assert_eq!(memory_stats().locked, locked_by_kernel());
+        // None of them is counted any more.
+        assert_eq!(two_stacks_are_locked(), [true; 2]);
     });
 }
 
@@ -324,6 +493,47 @@ fn a_fork_within() {
     });
 }
 
+/// A child has no stack of another thread, also not one that was just being mapped; and it can use
+/// its own stack, also if another thread was just unlocking it.
+#[test]
+fn a_fork_at_any_moment() {
+    alone("a_fork_at_any_moment", || {
+        const LIMIT: usize = 1 << 20;
+        limit_locked_memory(LIMIT, LIMIT);
+        let is_over = AtomicBool::new(false);
+        let until_over = |work: &dyn Fn()| {
+            while !is_over.load(Ordering::Relaxed) {
+                work();
+            }
+        };
+        thread::scope(|scope| {
+            let _over = EndsWhenDropped(&is_over);
+            for _ in 0..3 {
+                // (Stacks of this size are not kept.)
+                let map = || drop(SecretStack::new().size(512 << 10).run(|| ()));
+                scope.spawn(move || until_over(&map));
+            }
+            for _ in 0..300 {
+                in_child(|| assert_eq!(memory_stats().total, 0));
+            }
+        });
+        is_over.store(false, Ordering::Relaxed);
+        // This thread is on a locked stack, so that the other one finds no room, and unlocks the
+        // idle stack of this thread each time.
+        let on_a_locked_stack = || {
+            thread::scope(|scope| {
+                let _over = EndsWhenDropped(&is_over);
+                scope.spawn(|| until_over(&|| assert!(LockedPages::new_locked(LIMIT).is_err())));
+                for _ in 0..300 {
+                    on_secret_stack(|| ());
+                    in_child(|| assert_eq!(on_secret_stack(|| 6 * 7), 42));
+                }
+            });
+        };
+        SecretStack::new().size(64 << 10).require_lock().run(on_a_locked_stack).unwrap();
+    });
+}
+
 static HANDLER_FRAME: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn note_frame(_: libc::c_int) {
@@ -373,6 +583,63 @@ fn the_panic_button_on_a_secret_stack() {
             }) * 7
         });
         assert_eq!((sum, key.expose_secret()), (42, &[0; 32]));
+    });
+}
+
+/// Where the function has left its mark.
+static LEFT: AtomicUsize = AtomicUsize::new(0);
+/// How often a handler on the ordinary stack has found the mark, and how often still after a wipe.
+static FOUND: AtomicUsize = AtomicUsize::new(0);
+static FOUND_STILL: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn wipe_what_is_left(_: libc::c_int) {
+    let left = LEFT.load(Ordering::Relaxed);
+    let here = 0_u8;
+    let is_found = || {
+        let left = std::ptr::with_exposed_provenance::<u8>(left);
+        // SAFETY: the stack is kept by the thread, which is interrupted, and so mapped.
+        (0..64).any(|at| unsafe { left.add(at).read_volatile() } == MARK[0])
+    };
+    let is_near = std::ptr::from_ref(&here).addr().abs_diff(left) < SecretStack::DEFAULT_SIZE;
+    if left == 0 || is_near || !is_found() {
+        return;
+    }
+    FOUND.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: the test uses no secret.
+    unsafe { wipe_everything() };
+    FOUND_STILL.fetch_add(usize::from(is_found()), Ordering::Relaxed);
+}
+
+/// The function has returned, and its stack is not wiped yet.
+#[test]
+fn the_panic_button_before_the_wipe() {
+    alone("the_panic_button_before_the_wipe", || {
+        on_secret_stack(|| ());
+        catch(libc::SIGUSR1, wipe_what_is_left);
+        // SAFETY: no preconditions.
+        let this_thread = unsafe { libc::pthread_self() };
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let _over = EndsWhenDropped(&is_over);
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    // SAFETY: the thread waits for this one.
+                    assert_eq!(unsafe { libc::pthread_kill(this_thread, libc::SIGUSR1) }, 0);
+                    thread::sleep(Duration::from_micros(100));
+                }
+            });
+            while FOUND.load(Ordering::Relaxed) < 200 {
+                on_secret_stack(|| {
+                    let address = leave_mark(40);
+                    // A handler finds it when this thread has left the stack.
+                    LEFT.store(address, Ordering::Relaxed);
+                });
+            }
+        });
+        let (found, still) = (&FOUND, &FOUND_STILL);
+        let (found, still) = (found.load(Ordering::Relaxed), still.load(Ordering::Relaxed));
+        // In the first few instructions it looks as if the thread went back to the stack.
+        assert!(still < found / 2, "{still} of {found}");
     });
 }
 

@@ -219,6 +219,7 @@ impl ArenaSet {
             secret_memory: self.memory.secret_memory,
             require_lock,
             require_protections: self.memory.require_protections,
+            is_stack: false,
         };
         let (outcome, secret_memory_refusal) = match pages::map(place, &options) {
             Ok(pages) => {

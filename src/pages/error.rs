@@ -45,7 +45,8 @@ impl std::error::Error for MapError {
 /// Why pages that are mapped are not locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockError {
-    /// The operating system's error number, 0 when a foreign page allocator did not tell.
+    /// The operating system's error number, 0 when a foreign page allocator did not tell, and
+    /// for a secret stack whose lock was given up or not tried.
     pub errno: i32,
     /// The limit on locked bytes that was in force (`RLIMIT_MEMLOCK`), `usize::MAX` for none.
     pub limit: usize,

@@ -8,7 +8,7 @@ use super::limits::{has_page_size, page_size};
 use super::options::{ForkPolicy, PageOptions, SecretMemory};
 use super::registry::{self, Slot, TakenSlot};
 use crate::cleanse::memory_cleanse;
-use crate::sys::{Hardening, Memory, NoSecretMemory, NotHardened, System};
+use crate::sys::{Hardening, Limits, LockRefusal, Memory, NoSecretMemory, NotHardened, System};
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
@@ -68,7 +68,7 @@ impl LockedPages {
     /// As for [`new`](Self::new); also when the system has no such pages, or none left: huge pages
     /// are set aside by its administrator (`vm.nr_hugepages` on Linux).
     pub fn with_page_size(len: usize, page_size: usize) -> Result<Self, MapError> {
-        let pages = map_protected(len, page_size, ForkPolicy::Keep)?;
+        let pages = map_protected(len, &PageOptions { page_size, ..PageOptions::default() })?;
         pages.lock();
         Ok(pages)
     }
@@ -86,8 +86,42 @@ impl LockedPages {
     /// Locks the pages, as far as the system lets it.
     fn lock(&self) {
         // SAFETY: this value owns the pages.
-        let locked = unsafe { System::lock(self.addr, self.len) };
+        let lock = || unsafe { System::lock(self.addr, self.len) };
+        let locked = lock()
+            .or_else(|refusal| if make_room(self.len, &refusal) { lock() } else { Err(refusal) });
         self.slot.set_lock_state(locked.map_err(LockError::from));
+    }
+
+    /// Locks a stack that is in a call and not locked, as far as the system lets it; unless all
+    /// stacks that are locked would have more than `bound` bytes with it. Those in no call give way
+    /// to it.
+    pub(crate) fn lock_stack(&self, bound: usize) -> Result<(), LockError> {
+        let others_give_way = || self.len <= bound && registry::unlock_idle_stacks(self.len) > 0;
+        if self.slot.count(bound) || (others_give_way() && self.slot.count(bound)) {
+            self.lock();
+            if self.lock_state().is_err() {
+                self.slot.uncount();
+            }
+        }
+        self.lock_state()
+    }
+
+    /// Notes that this stack, which is idle, is in a call from now on. Its lock stays as it is
+    /// until the call is over: the locks of idle stacks are given up where memory cannot be locked
+    /// otherwise.
+    pub(crate) fn begin_call(&self) {
+        self.slot.stack_usage().begin_call();
+    }
+
+    /// Notes that the function has returned, and that the thread is on another stack again. From
+    /// now on the panic button wipes all of this one.
+    pub(crate) fn note_return(&self) {
+        self.slot.stack_usage().note_return();
+    }
+
+    /// Notes that this stack holds zeros, and is in no call any more.
+    pub(crate) fn end_call(&self) {
+        self.slot.stack_usage().end_call();
     }
 
     /// The pages, if they have what the options require. Nothing has been written to them.
@@ -230,14 +264,6 @@ impl LockedPages {
         self.slot.closed_state().unwrap_or(ClosedState::Writable)
     }
 
-    /// Makes the pages a stack of the calling thread, on which that thread alone runs, until they
-    /// are unmapped. They must be made with [`ForkPolicy::Keep`]. The panic button, and the exit of
-    /// the process, leave what the thread returns to. A child has the stacks of the thread that
-    /// forks, and none of other threads.
-    pub(crate) fn give_to_thread(&self) {
-        self.slot.give_to_thread();
-    }
-
     /// Address of the first byte. Writing through it needs what any shared mutable memory needs;
     /// the pages themselves are writable for as long as the owner lives.
     pub fn as_ptr(&self) -> NonNull<u8> {
@@ -338,11 +364,16 @@ fn try_map(
     options: &PageOptions,
     secret_memory_refusal: &mut Option<i32>,
 ) -> Result<LockedPages, PagesError> {
-    let PageOptions { page_size: size, fork, secret_memory, .. } = *options;
+    let secret_memory = options.secret_memory;
     let (in_range, len) = place.into_parts();
     if secret_memory == SecretMemory::Off && in_range.is_none() {
-        let pages = map_protected(len, size, fork)?;
-        pages.lock();
+        let pages = map_protected(len, options)?;
+        if options.is_stack {
+            let not_tried = LockError { errno: 0, limit: System::lock_limit() };
+            pages.slot.set_lock_state(Err(not_tried));
+        } else {
+            pages.lock();
+        }
         return pages.if_accepted(options);
     }
     let len = padded(len, page_size())?;
@@ -350,16 +381,26 @@ fn try_map(
     let slot = TakenSlot::take()?;
     let reserved = Reserved::at(in_range, len)?;
     if secret_memory != SecretMemory::Off {
-        // SAFETY: the addresses are reserved, and used by no one.
-        match unsafe { System::place_secret_memory(reserved.addr, len) } {
+        let place = || {
+            // SAFETY: the addresses are reserved, and used by no one.
+            let placed = unsafe { System::place_secret_memory(reserved.addr, len) };
+            if placed.is_err() {
+                // SAFETY: as long as they are reserved, no one uses them.
+                unsafe { System::make_inaccessible(reserved.addr, len) };
+            }
+            placed
+        };
+        let placed = place().or_else(|refusal| match &refusal {
+            NoSecretMemory::Limit(refused) if make_room(len, refused) => place(),
+            _ => Err(refusal),
+        });
+        match placed {
             Ok(()) => {
-                let pages = reserved.into_pages(slot, fork, true);
+                let pages = reserved.into_pages(slot, options, true);
                 pages.slot.set_lock_state(Ok(()));
                 return pages.if_accepted(options);
             }
             Err(refusal) => {
-                // SAFETY: the addresses are reserved, and used by no one.
-                unsafe { System::make_inaccessible(reserved.addr, len) };
                 let is_required = secret_memory == SecretMemory::Require;
                 match refusal {
                     NoSecretMemory::Limit(refusal) if is_required || options.require_lock => {
@@ -378,13 +419,21 @@ fn try_map(
     }
     // SAFETY: the addresses are reserved, and used by no one.
     unsafe { System::make_accessible(reserved.addr, len) }.map_err(MapError::of)?;
-    let pages = reserved.into_pages(slot, fork, false);
+    let pages = reserved.into_pages(slot, options, false);
     pages.lock();
     pages.if_accepted(options)
 }
 
+/// When a lock has been refused to `len` bytes: unlocks as much of the stacks that are in no call,
+/// unless the limit is too low for those bytes anyway. Returns whether another attempt is worth it:
+/// some stack has been unlocked.
+fn make_room(len: usize, refusal: &LockRefusal) -> bool {
+    len <= refusal.limit && registry::unlock_idle_stacks(len) > 0
+}
+
 /// Maps `len` bytes anywhere, rounded up to whole pages, with every protection but the lock.
-fn map_protected(len: usize, size: usize, fork: ForkPolicy) -> Result<LockedPages, MapError> {
+fn map_protected(len: usize, options: &PageOptions) -> Result<LockedPages, MapError> {
+    let size = options.page_size;
     if !has_page_size(size) {
         return Err(MapError::invalid());
     }
@@ -400,12 +449,12 @@ fn map_protected(len: usize, size: usize, fork: ForkPolicy) -> Result<LockedPage
         let addr = System::map_guarded_huge(len, size).map_err(MapError::of)?;
         Reserved { addr, len, in_range: false }
     };
-    Ok(reserved.into_pages(slot, fork, false))
+    Ok(reserved.into_pages(slot, options, false))
 }
 
 /// The first protection besides the lock that the system refuses now to memory for secrets, if any.
 pub(crate) fn refused_protection(fork: ForkPolicy) -> Result<Option<ProtectionError>, MapError> {
-    let pages = map_protected(1, page_size(), fork)?;
+    let pages = map_protected(1, &PageOptions { fork, ..PageOptions::default() })?;
     let refusal = pages.refusals().first();
     pages.discard();
     Ok(refusal)
@@ -440,11 +489,11 @@ impl Reserved {
     }
 
     /// The owner of the pages, which are accessible now, with its entry in the registry.
-    fn into_pages(self, slot: TakenSlot, fork: ForkPolicy, is_secret: bool) -> LockedPages {
+    fn into_pages(self, slot: TakenSlot, options: &PageOptions, is_secret: bool) -> LockedPages {
         let Self { addr, len, in_range } = *ManuallyDrop::new(self);
         // SAFETY: the pages are accessible, and belong to the value that is made here, which closes
         // the entry before it unmaps them.
-        let slot = unsafe { slot.enter(addr, len, fork, is_secret) };
+        let slot = unsafe { slot.enter(addr, len, options, is_secret) };
         LockedPages { addr, len, slot, in_range, secret_memory_refusal: None }
     }
 }

@@ -63,6 +63,11 @@ pub(crate) struct PageOptions {
     pub(crate) require_lock: bool,
     /// Whether pages that lack another protection are given up.
     pub(crate) require_protections: bool,
+    /// Whether they are a stack of the calling thread, on which that thread alone runs until they
+    /// are unmapped. A child of `fork` has it only if it is this thread that forks. Nothing is
+    /// locked yet: [`lock_stack`](super::LockedPages::lock_stack) does that. Goes with
+    /// [`ForkPolicy::Keep`] and ordinary memory only.
+    pub(crate) is_stack: bool,
 }
 
 impl Default for PageOptions {
@@ -73,6 +78,7 @@ impl Default for PageOptions {
             secret_memory: SecretMemory::Off,
             require_lock: false,
             require_protections: false,
+            is_stack: false,
         }
     }
 }

@@ -7,7 +7,8 @@
 
 use super::access::{Access, ClosedState, Use};
 use super::error::{LockError, MapError, Protection, Refusals};
-use super::options::ForkPolicy;
+use super::options::{ForkPolicy, PageOptions};
+use super::stack_usage::StackUsage;
 use super::tables::{release_table, seal_table, zeroed_table};
 use crate::cleanse::memory_cleanse;
 use crate::poison;
@@ -26,14 +27,15 @@ pub(super) struct Slot {
     len: AtomicUsize,
     /// The bits below.
     flags: AtomicU32,
-    /// How many threads are just writing to the mapping through the table. It stays mapped
-    /// meanwhile.
+    /// How many threads are just using the mapping through the table. It stays mapped meanwhile.
     pins: AtomicU32,
     /// Why it is not locked.
     errno: AtomicI32,
     limit: AtomicUsize,
     /// The thread that runs on this memory at times, by its number; 0 for memory that is no stack.
     thread: AtomicUsize,
+    /// See [`StackUsage`].
+    stack_usage: AtomicU32,
     /// Of a mapping that is closed while it is not in use.
     access: Access,
     /// See [`Refusals`].
@@ -59,6 +61,8 @@ const ABSENT: u32 = 1 << 5;
 const TAKEN: u32 = 1 << 6;
 /// The access to the memory cannot be taken away any more.
 const SEALED: u32 = 1 << 7;
+/// A stack whose bytes are in [`LOCKED_STACKS`].
+const COUNTED: u32 = 1 << 8;
 
 /// On its own stack, a thread wipes from so many bytes below its frame downwards: it wipes by
 /// functions that have frames there. Then there is room for theirs, and for the bytes below a frame
@@ -75,6 +79,9 @@ static MORE: [AtomicPtr<Slot>; BLOCKS] = [const { AtomicPtr::new(ptr::null_mut()
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 /// Whether blocks are sealed as they are added.
 static IS_SEALED: AtomicBool = AtomicBool::new(false);
+/// The bytes of all stacks that are locked, or that their threads are just locking: of those with
+/// the flag [`COUNTED`].
+static LOCKED_STACKS: AtomicUsize = AtomicUsize::new(0);
 /// How often [`wipe_everything`] has begun or ended.
 static WIPES: AtomicU32 = AtomicU32::new(0);
 
@@ -88,6 +95,7 @@ impl Slot {
             errno: AtomicI32::new(0),
             limit: AtomicUsize::new(0),
             thread: AtomicUsize::new(0),
+            stack_usage: AtomicU32::new(0),
             access: Access::new(),
             refusals: [const { AtomicU16::new(0) }; Protection::ALL.len()],
         }
@@ -95,11 +103,12 @@ impl Slot {
 
     /// Gives the slot up, in which there is no mapping any more.
     pub(super) fn vacate(&self) {
+        self.uncount();
         self.addr.store(VACANT, Release);
     }
 
     /// Keeps other threads off the mapping, which is going to be unmapped: waits for those that are
-    /// writing to it.
+    /// using it.
     pub(super) fn close(&self) {
         // A thread that sets a pin looks at the address afterwards. Here it is the other way round:
         // one of the two sees what the other has done.
@@ -206,10 +215,62 @@ impl Slot {
         self.access.report().map(|(_, _, state)| state)
     }
 
-    /// Makes the memory a stack of the calling thread, which alone runs on it from now on. A child
-    /// process has it only if it is this thread that forks.
-    pub(super) fn give_to_thread(&self) {
-        self.thread.store(System::this_thread(), Relaxed);
+    /// Whether the memory is a stack of some thread.
+    fn is_stack(&self) -> bool {
+        self.thread.load(Relaxed) != 0
+    }
+
+    /// What its thread does with this stack.
+    pub(super) fn stack_usage(&self) -> StackUsage<'_> {
+        StackUsage(&self.stack_usage)
+    }
+
+    /// Counts this stack, which its thread is going to lock, unless all stacks that are counted
+    /// would have more than `bound` bytes with it; returns whether it is counted. For its thread,
+    /// in a call, while it is not locked.
+    pub(super) fn count(&self, bound: usize) -> bool {
+        let len = self.len.load(Relaxed);
+        let with = |locked: usize| locked.checked_add(len).filter(|&sum| sum <= bound);
+        let is_within = LOCKED_STACKS.fetch_update(Relaxed, Relaxed, with).is_ok();
+        if is_within {
+            self.flags.fetch_or(COUNTED, Relaxed);
+        }
+        is_within
+    }
+
+    /// Takes the stack out of the count, if it is there: it is not locked any more.
+    pub(super) fn uncount(&self) {
+        if self.flags.fetch_and(!COUNTED, Relaxed) & COUNTED != 0 {
+            let len = self.len.load(Relaxed);
+            // (A child counts by the flags. If a signal handler has forked since the flag was
+            // changed, and this is the child, the count has not got these bytes.)
+            let without = |locked: usize| Some(locked.saturating_sub(len));
+            let _ = LOCKED_STACKS.fetch_update(Relaxed, Relaxed, without);
+        }
+    }
+
+    /// Unlocks the memory, if it is a stack that is locked and idle; returns how many bytes that
+    /// were.
+    fn unlock_idle_stack(&self) -> usize {
+        if !self.has(COUNTED) {
+            return 0;
+        }
+        self.while_mapped(|addr| {
+            let mut unlocked = 0;
+            if self.is_stack() && self.stack_usage().begin_unlock() {
+                if self.has(LOCKED) {
+                    unlocked = self.len.load(Relaxed);
+                    // SAFETY: the mapping is not unmapped meanwhile. It holds zeros, and its thread
+                    // waits for `end_unlock` before it uses it, and then looks at the lock anew.
+                    unsafe { System::unlock(addr, unlocked) };
+                    self.set_lock_state(Err(LockError { errno: 0, limit: System::lock_limit() }));
+                    self.uncount();
+                }
+                self.stack_usage().end_unlock();
+            }
+            unlocked
+        })
+        .unwrap_or(0)
     }
 
     /// Whether the memory is a stack of the calling thread.
@@ -224,13 +285,15 @@ impl Slot {
         if !self.is_own_stack() {
             return len;
         }
-        // The thread is on this stack, or has gone on to another one from this one, or this one is
-        // in no call, and so holds zeros.
         let frame = 0_u8;
         let frame = ptr::from_ref(&frame).addr();
         match frame.checked_sub(addr) {
             Some(below) if below < len => below.saturating_sub(OWN_FRAMES),
-            _ => 0,
+            // The thread has gone on to another stack from this one. (Or it is about to switch to
+            // this one, or back from it, a few instructions away: that looks the same.)
+            _ if self.stack_usage().is_in_call() => 0,
+            // The thread needs nothing of what the function has left.
+            _ => len,
         }
     }
 
@@ -248,23 +311,36 @@ impl Slot {
         self.has(SEALED)
     }
 
+    /// Calls a function with the address of the mapping, if one is entered. It stays mapped
+    /// meanwhile.
+    fn while_mapped<R>(&self, function: impl FnOnce(NonNull<u8>) -> R) -> Option<R> {
+        self.pins.fetch_add(1, SeqCst);
+        // In one order with the pin: see `close`.
+        let addr = self.addr.load(SeqCst);
+        let addr =
+            if addr > CLOSED { NonNull::new(ptr::with_exposed_provenance_mut(addr)) } else { None };
+        let result = addr.map(function);
+        // (A child begins without pins. If a signal handler has forked since this one was set, and
+        // this is the child, it is gone.)
+        let _ = self.pins.fetch_update(SeqCst, SeqCst, |pins| pins.checked_sub(1));
+        result
+    }
+
     /// Zeros in all of it, if it is a mapping with memory.
     fn wipe(&self) {
-        self.pins.fetch_add(1, SeqCst);
-        let addr = self.addr.load(SeqCst);
-        if addr > CLOSED && !self.has(ABSENT) {
-            let start = ptr::with_exposed_provenance_mut(addr);
-            poison::unpoison(start, self.len.load(Relaxed));
-            // SAFETY: an entered mapping is writable over its length, and is not unmapped as long
-            // as the pin is set. Its users may find zeros there from now on, which is what is asked
-            // for.
-            let wipe = || unsafe { memory_cleanse(start, self.wipeable(addr)) };
-            if let Some(pages) = self.pages() {
-                // SAFETY: the mapping is not unmapped as long as the pin is set.
-                unsafe { self.access.while_writable(pages, wipe) };
+        self.while_mapped(|addr| {
+            if !self.has(ABSENT) {
+                let len = self.len.load(Relaxed);
+                poison::unpoison(addr.as_ptr(), len);
+                let wipeable = self.wipeable(addr.addr().get());
+                // SAFETY: an entered mapping is writable over its length while this is called, and
+                // is not unmapped meanwhile. Its users may find zeros there from now on, which is
+                // what is asked for.
+                let wipe = || unsafe { memory_cleanse(addr.as_ptr(), wipeable) };
+                // SAFETY: the mapping is not unmapped meanwhile.
+                unsafe { self.access.while_writable((addr, len), wipe) };
             }
-        }
-        self.pins.fetch_sub(1, SeqCst);
+        });
     }
 
     /// Takes the memory of the mapping away, if it has any that is not sealed. Its addresses stay
@@ -273,33 +349,37 @@ impl Slot {
     /// # Safety
     /// The threads that use the mapping must be ones that may end the process.
     unsafe fn withdraw(&self) {
-        self.pins.fetch_add(1, SeqCst);
-        // A thread cannot do without the stack that it runs on.
-        let stays = self.has(ABSENT | SEALED) || self.is_own_stack();
-        if let (Some(addr), false) = (self.mapping(), stays) {
-            // SAFETY: an entered mapping is not unmapped as long as the pin is set, and the threads
-            // that use it may end the process.
-            unsafe { System::make_inaccessible(addr, self.len.load(Relaxed)) };
-        }
-        self.pins.fetch_sub(1, SeqCst);
+        self.while_mapped(|addr| {
+            // A thread cannot do without the stack that it runs on.
+            if !self.has(ABSENT | SEALED) && !self.is_own_stack() {
+                // SAFETY: an entered mapping is not unmapped meanwhile, and the threads that use it
+                // may end the process.
+                unsafe { System::make_inaccessible(addr, self.len.load(Relaxed)) };
+            }
+        });
     }
 
     /// Sees to the mapping in a child process, in which it is the only thread.
     fn after_fork(&self) {
         // Threads that were writing have stayed with the parent.
         self.pins.store(0, Relaxed);
-        let Some(addr) = self.mapping() else { return };
+        self.stack_usage().after_fork();
+        let Some(addr) = self.mapping() else {
+            // A stack that its thread was just giving up.
+            self.flags.fetch_and(!COUNTED, Relaxed);
+            return;
+        };
         let len = self.len.load(Relaxed);
         if self.has(ABSENT) {
             return; // since an earlier fork
         }
         // The thread of another stack has stayed with the parent.
-        let is_others_stack = self.thread.load(Relaxed) != 0 && !self.is_own_stack();
+        let is_others_stack = self.is_stack() && !self.is_own_stack();
         if self.has(ABSENT_IN_CHILD) || is_others_stack {
             self.set_lock_state(Err(LockError { errno: 0, limit: System::lock_limit() }));
             self.flags.fetch_or(ABSENT, Relaxed);
             // What lies at the addresses in the child is not what was sealed.
-            self.flags.fetch_and(!SEALED, Relaxed);
+            self.flags.fetch_and(!(SEALED | COUNTED), Relaxed);
             let is_gone = self.has(BY_KERNEL) && !is_others_stack;
             // SAFETY: the mapping is the parent's, and the child is told that it is absent, or has
             // no thread that would use it.
@@ -323,6 +403,9 @@ impl Slot {
             // SAFETY: the mapping is entered, so that it does not go.
             if !unsafe { self.access.while_writable((addr, len), lock) } {
                 self.set_lock_state(Err(LockError { errno: 0, limit: System::lock_limit() }));
+            }
+            if !self.has(LOCKED) {
+                self.flags.fetch_and(!COUNTED, Relaxed);
             }
         }
     }
@@ -352,7 +435,6 @@ impl TakenSlot {
                 if let Some((at, slot)) = Self::vacant_in(block, start.saturating_sub(first)) {
                     NEXT.store(first + at + 1, Relaxed);
                     slot.0.flags.store(0, Relaxed);
-                    slot.0.thread.store(0, Relaxed);
                     slot.0.access.reset();
                     return Ok(slot);
                 }
@@ -385,7 +467,7 @@ impl TakenSlot {
         self,
         addr: NonNull<u8>,
         len: usize,
-        fork: ForkPolicy,
+        options: &PageOptions,
         is_secret_memory: bool,
     ) -> &'static Slot {
         let slot = self.0;
@@ -394,7 +476,7 @@ impl TakenSlot {
         // SAFETY: the caller owns the pages, and accepts what children find.
         let (private, by_kernel) = unsafe {
             let private = System::keep_private(addr, len);
-            let by_kernel = match fork {
+            let by_kernel = match options.fork {
                 ForkPolicy::Keep => Ok(true),
                 ForkPolicy::Wipe => {
                     flags |= WIPE_IN_CHILD;
@@ -425,6 +507,9 @@ impl TakenSlot {
         }
         slot.flags.store(flags, Relaxed);
         slot.len.store(len, Relaxed);
+        // Before the address: a child that finds the mapping also finds whose stack it is.
+        slot.thread.store(if options.is_stack { System::this_thread() } else { 0 }, Relaxed);
+        slot.stack_usage.store(0, Relaxed);
         slot.addr.store(addr.as_ptr().expose_provenance(), Release);
         slot
     }
@@ -460,6 +545,8 @@ fn add_block() -> Result<&'static [Slot], MapError> {
         let start = block.as_ptr().cast_mut();
         match place.compare_exchange(ptr::null_mut(), start, Release, Acquire) {
             Ok(_) => {
+                // As in `seal_registry`: one of the two threads sees what the other has done.
+                fence(SeqCst);
                 if IS_SEALED.load(Relaxed) {
                     // SAFETY: the table comes from `zeroed_table`, and blocks are never given back.
                     let _ = unsafe { seal_table(block, block.len()) };
@@ -481,6 +568,9 @@ fn add_block() -> Result<&'static [Slot], MapError> {
 /// The first error; the other blocks are sealed all the same.
 pub(crate) fn seal_registry() -> Result<(), NotHardened> {
     IS_SEALED.store(true, Relaxed);
+    // `add_block` enters a block first, and looks at the flag afterwards. Here it is the other way
+    // round. So each block is sealed here or there.
+    fence(SeqCst);
     // SAFETY: `add_block` has the blocks from `zeroed_table`, and they are never given back.
     let seal = |block: &'static [Slot]| unsafe { seal_table(block, block.len()) };
     blocks().skip(1).map(seal).fold(Ok(()), Result::and)
@@ -524,12 +614,23 @@ pub(crate) fn own_stack_lock_state() -> Option<Result<(), LockError>> {
     Some(own.lock_state())
 }
 
-/// The bytes of the stacks of all threads. Takes a step for each mapping.
-pub(crate) fn stacks_of_threads() -> usize {
-    let stacks = slots().filter(|slot| {
-        slot.thread.load(Relaxed) != 0 && slot.mapping().is_some() && !slot.has(ABSENT)
-    });
-    stacks.map(|slot| slot.len.load(Relaxed)).sum()
+/// Unlocks stacks that are in no call, of all threads, until that has been so many bytes; returns
+/// how many bytes that were. Such stacks hold zeros, and each is locked again for its next call, as
+/// far as there is room then.
+///
+/// Waits for nothing and allocates nothing. Takes a step for each mapping, if any stack is locked,
+/// and two system calls for each stack that it unlocks.
+pub(super) fn unlock_idle_stacks(wanted: usize) -> usize {
+    let mut unlocked = 0;
+    if LOCKED_STACKS.load(Relaxed) != 0 {
+        for slot in slots() {
+            if unlocked >= wanted {
+                break;
+            }
+            unlocked += slot.unlock_idle_stack();
+        }
+    }
+    unlocked
 }
 
 /// Whether an address lies in a mapping that has stayed with the parent process. Takes a step for
@@ -581,7 +682,7 @@ pub(crate) fn closed_secret_at(addr: usize) -> Option<ClosedSecret> {
 ///
 /// The secret stacks of other threads are wiped too, and a thread that runs on one crashes then.
 /// (Those of the calling thread hold what it returns to: only what lies below that is wiped, from
-/// 4 KiB below on.)
+/// 4 KiB below on. A stack whose function has returned is wiped whole.)
 ///
 /// ```
 /// let mut key = bitcoin_support::SecureBox::new([0x5a_u8; 32]);
@@ -681,4 +782,6 @@ pub(crate) fn wipes() -> u32 {
 /// For a child process, in which this is the only thread: puts all mappings in order.
 pub(super) fn after_fork() {
     slots().for_each(Slot::after_fork);
+    let counted = slots().filter(|slot| slot.has(COUNTED));
+    LOCKED_STACKS.store(counted.map(|slot| slot.len.load(Relaxed)).sum(), Relaxed);
 }

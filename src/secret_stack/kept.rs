@@ -1,63 +1,85 @@
-//! The stacks that a thread keeps for its next calls.
+//! The stacks that a thread keeps for its next calls, and which stacks are locked.
 //!
 //! To map a stack takes thousands of times as long as to switch to it. So each thread keeps the two
-//! that it has used last, for calls and for calls within those. What all threads have together is
-//! bounded by the limit on locked memory: secrets in pools need it too. A thread that ends gives
-//! its stacks back.
+//! that it has used last, for calls and for calls within those. A thread that ends gives its stacks
+//! back.
+//!
+//! Secrets in pools need locked memory too, and have to find it. So all stacks together take a part
+//! of the limit on it, and a call beyond that has a stack that is not locked, unless it requires
+//! one. Stacks that are in no call hold zeros: `pages` unlocks them where a secret would go without
+//! locked memory. A stack that is not locked is locked for the next call for which there is room.
 
 use super::error::SecretStackError;
 use super::stack::Stack;
-use crate::pages::{effective_lock_limit, stacks_of_threads};
+use crate::pages::{PagesError, effective_lock_limit};
+use crate::thread_heap;
 use core::cell::Cell;
 
 /// Larger stacks are not kept.
 const MAX_KEPT: usize = 256 * 1024;
 
-/// All threads together have no more than this part of what the process may lock when another stack
-/// is kept.
+/// A stack is locked unasked if all stacks that are locked, with this one, have no more than this
+/// part of what the process may lock.
 const PART_OF_LIMIT: usize = 8;
 
 std::thread_local! {
-    static KEPT: [Cell<Option<Kept>>; 2] = const { [const { Cell::new(None) }; 2] };
+    static KEPT: [Cell<Option<Stack>>; 2] = const { [const { Cell::new(None) }; 2] };
 }
 
-/// A stack, and whether it has been found to be within the bound.
-pub(super) struct Kept {
-    pub(super) stack: Stack,
-    is_within_bound: bool,
-}
-
-/// A stack for the calling thread: one that it has kept, or a new one.
-pub(super) fn take(size: usize, require_lock: bool) -> Result<Kept, SecretStackError> {
+/// A stack for a call of the calling thread, in use: one that it has kept, or a new one. (A larger
+/// one than it asks for would do, but a call looks through all of it.)
+pub(super) fn take(size: usize, require_lock: bool) -> Result<Stack, SecretStackError> {
     let kept = KEPT.try_with(|places| {
         places.iter().find_map(|place| {
-            let kept = place.take()?;
-            if kept.stack.serves(size, require_lock) {
-                return Some(kept);
+            let stack = place.take()?;
+            if stack.len() == size {
+                return Some(stack);
             }
-            place.set(Some(kept));
+            place.set(Some(stack));
             None
         })
     });
-    match kept {
-        Ok(Some(kept)) => Ok(kept),
-        _ => Ok(Kept { stack: Stack::map(size, require_lock)?, is_within_bound: false }),
+    let stack = match kept {
+        Ok(Some(stack)) => stack,
+        _ => Stack::map(size)?,
+    };
+    stack.begin_call();
+    match lock(&stack, require_lock) {
+        Ok(()) => Ok(stack),
+        Err(error) => {
+            put_back(stack);
+            Err(error)
+        }
     }
 }
 
-/// Keeps a stack, if there is a place for it, or gives it back to the system. In a thread that is
-/// ending there is none any more.
-pub(super) fn put_back(mut kept: Kept) {
-    if !kept.is_within_bound {
-        let bound = effective_lock_limit() / PART_OF_LIMIT;
-        if kept.stack.len() > MAX_KEPT || stacks_of_threads() > bound {
-            return;
-        }
-        kept.is_within_bound = true;
+/// Locks a stack that is in use, if it is not locked: as far as there is room, or for certain.
+fn lock(stack: &Stack, require_lock: bool) -> Result<(), SecretStackError> {
+    if stack.is_locked() {
+        return Ok(());
+    }
+    if !require_lock {
+        // The function runs on it all the same, and can ask.
+        let _ = stack.lock(effective_lock_limit() / PART_OF_LIMIT);
+        return Ok(());
+    }
+    let locked = stack.lock(usize::MAX).or_else(|error| {
+        // The process-wide pool may have locked memory that it does not use.
+        if thread_heap::give_back() { stack.lock(usize::MAX) } else { Err(error) }
+    });
+    locked.map_err(|error| PagesError::from(error).into())
+}
+
+/// Ends the use of a stack, which holds zeros. Keeps it, if there is a place for it, or gives it
+/// back to the system. In a thread that is ending there is no place any more.
+pub(super) fn put_back(stack: Stack) {
+    stack.end_call();
+    if stack.len() > MAX_KEPT {
+        return;
     }
     let _ = KEPT.try_with(|[last, before]| {
         // The one before the last is given back, when there are three.
-        if let Some(other) = last.replace(Some(kept)) {
+        if let Some(other) = last.replace(Some(stack)) {
             before.set(Some(other));
         }
     });

@@ -4,15 +4,16 @@ use super::depth::clean_below;
 use super::error::SecretStackError;
 use super::registers;
 use crate::cleanse::memory_cleanse;
-use crate::pages::{LockedPages, PageOptions, Place, map, page_size};
+use crate::pages::{LockError, LockedPages, PageOptions, Place, map, page_size};
 use crate::poison;
 use crate::sys::{CAN_SWITCH_STACKS, NotedStack, call_on_stack};
 use core::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-/// The smallest size in bytes: what a panic takes that is caught.
-const MIN_SIZE: usize = 16 * 1024;
+/// The smallest size in bytes: what a panic takes that is caught, with its message and a backtrace
+/// on the standard error.
+const MIN_SIZE: usize = 32 * 1024;
 
 /// A stack that holds zeros from end to end, except during [`call`](Self::call).
 pub(super) struct Stack {
@@ -21,19 +22,17 @@ pub(super) struct Stack {
 }
 
 impl Stack {
-    /// Maps a stack of a size from [`size_in_pages`] for the calling thread.
+    /// Maps a stack of a size from [`size_in_pages`] for the calling thread. It is not locked yet.
     ///
     /// # Errors
-    /// Where the library cannot switch stacks, where there is no memory, and where it cannot be
-    /// locked and has to be.
-    pub(super) fn map(size: usize, require_lock: bool) -> Result<Self, SecretStackError> {
+    /// Where the library cannot switch stacks, and where there is no memory.
+    pub(super) fn map(size: usize) -> Result<Self, SecretStackError> {
         if !CAN_SWITCH_STACKS {
             return Err(SecretStackError::NotAvailable);
         }
-        let options = PageOptions { require_lock, ..PageOptions::default() };
+        let options = PageOptions { is_stack: true, ..PageOptions::default() };
         let pages = map(Place::anywhere(size), &options);
         let pages = pages.map_err(|refused| refused.error)?;
-        pages.give_to_thread();
         let noted = ManuallyDrop::new(NotedStack::new(pages.as_ptr(), pages.len()));
         Ok(Self { noted, pages: ManuallyDrop::new(pages) })
     }
@@ -43,13 +42,29 @@ impl Stack {
         self.pages.len()
     }
 
-    /// Whether it is as a call wants it. A larger one would do, but a call looks through all of it.
-    pub(super) fn serves(&self, size: usize, require_lock: bool) -> bool {
-        self.len() == size && (!require_lock || self.pages.lock_state().is_ok())
+    /// Takes the stack into use: its lock stays as it is until the call is over.
+    pub(super) fn begin_call(&self) {
+        self.pages.begin_call();
     }
 
-    /// Calls a function on this stack, wipes the stack, and clears the registers. A panic of the
-    /// function is caught and returned.
+    /// Whether it is locked. To be asked while it is in use.
+    pub(super) fn is_locked(&self) -> bool {
+        self.pages.lock_state().is_ok()
+    }
+
+    /// Locks it, while it is in use and not locked, unless all stacks that are locked would have
+    /// more than `bound` bytes with it.
+    pub(super) fn lock(&self, bound: usize) -> Result<(), LockError> {
+        self.pages.lock_stack(bound)
+    }
+
+    /// Ends the use of the stack, which holds zeros.
+    pub(super) fn end_call(&self) {
+        self.pages.end_call();
+    }
+
+    /// Calls a function on this stack, which is in use, wipes the stack, and clears the registers.
+    /// A panic of the function is caught and returned.
     pub(super) fn call<R>(&mut self, function: impl FnOnce() -> R) -> thread::Result<R> {
         let mut outcome = None;
         let on_this_stack = || {
@@ -61,6 +76,7 @@ impl Stack {
         // is called catches the function's panics. `map` has made sure that stacks can be
         // switched.
         unsafe { call_on_stack(self.pages.as_ptr(), self.pages.len(), on_this_stack) };
+        self.pages.note_return();
         self.wipe();
         registers::clear();
         // `run` has written it.
