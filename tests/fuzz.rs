@@ -192,6 +192,7 @@ fn secure_types_control() {
             DrainsLess,
             ForgetsElement,
             ReadsTwice,
+            LeavesOpen,
         ];
         finds("secure_types", secure_types::run_with, None, &faults);
     });

@@ -10,8 +10,8 @@ use crate::input::{Input, address};
 use crate::witness::watch;
 use allocator_api2::vec::Vec as AllocatorVec;
 use bitcoin_support::{
-    LockedPool, LockedPoolManager, SecureAllocator, SecureBox, SecureString, SecureVec,
-    SerializeData, ZeroAfterFreeAllocator,
+    ClosedBox, ClosedError, ClosedState, LockedPool, LockedPoolManager, SecureAllocator, SecureBox,
+    SecureString, SecureVec, SerializeData, ZeroAfterFreeAllocator,
 };
 use std::cell::Cell;
 use std::io::{BufRead, Read, Write};
@@ -39,6 +39,8 @@ pub(crate) enum Fault {
     ForgetsElement,
     /// Serialized data can be read twice.
     ReadsTwice,
+    /// A guard of a closed secret is never dropped.
+    LeavesOpen,
 }
 
 pub(crate) fn run(data: &[u8]) {
@@ -73,6 +75,7 @@ struct Values {
     tokens: (SecureVec<Token>, Vec<u32>, Rc<Cell<usize>>),
     text: (SecureString, String),
     array: (SecureBox<[u8; 40]>, [u8; 40]),
+    closed: (Option<ClosedBox<[u8]>>, Vec<u8>),
     data: (SerializeData, Vec<u8>),
     locked: (AllocatorVec<u32, SecureAllocator>, Vec<u32>),
     wiped: (AllocatorVec<u32, ZeroAfterFreeAllocator>, Vec<u32>),
@@ -88,6 +91,7 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
         tokens: Default::default(),
         text: Default::default(),
         array: (SecureBox::zeroed(), [0; 40]),
+        closed: Default::default(),
         data: Default::default(),
         locked: (AllocatorVec::new_in(SecureAllocator::new()), Vec::new()),
         wiped: (AllocatorVec::new_in(ZeroAfterFreeAllocator::new()), Vec::new()),
@@ -100,7 +104,7 @@ pub(crate) fn run_with(data: &[u8], fault: Fault) {
     }
     watch(|| drop((values.data.0, values.wiped.0)));
     drop((values.bytes.0, values.words.0, values.text.0, values.array.0, values.locked.0));
-    drop(values.tokens.0);
+    drop((values.tokens.0, values.closed.0));
     assert_eq!(values.tokens.2.get(), 0, "elements that are alive without a vector");
     let after = LockedPoolManager::instance().stats();
     assert_eq!((after.used, after.chunks_used), (before.used, before.chunks_used));
@@ -162,13 +166,14 @@ impl Values {
     }
 
     fn step(&mut self, input: &mut Input<'_>) {
-        match input.byte() % 9 {
+        match input.byte() % 10 {
             0 | 1 => self.bytes(input),
             2 => self.words(input),
             3 | 4 => self.text(input),
             5 => self.array(input),
             6 => self.data(input),
             7 => self.containers(input),
+            8 => self.closed(input),
             _ => self.tokens(input),
         }
     }
@@ -543,6 +548,59 @@ impl Values {
         }
         assert!(secret.expose_secret() == plain);
         assert!(*secret == SecureBox::new(*plain));
+    }
+
+    /// A secret that is closed whenever no guard is there.
+    fn closed(&mut self, input: &mut Input<'_>) {
+        let (secret, plain) = &mut self.closed;
+        let Some(closed) = secret else {
+            *plain = some_bytes(input);
+            match ClosedBox::close_slice(SecureVec::from_slice(plain).into_boxed_slice()) {
+                Ok(closed) => *secret = Some(closed),
+                Err(ClosedError::OutOfLockedMemory(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+            return;
+        };
+        match input.byte() % 5 {
+            0 | 1 => {
+                let guards = 1 + input.below(4);
+                let mut guards: Vec<_> =
+                    (0..guards).map(|_| closed.open().expect("it can be opened")).collect();
+                while !guards.is_empty() {
+                    assert_eq!(closed.state(), ClosedState::Readable);
+                    let guard = guards.swap_remove(input.below(guards.len()));
+                    assert!(guard.expose_secret() == plain.as_slice());
+                    if self.fault == Fault::LeavesOpen {
+                        std::mem::forget(guard);
+                    }
+                }
+            }
+            2 => {
+                let mut guard = closed.open_mut().expect("it can be opened");
+                if let Some(index) = input.index(plain.len().min(60_000)) {
+                    let byte = input.byte();
+                    guard.expose_secret_mut()[index] = byte;
+                    plain[index] = byte;
+                }
+                assert!(guard.expose_secret() == plain.as_slice());
+            }
+            3 => {
+                let byte = input.byte();
+                // SAFETY: the functions use the secret on this thread alone.
+                let is_same = unsafe {
+                    let changed = closed.write_on_this_thread(|bytes| bytes.fill(byte));
+                    changed.expect("it can be opened");
+                    closed.read_on_this_thread(|bytes| bytes.iter().all(|it| *it == byte))
+                };
+                assert!(is_same.expect("it can be opened"));
+                plain.fill(byte);
+            }
+            _ => *secret = None,
+        }
+        if let Some(closed) = secret {
+            assert_eq!(closed.state(), ClosedState::Closed);
+        }
     }
 
     fn data(&mut self, input: &mut Input<'_>) {
