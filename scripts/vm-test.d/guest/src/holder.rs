@@ -108,7 +108,7 @@ pub(crate) fn hold(kinds: &[&str]) {
     for line in std::io::stdin().lines() {
         match line.unwrap().as_str() {
             "work" => {
-                for byte in ballast.iter_mut().step_by(PAGE) {
+                for byte in ballast.iter_mut().step_by(4 * PAGE) {
                     *byte = byte.wrapping_add(1);
                 }
                 println!("worked");
@@ -159,7 +159,7 @@ impl Holder {
         self.lines.next().expect("the process is alive").unwrap()
     }
 
-    /// Has the process use its other memory.
+    /// Has the process use a part of its other memory.
     pub(crate) fn work(&mut self) {
         writeln!(self.input, "work").unwrap();
         assert_eq!(self.answer(), "worked");

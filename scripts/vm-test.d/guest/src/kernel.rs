@@ -1,5 +1,6 @@
 //! What the kernel shows of a process, and what it is told to do.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -56,16 +57,17 @@ pub(crate) fn pages(start: *const u8, len: usize) -> Vec<Page> {
     words.map(|word| Page(u64::from_ne_bytes(word.try_into().unwrap()))).collect()
 }
 
-/// How many pages of a part of this process's memory are merged with equal ones.
-pub(crate) fn merged(start: *const u8, len: usize) -> usize {
-    const KPF_KSM: u32 = 21;
-    let file = File::open("/proc/kpageflags").unwrap();
-    let is_merged = |page: &Page| {
-        let mut flags = [0; 8];
-        file.read_exact_at(&mut flags, page.frame() * 8).unwrap();
-        u64::from_ne_bytes(flags) >> KPF_KSM & 1 == 1
-    };
-    pages(start, len).iter().filter(|page| page.is_present() && is_merged(page)).count()
+/// How many pages of each of these parts of memory lie in a frame that other pages lie in too:
+/// pages that are merged. (The flag of `/proc/kpageflags` for such pages is set for others too in
+/// Linux 6.12.)
+pub(crate) fn merged<const N: usize>(parts: [(*const u8, usize); N]) -> [usize; N] {
+    let frames = parts.map(|(start, len)| {
+        let present = pages(start, len).into_iter().filter(|page| page.is_present());
+        present.map(Page::frame).collect::<Vec<_>>()
+    });
+    let mut users = HashMap::new();
+    frames.iter().flatten().for_each(|frame| *users.entry(*frame).or_insert(0) += 1);
+    frames.map(|frames| frames.iter().filter(|frame| users[frame] > 1).count())
 }
 
 /// A number in a file of the kernel's.

@@ -54,23 +54,26 @@ pub(crate) fn ksm() {
     if !merges_all {
         advise(ordinary.as_ptr(), LEN, libc::MADV_MERGEABLE);
     }
+    let parts = [
+        ("ordinary memory", ordinary.as_ptr()),
+        ("LockedPages", pages.as_ptr().as_ptr().cast_const()),
+        ("a pool", in_pool.as_ptr()),
+    ];
+    let merged = || merged(parts.map(|(_, start)| (start, LEN)));
     wait_for_scans();
     let how = if merges_all { "PR_SET_MEMORY_MERGE" } else { "MADV_MERGEABLE" };
-    let found = merged(ordinary.as_ptr(), LEN);
+    let [ordinary, in_pages, in_pool] = merged();
     report(
-        found > PAGES / 2,
-        format!("control: {found} of {PAGES} equal pages of ordinary memory are merged ({how})"),
+        ordinary > PAGES / 2,
+        format!("control: {ordinary} of {PAGES} equal pages of ordinary memory are merged ({how})"),
     );
-    let starts =
-        [("LockedPages", pages.as_ptr().as_ptr().cast_const()), ("a pool", in_pool.as_ptr())];
-    for (what, start) in starts {
-        let found = merged(start, LEN);
+    for (found, (what, _)) in [in_pages, in_pool].into_iter().zip(&parts[1..]) {
         report(found == 0, format!("{found} of {PAGES} equal pages of {what} are merged"));
     }
-    for (what, start) in starts {
-        advise(start, LEN, libc::MADV_MERGEABLE);
+    for (part, (what, start)) in parts.iter().enumerate().skip(1) {
+        advise(*start, LEN, libc::MADV_MERGEABLE);
         wait_for_scans();
-        let found = merged(start, LEN);
+        let found = merged()[part];
         report(
             found > PAGES / 2,
             format!("control: {found} of {PAGES} are merged when {what} is told MADV_MERGEABLE"),

@@ -6,27 +6,30 @@ use std::ptr;
 
 const LEN: usize = MIB;
 
-/// How many pages of a part of memory lie on a node.
-fn on_node(start: *const u8, len: usize, node: i32) -> usize {
+/// Moves the pages of a part of memory to a node, or with `None` only asks where they are. Returns
+/// how many pages of it each of the two nodes has.
+fn move_pages(start: *const u8, len: usize, to: Option<i32>) -> [usize; 2] {
+    const MPOL_MF_MOVE: libc::c_int = 2;
     let places: Vec<_> = (0..len).step_by(PAGE).map(|at| start.wrapping_add(at)).collect();
+    let wanted = to.map(|node| vec![node; places.len()]);
     let mut nodes = vec![-1_i32; places.len()];
-    let nowhere = ptr::null::<i32>();
-    // SAFETY: asks where pages are; both lists have so many entries.
+    // SAFETY: each list has as many entries as the kernel is told. No page changes its contents.
     let result = unsafe {
-        let (places, nodes) = (places.as_ptr(), nodes.as_mut_ptr());
-        libc::syscall(libc::SYS_move_pages, 0, len / PAGE, places, nowhere, nodes, 0)
+        libc::syscall(
+            libc::SYS_move_pages,
+            0,
+            places.len(),
+            places.as_ptr(),
+            wanted.as_ref().map_or(ptr::null(), |wanted| wanted.as_ptr()),
+            nodes.as_mut_ptr(),
+            MPOL_MF_MOVE,
+        )
     };
-    assert_eq!(result, 0);
-    nodes.iter().filter(|&&at| at == node).count()
-}
-
-/// Moves all memory of this process from a node to another.
-fn move_all(from: u32, to: u32) {
-    let (from, to) = (1_u64 << from, 1_u64 << to);
-    // SAFETY: two valid words. The contents do not change.
-    let result =
-        unsafe { libc::syscall(libc::SYS_migrate_pages, 0, 64, &raw const from, &raw const to) };
     assert!(result >= 0, "{}", std::io::Error::last_os_error());
+    if to.is_some() {
+        return move_pages(start, len, None);
+    }
+    [0, 1].map(|node| nodes.iter().filter(|&&at| at == node).count())
 }
 
 /// Binds a part of memory to a node, and moves it there.
@@ -72,14 +75,17 @@ pub(crate) fn numa() {
     };
     report_locked("at first");
 
-    for (from, to) in [(0, 1), (1, 0), (0, 1)] {
-        move_all(from, to);
-        let (moved, others) =
-            (on_node(start, LEN, to as i32), on_node(ordinary.as_ptr(), LEN, to as i32));
+    let key = keys[0].expose_secret().as_ptr();
+    let in_pool = key.wrapping_sub(key.addr() % PAGE);
+    for to in [0, 1, 0] {
+        let node = to as usize;
+        let moved = [(start, LEN), (in_pool, PAGE), (ordinary.as_ptr(), LEN)];
+        let [pages, in_pool, ordinary] = moved.map(|(at, len)| move_pages(at, len, Some(to))[node]);
         report(
-            moved == all && others == all && are_intact(),
+            (pages, in_pool, ordinary) == (all, 1, all) && are_intact(),
             format!(
-                "migrate_pages to node {to}: {moved} of {all} locked pages and {others} of {all} ordinary ones are there"
+                "move_pages to node {to}: {pages} of {all} locked pages are there, {in_pool} of 1 of \
+                 the pool, and {ordinary} of {all} ordinary ones"
             ),
         );
         report_locked("after that");
@@ -87,11 +93,11 @@ pub(crate) fn numa() {
 
     // The policy splits the mapping.
     let (part, len) = (start.wrapping_add(LEN / 4), LEN / 2);
-    bind(part, len, 0);
-    let moved = on_node(part, len, 0);
+    bind(part, len, 1);
+    let moved = move_pages(part, len, None)[1];
     report(
-        moved == len / PAGE && on_node(start, LEN, 0) == moved && are_intact(),
-        format!("mbind of half of the pages to node 0: {moved} pages are there"),
+        moved == len / PAGE && move_pages(start, LEN, None)[1] == moved && are_intact(),
+        format!("mbind of half of the pages to node 1: {moved} pages are there"),
     );
     report_locked("after that");
     let before = locked();
