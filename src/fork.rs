@@ -33,5 +33,5 @@ mod handlers;
 mod mutex;
 
 pub(crate) use callee::{Callee, NotCallable};
-pub(crate) use handlers::{Participant, generation, is_under_way, this_process};
+pub(crate) use handlers::{Participant, generation, is_under_way, notice_child, this_process};
 pub(crate) use mutex::{Interrupted, Mutex, MutexGuard};

@@ -17,8 +17,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::os::unix::thread::JoinHandleExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex, OnceLock};
 use std::{mem, ptr, thread};
 
 type Key = [u8; 32];
@@ -374,6 +374,29 @@ fn the_panic_button_whatever_the_threads_are_doing() {
     });
 }
 
+/// Secrets are closed for the first time while other threads are just wiping them.
+#[test]
+fn the_panic_button_while_secrets_are_first_closed() {
+    with_and_without_key("the_panic_button_while_secrets_are_first_closed", |_| {
+        static DONE: AtomicBool = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !DONE.load(Ordering::Relaxed) {
+                        wipe(0);
+                    }
+                });
+            }
+            for _ in 0..100 {
+                // A large one, so that it takes time to wipe it.
+                let large = ClosedBox::<[u8; 1 << 20]>::new_with(|_| ()).unwrap();
+                assert_eq!(large.open().unwrap().expose_secret()[7], 0);
+            }
+            DONE.store(true, Ordering::Relaxed);
+        });
+    });
+}
+
 // ---- One thread -------------------------------------------------------------------------------
 
 #[test]
@@ -434,10 +457,32 @@ fn one_thread_opens_a_secret_for_itself() {
     });
 }
 
+/// A new thread has the rights of the thread that makes it, for good: the processor's register is
+/// copied. The documentation warns of that.
+#[test]
+fn a_thread_made_meanwhile_has_the_right_too() {
+    with_and_without_key("a_thread_made_meanwhile_has_the_right_too", |with_key| {
+        let key = closed();
+        let addr = address(&key);
+        let (ask, asked) = std::sync::mpsc::channel::<()>();
+        let look = move || {
+            asked.recv().unwrap();
+            seen(addr).is_some()
+        };
+        // SAFETY: on this thread; the other one asks the kernel to read.
+        let other = unsafe { key.read_on_this_thread(|_| thread::spawn(look)) }.unwrap();
+        assert_eq!((key.state(), seen(addr)), (ClosedState::Closed, None));
+        ask.send(()).unwrap();
+        assert_eq!(other.join().unwrap(), with_key);
+        // The control: a thread that is made afterwards.
+        assert!(!thread::spawn(move || seen(addr).is_some()).join().unwrap());
+    });
+}
+
 /// A signal handler begins without the right, and has a guard instead.
 #[test]
 fn a_signal_handler_opens_by_a_guard() {
-    static SHARED: std::sync::OnceLock<ClosedBox<Key>> = std::sync::OnceLock::new();
+    static SHARED: OnceLock<ClosedBox<Key>> = OnceLock::new();
     static READ: AtomicUsize = AtomicUsize::new(0);
     extern "C" fn reads(_: i32) {
         let place = ptr::with_exposed_provenance::<u8>(READ.load(Ordering::Relaxed));
@@ -516,6 +561,56 @@ fn a_fork_in_the_middle() {
     });
 }
 
+/// What a handler does in a child that runs before this library's handlers.
+static EARLY_WORK: Mutex<Option<fn()>> = Mutex::new(None);
+
+/// Registers that handler before this library's, which are registered when it is loaded.
+#[used]
+#[unsafe(link_section = ".init_array.00200")]
+static EARLY: extern "C" fn() = register_early;
+
+extern "C" fn register_early() {
+    extern "C" fn child() {
+        if let Some(work) = *EARLY_WORK.lock().unwrap() {
+            work();
+        }
+    }
+    // SAFETY: a function that may run in a child.
+    assert_eq!(unsafe { libc::pthread_atfork(None, None, Some(child)) }, 0);
+}
+
+/// As [`a_fork_in_the_middle`], where the child opens the secret before this library's handler runs
+/// there.
+#[test]
+fn a_child_opens_it_early() {
+    static KEY: OnceLock<ClosedBox<Key>> = OnceLock::new();
+    with_and_without_key("a_child_opens_it_early", |_| {
+        static DONE: AtomicBool = AtomicBool::new(false);
+        let key = KEY.get_or_init(closed);
+        *EARLY_WORK.lock().unwrap() = Some(|| {
+            give_up_after(20);
+            let opened = KEY.get().unwrap().open().unwrap();
+            assert_eq!(opened.expose_secret(), &SECRET);
+        });
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !DONE.load(Ordering::Relaxed) {
+                        assert_eq!(key.open().unwrap().expose_secret(), &SECRET);
+                    }
+                });
+            }
+            let verdict = catch_unwind(|| {
+                for _ in 0..100 {
+                    in_child(|| assert!(key.is_locked()));
+                }
+            });
+            DONE.store(true, Ordering::Relaxed);
+            assert!(verdict.is_ok());
+        });
+    });
+}
+
 #[test]
 fn children_without_it() {
     with_and_without_key("children_without_it", |_| {
@@ -547,6 +642,39 @@ fn children_without_it() {
     });
 }
 
+/// In a child without the secret, other memory may have its addresses. A guard that ends there
+/// leaves that memory as it is.
+#[test]
+fn a_child_has_other_memory_at_the_addresses() {
+    with_and_without_key("a_child_has_other_memory_at_the_addresses", |_| {
+        let options = PoolOptions::new().fork_policy(ForkPolicy::Absent);
+        // SAFETY: a secret is plain data, and not used where it is absent.
+        unsafe { LockedPoolManager::instance().configure_unchecked(&options) }.unwrap();
+        let key = closed();
+        let addr = address(&key) & !(page_size() - 1);
+        static PLACE: AtomicUsize = AtomicUsize::new(0);
+        static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+        PLACE.store(addr, Ordering::Relaxed);
+        *EARLY_WORK.lock().unwrap() = Some(|| {
+            let place = PLACE.load(Ordering::Relaxed);
+            let place = ptr::with_exposed_provenance_mut::<libc::c_void>(place);
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            // SAFETY: replaces nothing.
+            let made = unsafe { libc::mmap(place, page_size(), access, flags, -1, 0) };
+            IS_TAKEN.store(made == place, Ordering::Relaxed);
+        });
+        let opened = key.open().unwrap();
+        in_child(|| {
+            assert!(IS_TAKEN.load(Ordering::Relaxed));
+            write(addr, 7);
+            drop(opened);
+            assert_eq!(seen(addr).unwrap()[0], 7);
+            assert_eq!(LockedPoolManager::describe_address(ptr::without_provenance(addr)), None);
+        });
+    });
+}
+
 // ---- Refusals ---------------------------------------------------------------------------------
 
 /// The call that changes the access to pages.
@@ -566,6 +694,7 @@ fn refusals_are_told() {
         let call = access_call(with_key);
         let refused = ClosedError::Refused(libc::EPERM);
         let mut key = closed();
+        let addr = address(&key);
         // A secret that cannot be closed is not there.
         in_child(|| {
             refuse(call, Some(if with_key { writable } else { 0 }), libc::EPERM);
@@ -587,6 +716,8 @@ fn refusals_are_told() {
             // SAFETY: nothing is used afterwards that zeros would invalidate.
             unsafe { wipe_everything() };
             assert_eq!(key.state(), ClosedState::Closed);
+            // A protection key opens it to the thread that wipes, without a system call.
+            assert_eq!(there(addr), if with_key { [0; 32] } else { SECRET });
             drop(key);
             assert_eq!(before.mappings - memory_stats().mappings, 1);
             assert_eq!(memory_stats().locked, locked_by_kernel());
@@ -640,5 +771,41 @@ fn where_no_key_is_left() {
             assert!(!has_protection_key());
             works();
         });
+    });
+}
+
+/// A sandbox that answers calls by a signal: a handler of the program says then that the system
+/// does not know the call.
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+#[test]
+fn a_sandbox_that_sends_a_signal() {
+    extern "C" fn on_trap(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
+        // SAFETY: the kernel passes the interrupted thread's registers.
+        unsafe {
+            let context = &mut *context.cast::<libc::ucontext_t>();
+            context.uc_mcontext.gregs[libc::REG_RAX as usize] = -i64::from(libc::ENOSYS);
+        }
+        TRAPS.fetch_add(1, Ordering::Relaxed);
+    }
+    static TRAPS: AtomicUsize = AtomicUsize::new(0);
+    alone("a_sandbox_that_sends_a_signal", || {
+        for call in [libc::SYS_pkey_alloc, libc::SYS_pkey_mprotect] {
+            in_child(|| {
+                // SAFETY: zeros are a valid `sigaction`, and the handler takes what its flag says.
+                unsafe {
+                    let mut action: libc::sigaction = mem::zeroed();
+                    action.sa_sigaction = on_trap as *const () as usize;
+                    action.sa_flags = libc::SA_SIGINFO;
+                    assert_eq!(libc::sigaction(libc::SIGSYS, &action, ptr::null_mut()), 0);
+                }
+                common::trap(call);
+                let key = closed();
+                assert_eq!((key.state(), seen(address(&key))), (ClosedState::Closed, None));
+                if call == libc::SYS_pkey_alloc {
+                    assert_eq!(TRAPS.load(Ordering::Relaxed), 1);
+                }
+                assert!(!has_protection_key());
+            });
+        }
     });
 }

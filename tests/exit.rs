@@ -11,11 +11,12 @@
 mod common;
 
 use bitcoin_support::{
-    ExitPolicy, LockedPages, LockedPool, LockedPoolManager, SecureBox, SecureString, SecureVec,
-    set_exit_policy,
+    ClosedBox, ExitPolicy, LockedPages, LockedPool, LockedPoolManager, SecureBox, SecureString,
+    SecureVec, set_exit_policy,
 };
 use common::this_program::this_program;
 use common::{limit_locked_memory, refuse};
+use std::ffi::{c_char, c_void};
 use std::fs::File;
 use std::hint::black_box;
 use std::io::{Read, Write};
@@ -23,9 +24,10 @@ use std::mem::ManuallyDrop;
 use std::num::NonZeroU32;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{ChildStdout, Command, Stdio};
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::thread;
 
@@ -127,6 +129,38 @@ const CASES: &[(&str, fn())] = &[
             let stream = libc::fdopen(1, c"w".as_ptr());
             assert_eq!(libc::setvbuf(stream, buffer.as_ptr().cast(), libc::_IOFBF, 4096), 0);
             assert!(libc::fputs(c"found\n".as_ptr(), stream) >= 0);
+        }
+        exit(0);
+    }),
+    ("a_closed_secret_is_opened_late", || {
+        static KEY: OnceLock<ClosedBox<[u8; LEN]>> = OnceLock::new();
+        /// The C library writes out its streams after all that this library does.
+        extern "C" fn write(_: *mut c_void, _: *const c_char, len: usize) -> isize {
+            tell("late");
+            if let Ok(opened) = KEY.get().unwrap().open() {
+                let same = *black_box(opened.expose_secret()) == [SECRET; LEN];
+                tell(if same { "same" } else { "changed" });
+            }
+            len as isize
+        }
+        #[repr(C)]
+        struct Functions {
+            read: Option<extern "C" fn()>,
+            write: extern "C" fn(*mut c_void, *const c_char, usize) -> isize,
+            seek: Option<extern "C" fn()>,
+            close: Option<extern "C" fn()>,
+        }
+        unsafe extern "C" {
+            fn fopencookie(_: *mut c_void, mode: *const c_char, _: Functions) -> *mut libc::FILE;
+        }
+        KEY.get_or_init(|| ClosedBox::new_with(|key| *key = [SECRET; LEN]).unwrap());
+        let functions = Functions { read: None, write, seek: None, close: None };
+        // SAFETY: a stream over a function with the arguments of one, and a text. A thread that
+        // still runs may end this process at any moment, by an access that faults.
+        unsafe {
+            let stream = fopencookie(ptr::null_mut(), c"w".as_ptr(), functions);
+            assert!(libc::fputs(c"text".as_ptr(), stream) >= 0);
+            set_exit_policy(ExitPolicy::inaccessible());
         }
         exit(0);
     }),
@@ -568,6 +602,14 @@ fn inaccessible_by_choice() {
     let Some(outcome) = run("inaccessible") else { return };
     assert_eq!(outcome.found, vec![None; KINDS]);
     assert_eq!(outcome.status, 0);
+}
+
+/// No guard opens pages that have been taken away.
+#[test]
+fn closed_secrets_are_inaccessible_by_choice() {
+    let output = command("a_closed_secret_is_opened_late").output().unwrap();
+    assert_eq!(output.stdout, b"late\n");
+    assert_eq!(output.status.signal(), Some(libc::SIGSEGV));
 }
 
 #[test]

@@ -47,8 +47,9 @@ use core::ptr::NonNull;
 /// [`write_on_this_thread`](Self::write_on_this_thread) open the secret to the calling thread
 /// alone, where there is a [protection key](has_protection_key): by two instructions, while `open`
 /// makes system calls. They are unsafe, because another thread that is given a reference crashes
-/// there. All closed secrets have one key. So meanwhile that thread, and no other, can access all
-/// of them.
+/// there. All closed secrets have one key. So meanwhile that thread can access all of them, and no
+/// other thread can that was there before. A thread that is made meanwhile has the same right, for
+/// as long as it lives: so make none in those functions, and none of a thread pool.
 ///
 /// # Cost
 /// At least a page of locked memory for each secret (4 KiB on most systems), two guard pages of

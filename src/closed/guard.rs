@@ -30,7 +30,8 @@ impl Drop for Opened<'_> {
 
 /// A closed secret that can be read, made by [`ClosedBox::open`](crate::ClosedBox::open). When the
 /// last guard is dropped, the secret is closed again. It stays open if a guard is forgotten
-/// ([`core::mem::forget`]).
+/// ([`core::mem::forget`]), or if the system refuses to close it, which
+/// [`state`](crate::ClosedBox::state) tells.
 ///
 /// A guard cannot be sent to another thread. References to the secret can.
 pub struct ClosedRef<'a, T: ?Sized> {
@@ -63,7 +64,8 @@ impl<T: ?Sized> fmt::Debug for ClosedRef<'_, T> {
 
 /// A closed secret that can be read and written, made by
 /// [`ClosedBox::open_mut`](crate::ClosedBox::open_mut). When it is dropped, the secret is closed
-/// again. It stays open if a guard is forgotten ([`core::mem::forget`]).
+/// again. It stays open if a guard is forgotten ([`core::mem::forget`]), or if the system refuses
+/// to close it, which [`state`](crate::ClosedBox::state) tells.
 pub struct ClosedRefMut<'a, T: ?Sized> {
     /// No reference: it would have to be valid until the guard is gone.
     value: NonNull<T>,

@@ -186,7 +186,7 @@ fn put_in_order() {
 /// For a thread that is about to take a lock. In the child of its own fork, where a handler of
 /// another library runs before ours, it puts the child in order.
 #[inline]
-pub(super) fn notice_child() {
+pub(crate) fn notice_child() {
     if !GUARD.is_idle() {
         notice_child_of_own();
     }

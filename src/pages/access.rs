@@ -3,7 +3,7 @@
 use super::error::MapError;
 use crate::sys::{Errno, Memory, PageAccess, System, Threads};
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicU32, AtomicUsize};
 
 /// Whether a closed secret is accessible, for the threads of this process in common.
@@ -85,13 +85,15 @@ pub(super) struct Access {
     offset: AtomicUsize,
     readers: AtomicU32,
     writers: AtomicU32,
-    /// What the pages have: one of the three below.
+    /// What the pages have: one of the four below.
     actual: AtomicU32,
 }
 
 const WRITE: u32 = 0;
 const READ: u32 = 1;
 const CLOSED: u32 = 2;
+/// The pages have been taken away. Whatever is wanted of them, an access is a fault.
+const WITHDRAWN: u32 = 3;
 
 impl Access {
     pub(super) const fn new() -> Self {
@@ -113,22 +115,23 @@ impl Access {
         self.actual.store(WRITE, Relaxed);
     }
 
-    /// Closes the pages, from now on whenever there is no use of them. `size` must not be 0.
+    /// Notes that the pages are going to be closed: a wipe that begins from now on holds the lock.
+    /// The pages are still accessible. `size` must not be 0.
+    pub(super) fn announce(&self, offset: usize, size: usize) {
+        self.offset.store(offset, Relaxed);
+        self.size.store(size, SeqCst);
+    }
+
+    /// Closes the pages, from now on whenever there is no use of them.
     ///
     /// # Errors
     /// When the system refuses. The pages stay accessible.
     ///
     /// # Safety
-    /// The caller must own the pages, and no thread may use them but as this type counts.
-    pub(super) unsafe fn close_while_unused(
-        &self,
-        pages: Pages,
-        offset: usize,
-        size: usize,
-    ) -> Result<(), MapError> {
+    /// The caller must own the pages, and no thread may use them but as this type counts. It must
+    /// have [announced](Self::announce) this, and waited for the wipes that had begun before.
+    pub(super) unsafe fn close_while_unused(&self, pages: Pages) -> Result<(), MapError> {
         self.exclusively(|| {
-            self.offset.store(offset, Relaxed);
-            self.size.store(size, Release);
             // SAFETY: the caller owns the pages, which have no use.
             let closed = unsafe { self.settle(pages) };
             if closed.is_err() {
@@ -176,27 +179,51 @@ impl Access {
         });
     }
 
-    /// Calls a function while the pages can be written to, whatever uses there are. `false` where
-    /// the system refuses that: the function has not been called.
+    /// Calls a function while the calling thread can write to the pages, whatever uses there are.
+    /// `false` where that cannot be: the function has not been called.
     ///
     /// # Safety
     /// The mapping must not go meanwhile.
     pub(super) unsafe fn while_writable(&self, pages: Pages, function: impl FnOnce()) -> bool {
-        if self.size.load(Acquire) == 0 {
+        if self.size.load(SeqCst) == 0 {
             function();
             return true;
         }
         self.exclusively(|| {
+            if self.is_withdrawn() {
+                return false;
+            }
+            let before = self.actual();
             // SAFETY: the mapping does not go meanwhile, and threads that use it may do more now.
-            let is_writable = unsafe { self.set(PageAccess::Write, pages) }.is_ok();
-            if is_writable {
+            if unsafe { self.set(PageAccess::Write, pages) }.is_ok() {
                 function();
+                // Not what the uses take: pages that are going to be closed for the first time may
+                // be in use by a wipe that began before that was announced.
                 // SAFETY: the mapping does not go meanwhile, and threads that use it may do
                 // afterwards what they could do before.
-                let _ = unsafe { self.settle(pages) };
+                let _ = unsafe { self.set(before, pages) };
+                return true;
             }
-            is_writable
+            // The system refuses. A thread needs no system call to open them to itself.
+            let has_right = before == PageAccess::Closed && has_protection_key();
+            if has_right {
+                with_thread_right(Use::Write, function);
+            }
+            has_right
         })
+    }
+
+    /// Calls a function that takes the pages away for good. Uses begin and end as before, and
+    /// change nothing any more.
+    pub(super) fn withdraw(&self, function: impl FnOnce()) {
+        let function = || {
+            function();
+            self.actual.store(WITHDRAWN, Relaxed);
+        };
+        if self.size.load(SeqCst) == 0 {
+            return function();
+        }
+        self.exclusively(function);
     }
 
     /// For a child process, in which this is the only thread, and another thread of the parent may
@@ -236,6 +263,10 @@ impl Access {
         }
     }
 
+    fn is_withdrawn(&self) -> bool {
+        self.actual.load(Relaxed) == WITHDRAWN
+    }
+
     /// The access that all uses together take.
     fn wanted(&self) -> PageAccess {
         if self.size.load(Relaxed) == 0 || self.writers.load(Relaxed) > 0 {
@@ -269,6 +300,9 @@ impl Access {
     /// # Safety
     /// The mapping must not go meanwhile, and no use of it may need more access.
     unsafe fn set_anew(&self, access: PageAccess, (addr, len): Pages) -> Result<(), Errno> {
+        if self.is_withdrawn() {
+            return Ok(());
+        }
         // SAFETY: the mapping does not go meanwhile, and no use of it needs more.
         unsafe { System::set_access(addr, len, access) }?;
         let actual = match access {

@@ -8,6 +8,7 @@ use super::limits::{has_page_size, page_size};
 use super::options::{ForkPolicy, PageOptions, SecretMemory};
 use super::registry::{self, Slot, TakenSlot};
 use crate::cleanse::memory_cleanse;
+use crate::fork::notice_child;
 use crate::sys::{Hardening, Limits, LockRefusal, Memory, NoSecretMemory, NotHardened, System};
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -206,6 +207,8 @@ impl LockedPages {
 
     /// Whether this is a child process and the memory has stayed with its parent.
     pub(crate) fn is_absent(&self) -> bool {
+        // A handler of another library may ask this in the child before ours has run there.
+        notice_child();
         self.slot.is_absent()
     }
 

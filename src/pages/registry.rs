@@ -113,6 +113,11 @@ impl Slot {
         // A thread that sets a pin looks at the address afterwards. Here it is the other way round:
         // one of the two sees what the other has done.
         self.addr.store(CLOSED, SeqCst);
+        self.await_pins();
+    }
+
+    /// Waits until no other thread is writing to the mapping through the table.
+    fn await_pins(&self) {
         while self.pins.load(SeqCst) != 0 {
             std::thread::yield_now();
         }
@@ -182,8 +187,16 @@ impl Slot {
         size: usize,
     ) -> Result<(), MapError> {
         let Some(pages) = self.pages() else { return Err(MapError::invalid()) };
-        // SAFETY: the caller owns the mapping, and uses it as it is counted.
-        unsafe { self.access.close_while_unused(pages, offset, size) }
+        // Here, where no signal is blocked, the key is taken: the handler of a signal by which a
+        // sandbox answers can run.
+        System::has_protection_key();
+        // A thread that sets a pin to wipe looks at the announcement afterwards. Here it is the
+        // other way round: one of the two sees what the other has done.
+        self.access.announce(offset, size);
+        self.await_pins();
+        // SAFETY: the caller owns the mapping, and uses it as it is counted. Wipes that have begun
+        // before the announcement are over.
+        unsafe { self.access.close_while_unused(pages) }
     }
 
     /// Makes the mapping accessible for a use, if it is one that is closed.
@@ -204,7 +217,8 @@ impl Slot {
     /// # Safety
     /// The use must have begun.
     pub(super) unsafe fn end_use(&self, purpose: Use) {
-        if let Some(pages) = self.pages() {
+        // In a child without the memory, something else may lie at the addresses.
+        if let Some(pages) = self.pages().filter(|_| !self.has(ABSENT)) {
             // SAFETY: the use has begun, and the mapping has an owner until it ends.
             unsafe { self.access.end(purpose, pages) };
         }
@@ -354,7 +368,8 @@ impl Slot {
             if !self.has(ABSENT | SEALED) && !self.is_own_stack() {
                 // SAFETY: an entered mapping is not unmapped meanwhile, and the threads that use it
                 // may end the process.
-                unsafe { System::make_inaccessible(addr, self.len.load(Relaxed)) };
+                let take = || unsafe { System::make_inaccessible(addr, self.len.load(Relaxed)) };
+                self.access.withdraw(take);
             }
         });
     }
@@ -660,7 +675,7 @@ pub(crate) fn closed_secret_at(addr: usize) -> Option<ClosedSecret> {
     slots().find_map(|slot| {
         let (start, len) = (slot.addr.load(Acquire), slot.len.load(Relaxed));
         let from_guard = addr.checked_sub(start.checked_sub(page)?)?;
-        let is_near = start > CLOSED && from_guard < len + 2 * page;
+        let is_near = start > CLOSED && from_guard < len + 2 * page && !slot.is_absent();
         let (offset, size, state) = slot.access.report().filter(|_| is_near)?;
         Some(ClosedSecret { addr: start + offset, size, state })
     })
@@ -674,11 +689,12 @@ pub(crate) fn closed_secret_at(addr: usize) -> Option<ClosedSecret> {
 /// It waits for no lock that the interrupted code could hold, and allocates nothing, so that it may
 /// be called anywhere, also in a signal handler that interrupts this library. It makes no system
 /// call, except that it opens each closed secret ([`ClosedBox`](crate::ClosedBox)), and closes it
-/// again. Nothing else changes: chunks stay
-/// allocated, and the pools remain usable. What other threads write meanwhile or afterwards stays;
-/// what they read may be zeros from one moment to the next, so that a program should end soon after
-/// it. Memory of foreign page allocators is not touched. It takes as long as `memset` of all locked
-/// memory.
+/// again. (Where the system refuses to open one and there is no
+/// [protection key](crate::has_protection_key), that one is not wiped.) Nothing else changes:
+/// chunks stay allocated, and the pools remain usable. What other threads write meanwhile or
+/// afterwards stays; what they read may be zeros from one moment to the next, so that a program
+/// should end soon after it. Memory of foreign page allocators is not touched. It takes as long as
+/// `memset` of all locked memory.
 ///
 /// The secret stacks of other threads are wiped too, and a thread that runs on one crashes then.
 /// (Those of the calling thread hold what it returns to: only what lies below that is wiped, from

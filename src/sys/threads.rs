@@ -23,8 +23,9 @@ pub(crate) trait Threads {
     /// has set. No other module may set it.
     unsafe fn set_thread_word(word: usize);
 
-    /// Calls a function during which no signal handler interrupts the calling thread, but for the
-    /// handlers of faults. The function must not panic.
+    /// Calls a function during which no signal handler interrupts the calling thread. A fault in
+    /// the function ends the process, and so does a system call that a sandbox answers by a signal.
+    /// The function must not panic.
     fn without_signals<R>(function: impl FnOnce() -> R) -> R;
 
     /// Sleeps for so many nanoseconds, less than a second; or for less time.
