@@ -921,6 +921,79 @@ static void sealed_secrets(void)
     CHECK(bitcoin_support_free(opened) == BITCOIN_SUPPORT_OK);
 }
 
+static void read_first(void* context)
+{
+    unsigned char** const key = context;
+    key[1] = key[0][0] == 0xa5 ? key[0] : NULL;
+}
+
+static void write_first(void* context)
+{
+    **(unsigned char**)context = 0x5a;
+}
+
+/* Whether an access to an address ends the process: a child tries. */
+static bool is_fault(unsigned char* address, bool writes)
+{
+    int status = 0;
+    const pid_t child = fork();
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        if (writes) *(volatile unsigned char*)address = 1;
+        _exit(*(volatile unsigned char*)address == 0xff ? 1 : 0);
+    }
+    CHECK(waitpid(child, &status, 0) == child);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
+}
+
+static void closed_secrets(void)
+{
+    unsigned char* const key = bitcoin_support_closed_alloc(32);
+    unsigned char* seen[2] = {key, NULL};
+    bitcoin_support_address_report report;
+    CHECK(key != NULL && bitcoin_support_closed_alloc(0) == NULL && bitcoin_support_closed_alloc(SIZE_MAX) == NULL);
+    CHECK(is_fault(key, false) && is_fault(key, true));
+    CHECK(bitcoin_support_describe_address(key + 3, &report, sizeof(report)) == BITCOIN_SUPPORT_OK);
+    CHECK(report.chunk == key && report.size == 32 && report.offset == 3 && !report.freed);
+    CHECK(strstr(report.text, "byte 3 of a closed secret of 32 bytes, which no guard has opened") == report.text);
+
+    /* Open, and the control: the same accesses. Openings are counted. */
+    CHECK(bitcoin_support_closed_open(key, true) == BITCOIN_SUPPORT_OK);
+    CHECK(all_bytes_are(key, 32, 0));
+    CHECK(!is_fault(key, false) && !is_fault(key, true));
+    memset(key, 0xa5, 32);
+    CHECK(bitcoin_support_closed_open(key, false) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_closed_close(key, true) == BITCOIN_SUPPORT_OK);
+    CHECK(!is_fault(key, false) && is_fault(key, true));
+    CHECK(bitcoin_support_closed_close(key, true) == BITCOIN_SUPPORT_INVALID_HANDLE);
+    CHECK(bitcoin_support_closed_close(key, false) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_closed_close(key, false) == BITCOIN_SUPPORT_INVALID_HANDLE);
+    CHECK(is_fault(key, false) && is_fault(key, true));
+
+    /* On this thread, whether there is a key or not. */
+    CHECK(bitcoin_support_closed_on_this_thread(key, false, read_first, seen) == BITCOIN_SUPPORT_OK && seen[1] == key);
+    CHECK(bitcoin_support_closed_on_this_thread(key, true, write_first, seen) == BITCOIN_SUPPORT_OK);
+    CHECK(is_fault(key, false));
+    CHECK(bitcoin_support_closed_open(key, false) == BITCOIN_SUPPORT_OK);
+    CHECK(key[0] == 0x5a && all_bytes_are(key + 1, 31, 0xa5));
+    CHECK(bitcoin_support_closed_on_this_thread(key, true, write_first, seen) == BITCOIN_SUPPORT_OK);
+    bitcoin_support_wipe_all();
+    CHECK(all_bytes_are(key, 32, 0) && is_fault(key, true));
+    CHECK(bitcoin_support_has_protection_key() == bitcoin_support_has_protection_key());
+
+    /* What is no closed secret is refused. */
+    CHECK(bitcoin_support_closed_open(key + 1, false) == BITCOIN_SUPPORT_INVALID_HANDLE);
+    CHECK(bitcoin_support_closed_close(seen, false) == BITCOIN_SUPPORT_INVALID_HANDLE);
+    CHECK(bitcoin_support_closed_on_this_thread(seen, false, read_first, seen) == BITCOIN_SUPPORT_INVALID_HANDLE);
+    CHECK(bitcoin_support_closed_on_this_thread(key, false, NULL, seen) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_closed_open(NULL, false) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_closed_close(NULL, false) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_closed_free(seen) == BITCOIN_SUPPORT_INVALID_HANDLE);
+    CHECK(bitcoin_support_closed_free(NULL) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_closed_free(key) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_closed_free(key) == BITCOIN_SUPPORT_INVALID_HANDLE);
+}
+
 /* The secrets that a child has in locked memory when it exits. */
 static unsigned char* left[2];
 static int ends[2];
@@ -1129,6 +1202,7 @@ static const struct {
     {"pool_options", pool_options},
     {"remedies_and_limits", remedies_and_limits},
     {"wipe_all", wipe_all},
+    {"closed_secrets", closed_secrets},
     {"sealed_secrets", sealed_secrets},
     {"exit_policies", exit_policies},
     {"secret_stack", secret_stack},

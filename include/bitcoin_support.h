@@ -1047,8 +1047,10 @@ enum bitcoin_support_status bitcoin_support_locked_pool_sample(uint32_t one_in, 
 
 /**
  * Explains an address that lies in a sampled chunk (see bitcoin_support_locked_pool_sample), used
- * or freed, or in the guard pages around it. If several chunks have been at that place, the report
- * is about the last one. May be called in a signal handler: it takes no lock and allocates
+ * or freed, in a closed secret (see bitcoin_support_closed_alloc), or in the guard pages around
+ * one of them. Of a closed secret, `chunk`, `size` and `offset` are set, and `text`, which says
+ * whether it is open; the threads are not known. If several chunks have been at that place, the
+ * report is about the last one. May be called in a signal handler: it takes no lock and allocates
  * nothing. The report is right unless the chunk is being allocated or freed at the same moment.
  *
  * `size` is sizeof(bitcoin_support_address_report), which tells the library what members the
@@ -1171,6 +1173,69 @@ enum bitcoin_support_status bitcoin_support_on_locked_secret_stack(bitcoin_suppo
  * Whether the caller runs on a secret stack that is locked.
  */
 bool bitcoin_support_secret_stack_is_locked(void);
+
+/**
+ * Allocates a closed secret of `size` bytes, aligned to 16, all zeros: it cannot be read or
+ * written, and an access ends the process (SIGSEGV), until it is opened. It has pages for itself,
+ * at least one, between guard pages. They are locked: where they cannot be, there is no secret.
+ * The other options are those of the process-wide pool, for which bitcoin_support_wipe_all and the
+ * wipe at exit hold too. To be freed with bitcoin_support_closed_free.
+ *
+ * Returns NULL if `size` is 0, if there is no memory that can be locked, and if the system does
+ * not let it be closed (Windows, sandboxes).
+ */
+BITCOIN_SUPPORT_MUST_USE void *bitcoin_support_closed_alloc(size_t size);
+
+/**
+ * Opens a closed secret to all threads of the process, for reading, and with `writable` for
+ * writing too. Openings are counted: each is ended by bitcoin_support_closed_close with the same
+ * `writable`. Any thread may call this, and a signal handler too. It takes microseconds, and a
+ * step for each mapping that the library has.
+ *
+ * Returns: BITCOIN_SUPPORT_OK, _NULL_ARGUMENT, _INVALID_HANDLE (no closed secret begins there) or
+ * _NOT_AVAILABLE (the system refuses, or the secret has stayed with the parent of this process).
+ */
+enum bitcoin_support_status bitcoin_support_closed_open(void *secret, bool writable);
+
+/**
+ * Ends an opening. With the last one, the secret is closed again. Where the system refuses that,
+ * it stays open.
+ *
+ * Returns: BITCOIN_SUPPORT_OK, _NULL_ARGUMENT or _INVALID_HANDLE (no closed secret begins there,
+ * or it has not been opened with this `writable`).
+ */
+enum bitcoin_support_status bitcoin_support_closed_close(void *secret, bool writable);
+
+/**
+ * Calls `function` with `context` while the calling thread may read the closed secret, and with
+ * `writable` write to it too. With a protection key (bitcoin_support_has_protection_key), no other
+ * thread that is there can access it meanwhile, nor can signal handlers, and the calling thread
+ * can access all closed secrets. Elsewhere it is opened to all threads.
+ *
+ * The function must return: it must not leave by longjmp, by a C++ exception or by pthread_exit.
+ * No other call may open, close or free the secret meanwhile. A thread that the function starts
+ * has the right too, for its whole life.
+ *
+ * Returns: as bitcoin_support_closed_open. After any status but BITCOIN_SUPPORT_OK the function
+ * has not been called.
+ */
+enum bitcoin_support_status bitcoin_support_closed_on_this_thread(void *secret,
+                                                                  bool writable,
+                                                                  bitcoin_support_secret_function function,
+                                                                  void *context);
+
+/**
+ * Wipes and frees a closed secret, open or not. NULL does nothing.
+ *
+ * Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (no closed secret begins there).
+ */
+enum bitcoin_support_status bitcoin_support_closed_free(void *secret);
+
+/**
+ * Whether a protection key closes secrets (Linux on x86-64, on processors that have them), so that
+ * bitcoin_support_closed_on_this_thread opens them to the calling thread alone.
+ */
+bool bitcoin_support_has_protection_key(void);
 
 /**
  * Hardens the process: takes each of the steps, and writes the result of each, in the order of the

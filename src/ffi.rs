@@ -24,6 +24,7 @@
 mod arena;
 mod buffer;
 mod cleanse;
+mod closed;
 mod exit;
 mod fallible_box;
 mod handle;

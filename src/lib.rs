@@ -133,10 +133,10 @@
 //! | floor | knows | files, from the top down | |
 //! |---|---|---|---|
 //! | `events` | `zero_after_free` | `http` `reply` `connection` `request` `event` `event_base` `base` `flags` `incoming` `method` `outgoing` `error` `libevent` | owners for libevent's objects |
-//! | `ffi` | `harden` `sealed` `secret_stack` `secure` `pool` `pages` `fork` `arena` `unique_path` `cleanse` | `arena` `buffer` `cleanse` `exit` `harden` `lock_limit` `sampling` `sealed` `secret_stack` `stats` `pool` `options` `page_allocator` `handle` `handle_table` `fallible_box` `sized` `protection` `unique_name` `status` `version` `visit` | the C ABI; no logic |
+//! | `ffi` | `harden` `sealed` `closed` `secret_stack` `secure` `pool` `pages` `fork` `arena` `unique_path` `cleanse` | `arena` `buffer` `cleanse` `closed` `exit` `harden` `lock_limit` `sampling` `sealed` `secret_stack` `stats` `pool` `options` `page_allocator` `handle` `handle_table` `fallible_box` `sized` `protection` `unique_name` `status` `version` `visit` | the C ABI; no logic |
 //! | `harden` | `thread_heap` `sys` | `process` `hardened` `options` `error` `step` | [`harden_process`]: what the process gives up for good |
 //! | `sealed` | `secret_stack` `secure` `pages` `fork` | `boxed` `vec` `opened` `buffer` `value` `keys` `cipher` `error` | [`SealedBox`], [`SealedVec`]: secrets that are encrypted while they are not in use |
-//! | `closed` | `secure` `pool` `pages` | `boxed` `guard` `error` | [`ClosedBox`]: secrets on pages that cannot be accessed while they are not in use |
+//! | `closed` | `secure` `pool` `pages` | `boxed` `by_address` `guard` `place` `error` | [`ClosedBox`]: secrets on pages that cannot be accessed while they are not in use |
 //! | `secret_stack` | `thread_heap` `pages` `poison` `cleanse` `sys` | `call` `kept` `stack` `depth` `registers` `error` | [`on_secret_stack`]: a function runs on locked memory and leaves nothing behind |
 //! | `secure` | `pool` `zeroizing` `pages` `cleanse` | `interop` `prompt` `environment` `encoding` `read` `boxed` `string` `vec` `allocator` `bounds` `error` | [`SecureVec`], [`SecureString`], [`SecureBox`], [`SecureAllocator`]: secrets as types |
 //! | `zero_after_free` | `zeroizing` `cleanse` | `consensus_encoding` `consensus` `check_lengths` `from_serialize_data` `to_serialize_data` `consensus_error` `serialize_data` `allocator` | [`ZeroAfterFreeAllocator`], [`SerializeData`]: the ordinary heap, wiped |

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::{env, fs};
 
 /// The files of `src/ffi` that declare something for C, in the order of the header.
-const DECLARING: [&str; 18] = [
+const DECLARING: [&str; 19] = [
     "version",
     "status",
     "cleanse",
@@ -25,6 +25,7 @@ const DECLARING: [&str; 18] = [
     "sealed",
     "exit",
     "secret_stack",
+    "closed",
     "harden",
 ];
 /// The files of `src/ffi` that declare nothing for C.

@@ -235,6 +235,12 @@ declare! {
     fn bitcoin_support_seal(data: *const c_void, size: usize, context: *const c_void, context_size: usize, sealed: *mut c_void, sealed_size: usize) -> c_int;
     fn bitcoin_support_open(sealed: *const c_void, sealed_size: usize, context: *const c_void, context_size: usize, data: *mut c_void, size: usize) -> c_int;
     fn bitcoin_support_rotate_sealing_key() -> c_int;
+    fn bitcoin_support_closed_alloc(size: usize) -> *mut c_void;
+    fn bitcoin_support_closed_open(secret: *mut c_void, writable: bool) -> c_int;
+    fn bitcoin_support_closed_close(secret: *mut c_void, writable: bool) -> c_int;
+    fn bitcoin_support_closed_on_this_thread(secret: *mut c_void, writable: bool, function: Option<unsafe extern "C" fn(*mut c_void)>, context: *mut c_void) -> c_int;
+    fn bitcoin_support_closed_free(secret: *mut c_void) -> c_int;
+    fn bitcoin_support_has_protection_key() -> bool;
     fn bitcoin_support_describe_address(address: *const c_void, report: *mut AddressReport, size: usize)
     -> c_int;
 }
@@ -664,6 +670,7 @@ impl Run {
             233 => return self.harden_process(input),
             231..=232 => return self.seal(input),
             230 => return self.open_sealed(input),
+            229 => return self.closed(input),
             _ => {}
         }
         match number % 16 {
@@ -1518,6 +1525,69 @@ impl Run {
         };
         assert_eq!(status, OK);
         self.sealed = Some(kept);
+    }
+
+    /// Opens and closes a secret in any order, and compares what it holds while it is open.
+    fn closed(&mut self, input: &mut Input<'_>) {
+        extern "C" fn count(context: *mut c_void) {
+            // SAFETY: the calls below pass a number of this function's caller.
+            unsafe { *context.cast::<u32>() += 1 };
+        }
+        let size = input.below(9000);
+        let mut called = 0_u32;
+        let context = (&raw mut called).cast::<c_void>();
+        // SAFETY: the secret is used while it is open, and freed once; other addresses are refused.
+        unsafe {
+            let secret = bitcoin_support_closed_alloc(size);
+            if secret.is_null() {
+                return;
+            }
+            let bytes = secret.cast::<u8>();
+            let mut open = [0_u32; 2];
+            let mut expected = 0_u8;
+            for _ in 0..input.below(20) {
+                let writable = input.byte() % 2 == 1;
+                let count_of = &mut open[usize::from(writable)];
+                match input.byte() % 4 {
+                    0 | 1 => {
+                        let status = bitcoin_support_closed_open(secret, writable);
+                        assert_eq!(self.status(status), OK);
+                        *count_of += 1;
+                    }
+                    2 => {
+                        let status = bitcoin_support_closed_close(secret, writable);
+                        let expected = if *count_of > 0 { OK } else { INVALID_HANDLE };
+                        assert_eq!(self.status(status), expected);
+                        *count_of = count_of.saturating_sub(1);
+                    }
+                    _ => {
+                        let before = called;
+                        let status = bitcoin_support_closed_on_this_thread(
+                            secret,
+                            writable,
+                            Some(count),
+                            context,
+                        );
+                        assert_eq!((self.status(status), called), (OK, before + 1));
+                    }
+                }
+                let at = bytes.add(input.below(size));
+                if open != [0; 2] {
+                    assert_eq!(at.read(), expected, "another secret");
+                }
+                if open[1] > 0 {
+                    expected = input.byte();
+                    bytes.write_bytes(expected, size);
+                }
+            }
+            assert_eq!(bitcoin_support_closed_open(context, false), INVALID_HANDLE);
+            assert_eq!(bitcoin_support_closed_close(null_mut(), true), NULL_ARGUMENT);
+            let refused = bitcoin_support_closed_on_this_thread(secret, true, None, context);
+            assert_eq!(refused, NULL_ARGUMENT);
+            let _ = bitcoin_support_has_protection_key();
+            assert_eq!(bitcoin_support_closed_free(secret), OK);
+            assert_eq!(bitcoin_support_closed_free(secret), INVALID_HANDLE);
+        }
     }
 
     /// Rotates the sealing key some times, and opens the secret that was sealed last.

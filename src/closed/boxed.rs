@@ -2,11 +2,9 @@
 
 use super::error::ClosedError;
 use super::guard::{ClosedRef, ClosedRefMut};
-use crate::pages::{
-    ClosedState, LockedPages, Use, has_protection_key, page_size, with_thread_right,
-};
-use crate::pool::LockedPoolManager;
-use crate::secure::{LockedAllocator, OutOfLockedMemory, SecureAllocator, SecureBox, Zeroed};
+use super::place::{give_up, pages_for};
+use crate::pages::{ClosedState, LockedPages, Use, has_protection_key, with_thread_right};
+use crate::secure::{LockedAllocator, SecureBox, Zeroed};
 use bytemuck::NoUninit;
 use core::alloc::Layout;
 use core::fmt;
@@ -294,11 +292,7 @@ impl<T: ?Sized> Drop for ClosedBox<T> {
     /// are.
     fn drop(&mut self) {
         // SAFETY: the pages are not used again.
-        let pages = unsafe { ManuallyDrop::take(&mut self.pages) };
-        if !pages.is_absent() && pages.begin_use(Use::Write).is_err() {
-            return pages.discard();
-        }
-        drop(pages);
+        give_up(unsafe { ManuallyDrop::take(&mut self.pages) });
     }
 }
 
@@ -306,19 +300,4 @@ impl<T: ?Sized> fmt::Debug for ClosedBox<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClosedBox([closed])")
     }
-}
-
-/// Pages for a value, full of zeros, and its place in them: as near to the guard page behind them
-/// as the alignment lets it.
-fn pages_for(layout: Layout) -> Result<(LockedPages, NonNull<u8>), OutOfLockedMemory> {
-    let size = layout.size().max(1);
-    let refused = || SecureAllocator.refusal(layout.size(), layout.align());
-    if layout.align() > page_size() {
-        return Err(refused());
-    }
-    let pages = LockedPoolManager::locked_pages(size).ok_or_else(refused)?;
-    let offset = (pages.len() - size) & !(layout.align() - 1);
-    // SAFETY: the pages have `size` bytes from there on.
-    let place = unsafe { pages.as_ptr().add(offset) };
-    Ok((pages, place))
 }

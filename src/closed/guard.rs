@@ -23,7 +23,7 @@ impl<'a> Opened<'a> {
 
 impl Drop for Opened<'_> {
     fn drop(&mut self) {
-        // SAFETY: `begin` has begun the use, and it ends once.
+        // SAFETY: `begin` has begun the use for this value, and it ends once.
         unsafe { self.pages.end_use(self.purpose) };
     }
 }

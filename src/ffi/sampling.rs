@@ -63,7 +63,7 @@ pub struct bitcoin_support_address_report {
 impl From<AddressReport> for bitcoin_support_address_report {
     fn from(report: AddressReport) -> Self {
         let mut text = Text { bytes: [0; 160], len: 0 };
-        // It fits: the longest report has 131 characters.
+        // It fits: the longest report has 141 characters.
         let _ = write!(text, "{report}");
         Self {
             chunk: ptr::with_exposed_provenance_mut(report.chunk),
@@ -98,8 +98,10 @@ impl Write for Text {
 }
 
 /// Explains an address that lies in a sampled chunk (see bitcoin_support_locked_pool_sample), used
-/// or freed, or in the guard pages around it. If several chunks have been at that place, the report
-/// is about the last one. May be called in a signal handler: it takes no lock and allocates
+/// or freed, in a closed secret (see bitcoin_support_closed_alloc), or in the guard pages around
+/// one of them. Of a closed secret, `chunk`, `size` and `offset` are set, and `text`, which says
+/// whether it is open; the threads are not known. If several chunks have been at that place, the
+/// report is about the last one. May be called in a signal handler: it takes no lock and allocates
 /// nothing. The report is right unless the chunk is being allocated or freed at the same moment.
 ///
 /// `size` is sizeof(bitcoin_support_address_report), which tells the library what members the

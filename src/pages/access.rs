@@ -165,18 +165,20 @@ impl Access {
     }
 
     /// Ends a use. The pages get the access that the others take. Where the system refuses that,
-    /// they stay as they are until the next use has ended.
+    /// they stay as they are until the next use has ended. `false` if there is no such use.
     ///
     /// # Safety
-    /// The use must have begun, and the caller must own the pages, or borrow them.
-    pub(super) unsafe fn end(&self, purpose: Use, pages: Pages) {
+    /// The use that ends must be the caller's, who must own the pages, or borrow them.
+    pub(super) unsafe fn end(&self, purpose: Use, pages: Pages) -> bool {
         self.exclusively(|| {
             let count = self.count_of(purpose);
-            count.store(count.load(Relaxed) - 1, Relaxed);
+            let Some(fewer) = count.load(Relaxed).checked_sub(1) else { return false };
+            count.store(fewer, Relaxed);
             // SAFETY: the caller may use the pages, and does not any more. They have the access of
             // all other uses.
             let _ = unsafe { self.settle(pages) };
-        });
+            true
+        })
     }
 
     /// Calls a function while the calling thread can write to the pages, whatever uses there are.

@@ -253,13 +253,25 @@ impl LockedPages {
         unsafe { self.slot.begin_use(purpose) }
     }
 
-    /// Ends a use. The pages are closed with the last.
+    /// Ends a use. The pages are closed with the last. `false` if there is no such use.
     ///
     /// # Safety
-    /// The use must have begun.
-    pub(crate) unsafe fn end_use(&self, purpose: Use) {
-        // SAFETY: the caller says that the use has begun.
-        unsafe { self.slot.end_use(purpose) };
+    /// The use that ends must be the caller's.
+    pub(crate) unsafe fn end_use(&self, purpose: Use) -> bool {
+        // SAFETY: the caller says that the use is its own.
+        unsafe { self.slot.end_use(purpose) }
+    }
+
+    /// The pages of the closed secret that begins at an address; `None` if there is none. Takes a
+    /// step for each mapping.
+    ///
+    /// # Safety
+    /// If there is one, its pages must have been given up by [`into_raw`](Self::into_raw) of an
+    /// owner that was mapped anywhere, and must not go during the life of the value.
+    pub(crate) unsafe fn of_closed(secret: NonNull<u8>) -> Option<ManuallyDrop<Self>> {
+        let (slot, addr, len) = registry::find_closed(secret.addr().get())?;
+        let pages = Self { addr, len, slot, in_range: false, secret_memory_refusal: None };
+        Some(ManuallyDrop::new(pages))
     }
 
     /// The state of pages that are closed while they are not in use.

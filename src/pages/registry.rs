@@ -212,16 +212,16 @@ impl Slot {
         unsafe { self.access.begin(purpose, pages) }
     }
 
-    /// Ends a use of the mapping, which is closed unless there are others.
+    /// Ends a use of the mapping, which is closed unless there are others. `false` if there is no
+    /// such use.
     ///
     /// # Safety
-    /// The use must have begun.
-    pub(super) unsafe fn end_use(&self, purpose: Use) {
+    /// The use that ends must be the caller's.
+    pub(super) unsafe fn end_use(&self, purpose: Use) -> bool {
         // In a child without the memory, something else may lie at the addresses.
-        if let Some(pages) = self.pages().filter(|_| !self.has(ABSENT)) {
-            // SAFETY: the use has begun, and the mapping has an owner until it ends.
-            unsafe { self.access.end(purpose, pages) };
-        }
+        let pages = self.pages().filter(|_| !self.has(ABSENT));
+        // SAFETY: the use is the caller's, and the mapping has an owner until it ends.
+        pages.is_some_and(|pages| unsafe { self.access.end(purpose, pages) })
     }
 
     /// The state of a mapping that is closed while it is not in use.
@@ -594,6 +594,15 @@ pub(crate) fn seal_registry() -> Result<(), NotHardened> {
 /// The slot of the mapping that begins at `addr`.
 pub(super) fn find(addr: NonNull<u8>) -> Option<&'static Slot> {
     slots().find(|slot| slot.addr.load(Acquire) == addr.addr().get())
+}
+
+/// The slot of the closed secret that begins at an address, with its pages.
+pub(super) fn find_closed(secret: usize) -> Option<(&'static Slot, NonNull<u8>, usize)> {
+    slots().find_map(|slot| {
+        let (addr, len) = slot.pages()?;
+        let (offset, ..) = slot.access.report()?;
+        (addr.addr().get() + offset == secret).then_some((slot, addr, len))
+    })
 }
 
 /// Whether the mapping that begins at `addr` is one of this library's, and locked.
