@@ -538,6 +538,83 @@ size_t FailEachInPool(Call kind, bool refuse = false)
     }
 }
 
+/** What a process has that uses a secret stack, a sealed secret and a closed one. */
+struct RestReport {
+    bool any_failed;
+    /** How many of the three could not be had while calls failed. */
+    size_t failed;
+    char problem[100];
+
+    void Expect(bool holds, const char* what)
+    {
+        if (!holds && !problem[0]) std::snprintf(problem, sizeof(problem), "%s", what);
+    }
+};
+
+/** Calls a function on a secret stack, seals and opens a secret, and closes and opens another. Returns how many
+ *  of the three could not be had. */
+size_t UseAtRest(RestReport& report)
+{
+    size_t failed{0};
+    int ran{0};
+    const auto stack_status{bitcoin_support_on_secret_stack([](void* count) { ++*static_cast<int*>(count); }, &ran, 0)};
+    report.Expect(ran == (stack_status == BITCOIN_SUPPORT_OK ? 1 : 0), "a function has run though its stack was refused, or not though it was not");
+    failed += stack_status != BITCOIN_SUPPORT_OK;
+
+    unsigned char key[32], sealed[sizeof(key) + BITCOIN_SUPPORT_SEAL_OVERHEAD], opened[sizeof(key)]{};
+    std::memset(key, 7, sizeof(key));
+    if (bitcoin_support_seal(key, sizeof(key), "one", 3, sealed, sizeof(sealed)) == BITCOIN_SUPPORT_OK) {
+        const auto status{bitcoin_support_open(sealed, sizeof(sealed), "one", 3, opened, sizeof(opened))};
+        if (status == BITCOIN_SUPPORT_OK) {
+            report.Expect(AllBytesAre(opened, sizeof(opened), 7), "what is opened is not what was sealed");
+        } else {
+            report.Expect(status != BITCOIN_SUPPORT_TAMPERED && status != BITCOIN_SUPPORT_KEY_WIPED, "a sealed secret is lost");
+            report.Expect(AllBytesAre(opened, sizeof(opened), 0), "something was written though nothing was opened");
+            ++failed;
+        }
+    } else {
+        ++failed;
+    }
+
+    auto* const closed{static_cast<unsigned char*>(bitcoin_support_closed_alloc(sizeof(key)))};
+    if (closed && bitcoin_support_closed_open(closed, true) == BITCOIN_SUPPORT_OK) {
+        std::memcpy(closed, key, sizeof(key));
+        report.Expect(bitcoin_support_closed_close(closed, true) == BITCOIN_SUPPORT_OK, "an opening cannot be ended");
+        if (bitcoin_support_closed_open(closed, false) == BITCOIN_SUPPORT_OK) {
+            report.Expect(AllBytesAre(closed, sizeof(key), 7), "a closed secret has other bytes");
+            report.Expect(bitcoin_support_closed_close(closed, false) == BITCOIN_SUPPORT_OK, "an opening cannot be ended");
+        } else {
+            ++failed;
+        }
+    } else {
+        ++failed;
+    }
+    report.Expect(bitcoin_support_closed_free(closed) == BITCOIN_SUPPORT_OK, "a closed secret cannot be freed");
+
+    bitcoin_support_memory_stats stats{};
+    bitcoin_support_get_memory_stats(&stats, sizeof(stats));
+    report.Expect(stats.locked <= stats.total && LockedAsCounted(stats.locked), "memory is not locked that is said to be");
+    return failed;
+}
+
+/** The same in a process while the calls number first to last of a kind fail, and then while none does. */
+auto UseAtRestWithout(Call kind, size_t first, size_t last, bool lies = false)
+{
+    return RunInChild<RestReport>([=](RestReport& report) {
+        g_faults = Faults{};
+        g_faults.kind = kind;
+        g_faults.first = first;
+        g_faults.last = last;
+        g_faults.lies = lies;
+        g_faults.armed = true;
+        report.failed = UseAtRest(report);
+        g_faults.armed = false;
+        report.any_failed = g_faults.any_failed;
+        report.Expect(UseAtRest(report) == 0, "they are not to be had when nothing fails");
+    },
+                                  &exit); // with the handler that wipes
+}
+
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(faults)
@@ -705,6 +782,33 @@ BOOST_AUTO_TEST_CASE(the_process_wide_pool_without_a_heap)
     BOOST_CHECK_GE(FailEachInPool(HEAP), 1U);
 }
 
+BOOST_AUTO_TEST_CASE(secret_stacks_sealed_and_closed_secrets)
+{
+    size_t stride{1};
+    if (SANITIZED) stride = 3;
+    if (UnderValgrind()) stride = 17;
+    for (const Call kind : {MMAP, MPROTECT, MLOCK, MADVISE, MUNLOCK, GETRLIMIT, MEMBARRIER, HEAP}) {
+        size_t refused{0};
+        for (size_t n{1}, failed{0};; n += stride, ++failed) {
+            const auto alone{UseAtRestWithout(kind, n, n)};
+            const auto from_there_on{UseAtRestWithout(kind, n, FOREVER)};
+            for (const auto* child : {&alone, &from_there_on}) {
+                const char* const how{child == &alone ? " fails at call " : " fails from call "};
+                BOOST_CHECK_MESSAGE(child->status == 0 && child->reported, NAMES[kind] << how << n << ": status " << child->status);
+                BOOST_CHECK_MESSAGE(!child->report.problem[0], NAMES[kind] << how << n << ": " << child->report.problem);
+                refused += child->report.failed;
+            }
+            if (!alone.report.any_failed || alone.status != 0) {
+                BOOST_CHECK_EQUAL(alone.report.failed, 0U);
+                std::printf("%s: %zu calls have failed, alone and with all that follow, and %zu uses were refused\n", NAMES[kind], failed, refused);
+                break;
+            }
+        }
+        // Where there is no memory, or it cannot be protected, at least one of the three is refused.
+        if (kind == MMAP || kind == MPROTECT) BOOST_CHECK_GT(refused, 0U);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(control_failures_that_are_ignored_are_noticed)
 {
     const auto live_with_lies{[](Call kind, size_t first, size_t last) {
@@ -738,6 +842,7 @@ BOOST_AUTO_TEST_CASE(control_failures_that_are_ignored_are_noticed)
     BOOST_CHECK_EQUAL(found(MLOCK).report.problem, "memory is not locked that is said to be");
     BOOST_CHECK_EQUAL(LiveInPool(MLOCK, 1, FOREVER, false, true).report.problem, "memory is not locked that is said to be");
     BOOST_CHECK_EQUAL(LiveInPool(MLOCK, 1, FOREVER, false, false).report.problem, "");
+    BOOST_CHECK_EQUAL(UseAtRestWithout(MLOCK, 1, FOREVER, true).report.problem, "memory is not locked that is said to be");
 }
 
 /** Counts the pages that body unmaps, and those that were not all zeros. */
