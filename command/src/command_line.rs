@@ -259,10 +259,10 @@ fn with_common_options(command: Command) -> Command {
         .value_name("SECONDS")
         .help("Report again and again")
         .long_help(
-            "Report again and again, every so many seconds (2 if no number is given), until all processes that were \
-             asked for by number have ended, or until the command is interrupted. A terminal is redrawn. Otherwise a \
-             report is written when it says something new, JSON on one line; a file is always replaced. The exit \
-             code is the worst of all.",
+            "Report again and again, every so many seconds (2 if no number is given), until no process that was \
+             asked for by number can be inspected any more, or until the command is interrupted. A terminal is \
+             redrawn. Otherwise a report is written when it says something new, JSON on one line; a file is always \
+             replaced. The exit code is the worst of all.",
         )
         .num_args(0..=1)
         .require_equals(true)

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use bitcoin_support_command::command_line::{self, Format, Print, Request, Task};
-use bitcoin_support_command::output::Destination;
+use bitcoin_support_command::output::{Destination, knows_escapes};
 use bitcoin_support_command::survey::{Selection, Survey, Wanted};
 use bitcoin_support_command::{EXIT_UNKNOWN, Layout, Report, check, complaint, settings, survey};
 use std::env;
@@ -92,8 +92,8 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 /// The exit codes from best to worst.
 const BY_SEVERITY: [u8; 4] = [0, EXIT_UNKNOWN, 1, 2];
 
-/// Reports again and again, and returns the worst of the exit codes. It ends when no process is
-/// left of those that were asked for by number, or when the output has no reader any more.
+/// Reports again and again, and returns the worst of the exit codes. It ends when no process that
+/// was asked for by number can be inspected any more, or when the output has no reader any more.
 fn watch(request: &Request, interval: Duration) -> Result<u8, Box<dyn Error>> {
     let numbers_alone = match &request.task {
         Task::Inspect { selection: Selection::These(processes), .. } => {
@@ -101,7 +101,9 @@ fn watch(request: &Request, interval: Duration) -> Result<u8, Box<dyn Error>> {
         }
         _ => false,
     };
-    let is_redrawn = request.format == Format::Text && request.destination.is_terminal();
+    let is_redrawn = request.format == Format::Text
+        && request.destination.is_terminal()
+        && knows_escapes(env::var_os);
     let mut first = None;
     let (mut last_text, mut last_messages) = (String::new(), Vec::new());
     let mut worst = 0;

@@ -104,11 +104,15 @@ impl Color {
             Self::Never => false,
             Self::Auto => {
                 let refused = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
-                let knows = variable("TERM").is_some_and(|name| name != "dumb" && !name.is_empty());
-                is_terminal && knows && !refused
+                is_terminal && knows_escapes(variable) && !refused
             }
         }
     }
+}
+
+/// Whether the terminal obeys escape sequences, by the environment.
+pub fn knows_escapes(variable: impl Fn(&'static str) -> Option<OsString>) -> bool {
+    variable("TERM").is_some_and(|name| name != "dumb" && !name.is_empty())
 }
 
 #[cfg(test)]

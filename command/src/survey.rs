@@ -149,7 +149,7 @@ impl Survey {
             }
             match inspect(host, pid) {
                 Ok(report) => self.processes.push(report),
-                Err(Error::NoProcess(_)) => continue,
+                Err(Error::NoProcess(_) | Error::Ended(_)) => continue,
                 Err(error) => self.refused(name.to_owned(), Some(pid), &error),
             }
             is_there = true;
@@ -280,6 +280,17 @@ mod tests {
             assert_eq!(none.message, format!("there is no process with the name {name:?}"));
             assert_eq!(found.exit_code(), 3);
         }
+        // One that has ended is not there, also while its parent has not waited for it.
+        process(&host, 13, "node", "");
+        made_up::write(&host, "proc/13/status", "Name:\tnode\nState:\tZ (zombie)\n");
+        let found = named(&host, "node");
+        assert_eq!((numbers(&found), found.not_inspected.len()), (vec![7, 12], 0));
+        process(&host, 14, "ended", "");
+        made_up::write(&host, "proc/14/status", "Name:\tended\nState:\tZ (zombie)\n");
+        let found = named(&host, "ended");
+        assert_eq!(found.not_inspected[0].reason, Reason::NoProcess);
+        let found = ask(&host, &Selection::These(vec![Wanted::Pid(14)]));
+        assert_eq!(found.not_inspected[0].reason, Reason::Ended, "by number");
         // A process is reported once, however often it is asked for.
         let twice =
             [Wanted::Pid(12), Wanted::Named("node".into()), Wanted::Pid(12), Wanted::Pid(7)];

@@ -1070,18 +1070,26 @@ fn a_file_is_replaced_again_and_again() {
 #[test]
 fn a_terminal_is_redrawn() {
     let process = Process::new("locked");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bitcoin-support"));
-    command.args(["inspect", "--watch=0.1", &process.pid.to_string()]).env("TERM", "dumb");
-    let (child, terminal) = on_terminal(100, &mut command);
-    let _watch = Watch(child);
-    let mut lines = BufReader::new(terminal).lines().map_while(Result::ok);
+    let watch_on = |term: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bitcoin-support"));
+        command.args(["inspect", "--watch=0.1", &process.pid.to_string()]);
+        command.env("TERM", term).env("NO_COLOR", "1");
+        let (child, terminal) = on_terminal(100, &mut command);
+        (Watch(child), BufReader::new(terminal))
+    };
+    let (_watch, terminal) = watch_on("xterm");
+    let mut lines = terminal.lines().map_while(Result::ok);
     // The same report, again and again.
     for _ in 0..3 {
         let first = lines.by_ref().find(|line| line.contains("Process ")).unwrap();
         let expected = format!("\x1b[H\x1b[2JProcess {} (", process.pid);
         assert!(first.starts_with(&expected), "{first:?}");
     }
-    // The control: a pipe gets no such thing.
+    // The controls: a terminal that knows no escape sequences gets none, and a pipe neither.
+    let (_dumb, mut terminal) = watch_on("dumb");
+    let mut line = String::new();
+    terminal.read_line(&mut line).unwrap();
+    assert!(line.starts_with(&format!("Process {} (", process.pid)), "{line:?}");
     let mut piped = Watch::new(&[&process.pid.to_string()]);
     let mut output = BufReader::new(piped.0.stdout.take().unwrap());
     let mut text = String::new();
