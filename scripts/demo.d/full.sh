@@ -32,8 +32,8 @@ say_code() { case $1 in ours) printf 'on our library' ;; core) printf "on Core's
 
 # ---- Building Core ----------------------------------------------------------
 
-# Core compiles by ccache. Units that read none of our headers are the same in both builds (250 of 540 in 31.99): the paths
-# are taken relative to a folder that has both.
+# Core compiles by ccache. Units that read none of our headers are the same in both builds: the paths are taken relative
+# to a folder that has both.
 export CCACHE_DIR=${build:?}/ccache CCACHE_BASEDIR=$build CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=5G
 for code in "${codes[@]}"; do
     options=() on_failure=(true)

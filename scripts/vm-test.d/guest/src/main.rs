@@ -20,6 +20,7 @@ usage: vm-guest hibernation
        vm-guest swap DEVICE
        vm-guest ksm
        vm-guest memory-limits
+       vm-guest touch-locked BYTES              a process in a limited group, for the command above
        vm-guest numa
        vm-guest protection-keys
        vm-guest refused CALL... -- COMMAND...   runs a command for which system calls fail

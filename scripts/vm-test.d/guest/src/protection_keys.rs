@@ -1,6 +1,7 @@
-//! Whether the processor and the kernel have protection keys.
+//! Whether the processor and the kernel have protection keys, and the library finds them.
 
 use crate::kernel::{PAGE, map, report};
+use bitcoin_support::has_protection_key;
 
 /// What became of a child that reads a byte of a page with a new key: the signal's code, or nothing
 /// if the child has read it.
@@ -45,4 +46,6 @@ pub(crate) fn protection_keys() {
     );
     let code = read_with(0);
     report(code.is_none(), format!("control: with a key that is open it can ({code:?})"));
+    // Without them, the tests of closed secrets pass by `mprotect` alone.
+    report(has_protection_key(), "the library has a protection key");
 }
