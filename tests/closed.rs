@@ -11,7 +11,8 @@ use bitcoin_support::{
     SecureVec, has_protection_key, memory_stats, page_size, wipe_everything,
 };
 use common::{
-    alone, flags_of, give_up_after, in_child, locked_by_kernel, read_memory, refuse, status_field,
+    RETURNED, alone, flags_of, give_up_after, in_child, locked_by_kernel, read_memory, refuse,
+    signal_of, status_field,
 };
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -82,31 +83,6 @@ fn with_and_without_key(test: &str, body: impl Fn(bool)) {
             });
         }
     });
-}
-
-/// Runs `body` in a child, and returns the signal that has ended it; 0 if it came to its end.
-fn signal_of(body: impl FnOnce()) -> i32 {
-    // SAFETY: the child uses this library, system calls and the ordinary heap, and ends.
-    let child = unsafe { libc::fork() };
-    assert!(child >= 0);
-    if child == 0 {
-        // SAFETY: restores the default action, without a core file, and ends the child.
-        unsafe {
-            let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-            libc::setrlimit(libc::RLIMIT_CORE, &none);
-            libc::signal(libc::SIGSEGV, libc::SIG_DFL);
-            let verdict = catch_unwind(AssertUnwindSafe(body));
-            libc::_exit(if verdict.is_ok() { 0 } else { 1 });
-        }
-    }
-    let mut status = 0;
-    // SAFETY: `status` is a place for the answer.
-    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-    if libc::WIFSIGNALED(status) {
-        return libc::WTERMSIG(status);
-    }
-    assert_eq!(libc::WEXITSTATUS(status), 0, "{status:#x}");
-    0
 }
 
 fn on_signal(signal: i32, handler: extern "C" fn(i32)) {
@@ -248,7 +224,7 @@ fn an_address_is_described() {
             (report.size, report.offset, report.closed) == (32, 7, Some(ClosedState::Closed))
         });
         // SAFETY: ends the process.
-        unsafe { libc::_exit(if right { 0 } else { 43 }) };
+        unsafe { libc::_exit(if right { RETURNED } else { 43 }) };
     }
     with_and_without_key("an_address_is_described", |with_key| {
         let mut key = closed();

@@ -14,7 +14,7 @@ use bitcoin_support::{
 };
 use common::{
     alone, alone_with, flags_of, give_up_after, in_child, in_unnoticed_child, limit_locked_memory,
-    locked_by_kernel, plain_locked_page, read_memory, refuse,
+    locked_by_kernel, plain_locked_page, read_memory, refuse, signal_of,
 };
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -393,23 +393,9 @@ fn an_access_to_absent_memory_ends_the_process() {
         for (policy, signal) in [(ForkPolicy::Absent, libc::SIGSEGV), (ForkPolicy::Keep, 0)] {
             let pool = pool_with(policy);
             let chunk = secret_in(&pool, 64);
-            // SAFETY: the child reads a byte and ends.
-            let child = unsafe { libc::fork() };
-            if child == 0 {
-                // SAFETY: the byte is readable, or the process ends, which is what the test
-                // observes.
-                unsafe {
-                    let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-                    libc::setrlimit(libc::RLIMIT_CORE, &no_core);
-                    libc::signal(libc::SIGSEGV, libc::SIG_DFL);
-                    std::hint::black_box(chunk.as_ptr().read_volatile());
-                    libc::_exit(0);
-                }
-            }
-            let mut status = 0;
-            // SAFETY: `status` is a valid place for the answer.
-            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-            assert_eq!(if libc::WIFSIGNALED(status) { libc::WTERMSIG(status) } else { 0 }, signal);
+            // SAFETY: the byte is readable, or the child ends, which is what the test observes.
+            let read = || unsafe { chunk.as_ptr().read_volatile() };
+            assert_eq!(signal_of(|| _ = std::hint::black_box(read())), signal);
         }
     });
 }

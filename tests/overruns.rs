@@ -7,32 +7,8 @@
 mod common;
 
 use bitcoin_support::{LockedPages, LockedPool, LockedPoolManager, SecureVec, page_size};
-use common::alone;
+use common::{alone, signal_of};
 use std::ptr::NonNull;
-
-/// Runs `body` in a child process. Returns the signal that ended it, 0 if `body` returned.
-fn signal_of(body: impl FnOnce()) -> i32 {
-    // SAFETY: the child does what `body` does, and ends.
-    let child = unsafe { libc::fork() };
-    assert!(child >= 0);
-    if child == 0 {
-        // SAFETY: signals end the process without a core file, or it ends by itself.
-        unsafe {
-            let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-            libc::setrlimit(libc::RLIMIT_CORE, &no_core);
-            for signal in [libc::SIGSEGV, libc::SIGABRT, libc::SIGBUS] {
-                libc::signal(signal, libc::SIG_DFL);
-            }
-            libc::close(2); // the heap's error message
-            body();
-            libc::_exit(0);
-        }
-    }
-    let mut status = 0;
-    // SAFETY: `status` is a valid place for the answer.
-    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-    if libc::WIFSIGNALED(status) { libc::WTERMSIG(status) } else { 0 }
-}
 
 /// The signals of one write each: before the range, in its first and its last byte, and after it.
 fn writes_around(start: usize, len: usize) -> [i32; 4] {
@@ -151,6 +127,7 @@ fn control_an_overrun_spoils_an_ordinary_heap() {
             // SAFETY: two blocks of the heap, in a process that does nothing else. The overrun is
             // what the test observes.
             unsafe {
+                libc::close(2); // the heap's error message
                 let [one, two] =
                     [libc::malloc(2000), libc::malloc(2000)].map(|block| block.cast::<u8>());
                 let (low, high) = if one < two { (one, two) } else { (two, one) };

@@ -27,6 +27,9 @@ pub(crate) fn alone_with(test: &str, variables: &[(&str, &str)], body: impl FnOn
     }
 }
 
+/// How a child of these functions exits whose `body` has returned.
+pub(crate) const RETURNED: i32 = 42;
+
 /// Forks, runs `body` in the child, and checks that `body` returned there.
 pub(crate) fn in_child(body: impl FnOnce()) {
     // SAFETY: the child uses this library, system calls and the ordinary heap, which glibc keeps
@@ -43,17 +46,48 @@ pub(crate) fn in_unnoticed_child(body: impl FnOnce()) {
     finish(child as libc::pid_t, body);
 }
 
+/// Like [`in_child`], but returns the signal that has ended the child, or 0 if `body` returned
+/// there.
+pub(crate) fn signal_of(body: impl FnOnce()) -> i32 {
+    // SAFETY: the child uses this library, system calls and the ordinary heap, which glibc keeps
+    // usable after a fork; then it ends.
+    let child = unsafe { libc::fork() };
+    let status = status_of(child, || {
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: `none` is valid for the call. The signals' actions are those of a new process.
+        unsafe {
+            libc::setrlimit(libc::RLIMIT_CORE, &none);
+            for signal in [libc::SIGSEGV, libc::SIGABRT, libc::SIGBUS] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+        }
+        body();
+    });
+    if libc::WIFSIGNALED(status) {
+        return libc::WTERMSIG(status);
+    }
+    assert_eq!(libc::WEXITSTATUS(status), RETURNED, "{status:#x}");
+    0
+}
+
 fn finish(child: libc::pid_t, body: impl FnOnce()) {
+    let status = status_of(child, body);
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == RETURNED, "{status:#x}");
+}
+
+/// Runs `body` in the child, which then exits: with [`RETURNED`] if `body` returned. Returns its
+/// status.
+fn status_of(child: libc::pid_t, body: impl FnOnce()) -> i32 {
     assert!(child >= 0);
     if child == 0 {
         let verdict = catch_unwind(AssertUnwindSafe(body));
         // SAFETY: ends the child.
-        unsafe { libc::_exit(if verdict.is_ok() { 42 } else { 1 }) };
+        unsafe { libc::_exit(if verdict.is_ok() { RETURNED } else { 1 }) };
     }
     let mut status = 0;
     // SAFETY: `status` is a valid place for the answer.
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 42, "{status:#x}");
+    status
 }
 
 /// Ends this process after so many seconds, many times as long as it takes. So a test that waits
