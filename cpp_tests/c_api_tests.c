@@ -946,6 +946,31 @@ static bool is_fault(unsigned char* address, bool writes)
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
 }
 
+static unsigned char* interrupted;
+
+static void read_interrupted(int signal)
+{
+    (void)signal;
+    _exit(*(volatile unsigned char*)interrupted == 0xff ? 1 : 0);
+}
+
+/* Whether a signal handler that interrupts this function may read: a child tries. */
+static void read_in_handler(void* context)
+{
+    unsigned char** const key = context;
+    int status = 0;
+    const pid_t child = fork();
+    interrupted = key[0];
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        signal(SIGUSR1, read_interrupted);
+        raise(SIGUSR1);
+    }
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFSIGNALED(status) ? WTERMSIG(status) == SIGSEGV : status == 0);
+    key[1] = WIFSIGNALED(status) ? NULL : key[0];
+}
+
 static void closed_secrets(void)
 {
     unsigned char* const key = bitcoin_support_closed_alloc(32);
@@ -974,12 +999,13 @@ static void closed_secrets(void)
     CHECK(bitcoin_support_closed_on_this_thread(key, false, read_first, seen) == BITCOIN_SUPPORT_OK && seen[1] == key);
     CHECK(bitcoin_support_closed_on_this_thread(key, true, write_first, seen) == BITCOIN_SUPPORT_OK);
     CHECK(is_fault(key, false));
+    CHECK(bitcoin_support_closed_on_this_thread(key, false, read_in_handler, seen) == BITCOIN_SUPPORT_OK);
+    CHECK((seen[1] == NULL) == bitcoin_support_has_protection_key());
     CHECK(bitcoin_support_closed_open(key, false) == BITCOIN_SUPPORT_OK);
     CHECK(key[0] == 0x5a && all_bytes_are(key + 1, 31, 0xa5));
     CHECK(bitcoin_support_closed_on_this_thread(key, true, write_first, seen) == BITCOIN_SUPPORT_OK);
     bitcoin_support_wipe_all();
     CHECK(all_bytes_are(key, 32, 0) && is_fault(key, true));
-    CHECK(bitcoin_support_has_protection_key() == bitcoin_support_has_protection_key());
 
     /* What is no closed secret is refused. */
     CHECK(bitcoin_support_closed_open(key + 1, false) == BITCOIN_SUPPORT_INVALID_HANDLE);

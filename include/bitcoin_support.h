@@ -1010,9 +1010,9 @@ enum bitcoin_support_status bitcoin_support_locked_pool_get_stats(const struct b
 /**
  * Figures of all memory that the library has mapped for secrets in this process: the arenas of
  * every pool over the system's own pages, the process-wide one included, the pages of sampled
- * chunks, secrets that are larger than an arena, and secret stacks. If `locked` equals `total`,
- * nothing in this memory can be swapped out. Memory that the process has not got because it is a
- * child of fork(), and memory of foreign page allocators, are not counted.
+ * chunks, secrets that are larger than an arena, closed secrets, and secret stacks. If `locked`
+ * equals `total`, nothing in this memory can be swapped out. Memory that the process has not got
+ * because it is a child of fork(), and memory of foreign page allocators, are not counted.
  *
  * The figures belong together as long as no other thread makes or frees a mapping meanwhile. Takes
  * a step for each mapping, and no lock. Threads may call it at the same time.
@@ -1178,8 +1178,11 @@ bool bitcoin_support_secret_stack_is_locked(void);
  * Allocates a closed secret of `size` bytes, aligned to 16, all zeros: it cannot be read or
  * written, and an access ends the process (SIGSEGV), until it is opened. It has pages for itself,
  * at least one, between guard pages. They are locked: where they cannot be, there is no secret.
- * The other options are those of the process-wide pool, for which bitcoin_support_wipe_all and the
- * wipe at exit hold too. To be freed with bitcoin_support_closed_free.
+ * The other options are those of the process-wide pool. bitcoin_support_wipe_all and the wipe at
+ * exit wipe it too.
+ *
+ * The caller owns it by its address, and frees it with bitcoin_support_closed_free. The functions
+ * below take such addresses alone, and not that of a secret that Rust code has closed.
  *
  * Returns NULL if `size` is 0, if there is no memory that can be locked, and if the system does
  * not let it be closed (Windows, sandboxes).
@@ -1198,11 +1201,12 @@ BITCOIN_SUPPORT_MUST_USE void *bitcoin_support_closed_alloc(size_t size);
 enum bitcoin_support_status bitcoin_support_closed_open(void *secret, bool writable);
 
 /**
- * Ends an opening. With the last one, the secret is closed again. Where the system refuses that,
- * it stays open.
+ * Ends an opening. With the last one, the secret is closed again.
  *
- * Returns: BITCOIN_SUPPORT_OK, _NULL_ARGUMENT or _INVALID_HANDLE (no closed secret begins there,
- * or it has not been opened with this `writable`).
+ * Returns: BITCOIN_SUPPORT_OK, _NULL_ARGUMENT, _INVALID_HANDLE (no closed secret begins there, or
+ * it has not been opened with this `writable`) or _NOT_AVAILABLE (the opening has ended, but the
+ * system refuses to close the secret, which stays as open as it was; or the secret has stayed with
+ * the parent of this process).
  */
 enum bitcoin_support_status bitcoin_support_closed_close(void *secret, bool writable);
 
@@ -1210,7 +1214,8 @@ enum bitcoin_support_status bitcoin_support_closed_close(void *secret, bool writ
  * Calls `function` with `context` while the calling thread may read the closed secret, and with
  * `writable` write to it too. With a protection key (bitcoin_support_has_protection_key), no other
  * thread that is there can access it meanwhile, nor can signal handlers, and the calling thread
- * can access all closed secrets. Elsewhere it is opened to all threads.
+ * can access all closed secrets. Elsewhere it is opened to all threads; if the system refuses to
+ * close it afterwards, it stays open. Any thread may call this, and a signal handler too.
  *
  * The function must return: it must not leave by longjmp, by a C++ exception or by pthread_exit.
  * No other call may open, close or free the secret meanwhile. A thread that the function starts
@@ -1225,7 +1230,8 @@ enum bitcoin_support_status bitcoin_support_closed_on_this_thread(void *secret,
                                                                   void *context);
 
 /**
- * Wipes and frees a closed secret, open or not. NULL does nothing.
+ * Wipes and frees a closed secret, open or not. No other call may use it meanwhile. NULL does
+ * nothing. Where the system refuses to open it, its pages are given back as they are.
  *
  * Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (no closed secret begins there).
  */

@@ -7,13 +7,14 @@
 mod common;
 
 use bitcoin_support::{
-    ClosedBox, ClosedError, ClosedState, ForkPolicy, LockedPoolManager, PoolOptions, SecureBox,
-    SecureVec, has_protection_key, memory_stats, page_size, wipe_everything,
+    ClosedBox, ClosedError, ClosedRef, ClosedState, ForkPolicy, LockedPoolManager, PoolOptions,
+    SecureBox, SecureVec, has_protection_key, memory_stats, page_size, wipe_everything,
 };
 use common::{
     RETURNED, alone, flags_of, give_up_after, in_child, locked_by_kernel, read_memory, refuse,
     signal_of, status_field,
 };
+use std::cell::RefCell;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::os::unix::thread::JoinHandleExt;
@@ -587,6 +588,11 @@ fn a_child_opens_it_early() {
     });
 }
 
+thread_local! {
+    /// What the next child drops before this library's handler runs there.
+    static EARLY_DROP: RefCell<Option<ClosedRef<'static, Key>>> = const { RefCell::new(None) };
+}
+
 #[test]
 fn children_without_it() {
     with_and_without_key("children_without_it", |_| {
@@ -622,12 +628,13 @@ fn children_without_it() {
 /// leaves that memory as it is.
 #[test]
 fn a_child_has_other_memory_at_the_addresses() {
+    static KEY: OnceLock<ClosedBox<Key>> = OnceLock::new();
     with_and_without_key("a_child_has_other_memory_at_the_addresses", |_| {
         let options = PoolOptions::new().fork_policy(ForkPolicy::Absent);
         // SAFETY: a secret is plain data, and not used where it is absent.
         unsafe { LockedPoolManager::instance().configure_unchecked(&options) }.unwrap();
-        let key = closed();
-        let addr = address(&key) & !(page_size() - 1);
+        let key = KEY.get_or_init(closed);
+        let addr = address(key) & !(page_size() - 1);
         static PLACE: AtomicUsize = AtomicUsize::new(0);
         static IS_TAKEN: AtomicBool = AtomicBool::new(false);
         PLACE.store(addr, Ordering::Relaxed);
@@ -639,6 +646,7 @@ fn a_child_has_other_memory_at_the_addresses() {
             // SAFETY: replaces nothing.
             let made = unsafe { libc::mmap(place, page_size(), access, flags, -1, 0) };
             IS_TAKEN.store(made == place, Ordering::Relaxed);
+            drop(EARLY_DROP.take());
         });
         let opened = key.open().unwrap();
         in_child(|| {
@@ -647,6 +655,13 @@ fn a_child_has_other_memory_at_the_addresses() {
             drop(opened);
             assert_eq!(seen(addr).unwrap()[0], 7);
             assert_eq!(LockedPoolManager::describe_address(ptr::without_provenance(addr)), None);
+        });
+        // Also before this library's handler has run there.
+        EARLY_DROP.set(Some(key.open().unwrap()));
+        in_child(|| {
+            assert!(IS_TAKEN.load(Ordering::Relaxed) && EARLY_DROP.take().is_none());
+            write(addr, 7);
+            assert_eq!(seen(addr).unwrap()[0], 7);
         });
     });
 }

@@ -49,11 +49,18 @@ impl ClosedBytes {
 
     /// Closes it, unless it is open for other reasons. `false` if it is not open for this purpose.
     ///
+    /// # Errors
+    /// [`ClosedError::Refused`]: the opening has ended, and the secret stays open. Or
+    /// [`ClosedError::Absent`].
+    ///
     /// # Safety
     /// The opening that this ends must be the caller's.
-    pub(crate) unsafe fn close(&self, purpose: Use) -> bool {
+    pub(crate) unsafe fn close(&self, purpose: Use) -> Result<bool, ClosedError> {
+        if self.0.is_absent() {
+            return Err(ClosedError::Absent);
+        }
         // SAFETY: the caller says that the use is its own.
-        unsafe { self.0.end_use(purpose) }
+        Ok(unsafe { self.0.end_use(purpose) }?)
     }
 
     /// Calls a function while the calling thread may access the secret, and no other thread where
@@ -71,8 +78,9 @@ impl ClosedBytes {
         }
         self.open(purpose)?;
         function();
+        // An error means that the function has not been called. So one from here is not returned.
         // SAFETY: it has been opened above.
-        unsafe { self.close(purpose) };
+        let _ = unsafe { self.close(purpose) };
         Ok(())
     }
 

@@ -28,8 +28,11 @@ unsafe fn at(secret: *mut c_void) -> Result<ClosedBytes, bitcoin_support_status>
 /// Allocates a closed secret of `size` bytes, aligned to 16, all zeros: it cannot be read or
 /// written, and an access ends the process (SIGSEGV), until it is opened. It has pages for itself,
 /// at least one, between guard pages. They are locked: where they cannot be, there is no secret.
-/// The other options are those of the process-wide pool, for which bitcoin_support_wipe_all and the
-/// wipe at exit hold too. To be freed with bitcoin_support_closed_free.
+/// The other options are those of the process-wide pool. bitcoin_support_wipe_all and the wipe at
+/// exit wipe it too.
+///
+/// The caller owns it by its address, and frees it with bitcoin_support_closed_free. The functions
+/// below take such addresses alone, and not that of a secret that Rust code has closed.
 ///
 /// Returns NULL if `size` is 0, if there is no memory that can be locked, and if the system does
 /// not let it be closed (Windows, sandboxes).
@@ -61,11 +64,12 @@ pub unsafe extern "C" fn bitcoin_support_closed_open(
     }
 }
 
-/// Ends an opening. With the last one, the secret is closed again. Where the system refuses that,
-/// it stays open.
+/// Ends an opening. With the last one, the secret is closed again.
 ///
-/// Returns: BITCOIN_SUPPORT_OK, _NULL_ARGUMENT or _INVALID_HANDLE (no closed secret begins there,
-/// or it has not been opened with this `writable`).
+/// Returns: BITCOIN_SUPPORT_OK, _NULL_ARGUMENT, _INVALID_HANDLE (no closed secret begins there, or
+/// it has not been opened with this `writable`) or _NOT_AVAILABLE (the opening has ended, but the
+/// system refuses to close the secret, which stays as open as it was; or the secret has stayed with
+/// the parent of this process).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_closed_close(
     secret: *mut c_void,
@@ -75,8 +79,9 @@ pub unsafe extern "C" fn bitcoin_support_closed_close(
     match unsafe { at(secret) } {
         // SAFETY: the caller promises that it has opened the secret.
         Ok(secret) => match unsafe { secret.close(purpose(writable)) } {
-            true => BITCOIN_SUPPORT_OK,
-            false => BITCOIN_SUPPORT_INVALID_HANDLE,
+            Ok(true) => BITCOIN_SUPPORT_OK,
+            Ok(false) => BITCOIN_SUPPORT_INVALID_HANDLE,
+            Err(_) => BITCOIN_SUPPORT_NOT_AVAILABLE,
         },
         Err(status) => status,
     }
@@ -85,7 +90,8 @@ pub unsafe extern "C" fn bitcoin_support_closed_close(
 /// Calls `function` with `context` while the calling thread may read the closed secret, and with
 /// `writable` write to it too. With a protection key (bitcoin_support_has_protection_key), no other
 /// thread that is there can access it meanwhile, nor can signal handlers, and the calling thread
-/// can access all closed secrets. Elsewhere it is opened to all threads.
+/// can access all closed secrets. Elsewhere it is opened to all threads; if the system refuses to
+/// close it afterwards, it stays open. Any thread may call this, and a signal handler too.
 ///
 /// The function must return: it must not leave by longjmp, by a C++ exception or by pthread_exit.
 /// No other call may open, close or free the secret meanwhile. A thread that the function starts
@@ -115,7 +121,8 @@ pub unsafe extern "C" fn bitcoin_support_closed_on_this_thread(
     }
 }
 
-/// Wipes and frees a closed secret, open or not. NULL does nothing.
+/// Wipes and frees a closed secret, open or not. No other call may use it meanwhile. NULL does
+/// nothing. Where the system refuses to open it, its pages are given back as they are.
 ///
 /// Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (no closed secret begins there).
 #[unsafe(no_mangle)]

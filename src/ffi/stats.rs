@@ -116,9 +116,9 @@ impl From<MemoryStats> for bitcoin_support_memory_stats {
 
 /// Figures of all memory that the library has mapped for secrets in this process: the arenas of
 /// every pool over the system's own pages, the process-wide one included, the pages of sampled
-/// chunks, secrets that are larger than an arena, and secret stacks. If `locked` equals `total`,
-/// nothing in this memory can be swapped out. Memory that the process has not got because it is a
-/// child of fork(), and memory of foreign page allocators, are not counted.
+/// chunks, secrets that are larger than an arena, closed secrets, and secret stacks. If `locked`
+/// equals `total`, nothing in this memory can be swapped out. Memory that the process has not got
+/// because it is a child of fork(), and memory of foreign page allocators, are not counted.
 ///
 /// The figures belong together as long as no other thread makes or frees a mapping meanwhile. Takes
 /// a step for each mapping, and no lock. Threads may call it at the same time.

@@ -164,20 +164,23 @@ impl Access {
         })
     }
 
-    /// Ends a use. The pages get the access that the others take. Where the system refuses that,
-    /// they stay as they are until the next use has ended. `false` if there is no such use.
+    /// Ends a use. The pages get the access that the others take. `false` if there is no such use.
+    ///
+    /// # Errors
+    /// When the system refuses. The use has ended, and the pages stay as they are until the next
+    /// one has.
     ///
     /// # Safety
     /// The use that ends must be the caller's, who must own the pages, or borrow them.
-    pub(super) unsafe fn end(&self, purpose: Use, pages: Pages) -> bool {
+    pub(super) unsafe fn end(&self, purpose: Use, pages: Pages) -> Result<bool, MapError> {
         self.exclusively(|| {
             let count = self.count_of(purpose);
-            let Some(fewer) = count.load(Relaxed).checked_sub(1) else { return false };
+            let Some(fewer) = count.load(Relaxed).checked_sub(1) else { return Ok(false) };
             count.store(fewer, Relaxed);
             // SAFETY: the caller may use the pages, and does not any more. They have the access of
             // all other uses.
-            let _ = unsafe { self.settle(pages) };
-            true
+            let settled = unsafe { self.settle(pages) };
+            settled.map(|()| true).map_err(MapError::of)
         })
     }
 

@@ -255,9 +255,14 @@ impl LockedPages {
 
     /// Ends a use. The pages are closed with the last. `false` if there is no such use.
     ///
+    /// # Errors
+    /// When the system refuses to close them. The use has ended all the same.
+    ///
     /// # Safety
     /// The use that ends must be the caller's.
-    pub(crate) unsafe fn end_use(&self, purpose: Use) -> bool {
+    pub(crate) unsafe fn end_use(&self, purpose: Use) -> Result<bool, MapError> {
+        // A handler of another library may do this in the child before ours has run there.
+        notice_child();
         // SAFETY: the caller says that the use is its own.
         unsafe { self.slot.end_use(purpose) }
     }

@@ -215,13 +215,16 @@ impl Slot {
     /// Ends a use of the mapping, which is closed unless there are others. `false` if there is no
     /// such use.
     ///
+    /// # Errors
+    /// When the system refuses to close it. The use has ended all the same.
+    ///
     /// # Safety
     /// The use that ends must be the caller's.
-    pub(super) unsafe fn end_use(&self, purpose: Use) -> bool {
+    pub(super) unsafe fn end_use(&self, purpose: Use) -> Result<bool, MapError> {
         // In a child without the memory, something else may lie at the addresses.
-        let pages = self.pages().filter(|_| !self.has(ABSENT));
+        let Some(pages) = self.pages().filter(|_| !self.has(ABSENT)) else { return Ok(false) };
         // SAFETY: the use is the caller's, and the mapping has an owner until it ends.
-        pages.is_some_and(|pages| unsafe { self.access.end(purpose, pages) })
+        unsafe { self.access.end(purpose, pages) }
     }
 
     /// The state of a mapping that is closed while it is not in use.
@@ -750,9 +753,9 @@ impl MemoryStats {
 /// What this library has mapped for secrets in this process: the arenas of every pool over the
 /// system's own pages, the process-wide pool included, the pages of
 /// [sampled](crate::LockedPoolManager::sample_one_in) chunks, every
-/// [`LockedPages`](super::LockedPages), and the secrets that are larger than an arena and so in no
-/// pool's statistics. If nothing else of the process locks memory, `locked` is what the kernel
-/// counts (`VmLck` in `/proc/self/status`).
+/// [`LockedPages`](super::LockedPages), closed secrets, secret stacks, and the secrets that are
+/// larger than an arena and so in no pool's statistics. If nothing else of the process locks
+/// memory, `locked` is what the kernel counts (`VmLck` in `/proc/self/status`).
 ///
 /// Memory that a child of `fork` does not have is not counted there, nor is memory of foreign page
 /// allocators. The figures belong together as long as no other thread makes or frees a mapping
