@@ -9,7 +9,7 @@
 //! [`LockedPages`], which own their mapping, or says what was refused. An [`AddressRange`] has
 //! places next to each other.
 //!
-//! Where a lock is refused, as much of the secret stacks that are in no call is unlocked, and the
+//! Where the limit refuses a lock, as much of the secret stacks in no call is unlocked, and the
 //! lock is tried once more: those stacks hold zeros, and locked memory is for secrets.
 //! `stack_usage` is how their threads are kept from using them meanwhile.
 //!

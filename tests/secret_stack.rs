@@ -412,6 +412,37 @@ fn where_it_cannot_be_locked() {
     });
 }
 
+#[test]
+fn an_idle_stack_keeps_its_lock_where_no_other_memory_can_be_locked() {
+    alone("an_idle_stack_keeps_its_lock_where_no_other_memory_can_be_locked", || {
+        const LIMIT: usize = 1 << 20;
+        limit_locked_memory(LIMIT, LIMIT);
+        assert_eq!(two_stacks_are_locked(), [true; 2]);
+        refuse(libc::SYS_mlock2, None, libc::EPERM);
+        refuse(libc::SYS_mlock, None, libc::EPERM);
+        assert!(LockedPages::new_locked(LIMIT).is_err());
+        assert_eq!(locked_by_kernel(), 2 * SecretStack::DEFAULT_SIZE);
+        assert_eq!(two_stacks_are_locked(), [true; 2]);
+    });
+}
+
+#[test]
+fn where_nothing_can_be_unlocked() {
+    alone("where_nothing_can_be_unlocked", || {
+        const LIMIT: usize = 1 << 20;
+        limit_locked_memory(LIMIT, LIMIT);
+        // An eighth of the limit.
+        assert_eq!(two_stacks_are_locked(), [true; 2]);
+        refuse(libc::SYS_munlock, None, libc::EPERM);
+        assert!(LockedPages::new_locked(LIMIT).is_err());
+        // What cannot be unlocked stays in the count: the stacks of other threads have no more.
+        let others = || thread::spawn(two_stacks_are_locked).join().unwrap();
+        assert_eq!(others(), [false; 2]);
+        assert_eq!([memory_stats().locked, locked_by_kernel()], [LIMIT / 8; 2]);
+        assert_eq!(two_stacks_are_locked(), [true; 2]);
+    });
+}
+
 /// Runs this test again in a process that is to end by a signal, or well (0).
 fn ends_by(signal: i32, test: &str, body: impl FnOnce()) {
     const ENDS: &str = "BITCOIN_SUPPORT_TEST_ENDS";

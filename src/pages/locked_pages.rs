@@ -445,10 +445,11 @@ fn try_map(
 }
 
 /// When a lock has been refused to `len` bytes: unlocks as much of the stacks that are in no call,
-/// unless the limit is too low for those bytes anyway. Returns whether another attempt is worth it:
-/// some stack has been unlocked.
+/// unless the limit is too low for those bytes anyway, or a sandbox refuses all locks. Returns
+/// whether another attempt is worth it: some stack has been unlocked.
 fn make_room(len: usize, refusal: &LockRefusal) -> bool {
-    len <= refusal.limit && registry::unlock_idle_stacks(len) > 0
+    let is_of_limit = len <= refusal.limit && !refusal.errno.is_of_a_sandbox();
+    is_of_limit && registry::unlock_idle_stacks(len) > 0
 }
 
 /// Maps `len` bytes anywhere, rounded up to whole pages, with every protection but the lock.

@@ -61,8 +61,6 @@ const ABSENT: u32 = 1 << 5;
 const TAKEN: u32 = 1 << 6;
 /// The access to the memory cannot be taken away any more.
 const SEALED: u32 = 1 << 7;
-/// A stack whose bytes are in [`LOCKED_STACKS`].
-const COUNTED: u32 = 1 << 8;
 
 /// On its own stack, a thread wipes from so many bytes below its frame downwards: it wipes by
 /// functions that have frames there. Then there is room for theirs, and for the bytes below a frame
@@ -79,8 +77,7 @@ static MORE: [AtomicPtr<Slot>; BLOCKS] = [const { AtomicPtr::new(ptr::null_mut()
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 /// Whether blocks are sealed as they are added.
 static IS_SEALED: AtomicBool = AtomicBool::new(false);
-/// The bytes of all stacks that are locked, or that their threads are just locking: of those with
-/// the flag [`COUNTED`].
+/// The bytes of all stacks that are locked, or that their threads are just locking.
 static LOCKED_STACKS: AtomicUsize = AtomicUsize::new(0);
 /// How often [`wipe_everything`] has begun or ended.
 static WIPES: AtomicU32 = AtomicU32::new(0);
@@ -103,7 +100,9 @@ impl Slot {
 
     /// Gives the slot up, in which there is no mapping any more.
     pub(super) fn vacate(&self) {
-        self.uncount();
+        if self.is_locked_stack() {
+            self.uncount();
+        }
         self.addr.store(VACANT, Release);
     }
 
@@ -237,6 +236,11 @@ impl Slot {
         self.thread.load(Relaxed) != 0
     }
 
+    /// Whether the memory is a stack that is locked, whose bytes are in [`LOCKED_STACKS`].
+    fn is_locked_stack(&self) -> bool {
+        self.is_stack() && self.has(LOCKED)
+    }
+
     /// What its thread does with this stack.
     pub(super) fn stack_usage(&self) -> StackUsage<'_> {
         StackUsage(&self.stack_usage)
@@ -248,38 +252,32 @@ impl Slot {
     pub(super) fn count(&self, bound: usize) -> bool {
         let len = self.len.load(Relaxed);
         let with = |locked: usize| locked.checked_add(len).filter(|&sum| sum <= bound);
-        let is_within = LOCKED_STACKS.fetch_update(Relaxed, Relaxed, with).is_ok();
-        if is_within {
-            self.flags.fetch_or(COUNTED, Relaxed);
-        }
-        is_within
+        LOCKED_STACKS.fetch_update(Relaxed, Relaxed, with).is_ok()
     }
 
-    /// Takes the stack out of the count, if it is there: it is not locked any more.
+    /// Takes this stack out of the count, which has it: it is not locked, or about to go.
     pub(super) fn uncount(&self) {
-        if self.flags.fetch_and(!COUNTED, Relaxed) & COUNTED != 0 {
-            let len = self.len.load(Relaxed);
-            // (A child counts by the flags. If a signal handler has forked since the flag was
-            // changed, and this is the child, the count has not got these bytes.)
-            let without = |locked: usize| Some(locked.saturating_sub(len));
-            let _ = LOCKED_STACKS.fetch_update(Relaxed, Relaxed, without);
-        }
+        let len = self.len.load(Relaxed);
+        // (A child counts the stacks that are locked in it. If a signal handler has forked since
+        // this stack was counted or unlocked, and this is the child, the count has not got it.)
+        let without = |locked: usize| Some(locked.saturating_sub(len));
+        let _ = LOCKED_STACKS.fetch_update(Relaxed, Relaxed, without);
     }
 
-    /// Unlocks the memory, if it is a stack that is locked and idle; returns how many bytes that
-    /// were.
+    /// Unlocks the memory, if it is a stack that is locked and idle, as far as the system lets it;
+    /// returns how many bytes that were.
     fn unlock_idle_stack(&self) -> usize {
-        if !self.has(COUNTED) {
+        if !self.is_locked_stack() {
             return 0;
         }
         self.while_mapped(|addr| {
             let mut unlocked = 0;
             if self.is_stack() && self.stack_usage().begin_unlock() {
-                if self.has(LOCKED) {
-                    unlocked = self.len.load(Relaxed);
-                    // SAFETY: the mapping is not unmapped meanwhile. It holds zeros, and its thread
-                    // waits for `end_unlock` before it uses it, and then looks at the lock anew.
-                    unsafe { System::unlock(addr, unlocked) };
+                let len = self.len.load(Relaxed);
+                // SAFETY: the mapping is not unmapped meanwhile. It holds zeros, and its thread
+                // waits for `end_unlock` before it uses it, and then looks at the lock anew.
+                if self.has(LOCKED) && unsafe { System::unlock(addr, len) }.is_ok() {
+                    unlocked = len;
                     self.set_lock_state(Err(LockError { errno: 0, limit: System::lock_limit() }));
                     self.uncount();
                 }
@@ -382,11 +380,7 @@ impl Slot {
         // Threads that were writing have stayed with the parent.
         self.pins.store(0, Relaxed);
         self.stack_usage().after_fork();
-        let Some(addr) = self.mapping() else {
-            // A stack that its thread was just giving up.
-            self.flags.fetch_and(!COUNTED, Relaxed);
-            return;
-        };
+        let Some(addr) = self.mapping() else { return };
         let len = self.len.load(Relaxed);
         if self.has(ABSENT) {
             return; // since an earlier fork
@@ -397,7 +391,7 @@ impl Slot {
             self.set_lock_state(Err(LockError { errno: 0, limit: System::lock_limit() }));
             self.flags.fetch_or(ABSENT, Relaxed);
             // What lies at the addresses in the child is not what was sealed.
-            self.flags.fetch_and(!(SEALED | COUNTED), Relaxed);
+            self.flags.fetch_and(!SEALED, Relaxed);
             let is_gone = self.has(BY_KERNEL) && !is_others_stack;
             // SAFETY: the mapping is the parent's, and the child is told that it is absent, or has
             // no thread that would use it.
@@ -421,9 +415,6 @@ impl Slot {
             // SAFETY: the mapping is entered, so that it does not go.
             if !unsafe { self.access.while_writable((addr, len), lock) } {
                 self.set_lock_state(Err(LockError { errno: 0, limit: System::lock_limit() }));
-            }
-            if !self.has(LOCKED) {
-                self.flags.fetch_and(!COUNTED, Relaxed);
             }
         }
     }
@@ -452,8 +443,6 @@ impl TakenSlot {
             for block in blocks() {
                 if let Some((at, slot)) = Self::vacant_in(block, start.saturating_sub(first)) {
                     NEXT.store(first + at + 1, Relaxed);
-                    slot.0.flags.store(0, Relaxed);
-                    slot.0.access.reset();
                     return Ok(slot);
                 }
                 first += block.len();
@@ -472,6 +461,8 @@ impl TakenSlot {
             slot.addr.load(Relaxed) == VACANT
                 && slot.addr.compare_exchange(VACANT, CLOSED, Acquire, Relaxed).is_ok()
         })?;
+        slot.flags.store(0, Relaxed);
+        slot.access.reset();
         Some((at, Self(slot)))
     }
 
@@ -646,7 +637,8 @@ pub(crate) fn own_stack_lock_state() -> Option<Result<(), LockError>> {
 /// far as there is room then.
 ///
 /// Waits for nothing and allocates nothing. Takes a step for each mapping, if any stack is locked,
-/// and two system calls for each stack that it unlocks.
+/// and two system calls for each stack that it unlocks. A stack that the system refuses to unlock
+/// stays locked.
 pub(super) fn unlock_idle_stacks(wanted: usize) -> usize {
     let mut unlocked = 0;
     if LOCKED_STACKS.load(Relaxed) != 0 {
@@ -810,6 +802,6 @@ pub(crate) fn wipes() -> u32 {
 /// For a child process, in which this is the only thread: puts all mappings in order.
 pub(super) fn after_fork() {
     slots().for_each(Slot::after_fork);
-    let counted = slots().filter(|slot| slot.has(COUNTED));
-    LOCKED_STACKS.store(counted.map(|slot| slot.len.load(Relaxed)).sum(), Relaxed);
+    let locked = slots().filter(|slot| slot.is_locked_stack() && slot.mapping().is_some());
+    LOCKED_STACKS.store(locked.map(|slot| slot.len.load(Relaxed)).sum(), Relaxed);
 }

@@ -148,7 +148,7 @@ pub(crate) fn keep_unlocked(bytes: &[u8]) {
     let end = (end - end % page).saturating_sub(bytes.as_ptr().addr());
     if let Some(pages) = bytes.get(start..end).filter(|pages| !pages.is_empty()) {
         // SAFETY: the pages are mapped, as they can be read, and hold no secret whose owner counts
-        // on a lock.
-        unsafe { System::unlock(NonNull::from(pages).cast(), pages.len()) };
+        // on a lock. Where it is refused, they count against the limit.
+        let _ = unsafe { System::unlock(NonNull::from(pages).cast(), pages.len()) };
     }
 }

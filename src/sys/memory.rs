@@ -83,7 +83,7 @@ pub(crate) trait Memory {
     ///
     /// # Safety
     /// The pages must be mapped, and no one may count on their lock.
-    unsafe fn unlock(addr: NonNull<u8>, len: usize);
+    unsafe fn unlock(addr: NonNull<u8>, len: usize) -> Result<(), Errno>;
 
     /// Excludes pages from core dumps, from merging with equal pages and from huge pages, as far as
     /// the system has these notions. Tries everything, and tells what was refused.

@@ -20,7 +20,7 @@ impl Errno {
 
     /// Whether this is the error of a sandbox that forbids a call, where the call itself cannot
     /// fail with it.
-    pub(super) fn is_of_a_sandbox(self) -> bool {
+    pub(crate) fn is_of_a_sandbox(self) -> bool {
         matches!(self, Self::EPERM | Self::EACCES | Self::ENOSYS)
     }
 }

@@ -106,9 +106,9 @@ impl Memory for Unix {
         }
     }
 
-    unsafe fn unlock(addr: NonNull<u8>, len: usize) {
+    unsafe fn unlock(addr: NonNull<u8>, len: usize) -> Result<(), Errno> {
         // SAFETY: unlocking changes where pages live, not what they hold.
-        unsafe { libc::munlock(addr.as_ptr().cast(), len) };
+        check(unsafe { libc::munlock(addr.as_ptr().cast(), len) })
     }
 
     unsafe fn keep_private(addr: NonNull<u8>, len: usize) -> NotPrivate {

@@ -52,6 +52,11 @@ impl Errno {
     pub(crate) const ENFILE: Self = Self::of(ERROR_SHARING_BUFFER_EXCEEDED as i32);
     pub(crate) const ENOMEM: Self = Self::of(ERROR_NOT_ENOUGH_MEMORY as i32);
     pub(crate) const ENOSYS: Self = Self::of(ERROR_CALL_NOT_IMPLEMENTED as i32);
+
+    /// Whether this is the error of a sandbox that forbids a call: none is known here.
+    pub(crate) fn is_of_a_sandbox(self) -> bool {
+        false
+    }
 }
 
 /// The answer of a call that returns 0 when it has failed.
@@ -149,9 +154,9 @@ impl Memory for Windows {
             .map_err(|errno| LockRefusal { errno, limit: Self::lock_limit() })
     }
 
-    unsafe fn unlock(addr: NonNull<u8>, len: usize) {
+    unsafe fn unlock(addr: NonNull<u8>, len: usize) -> Result<(), Errno> {
         // SAFETY: unlocking changes where pages live, not what they hold.
-        unsafe { VirtualUnlock(addr.as_ptr().cast(), len) };
+        check(unsafe { VirtualUnlock(addr.as_ptr().cast(), len) })
     }
 
     /// Excludes pages from the reports of Windows Error Reporting, which are the system's core
