@@ -995,6 +995,39 @@ fn a_process_is_watched_until_it_ends() {
     assert_eq!(watch.0.wait().unwrap().code(), Some(3));
 }
 
+/// A process that has got the number of one that has ended is not watched in its place. The kernel
+/// takes long to give a number again, so both processes are made up.
+#[test]
+fn a_successor_is_not_watched() {
+    let host = tempfile::tempdir().unwrap();
+    let folder = host.path().join("proc/7");
+    fs::create_dir_all(&folder).unwrap();
+    let stat = |ticks: u32| {
+        let fields = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18";
+        let file = folder.join("new");
+        fs::write(&file, format!("7 (node) {fields} {ticks} 20\n")).unwrap();
+        fs::rename(file, folder.join("stat")).unwrap();
+    };
+    for (name, text) in [
+        ("status", "Name: node\n"),
+        ("limits", "Max locked memory 8388608 8388608 bytes\n"),
+        ("smaps", "1000-2000 rw-p 0 0:0 0\nVmFlags: rd wr lo\n"),
+    ] {
+        fs::write(folder.join(name), text).unwrap();
+    }
+    stat(4711);
+    let mut watch = Watch::new(&["--json", "7", "--root", host.path().to_str().unwrap()]);
+    let mut reports = watch.reports();
+    let first = reports.next().unwrap();
+    assert_eq!(first["processes"][0]["process"]["started"], 4711);
+    stat(4712);
+    let last = reports.next().unwrap();
+    assert_eq!(last["processes"], Value::Array(Vec::new()));
+    assert_eq!(last["not_inspected"][0]["reason"], "no_process");
+    assert_eq!(reports.next(), None);
+    assert_eq!(watch.0.wait().unwrap().code(), Some(1), "the worst that was seen");
+}
+
 /// A command without a reader ends, also if it has nothing new to write.
 #[test]
 fn a_watch_without_a_reader_ends() {
