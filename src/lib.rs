@@ -145,7 +145,7 @@
 //! | `thread_heap` | `arena_set` `leak` `pages` `fork` `poison` `sync` `arena` `cleanse` `sys` | `control` `free` `alloc` `thread` `lock` `child` `abandoned` `supply` `central` `guarded` `address_report` `pause` `registry` `current_heap` `heap` `remote_batch` `exact_cache` `slab_lists` `chunk_table` `cache` `remote_free` `gate` `sampler` `tally` `slab` `size_class` | the process-wide pool: a heap of slabs for each thread |
 //! | `arena_set` | `pages` `fork` `poison` `arena` `cleanse` `sys` | `growth` `arenas` `layout` `consent` `chunk_list` `stats` `lock_refusal` `first_fit` `address_map` `interrupted` | arenas on pages, how they grow, and what happens when a lock is refused |
 //! | `arena` |  | `best_fit` `chunk_to_size` `size_to_chunk` `bit_tree` `chunk` `error` | [`Arena`]: chunks of a region that it never touches; no unsafe code |
-//! | `pages` | `fork` `poison` `sync` `cleanse` `sys` | `page_allocator` `locked_pages` `address_range` `forks` `exit` `registry` `access` `stack_usage` `options` `remedy` `tables` `error` `limits` | [`LockedPages`], [`LockedPageAllocator`]: the operating system's memory |
+//! | `pages` | `fork` `poison` `sync` `cleanse` `sys` | `page_allocator` `locked_pages` `address_range` `forks` `exit` `registry` `access` `pins` `stack_usage` `options` `remedy` `tables` `error` `limits` | [`LockedPages`], [`LockedPageAllocator`]: the operating system's memory |
 //! | `fork` | `sync` `sys` | `callee` `mutex` `handlers` `guard` | what happens when the process forks, and the locks that a fork heeds |
 //! | `poison` | `sys` | `regions` `asan` `valgrind` | tells AddressSanitizer and valgrind which bytes are a chunk's |
 //! | `sync` | `sys` |  | how threads wait for each other |

@@ -13,11 +13,11 @@
 //! lock is tried once more: those stacks hold zeros, and locked memory is for secrets.
 //! `stack_usage` is how their threads are kept from using them meanwhile.
 //!
-//! `registry` knows every mapping that there is. `access` closes those of closed secrets while they
-//! are not in use. `forks` puts them in order in a child process, and
-//! `exit` ends them when the process exits. `error` has what the system can refuse, and `remedy`
-//! what an administrator can do about it. `tables` has ordinary memory for bookkeeping. What is
-//! needed of the operating system is in [`sys`](crate::sys).
+//! `registry` knows every mapping that there is, and `pins` keeps a mapping there while other
+//! threads use it. `access` closes those of closed secrets while they are not in use. `forks` puts
+//! them in order in a child process, and `exit` ends them when the process exits. `error` has what
+//! the system can refuse, and `remedy` what an administrator can do about it. `tables` has ordinary
+//! memory for bookkeeping. What is needed of the operating system is in [`sys`](crate::sys).
 
 mod access;
 mod address_range;
@@ -28,6 +28,7 @@ mod limits;
 mod locked_pages;
 mod options;
 mod page_allocator;
+mod pins;
 mod registry;
 mod remedy;
 mod stack_usage;

@@ -1,6 +1,7 @@
 //! The access to a mapping whose secret is closed while it is not in use.
 
 use super::error::MapError;
+use crate::sync::wait_a_turn;
 use crate::sys::{Errno, Memory, PageAccess, System, Threads};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -323,9 +324,11 @@ impl Access {
     /// changes the access.
     fn exclusively<R>(&self, function: impl FnOnce() -> R) -> R {
         System::without_signals(|| {
+            let mut turn = 0;
             while self.is_held.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
-                // The holder makes a few system calls.
-                std::thread::yield_now();
+                // The holder makes a few system calls, or wipes the secret.
+                wait_a_turn(turn);
+                turn = turn.saturating_add(1);
             }
             let result = function();
             self.is_held.store(0, Release);

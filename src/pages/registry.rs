@@ -8,6 +8,7 @@
 use super::access::{Access, ClosedState, Use};
 use super::error::{LockError, MapError, Protection, Refusals};
 use super::options::{ForkPolicy, PageOptions};
+use super::pins::Pins;
 use super::stack_usage::StackUsage;
 use super::tables::{release_table, seal_table, zeroed_table};
 use crate::cleanse::memory_cleanse;
@@ -27,8 +28,8 @@ pub(super) struct Slot {
     len: AtomicUsize,
     /// The bits below.
     flags: AtomicU32,
-    /// How many threads are just using the mapping through the table. It stays mapped meanwhile.
-    pins: AtomicU32,
+    /// Of the threads that are just using the mapping through the table. It stays mapped meanwhile.
+    pins: Pins,
     /// Why it is not locked.
     errno: AtomicI32,
     limit: AtomicUsize,
@@ -88,7 +89,7 @@ impl Slot {
             addr: AtomicUsize::new(VACANT),
             len: AtomicUsize::new(0),
             flags: AtomicU32::new(0),
-            pins: AtomicU32::new(0),
+            pins: Pins::new(),
             errno: AtomicI32::new(0),
             limit: AtomicUsize::new(0),
             thread: AtomicUsize::new(0),
@@ -112,14 +113,7 @@ impl Slot {
         // A thread that sets a pin looks at the address afterwards. Here it is the other way round:
         // one of the two sees what the other has done.
         self.addr.store(CLOSED, SeqCst);
-        self.await_pins();
-    }
-
-    /// Waits until no other thread is writing to the mapping through the table.
-    fn await_pins(&self) {
-        while self.pins.load(SeqCst) != 0 {
-            std::thread::yield_now();
-        }
+        self.pins.wait();
     }
 
     pub(super) fn set_lock_state(&self, state: Result<(), LockError>) {
@@ -192,7 +186,7 @@ impl Slot {
         // A thread that sets a pin to wipe looks at the announcement afterwards. Here it is the
         // other way round: one of the two sees what the other has done.
         self.access.announce(offset, size);
-        self.await_pins();
+        self.pins.wait();
         // SAFETY: the caller owns the mapping, and uses it as it is counted. Wipes that have begun
         // before the announcement are over.
         unsafe { self.access.close_while_unused(pages) }
@@ -329,15 +323,13 @@ impl Slot {
     /// Calls a function with the address of the mapping, if one is entered. It stays mapped
     /// meanwhile.
     fn while_mapped<R>(&self, function: impl FnOnce(NonNull<u8>) -> R) -> Option<R> {
-        self.pins.fetch_add(1, SeqCst);
+        let pin = self.pins.set();
         // In one order with the pin: see `close`.
         let addr = self.addr.load(SeqCst);
         let addr =
             if addr > CLOSED { NonNull::new(ptr::with_exposed_provenance_mut(addr)) } else { None };
         let result = addr.map(function);
-        // (A child begins without pins. If a signal handler has forked since this one was set, and
-        // this is the child, it is gone.)
-        let _ = self.pins.fetch_update(SeqCst, SeqCst, |pins| pins.checked_sub(1));
+        self.pins.take_away(pin);
         result
     }
 
@@ -377,8 +369,7 @@ impl Slot {
 
     /// Sees to the mapping in a child process, in which it is the only thread.
     fn after_fork(&self) {
-        // Threads that were writing have stayed with the parent.
-        self.pins.store(0, Relaxed);
+        self.pins.after_fork();
         self.stack_usage().after_fork();
         let Some(addr) = self.mapping() else { return };
         let len = self.len.load(Relaxed);
