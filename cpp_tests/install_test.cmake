@@ -142,6 +142,106 @@ elseif(STEP STREQUAL "moved")
   # The path has a space in it, which pkg-config quotes for a shell.
   consume_pkg_config("${second}" "${WORK_DIR}/moved/pkg_config")
 
+elseif(STEP STREQUAL "components")
+  # As a distributor does it: for /usr, into a folder that becomes a package (DESTDIR), a component for each package. A tree for
+  # itself, because CMake lists in the tree what it has installed, and other tests install at the same time.
+  set(tree "${WORK_DIR}/components/build")
+  set(stage "${WORK_DIR}/components/stage")
+  file(REMOVE_RECURSE "${WORK_DIR}/components")
+  configure_and_build("${SOURCE_DIR}" "${tree}" -DCMAKE_INSTALL_PREFIX=/usr -DBITCOIN_SUPPORT_BUILD_TESTS=OFF
+    -DBITCOIN_SUPPORT_BUILD_EXAMPLES=OFF "-DBITCOIN_SUPPORT_CARGO_TARGET_DIR=${CARGO_TARGET_DIR}")
+
+  # Debian has the libraries of a processor in a folder of its name.
+  run("${C_COMPILER}" -print-multiarch)
+  string(STRIP "${output}" multiarch)
+  file(STRINGS "${tree}/CMakeCache.txt" libdir REGEX "^CMAKE_INSTALL_LIBDIR:")
+  string(REGEX REPLACE "^[^=]*=" "" libdir "${libdir}")
+  if(EXISTS /etc/debian_version AND multiarch AND NOT libdir STREQUAL "lib/${multiarch}")
+    message(FATAL_ERROR "the libraries go to ${libdir}, and not to lib/${multiarch}")
+  endif()
+
+  # Sets <out_var> to the files and links in the stage.
+  function(staged out_var)
+    file(GLOB_RECURSE files RELATIVE "${stage}" "${stage}/*")
+    list(SORT files)
+    set(${out_var} "${files}" PARENT_SCOPE)
+  endfunction()
+  function(stage_component component)
+    set(ENV{DESTDIR} "${stage}")
+    run("${CMAKE_COMMAND}" --install "${tree}" --component "bitcoin_support_${component}")
+  endfunction()
+
+  stage_component(runtime)
+  staged(files)
+  set(expected "usr/${libdir}/libbitcoin_support.so.${ABI}" "usr/${libdir}/libbitcoin_support.so.${VERSION}"
+    usr/share/doc/bitcoin-support/LICENSE usr/share/doc/bitcoin-support/README.md)
+  list(SORT expected)
+  if(NOT files STREQUAL expected)
+    message(FATAL_ERROR "the component for programs that run has ${files}")
+  endif()
+  stage_component(development)
+  staged(both)
+  foreach(file usr/include/bitcoin-support/bitcoin_support.h usr/include/bitcoin-support/support/lockedpool.h
+      usr/share/bitcoin-support/cmake/core_drop_in.cmake usr/share/bitcoin-support/autotools/core_drop_in.mk
+      "usr/${libdir}/libbitcoin_support.so" "usr/${libdir}/libbitcoin_support.a" "usr/${libdir}/pkgconfig/bitcoin_support.pc"
+      "usr/${libdir}/cmake/bitcoin_support/bitcoin_support-config.cmake")
+    list(FIND files "${file}" before)
+    list(FIND both "${file}" after)
+    if(NOT before EQUAL -1 OR after EQUAL -1)
+      message(FATAL_ERROR "the component for developers has not ${file}")
+    endif()
+  endforeach()
+  # The two are all that there is.
+  file(RENAME "${stage}" "${WORK_DIR}/components/of_components")
+  set(ENV{DESTDIR} "${stage}")
+  run("${CMAKE_COMMAND}" --install "${tree}")
+  staged(whole)
+  if(NOT whole STREQUAL both)
+    message(FATAL_ERROR "the components have ${both}, and the whole has ${whole}")
+  endif()
+  foreach(file IN LISTS whole)
+    if(file MATCHES "\\.(cmake|pc|h|mk|sh)$")
+      file(READ "${stage}/${file}" text)
+      string(FIND "${text}" "${stage}" at)
+      if(NOT at EQUAL -1)
+        message(FATAL_ERROR "${file} names the folder of DESTDIR")
+      endif()
+    endif()
+  endforeach()
+  if(PKG_CONFIG)
+    set(ENV{PKG_CONFIG_PATH} "${stage}/usr/${libdir}/pkgconfig")
+    run("${PKG_CONFIG}" --cflags bitcoin_support)
+    file(REAL_PATH "${stage}/usr/include/bitcoin-support" headers)
+    string(REGEX REPLACE "^-I" "" found "${output}")
+    string(STRIP "${found}" found)
+    file(REAL_PATH "${found}" found)
+    if(NOT found STREQUAL headers)
+      message(FATAL_ERROR "pkg-config finds the headers in ${found}")
+    endif()
+  endif()
+
+  # What others have put into our folders and beside them stays. What was installed goes, and so do folders that are ours.
+  file(WRITE "${stage}/usr/share/bitcoin-support/of_others" "")
+  file(WRITE "${stage}/usr/${libdir}/libof_others.so" "")
+  run("${CMAKE_COMMAND}" --build "${tree}" --target uninstall)
+  staged(files)
+  set(expected "usr/${libdir}/libof_others.so" usr/share/bitcoin-support/of_others)
+  list(SORT expected)
+  if(NOT files STREQUAL expected)
+    message(FATAL_ERROR "after the uninstallation there are ${files}")
+  endif()
+  foreach(folder include/bitcoin-support share/doc/bitcoin-support share/bitcoin-support/cmake "${libdir}/cmake/bitcoin_support")
+    if(EXISTS "${stage}/usr/${folder}")
+      message(FATAL_ERROR "the folder ${folder} is still there")
+    endif()
+  endforeach()
+  # Control: where nothing is installed any more, nothing can be uninstalled.
+  execute_process(COMMAND "${CMAKE_COMMAND}" --build "${tree}" --target uninstall RESULT_VARIABLE result OUTPUT_VARIABLE output
+    ERROR_VARIABLE output)
+  if(result EQUAL 0 OR NOT output MATCHES "Nothing has been installed")
+    message(FATAL_ERROR "control: a second uninstallation: ${output}")
+  endif()
+
 elseif(STEP STREQUAL "version")
   set(project "${WORK_DIR}/version")
   file(WRITE "${project}/CMakeLists.txt" [[
