@@ -11,8 +11,8 @@ use bitcoin_support::{
     SecureBox, SecureVec, has_protection_key, memory_stats, page_size, wipe_everything,
 };
 use common::{
-    RETURNED, alone, flags_of, give_up_after, in_child, locked_by_kernel, read_memory, refuse,
-    signal_of, status_field,
+    RETURNED, alone, assert_locked_and_not_dumped, flags_of, give_up_after, in_child,
+    locked_by_kernel, read_memory, refuse, signal_of, status_field,
 };
 use std::cell::RefCell;
 use std::fs::File;
@@ -204,9 +204,7 @@ fn it_is_locked_while_it_is_closed() {
         assert!(stats.is_fully_locked());
         assert_eq!(stats.locked, locked_by_kernel());
         let addr = address(&secrets[9]);
-        for flag in ["lo", "dd"] {
-            assert!(flags_of(addr).iter().any(|has| has == flag), "{flag}: {:?}", flags_of(addr));
-        }
+        assert_locked_and_not_dumped(&flags_of(addr));
         // The control of the kernel's count: it follows.
         drop(opened);
         drop(secrets);

@@ -18,6 +18,11 @@ use std::ptr::null_mut;
 /// Stack frames are larger than those of an optimized program by this factor.
 const FRAMES: usize = if cfg!(debug_assertions) { 2 } else { 1 };
 
+/// The smallest stack that a thread may have on this processor, in bytes. musl allows 2 KiB. There it
+/// is what glibc allows.
+const SMALLEST: usize =
+    if libc::PTHREAD_STACK_MIN > 16384 { libc::PTHREAD_STACK_MIN } else { 16384 };
+
 /// Runs `body` in a thread with the smallest stack that a thread may have here.
 fn on_the_smallest_stack(body: fn()) {
     extern "C" fn run(body: *mut libc::c_void) -> *mut libc::c_void {
@@ -29,8 +34,7 @@ fn on_the_smallest_stack(body: fn()) {
     }
     // SAFETY: takes no pointers.
     let smallest = unsafe { libc::sysconf(libc::_SC_THREAD_STACK_MIN) };
-    // musl allows 2 KiB. There it is what glibc allows.
-    let smallest = usize::try_from(smallest).unwrap_or(0).max(libc::PTHREAD_STACK_MIN).max(16384);
+    let smallest = usize::try_from(smallest).unwrap_or(0).max(SMALLEST);
     let size = FRAMES * smallest;
     // SAFETY: all places are valid for the calls, the function takes the argument that it is given,
     // and the thread has ended before the places are dropped.
@@ -72,12 +76,14 @@ fn the_smallest_stack_is_enough() {
                 USES.into_iter().for_each(on_the_smallest_stack);
             });
         }
-        // The control: an array as large as a heap does not fit the stack.
+        // The control: an array as large as a heap does not fit the stack. (Where the smallest stack
+        // is larger, the array is as large as that.)
+        const LARGE: usize = if SMALLEST > 16384 { SMALLEST } else { 13 * 1024 };
         // SAFETY: a signal ends the child in here.
         let child = unsafe { libc::fork() };
         assert!(child >= 0);
         if child == 0 {
-            on_the_smallest_stack(|| assert_eq!(black_box([1_u8; FRAMES * 13 * 1024])[9], 1));
+            on_the_smallest_stack(|| assert_eq!(black_box([1_u8; FRAMES * LARGE])[9], 1));
             // SAFETY: ends the child.
             unsafe { libc::_exit(0) };
         }

@@ -13,8 +13,9 @@ use bitcoin_support::{
     SecureString, SecureVec, page_size,
 };
 use common::{
-    alone, alone_with, flags_of, give_up_after, in_child, in_unnoticed_child, limit_locked_memory,
-    locked_by_kernel, plain_locked_page, read_memory, refuse, signal_of,
+    alone, alone_with, assert_locked_and_not_dumped, flags_of, give_up_after, in_child,
+    in_unnoticed_child, limit_locked_memory, locked_by_kernel, plain_locked_page, read_memory,
+    refuse, signal_of,
 };
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -94,7 +95,7 @@ fn works(pool: &LockedPool) {
         assert_eq!(at(chunk).as_deref(), Some(&SECRET[..]));
         if number % 150 == 0 {
             let flags = flags_of(chunk.addr().get());
-            assert!(flags.iter().any(|f| f == "lo") && flags.iter().any(|f| f == "dd"));
+            assert_locked_and_not_dumped(&flags);
         }
         free(pool, chunk);
     }
@@ -121,7 +122,7 @@ fn keep_in_a_pool_of_ones_own() {
                 assert_eq!(read_memory(plain, 1), Some(vec![7]));
                 assert_eq!(at(chunk).as_deref(), Some(&SECRET[..]));
                 let flags = flags_of(whole.addr().get());
-                assert!(flags.iter().any(|f| f == "lo") && flags.iter().any(|f| f == "dd"));
+                assert_locked_and_not_dumped(&flags);
                 works(&pool);
                 in_child(|| {
                     assert_eq!(locked_by_kernel(), pool.stats().locked);
@@ -196,7 +197,7 @@ fn a_refusal_in_the_child_is_told() {
         let pool = LockedPool::default();
         let chunk = secret_in(&pool, 100);
         // The child has its parent's limit, so the parent lowers it before the fork.
-        let smaller = libc::rlimit { rlim_cur: 4096, rlim_max: 4096 };
+        let smaller = libc::rlimit { rlim_cur: 1024, rlim_max: 1024 };
         // SAFETY: `smaller` is valid for the call.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &smaller) }, 0);
         assert_eq!(pool.stats().locked, LockedPool::ARENA_SIZE);
@@ -204,7 +205,7 @@ fn a_refusal_in_the_child_is_told() {
             let stats = pool.stats();
             assert_eq!((stats.locked, locked_by_kernel()), (0, 0));
             let why = stats.last_lock_failure.expect("a reason");
-            assert_eq!((why.errno, why.limit), (libc::ENOMEM, 4096));
+            assert_eq!((why.errno, why.limit), (libc::ENOMEM, 1024));
             assert_eq!(at(chunk).as_deref(), Some(&SECRET[..]));
         });
     });
@@ -225,7 +226,7 @@ fn finds_zeros(pool: &LockedPool, chunks: [NonNull<u8>; 2], flag: Option<&str>) 
         for chunk in chunks {
             assert_eq!(at(chunk), Some(vec![0; SECRET.len()]));
             let flags = flags_of(chunk.addr().get());
-            assert!(flags.iter().any(|f| f == "lo") && flags.iter().any(|f| f == "dd"));
+            assert_locked_and_not_dumped(&flags);
             free(pool, chunk);
         }
         works(pool);
@@ -267,7 +268,10 @@ fn wipe_in_the_process_wide_pool() {
             assert!(text.expose_secret().bytes().all(|byte| byte == 0));
             assert!(large.expose_secret().iter().all(|&byte| byte == 0));
             assert_eq!(manager.stats().used, before.used);
-            assert_eq!(locked_by_kernel(), before.locked + 300_000_usize.next_multiple_of(4096));
+            assert_eq!(
+                locked_by_kernel(),
+                before.locked + 300_000_usize.next_multiple_of(page_size())
+            );
             drop((inherited(&text), inherited(&large)));
             let text = SecureString::from("another passphrase");
             assert_eq!(text.expose_secret(), "another passphrase");

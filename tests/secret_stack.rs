@@ -14,8 +14,8 @@ use bitcoin_support::{
     SecureVec, memory_stats, on_secret_stack, page_size, wipe_everything,
 };
 use common::{
-    alone, alone_with, assert_wiped, flags_of, in_child, limit_locked_memory, locked_by_kernel,
-    read_memory, refuse,
+    alone, alone_with, assert_locked_and_not_dumped, assert_wiped, flags_of, in_child,
+    limit_locked_memory, locked_by_kernel, read_memory, refuse,
 };
 use std::backtrace::Backtrace;
 use std::cell::Cell;
@@ -390,7 +390,7 @@ fn it_is_locked_and_not_dumped() {
     });
     assert_eq!(SecretStack::lock_state(), None);
     let flags = flags_of(address);
-    assert!(["lo", "dd"].iter().all(|flag| flags.iter().any(|f| f == flag)), "{flags:?}");
+    assert_locked_and_not_dumped(&flags);
     // The control: this thread's own stack.
     let flags = flags_of(std::ptr::from_ref(&address).addr());
     assert!(!["lo", "dd"].iter().any(|flag| flags.iter().any(|f| f == flag)), "{flags:?}");
@@ -531,6 +531,8 @@ fn a_fork_at_any_moment() {
     alone("a_fork_at_any_moment", || {
         const LIMIT: usize = 1 << 20;
         limit_locked_memory(LIMIT, LIMIT);
+        // In qemu-user each end of a process takes a second.
+        let forks = if std::env::var_os("TEST_RUNNER").is_some() { 10 } else { 300 };
         let is_over = AtomicBool::new(false);
         let until_over = |work: &dyn Fn()| {
             while !is_over.load(Ordering::Relaxed) {
@@ -544,7 +546,7 @@ fn a_fork_at_any_moment() {
                 let map = || drop(SecretStack::new().size(512 << 10).run(|| ()));
                 scope.spawn(move || until_over(&map));
             }
-            for _ in 0..300 {
+            for _ in 0..forks {
                 in_child(|| assert_eq!(memory_stats().total, 0));
             }
         });
@@ -555,7 +557,7 @@ fn a_fork_at_any_moment() {
             thread::scope(|scope| {
                 let _over = EndsWhenDropped(&is_over);
                 scope.spawn(|| until_over(&|| assert!(LockedPages::new_locked(LIMIT).is_err())));
-                for _ in 0..300 {
+                for _ in 0..forks {
                     on_secret_stack(|| ());
                     in_child(|| assert_eq!(on_secret_stack(|| 6 * 7), 42));
                 }

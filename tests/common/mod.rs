@@ -141,6 +141,35 @@ pub(crate) fn flags_of_process(process: u32, addr: usize) -> Vec<String> {
     Vec::new()
 }
 
+/// Fails unless the kernel has a mapping's pages locked and out of core dumps, by the mapping's
+/// flags. An emulator that accepts the advice against dumps and does nothing must lock all the same.
+#[track_caller]
+pub(crate) fn assert_locked_and_not_dumped(flags: &[String]) {
+    assert!(flags.iter().any(|flag| flag == "lo"), "{flags:?}");
+    if follows_advice() {
+        assert!(flags.iter().any(|flag| flag == "dd"), "{flags:?}");
+    } else {
+        println!("skipped: the emulator accepts `MADV_DONTDUMP` and does nothing");
+    }
+}
+
+/// Whether advice reaches the kernel (`madvise`). Without an emulator, it does. (qemu-user has the
+/// kernel's own `smaps`, and so this is read there.)
+fn follows_advice() -> bool {
+    if std::env::var_os("TEST_RUNNER").is_none() {
+        return true;
+    }
+    let page = plain_locked_page(0);
+    let at = std::ptr::with_exposed_provenance_mut(page);
+    // SAFETY: a mapping of this function's. The advice changes nothing in it.
+    let accepted = unsafe { libc::madvise(at, bitcoin_support::page_size(), libc::MADV_DONTDUMP) };
+    assert_eq!(accepted, 0);
+    let followed = flags_of(page).iter().any(|flag| flag == "dd");
+    // SAFETY: as long as it was mapped, and used by nothing else.
+    unsafe { libc::munmap(at, bitcoin_support::page_size()) };
+    followed
+}
+
 /// Locks out the other tests of this process. While a test looks at memory that it has freed, no
 /// other test may allocate from the pool.
 pub(crate) fn alone_with_the_pool() -> impl Drop {
