@@ -7,7 +7,7 @@ import json
 import pathlib
 import sys
 
-HOW = {"native": "natively on x86-64", "wine": "Wine 8", "qemu": "qemu-user 7.2"}
+HOW = {"native": "natively on x86-64", "pages": "natively on x86-64, larger pages imitated", "wine": "Wine 8", "qemu": "qemu-user 7.2"}
 
 targets = {}
 for path in sorted(pathlib.Path(sys.argv[1]).glob("*.jsonl")):

@@ -142,7 +142,8 @@ pub(crate) fn flags_of_process(process: u32, addr: usize) -> Vec<String> {
 }
 
 /// Fails unless the kernel has a mapping's pages locked and out of core dumps, by the mapping's
-/// flags. An emulator that accepts the advice against dumps and does nothing must lock all the same.
+/// flags. An emulator that accepts the advice against dumps and does nothing must lock all the
+/// same.
 #[track_caller]
 pub(crate) fn assert_locked_and_not_dumped(flags: &[String]) {
     assert!(flags.iter().any(|flag| flag == "lo"), "{flags:?}");

@@ -1,0 +1,283 @@
+//! A system with pages of 16 KiB or of 64 KiB, as there are on Apple's processors, on a Raspberry
+//! Pi 5 and on POWER. `system.c` imitates one: the tests run in separate processes that start with
+//! it. A call that names part of a page ends such a process.
+//!
+//! (`scripts/test-target pages-16k pages-64k` runs the other tests there.)
+
+#![cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use bitcoin_support::{
+    ClosedBox, ForkPolicy, LockedPages, LockedPool, LockedPoolManager, PoolError, PoolOptions,
+    SecureBox, SecureVec, has_page_size, memory_stats, on_secret_stack, page_size,
+};
+use common::{
+    in_child, limit_locked_memory, locked_by_kernel, printed_alone, read_memory, signal_of,
+};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::process::Command;
+use std::ptr::NonNull;
+
+/// Runs `body` in two separate processes: one with each page size.
+fn with_large_pages(test: &str, body: impl FnOnce()) {
+    if std::env::var_os("ALONE").is_some() {
+        return body();
+    }
+    let library = library(test);
+    let library = library.to_str().expect("a path in UTF-8");
+    for size in ["16384", "65536"] {
+        let variables =
+            [("LD_PRELOAD", library), ("LARGE_PAGES", size), ("LARGE_PAGES_STRICT", "1")];
+        printed_alone(test, &variables).expect("not in a separate process");
+    }
+    std::fs::remove_file(library).unwrap();
+}
+
+/// Builds the library that imitates the system, for one test.
+fn library(test: &str) -> PathBuf {
+    let library = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}.so"));
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/large_pages/system.c");
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    let built = Command::new(compiler)
+        .args(["-O1", "-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .args([source, "-ldl"])
+        .output()
+        .expect("a C compiler");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    library
+}
+
+/// Whether the kernel can read any part of the whole pages from `from` to `to`: bytes next to their
+/// ends, and in each page of the machine.
+fn is_any_readable(from: usize, to: usize) -> bool {
+    (from..to).step_by(4096).chain([to - 1]).any(|addr| read_memory(addr, 1).is_some())
+}
+
+fn address<T: ?Sized>(value: &T) -> usize {
+    std::ptr::from_ref(value).cast::<u8>().expose_provenance()
+}
+
+/// The control of the imitation, without the library that is tested.
+#[test]
+fn the_system_has_large_pages() {
+    with_large_pages("the_system_has_large_pages", || {
+        // SAFETY: takes no pointers.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+        assert_eq!(std::env::var("LARGE_PAGES").unwrap(), page.to_string());
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping, which nothing else uses.
+        unsafe {
+            let at = libc::mmap(std::ptr::null_mut(), 1, access, flags, -1, 0);
+            assert_ne!(at, libc::MAP_FAILED);
+            assert_eq!(at.addr() % page, 0);
+            at.cast::<u8>().write_bytes(1, page);
+            let part = at.cast::<u8>().add(4096).cast();
+            let refused = libc::mmap(part, page, access, flags | libc::MAP_FIXED, -1, 0);
+            assert_eq!(refused, libc::MAP_FAILED);
+            assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EINVAL));
+            assert_eq!(signal_of(|| _ = libc::munmap(part, page)), libc::SIGABRT);
+            let none = libc::PROT_NONE;
+            assert_eq!(signal_of(|| _ = libc::mprotect(at, 4096, none)), libc::SIGABRT);
+            assert_eq!(libc::munmap(at, 1), 0);
+            assert_eq!(read_memory(at.expose_provenance(), 1), None);
+        }
+    });
+}
+
+#[test]
+fn pages_are_whole_and_lie_between_guard_pages() {
+    with_large_pages("pages_are_whole_and_lie_between_guard_pages", || {
+        let page = page_size();
+        assert!(page > 4096 && has_page_size(page) && !has_page_size(4096));
+        for (len, whole) in [(1, page), (page, page), (page + 1, 2 * page), (5000, page)] {
+            let before = locked_by_kernel();
+            let mut pages = LockedPages::new(len).unwrap();
+            assert_eq!((pages.len(), pages.lock_state()), (whole, Ok(())));
+            assert_eq!(locked_by_kernel() - before, whole);
+            let start = pages.as_ptr().expose_provenance().get();
+            let end = start + whole;
+            assert_eq!(start % page, 0);
+            pages.as_mut_slice().fill(7);
+            assert!(read_memory(end - 1, 1).is_some());
+            assert!(!is_any_readable(start - page, start), "the guard page before {len} bytes");
+            assert!(!is_any_readable(end, end + page), "the guard page behind {len} bytes");
+            drop(pages);
+            assert_eq!(locked_by_kernel(), before);
+            assert!(!is_any_readable(start, end));
+        }
+    });
+}
+
+#[test]
+fn arenas_are_whole_pages() {
+    with_large_pages("arenas_are_whole_pages", || {
+        let page = page_size();
+        let smaller = LockedPool::new(4096, page, page);
+        assert!(matches!(smaller, Err(PoolError::PageSize(4096))));
+        let pool = LockedPool::default();
+        let pages = LockedPool::ARENA_SIZE / page;
+        let chunks: Vec<_> = (0..pages).map(|_| pool.alloc(page, 16).unwrap()).collect();
+        let stats = pool.stats();
+        assert_eq!((stats.arenas, stats.free), (1, 0), "{pages} pages");
+        assert_eq!((stats.total, stats.locked), (LockedPool::ARENA_SIZE, LockedPool::ARENA_SIZE));
+        assert_eq!(stats.locked, locked_by_kernel());
+        for chunk in chunks {
+            // SAFETY: a chunk of this test of a page, which nothing uses after its free.
+            unsafe {
+                chunk.as_ptr().write_bytes(1, page);
+                assert_eq!(pool.free(chunk.as_ptr()), Ok(()));
+            }
+        }
+        drop(pool);
+        assert_eq!(locked_by_kernel(), 0);
+
+        // Of a limit, whole pages can be used.
+        in_child(|| {
+            let limit = 3 * page + page / 2;
+            limit_locked_memory(limit, limit);
+            let pool = LockedPool::default();
+            while pool.stats().arenas < 3 {
+                pool.alloc(page / 4, 16).unwrap();
+            }
+            assert_eq!(pool.stats().locked, 3 * page);
+            assert_eq!(locked_by_kernel(), 3 * page);
+        });
+        // The smallest limit on locked memory that is usual for a user.
+        in_child(|| {
+            limit_locked_memory(65536, 65536);
+            let keys: Vec<_> = (0..100).map(|i| SecureBox::new([i; 32])).collect();
+            assert!(memory_stats().is_fully_locked());
+            assert!(locked_by_kernel() <= 65536);
+            assert!(keys.iter().zip(0..).all(|(key, i)| key.expose_secret() == &[i; 32]));
+        });
+    });
+}
+
+#[test]
+fn secrets_of_every_size() {
+    with_large_pages("secrets_of_every_size", || {
+        let manager = LockedPoolManager::instance();
+        drop(SecureBox::new([1_u8; 32]));
+        let fills = |seed: usize| {
+            let sizes = (1..60).map(|i| i * i * 11).chain([65_536, 262_144, 300_000, 1_000_000]);
+            let secrets: Vec<_> =
+                sizes.map(|len| SecureVec::from(vec![(len + seed) as u8; len])).collect();
+            for secret in &secrets {
+                let bytes = secret.expose_secret();
+                assert!(bytes.iter().all(|&byte| byte == (bytes.len() + seed) as u8));
+            }
+        };
+        std::thread::scope(|scope| {
+            for seed in 0..3 {
+                scope.spawn(move || (0..5).for_each(|_| fills(seed)));
+            }
+        });
+        let mut grown = SecureVec::new();
+        (0..400_000_u32).for_each(|i| grown.push(i as u8));
+        assert!(grown.expose_secret().iter().zip(0_u32..).all(|(&byte, i)| byte == i as u8));
+        let stats = memory_stats();
+        assert_eq!(stats.locked, locked_by_kernel());
+        assert_eq!(stats.total % page_size(), 0);
+        drop(grown);
+        let stats = manager.stats();
+        assert_eq!((stats.used, stats.chunks_used), (0, 0));
+        assert_eq!((stats.locked, memory_stats().locked), (stats.total, locked_by_kernel()));
+    });
+}
+
+#[test]
+fn sampled_chunks_lie_at_an_end_of_a_page() {
+    with_large_pages("sampled_chunks_lie_at_an_end_of_a_page", || {
+        let (manager, page) = (LockedPoolManager::instance(), page_size());
+        manager.sample_one_in(NonZeroU32::new(1), 64 * page).unwrap();
+        let before = locked_by_kernel();
+        let alloc = || manager.alloc(20, 16).unwrap();
+        let chunks: Vec<NonNull<u8>> = (0..20).map(|_| alloc()).collect();
+        assert_eq!(locked_by_kernel() - before, 20 * page);
+        let at = |chunk: &NonNull<u8>| chunk.as_ptr().expose_provenance();
+        for chunk in &chunks {
+            let (addr, start) = (at(chunk), at(chunk) / page * page);
+            assert!(addr == start || addr + 32 == start + page, "{addr:#x}");
+            assert!(read_memory(start, page).is_some());
+            assert!(!is_any_readable(start - page, start));
+            assert!(!is_any_readable(start + page, start + 2 * page));
+            let beside = if addr == start { -1 } else { 32 };
+            // SAFETY: not sound, and so in a child, which is to end here.
+            let misuse = || unsafe { chunk.as_ptr().wrapping_offset(beside).write_volatile(1) };
+            assert_eq!(signal_of(misuse), libc::SIGSEGV);
+        }
+        for chunk in &chunks {
+            // SAFETY: a chunk of this test, which nothing uses afterwards.
+            assert_eq!(unsafe { manager.free(chunk.as_ptr()) }, Ok(()));
+            let start = at(chunk) / page * page;
+            assert!(!is_any_readable(start, start + page));
+        }
+        assert_eq!(locked_by_kernel(), before);
+    });
+}
+
+#[test]
+fn secret_stacks_and_closed_secrets() {
+    with_large_pages("secret_stacks_and_closed_secrets", || {
+        let page = page_size();
+        let place = on_secret_stack(|| {
+            let here = std::hint::black_box(7_u8);
+            assert!(read_memory(address(&here), 1).is_some());
+            address(&here)
+        });
+        assert_eq!(read_memory(place, 1), Some(vec![0]), "wiped");
+        let before = locked_by_kernel();
+        let closed: Vec<_> = (0..3_u8)
+            .map(|i| ClosedBox::close(SecureBox::new([i; 32])).expect("a closed secret"))
+            .collect();
+        let places: Vec<_> =
+            closed.iter().map(|secret| address(secret.open().unwrap().expose_secret())).collect();
+        for (number, &place) in places.iter().enumerate() {
+            let start = place / page * page;
+            assert!(!is_any_readable(start, start + page));
+            let open = closed[number].open().unwrap();
+            assert_eq!(open.expose_secret(), &[number as u8; 32]);
+            assert!(read_memory(place, 32).is_some());
+            let others = places.iter().filter(|&&other| other != place);
+            others.for_each(|&other| assert_eq!(read_memory(other, 1), None));
+        }
+        assert_eq!(memory_stats().locked, locked_by_kernel());
+        drop(closed);
+        assert!(locked_by_kernel() <= before + LockedPool::ARENA_SIZE);
+    });
+}
+
+#[test]
+fn children_have_what_the_policy_says() {
+    with_large_pages("children_have_what_the_policy_says", || {
+        let page = page_size();
+        for policy in [ForkPolicy::Keep, ForkPolicy::Wipe, ForkPolicy::Absent] {
+            let pool = LockedPool::with_options(&PoolOptions::new().fork_policy(policy)).unwrap();
+            let chunk = pool.alloc(page + 100, 16).unwrap();
+            // SAFETY: a chunk of this test.
+            unsafe { chunk.as_ptr().write_bytes(9, page + 100) };
+            let addr = chunk.as_ptr().expose_provenance();
+            in_child(|| {
+                let found = match policy {
+                    ForkPolicy::Keep => Some(vec![9; page + 100]),
+                    ForkPolicy::Wipe => Some(vec![0; page + 100]),
+                    _ => None,
+                };
+                assert_eq!(read_memory(addr, page + 100), found, "{policy:?}");
+                assert_eq!(pool.stats().locked, locked_by_kernel());
+                let own = pool.alloc(3 * page, 16).unwrap();
+                // SAFETY: a chunk of this process.
+                unsafe { own.as_ptr().write_bytes(3, 3 * page) };
+                assert_eq!(pool.stats().locked, locked_by_kernel());
+            });
+            assert_eq!(read_memory(addr, page + 100), Some(vec![9; page + 100]));
+            drop(pool);
+            assert_eq!(locked_by_kernel(), 0);
+        }
+    });
+}
