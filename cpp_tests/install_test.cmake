@@ -220,6 +220,36 @@ elseif(STEP STREQUAL "components")
     endif()
   endif()
 
+  # The CMake package has a target for each library that is there, and is not found where there is none.
+  set(project "${WORK_DIR}/components/targets")
+  file(WRITE "${project}/CMakeLists.txt" [[
+cmake_minimum_required(VERSION 3.22)
+project(targets LANGUAGES NONE)
+find_package(bitcoin_support REQUIRED)
+get_directory_property(targets IMPORTED_TARGETS)
+message(STATUS "targets: ${targets}.")
+]])
+  set(libraries "${WORK_DIR}/components/of_components/usr/${libdir}")
+  foreach(removed "" "${libraries}/libbitcoin_support.a" "${libraries}/libbitcoin_support.so.${VERSION}")
+    if(removed)
+      file(REMOVE "${removed}")
+    endif()
+    file(REMOVE_RECURSE "${project}/build")
+    execute_process(COMMAND "${CMAKE_COMMAND}" -S "${project}" -B "${project}/build" -G "${GENERATOR}"
+        "-DCMAKE_PREFIX_PATH=${WORK_DIR}/components/of_components/usr" "-DCMAKE_LIBRARY_ARCHITECTURE=${multiarch}"
+      RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+    if(removed MATCHES "so")
+      set(expected "There is no library in")
+    elseif(removed)
+      set(expected "targets: bitcoin_support::bitcoin_support[.]")
+    else()
+      set(expected "targets: bitcoin_support::bitcoin_support;bitcoin_support::bitcoin_support_static[.]")
+    endif()
+    if(NOT output MATCHES "${expected}")
+      message(FATAL_ERROR "without ${removed}: ${output}")
+    endif()
+  endforeach()
+
   # What others have put into our folders and beside them stays. What was installed goes, and so do folders that are ours.
   file(WRITE "${stage}/usr/share/bitcoin-support/of_others" "")
   file(WRITE "${stage}/usr/${libdir}/libof_others.so" "")
