@@ -25,6 +25,36 @@ fn the_guide_quotes_its_program() {
     assert!(include_str!("../docs/wallet.md").contains(&block), "docs/wallet.md: not the program");
 }
 
+/// The lines of a text without the blanks at both ends of each.
+fn trimmed(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join("\n")
+}
+
+/// The code for people who come from other libraries is in programs that the tests compile and run.
+#[test]
+fn the_comparison_quotes_its_programs() {
+    let page = include_str!("../docs/coming-from.md");
+    let programs = [
+        ("c", include_str!("../examples/c/coming_from.c"), 5),
+        ("rust", include_str!("coming_from.rs"), 3),
+        ("go", include_str!("../examples/go/keep_secret.go"), 1),
+    ];
+    let mut all = 0;
+    for (language, program, count) in programs {
+        let blocks: Vec<_> = page.split(&format!("\n```{language}\n")).skip(1).collect();
+        assert_eq!(blocks.len(), count, "blocks in {language}");
+        for block in blocks {
+            let block = block.split("```").next().unwrap();
+            assert!(
+                trimmed(program).contains(trimmed(block).trim()),
+                "not in the program: {block}"
+            );
+        }
+        all += count;
+    }
+    assert_eq!(page.matches("\n```").count(), 2 * all, "a block in another language");
+}
+
 /// The picture has every floor of the table in the order of the table, except the two that stand
 /// beside the floors.
 #[test]
