@@ -1,0 +1,2 @@
+// Stands in a place that the hook takes out of the build.
+#error the tree's code for wiping is compiled
