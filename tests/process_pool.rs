@@ -596,6 +596,79 @@ fn what_an_idle_thread_has_freed_is_found() {
     });
 }
 
+/// Memory that idle threads have free serves a thread that needs it, also if a quick search for free
+/// memory has left it in slabs before.
+#[test]
+fn what_a_quick_search_has_left_is_found() {
+    alone("what_a_quick_search_has_left_is_found", || {
+        let ((send, chunks), end) = (std::sync::mpsc::channel(), Barrier::new(4));
+        std::thread::scope(|scope| {
+            let mut live = Vec::new();
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    send.send((0..640).map(|_| Chunk::new(2048, 1)).collect::<Vec<_>>()).unwrap();
+                    end.wait();
+                });
+                live.extend(chunks.recv().unwrap());
+            }
+            let burst = check_statistics();
+            // One chunk in 31 stays. What is freed is far more than what the pool keeps, so it
+            // searches for memory to give back.
+            let mut number = 0;
+            live.retain(|_| {
+                number += 1;
+                number % 31 == 0
+            });
+            live.extend((0..(burst.used - pool().stats().used) / 64).map(|_| Chunk::new(64, 2)));
+            let stats = check_statistics();
+            end.wait();
+            let bound = burst.total + burst.total / 10 + (32 << 10);
+            assert!(stats.total <= bound, "{stats:?}, before: {burst:?}");
+        });
+    });
+}
+
+/// In a small pool, a whole arena for the last chunk would be much: the threads fill those that
+/// there are to the last byte, although each has slots of its own.
+#[test]
+fn threads_fill_the_arenas_of_a_small_pool() {
+    alone("threads_fill_the_arenas_of_a_small_pool", || {
+        const TOTAL: usize = 4 * LockedPool::ARENA_SIZE;
+        let left = AtomicUsize::new(TOTAL / 16);
+        let turn = Mutex::new(());
+        std::thread::scope(|scope| {
+            let work = || {
+                let mut chunks = Vec::new();
+                while left.load(Ordering::Relaxed) > 0 {
+                    let _turn = turn.lock();
+                    for _ in 0..left.load(Ordering::Relaxed).min(2000) {
+                        chunks.push(Chunk::new(16, 1));
+                        left.fetch_sub(1, Ordering::Relaxed);
+                    }
+                }
+                chunks
+            };
+            let chunks: Vec<_> = [(); 4].map(|()| scope.spawn(work)).into_iter().collect();
+            let chunks: Vec<_> = chunks.into_iter().map(|thread| thread.join().unwrap()).collect();
+            let stats = check_statistics();
+            assert_eq!((stats.used, stats.total), (TOTAL, TOTAL));
+            drop(chunks);
+        });
+    });
+}
+
+/// A chunk is rounded up to a size class only where the thread frees such chunks, so that another
+/// one may use it again.
+#[test]
+fn chunks_that_stay_are_not_rounded_up() {
+    alone("chunks_that_stay_are_not_rounded_up", || {
+        let sizes = (16..=4096).step_by(16);
+        let chunks: Vec<_> = sizes.clone().map(|size| Chunk::new(size, 1)).collect();
+        assert_eq!(check_statistics().used, sizes.sum::<usize>());
+        drop(chunks);
+    });
+}
+
 /// Gives up privileges and sets the limit on locked memory.
 fn limit_locked_memory(bytes: usize) {
     let limit = libc::rlimit { rlim_cur: bytes as libc::rlim_t, rlim_max: bytes as libc::rlim_t };
