@@ -596,8 +596,8 @@ fn what_an_idle_thread_has_freed_is_found() {
     });
 }
 
-/// Memory that idle threads have free serves a thread that needs it, also if a quick search for free
-/// memory has left it in slabs before.
+/// Memory that idle threads have free serves a thread that needs it, also if a quick search for
+/// free memory has left it in slabs before.
 #[test]
 fn what_a_quick_search_has_left_is_found() {
     alone("what_a_quick_search_has_left_is_found", || {

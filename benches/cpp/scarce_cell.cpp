@@ -1,9 +1,9 @@
 // One cell of scarce_bench: one pattern of allocations in one process under one limit on locked memory.
 // Prints the kernel's figures at the points of the pattern.
 //
-//   scarce_cell LIMIT THREADS PATTERN [ARGUMENT...]
+//   scarce_cell [--seed N] LIMIT THREADS PATTERN [ARGUMENT...]
 //
-// LIMIT is in bytes, or "none". The source is built twice: scarce_cell uses bitcoin-support, scarce_cell_core uses
+// LIMIT is in bytes, or "none". With another seed (0 if not given), random decisions of the pattern are others. The source is built twice: scarce_cell uses bitcoin-support, scarce_cell_core uses
 // Core's own pool (with BITCOIN_SUPPORT_BENCH_CORE). Both do the same operations in the same order: one thread works
 // while all others wait, and no decision depends on the pool's answers. ("rush" is the exception: there all threads
 // work at once.)
@@ -282,12 +282,12 @@ Ranges LockedRanges()
 class Cell
 {
 public:
-    Cell(size_t limit_in, size_t threads) : limit{limit_in}
+    Cell(size_t limit_in, size_t threads, size_t seed) : limit{limit_in}, random{20 + 1000 * seed}
     {
         for (size_t i{0}; i < threads; ++i) {
             workers.push_back(std::make_unique<Worker>());
             lanes.emplace_back();
-            lanes.back().random.seed(i + 1);
+            lanes.back().random.seed(1000 * seed + i + 1);
         }
     }
 
@@ -445,7 +445,7 @@ private:
     std::vector<Lane> lanes;
     size_t level{0};
     bool touches{true};
-    std::mt19937_64 random{20};
+    std::mt19937_64 random;
 
     // The changes that the benchmark's control makes without the pool's knowledge.
     bool sabotage{false};
@@ -947,7 +947,7 @@ void SetLimit(size_t limit)
 [[noreturn]] void Usage()
 {
     std::fprintf(stderr,
-                 "usage: scarce_cell [--control] LIMIT THREADS PATTERN\n"
+                 "usage: scarce_cell [--control] [--seed N] LIMIT THREADS PATTERN\n"
                  "  LIMIT    bytes, or none\n"
                  "  PATTERN  one SIZE | each interleaved|ascending|descending | churn SIZES PERCENT | rush SIZES PERCENT |\n"
                  "           wallet PERCENT | burst SIZES SIZES own|other|ended all|one | packing SIZE COUNT |\n"
@@ -963,6 +963,11 @@ int main(int argc, char** argv)
     std::vector<std::string> words(argv + 1, argv + argc);
     const bool control{!words.empty() && words[0] == "--control"};
     if (control) words.erase(words.begin());
+    size_t seed{0};
+    if (words.size() >= 2 && words[0] == "--seed") {
+        seed = std::strtoul(words[1].c_str(), nullptr, 10);
+        words.erase(words.begin(), words.begin() + 2);
+    }
     if (words.size() < 3) Usage();
 #if defined(__SANITIZE_ADDRESS__)
     Skip("%s", "AddressSanitizer makes mlock do nothing");
@@ -974,7 +979,7 @@ int main(int argc, char** argv)
     alarm(300); // a cell that hangs fails
     SetLimit(limit);
 
-    Cell cell{limit, threads};
+    Cell cell{limit, threads, seed};
     if (control) cell.SabotageAll();
     const std::string pattern{words[2]};
     words.erase(words.begin(), words.begin() + 3);

@@ -23,8 +23,8 @@ pub(super) const COMPACT_BELOW: usize = 1 << 20;
 /// locked.
 const SLACK: usize = 64 * 1024;
 
-/// What the pool may lock besides 1.1 times the bytes that arenas alone would take. If another arena
-/// and what heaps have free would be more, heaps are searched first, once for each arena.
+/// What the pool may lock besides 1.1 times the bytes that arenas alone would take. If another
+/// arena and what heaps have free would be more, heaps are searched first, once for each arena.
 const ALLOWANCE: usize = 32 * 1024;
 
 /// Calls that take the mutex until one of them looks for free memory to give back.
