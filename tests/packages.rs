@@ -24,6 +24,8 @@ fn cargo(arguments: &[&str]) -> String {
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .env_remove("CARGO_BUILD_TARGET")
+            // The workspace's profile, which a package alone does not have.
+            .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only")
             .env("CARGO_TERM_COLOR", "never")
             .output()
             .expect("cargo runs")
@@ -57,7 +59,8 @@ fn both_are_built_from_what_is_packed() {
         println!("skipped: packages that need each other, which cargo 1.90 packs");
         return;
     }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
+    // Where the tests are built too: most dependencies are the same.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("in the target directory");
     // What was packed before must not be taken for what is packed now.
     let _ = fs::remove_dir_all(folder.join("package"));
     let target = folder.to_str().expect("UTF-8");
@@ -79,7 +82,7 @@ fn both_are_built_from_what_is_packed() {
     }
     assert!(!include_str!("../command/Cargo.toml").contains("publish = false"));
     // As much of `cargo install bitcoin-support-command` as works without a registry.
-    let root = folder.join("installed");
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("installed");
     let _ = fs::remove_dir_all(&root);
     let place = root.to_str().expect("UTF-8");
     cargo(&[
