@@ -26,6 +26,9 @@ fn cargo(directory: &Path, target: &Path, arguments: &[&str]) -> String {
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("CARGO_BUILD_TARGET")
+        // Built for their names and symbols.
+        .env("CARGO_PROFILE_DEV_DEBUG", "false")
+        .env("CARGO_INCREMENTAL", "0")
         .env("CARGO_TERM_COLOR", "never")
         .output()
         .expect("cargo runs");
