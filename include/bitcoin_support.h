@@ -1,7 +1,7 @@
 /*
  * bitcoin_support.h - locked memory for secrets: the C interface of libbitcoin_support.
  *
- * cbindgen makes this file from src/ffi. Change it there.
+ * cbindgen makes this file from src/ffi. Change it there. examples/c in the source has programs that use most functions.
  *
  * Conventions
  *   - Sizes, limits and alignments are in bytes.

@@ -11,6 +11,15 @@ use core::arch::asm;
 /// suffices, and why the alternatives are slower or weaker, see Yang et al., "Dead Store
 /// Elimination (Still) Considered Harmful", USENIX Security 2017, section 4.
 ///
+/// ```
+/// use std::mem::MaybeUninit;
+///
+/// // What a C function has filled, of a type without a destructor.
+/// let mut context = MaybeUninit::<[u64; 25]>::zeroed();
+/// // SAFETY: the memory is writable, and is not read as the type any more.
+/// unsafe { bitcoin_support::memory_cleanse(context.as_mut_ptr().cast(), size_of_val(&context)) };
+/// ```
+///
 /// # Safety
 /// `ptr` must be valid for writes of `len` bytes, or `len` must be 0 (then `ptr` may be anything,
 /// null included).

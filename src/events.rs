@@ -19,6 +19,17 @@
 //! A panic in a callback does not unwind through libevent. It is caught, the loop ends, and the
 //! panic continues from the function that entered libevent.
 //!
+//! ```
+//! use bitcoin_support::events::{EventFlags, EventSource, obtain_event, obtain_event_base};
+//! use std::time::Duration;
+//!
+//! let base = obtain_event_base()?;
+//! let timer = obtain_event(&base, EventSource::Timer, EventFlags::NONE, |_| println!("later"))?;
+//! timer.add(Some(Duration::from_millis(1)))?;
+//! base.dispatch()?; // returns when no event waits any more
+//! # Ok::<(), bitcoin_support::events::EventsError>(())
+//! ```
+//!
 //! libevent's objects must stay in one thread, and so must these; `Rc` makes sure of it.
 
 mod base;

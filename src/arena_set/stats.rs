@@ -3,6 +3,23 @@
 use crate::pages::{LockError, MissingProtections};
 
 /// What a pool holds. `used + free == total` always.
+///
+/// ```
+/// use bitcoin_support::{LockedPoolManager, SecureBox};
+///
+/// let _key = SecureBox::<[u8; 32]>::random();
+/// let stats = LockedPoolManager::instance().stats();
+/// println!("{} of {} bytes are used, at most it were {}", stats.used, stats.total, stats.peak_used);
+/// if !stats.is_fully_locked() {
+///     println!("{} bytes may be swapped out", stats.total - stats.locked);
+/// }
+/// if let Some(error) = stats.last_lock_failure {
+///     println!("{error}"); // why, and what to do
+/// }
+/// if let Some(error) = stats.missing_protections.refusal() {
+///     println!("{error}"); // core dumps, for instance, where a sandbox forbids `madvise`
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {

@@ -33,6 +33,16 @@ pub(crate) fn effective_lock_limit() -> usize {
 ///
 /// Pools find out the next time they want more locked memory.
 ///
+/// ```
+/// use bitcoin_support::{lock_limit, raise_lock_limit};
+///
+/// // At the start of a program that wants to lock a megabyte.
+/// if lock_limit() < 1 << 20 && raise_lock_limit()? < 1 << 20 {
+///     eprintln!("only {} bytes can be locked: LimitMEMLOCK= in its unit raises it", lock_limit());
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// # Errors
 /// When the system refuses, which it does only where a sandbox forbids the call.
 pub fn raise_lock_limit() -> io::Result<usize> {

@@ -22,6 +22,37 @@ pub struct LockedAllocation {
 /// one's statistics, and fork. An allocation from this pool that needs more pages fails at once in
 /// there. In a child of a fork that came while another thread was in the allocator, it is not
 /// called any more.
+///
+/// ```
+/// use bitcoin_support::{
+///     LockedAllocation, LockedPageAllocator, LockedPool, PosixLockedPageAllocator,
+/// };
+/// use std::ptr::NonNull;
+///
+/// /// The system's pages, but no more than a number of bytes.
+/// struct AtMost(usize);
+///
+/// impl LockedPageAllocator for AtMost {
+///     fn allocate_locked(&mut self, len: usize) -> Option<LockedAllocation> {
+///         self.0 = self.0.checked_sub(len)?;
+///         PosixLockedPageAllocator.allocate_locked(len)
+///     }
+///
+///     unsafe fn free_locked(&mut self, addr: NonNull<u8>, len: usize) {
+///         self.0 += len;
+///         // SAFETY: the pages come from that allocator, with this length.
+///         unsafe { PosixLockedPageAllocator.free_locked(addr, len) }
+///     }
+///
+///     fn limit(&self) -> usize {
+///         PosixLockedPageAllocator.limit()
+///     }
+/// }
+///
+/// let pool = LockedPool::with_page_allocator(Box::new(AtMost(LockedPool::ARENA_SIZE)));
+/// assert!(pool.alloc(LockedPool::ARENA_SIZE, 16).is_some());
+/// assert!(pool.alloc(1, 16).is_none()); // this would need a second arena
+/// ```
 pub trait LockedPageAllocator {
     /// Maps `len` bytes, rounded up to whole pages, and tries to lock them. `None` when they cannot
     /// be mapped; pages that could not be locked are returned all the same and say so.
