@@ -1,6 +1,6 @@
 //! Processes that hold marks in memory of one kind or several.
 
-use crate::kernel::{Group, MIB, PAGE, locked};
+use crate::kernel::{Group, MIB, PAGE, locked, pages};
 use crate::marks::{LEN, MARKS, with_marks};
 use bitcoin_support::{
     ForkPolicy, LockedPool, LockedPoolManager, PoolOptions, SealedVec, SecretMemory, SecureVec,
@@ -66,6 +66,17 @@ impl Held {
         }
     }
 
+    /// How many marks lie on a page that is swapped out. (A sealed one does not lie anywhere.)
+    fn swapped(&self) -> usize {
+        let places: Vec<*const u8> = match self {
+            Self::Heap(held) => held.iter().map(|mark| mark.as_ptr()).collect(),
+            Self::Pool(held) => held.iter().map(|mark| mark.expose_secret().as_ptr()).collect(),
+            Self::Sealed(_) => Vec::new(),
+            Self::Secret(held) => held.iter().map(|mark| mark.as_ptr().cast_const()).collect(),
+        };
+        places.iter().filter(|&&place| pages(place, LEN)[0].is_swapped()).count()
+    }
+
     /// Whether a mark is as it was. It is compared where it lies.
     fn has(&self, number: usize, mark: &[u8]) -> bool {
         match self {
@@ -78,13 +89,15 @@ impl Held {
     }
 }
 
-/// Gives up privileges, and the right to lock memory.
+/// Gives up privileges, and the right to lock memory. The process may still read its own
+/// `/proc/self/pagemap`, which Linux takes away from one that changes its user.
 fn give_up_locking() {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `none` is valid for the call; the other takes no pointers.
+    // SAFETY: `none` is valid for the call; the others take no pointers.
     unsafe {
         assert_eq!(libc::setrlimit(libc::RLIMIT_MEMLOCK, &none), 0);
         assert_eq!(libc::setresuid(65534, 65534, 65534), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, 1), 0);
     }
 }
 
@@ -119,6 +132,9 @@ pub(crate) fn hold(kinds: &[&str]) {
                     with_marks(kind, |number, mark| is_intact &= marks.has(number, mark));
                 }
                 println!("{}", if is_intact { "intact" } else { "changed" });
+            }
+            "swapped" => {
+                println!("{}", held.iter().map(|(_, marks)| marks.swapped()).sum::<usize>());
             }
             other => panic!("{other}"),
         }
@@ -163,6 +179,12 @@ impl Holder {
     pub(crate) fn work(&mut self) {
         writeln!(self.input, "work").unwrap();
         assert_eq!(self.answer(), "worked");
+    }
+
+    /// How many of its marks lie on pages that are swapped out.
+    pub(crate) fn swapped(&mut self) -> usize {
+        writeln!(self.input, "swapped").unwrap();
+        self.answer().parse().unwrap()
     }
 
     /// Whether its marks are as they were, and as much of its memory is locked as at first.

@@ -87,6 +87,14 @@ impl Group {
     pub(crate) fn set(&self, limit: &str, bytes: usize) {
         fs::write(self.0.join(limit), bytes.to_string()).unwrap();
     }
+    /// Has the kernel take away so much of the group's memory, or what it can.
+    pub(crate) fn reclaim(&self, bytes: usize) {
+        match fs::write(self.0.join("memory.reclaim"), bytes.to_string()) {
+            // There was less to take.
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
+            result => result.unwrap(),
+        }
+    }
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }

@@ -18,6 +18,7 @@ mod swap;
 const USAGE: &str = "\
 usage: vm-guest hibernation
        vm-guest swap DEVICE
+       vm-guest zswap DEVICE
        vm-guest ksm
        vm-guest memory-limits
        vm-guest touch-locked BYTES              a process in a limited group, for the command above
@@ -33,6 +34,7 @@ fn main() {
     match arguments[..] {
         ["hibernation"] => hibernation::hibernation(),
         ["swap", device] => swap::swap(device.as_ref()),
+        ["zswap", device] => swap::zswap(device.as_ref()),
         ["ksm"] => ksm::ksm(),
         ["memory-limits"] => memory_limits::memory_limits(),
         ["touch-locked", bytes] => memory_limits::touch_locked(bytes.parse().expect("a number")),
