@@ -54,7 +54,7 @@ pub use page_allocator::{LockedAllocation, LockedPageAllocator, PosixLockedPageA
 pub(crate) use registry::is_absent_at;
 pub(crate) use registry::{
     ClosedSecret, closed_secret_at, is_locked, is_locked_at, own_stack_lock_state, seal_registry,
-    wipes,
+    stacks_idle_again, wipes,
 };
 pub use registry::{MemoryStats, memory_stats, wipe_everything};
 pub(crate) use tables::{

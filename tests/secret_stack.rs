@@ -297,6 +297,32 @@ fn idle_stacks_give_way_to_secrets() {
     });
 }
 
+/// A pool to which locked memory was refused while a stack was in a call asks again after the call,
+/// although it has unlocked memory with room.
+#[test]
+fn a_stack_gives_way_after_its_call() {
+    alone("a_stack_gives_way_after_its_call", || {
+        const LIMIT: usize = 1 << 20;
+        limit_locked_memory(LIMIT, LIMIT);
+        let stats = || LockedPoolManager::instance().stats();
+        let secret = || SecureVec::from_slice(&[7_u8; 4096]);
+        let fill = || {
+            let mut secrets = Vec::new();
+            while stats().total == stats().locked {
+                secrets.push(secret());
+            }
+            secrets
+        };
+        let mut secrets = on_secret_stack(fill);
+        assert_eq!(stats().locked, LIMIT - SecretStack::DEFAULT_SIZE);
+        // Control: the pool has unlocked memory with room.
+        assert!(stats().free > secrets[0].len());
+        secrets.push(secret());
+        assert_eq!(stats().locked, LIMIT);
+        assert!(secrets.pop().unwrap().is_locked());
+    });
+}
+
 #[test]
 fn a_stack_is_locked_again_when_there_is_room() {
     alone("a_stack_is_locked_again_when_there_is_room", || {

@@ -13,19 +13,23 @@ pub(crate) struct LockRefusal {
     bytes: usize,
     /// The limit on locked memory in bytes then. Under a higher one, another attempt is worth it.
     limit: usize,
+    /// What [`pages::stacks_idle_again`] was then. A secret stack that was in a call may give way
+    /// to another attempt when it is idle.
+    idle_again: usize,
     /// How often the refusal has been believed since the limit was last looked at.
     believed: u32,
 }
 
 impl LockRefusal {
     pub(crate) const fn none() -> Self {
-        Self { bytes: usize::MAX, limit: 0, believed: 0 }
+        Self { bytes: usize::MAX, limit: 0, idle_again: 0, believed: 0 }
     }
 
     /// Notes that so many bytes could not be locked under a limit.
     pub(super) fn set(&mut self, bytes: usize, limit: usize) {
         self.bytes = bytes;
         self.limit = limit;
+        self.idle_again = pages::stacks_idle_again();
     }
 
     /// Makes every attempt worth it again: memory has been unlocked, or the limit raised.
@@ -38,9 +42,10 @@ impl LockRefusal {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// Whether so many bytes were refused, under whatever limit.
+    /// Whether so many bytes were refused, under whatever limit, and no locked stack has become
+    /// idle since.
     pub(super) fn covers(&self, bytes: usize) -> bool {
-        bytes >= self.bytes
+        bytes >= self.bytes && pages::stacks_idle_again() == self.idle_again
     }
 
     /// Whether so many bytes were refused under a limit as high as this one.

@@ -122,7 +122,7 @@ impl LockedPages {
 
     /// Notes that this stack holds zeros, and is in no call any more.
     pub(crate) fn end_call(&self) {
-        self.slot.stack_usage().end_call();
+        self.slot.end_call();
     }
 
     /// The pages, if they have what the options require. Nothing has been written to them.

@@ -80,6 +80,9 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 static IS_SEALED: AtomicBool = AtomicBool::new(false);
 /// The bytes of all stacks that are locked, or that their threads are just locking.
 static LOCKED_STACKS: AtomicUsize = AtomicUsize::new(0);
+
+/// How often a locked stack has become idle; wraps around.
+static IDLE_AGAIN: AtomicUsize = AtomicUsize::new(0);
 /// How often [`wipe_everything`] has begun or ended.
 static WIPES: AtomicU32 = AtomicU32::new(0);
 
@@ -256,6 +259,15 @@ impl Slot {
         // this stack was counted or unlocked, and this is the child, the count has not got it.)
         let without = |locked: usize| Some(locked.saturating_sub(len));
         let _ = LOCKED_STACKS.fetch_update(Relaxed, Relaxed, without);
+    }
+
+    /// For the thread of this stack, which is in a call: the stack holds zeros, and is idle.
+    pub(super) fn end_call(&self) {
+        let is_locked = self.is_locked_stack();
+        self.stack_usage().end_call();
+        if is_locked {
+            IDLE_AGAIN.fetch_add(1, Relaxed);
+        }
     }
 
     /// Unlocks the memory, if it is a stack that is locked and idle, as far as the system lets it;
@@ -641,6 +653,12 @@ pub(super) fn unlock_idle_stacks(wanted: usize) -> usize {
         }
     }
     unlocked
+}
+
+/// How often a stack that is locked has become idle; wraps around. If this has changed since a lock
+/// was refused, another attempt is worth it: the stack may give way.
+pub(crate) fn stacks_idle_again() -> usize {
+    IDLE_AGAIN.load(Relaxed)
 }
 
 /// Whether an address lies in a mapping that has stayed with the parent process. Takes a step for
