@@ -102,6 +102,29 @@ fn both_are_built_from_what_is_packed() {
     assert!(said.contains(env!("CARGO_PKG_VERSION")), "{said}");
 }
 
+/// Conan's recipe reads the version where it is, and vcpkg's manifest must repeat it.
+#[test]
+fn the_port_has_the_version() {
+    let manifest = include_str!("../packaging/vcpkg/bitcoin-support/vcpkg.json");
+    let version = format!("\n  \"version\": \"{}\",\n", env!("CARGO_PKG_VERSION"));
+    assert!(manifest.contains(&version), "packaging/vcpkg: not the version of Cargo.toml");
+}
+
+/// Conan copies what CMake and cargo need of the checkout: each package of the workspace, and each
+/// folder that CMake installs from.
+#[test]
+fn the_recipe_has_the_workspace() {
+    let recipe = include_str!("../packaging/conan/conanfile.py");
+    let folders = recipe.lines().find(|line| line.contains("for folder in (\"benches\"")).unwrap();
+    let (_, members) = include_str!("../Cargo.toml").split_once("\nmembers = [").unwrap();
+    let members = members.split(']').next().unwrap().split('"').skip(1).step_by(2);
+    let needed: Vec<_> = members.chain(["cmake", "include", "integrations", "src"]).collect();
+    assert!(needed.len() > 4);
+    for folder in needed {
+        assert!(folders.contains(&format!("\"{folder}\"")), "packaging/conan: {folder} is missing");
+    }
+}
+
 #[test]
 fn what_the_readme_links_to_is_packed() {
     let packed = packed("bitcoin-support");
