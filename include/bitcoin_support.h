@@ -1146,8 +1146,8 @@ enum bitcoin_support_status bitcoin_support_set_exit_policy(bitcoin_support_exit
  * its thread must not be cancelled meanwhile. Signal handlers must not call this.
  *
  * A thread's first call maps the stack. A thread keeps up to two stacks of up to 256 KiB for its
- * further calls, which take about a microsecond each with the default size. They hold zeros, and
- * are unlocked where a stack in a call, or memory for a secret, has no room otherwise. A stack
+ * further calls, which take less than a microsecond each with the default size. They hold zeros,
+ * and are unlocked where a stack in a call, or memory for a secret, has no room otherwise. A stack
  * that is not locked is locked at a later call for which there is room.
  *
  * Returns: BITCOIN_SUPPORT_OK when the function has returned. Otherwise the function has not been

@@ -79,6 +79,16 @@ fn what_a_function_leaves_is_wiped() {
     assert!(is_marked(address));
 }
 
+/// The search for what was written to goes upwards and downwards by turns, and one wipe does
+/// without it.
+#[test]
+fn every_call_of_many_is_wiped() {
+    for kib in [0, 20, 1, 13, 2, 40, 0, 7, 30, 3] {
+        let address = on_secret_stack(|| leave_mark(kib));
+        assert_stack_wiped(address);
+    }
+}
+
 /// Leaf functions may write so many bytes below the stack pointer.
 #[test]
 #[cfg(target_arch = "x86_64")]

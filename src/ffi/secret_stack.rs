@@ -25,8 +25,8 @@ pub type bitcoin_support_secret_function = Option<unsafe extern "C" fn(context: 
 /// its thread must not be cancelled meanwhile. Signal handlers must not call this.
 ///
 /// A thread's first call maps the stack. A thread keeps up to two stacks of up to 256 KiB for its
-/// further calls, which take about a microsecond each with the default size. They hold zeros, and
-/// are unlocked where a stack in a call, or memory for a secret, has no room otherwise. A stack
+/// further calls, which take less than a microsecond each with the default size. They hold zeros,
+/// and are unlocked where a stack in a call, or memory for a secret, has no room otherwise. A stack
 /// that is not locked is locked at a later call for which there is room.
 ///
 /// Returns: BITCOIN_SUPPORT_OK when the function has returned. Otherwise the function has not been

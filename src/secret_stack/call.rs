@@ -99,9 +99,10 @@ impl SecretStack {
     /// Calls a function on such a stack: see [`on_secret_stack`].
     ///
     /// A thread's first call maps the stack, which takes some ten system calls. A thread keeps up
-    /// to two stacks of up to 256 KiB for further calls. Such a call takes about a microsecond with
-    /// the default size, and about half of that with half the size: the wipe writes to what was
-    /// used, and looks at the rest. There is no lock on the way.
+    /// to two stacks of up to 256 KiB for further calls. Such a call takes less than a microsecond
+    /// with the default size, and about half of that with half the size: the wipe writes to what
+    /// was used, and looks at the rest. There is no lock on the way. From a thread's second call
+    /// on, the stack is in memory as a whole.
     ///
     /// Stacks count against the limit on locked memory. A stack is locked if the locked stacks of
     /// all calls under way have, with this one, no more than an eighth of what the process may

@@ -1,6 +1,6 @@
 //! One stack: the switch to it, and the wipe afterwards.
 
-use super::depth::clean_below;
+use super::depth::{Order, clean_below};
 use super::error::SecretStackError;
 use super::registers;
 use crate::cleanse::memory_cleanse;
@@ -19,6 +19,8 @@ const MIN_SIZE: usize = 32 * 1024;
 pub(super) struct Stack {
     noted: ManuallyDrop<NotedStack>,
     pages: ManuallyDrop<LockedPages>,
+    /// How many wipes there have been; goes on at 0 again.
+    wipes: u32,
 }
 
 impl Stack {
@@ -34,7 +36,7 @@ impl Stack {
         let pages = map(Place::anywhere(size), &options);
         let pages = pages.map_err(|refused| refused.error)?;
         let noted = ManuallyDrop::new(NotedStack::new(pages.as_ptr(), pages.len()));
-        Ok(Self { noted, pages: ManuallyDrop::new(pages) })
+        Ok(Self { noted, pages: ManuallyDrop::new(pages), wipes: 0 })
     }
 
     /// Bytes from end to end.
@@ -84,11 +86,21 @@ impl Stack {
     }
 
     /// Zeros in all that was written to.
+    ///
+    /// The second wipe writes to all of the stack. Pages that nothing was ever written to are one
+    /// page of zeros of the kernel's, read at many addresses. Some processors keep it in the first
+    /// level of the cache for one address at a time, and would fetch it anew for each. So a thread
+    /// that calls again has memory for all of the stack.
     fn wipe(&mut self) {
         let (start, len) = (self.pages.as_ptr().as_ptr(), self.pages.len());
         // Frames that were left by an exception are poisoned still.
         poison::unpoison(start, len);
-        let clean = clean_below(self.pages.as_slice());
+        let clean = match self.wipes {
+            1 => 0,
+            number if number % 2 == 0 => clean_below(self.pages.as_slice(), Order::Upwards),
+            _ => clean_below(self.pages.as_slice(), Order::Downwards),
+        };
+        self.wipes = self.wipes.wrapping_add(1);
         // SAFETY: the pages are writable over their length, of which this is the end, and borrowed
         // exclusively.
         unsafe { memory_cleanse(start.add(clean), len - clean) };
