@@ -536,24 +536,6 @@ fn a_fork_in_the_middle() {
     });
 }
 
-/// What a handler does in a child that runs before this library's handlers.
-static EARLY_WORK: Mutex<Option<fn()>> = Mutex::new(None);
-
-/// Registers that handler before this library's, which are registered when it is loaded.
-#[used]
-#[unsafe(link_section = ".init_array.00200")]
-static EARLY: extern "C" fn() = register_early;
-
-extern "C" fn register_early() {
-    extern "C" fn child() {
-        if let Some(work) = *EARLY_WORK.lock().unwrap() {
-            work();
-        }
-    }
-    // SAFETY: a function that may run in a child.
-    assert_eq!(unsafe { libc::pthread_atfork(None, None, Some(child)) }, 0);
-}
-
 /// As [`a_fork_in_the_middle`], where the child opens the secret before this library's handler runs
 /// there.
 #[test]
@@ -562,7 +544,7 @@ fn a_child_opens_it_early() {
     with_and_without_key("a_child_opens_it_early", |_| {
         static DONE: AtomicBool = AtomicBool::new(false);
         let key = KEY.get_or_init(closed);
-        *EARLY_WORK.lock().unwrap() = Some(|| {
+        do_in_early_children(|| {
             give_up_after(20);
             let opened = KEY.get().unwrap().open().unwrap();
             assert_eq!(opened.expose_secret(), &SECRET);
@@ -583,6 +565,42 @@ fn a_child_opens_it_early() {
             DONE.store(true, Ordering::Relaxed);
             assert!(verdict.is_ok());
         });
+    });
+}
+
+/// The panic button in a child, before this library's handler runs there: threads of the parent may
+/// just have been opening the secret, and other memory has stayed with the parent.
+#[test]
+fn a_child_wipes_early() {
+    static KEY: OnceLock<ClosedBox<Key>> = OnceLock::new();
+    with_and_without_key("a_child_wipes_early", |_| {
+        static DONE: AtomicBool = AtomicBool::new(false);
+        let key = KEY.get_or_init(closed);
+        let options = PoolOptions::new().fork_policy(ForkPolicy::Absent);
+        let absent = LockedPool::with_options(&options).unwrap();
+        assert!(absent.alloc(100, 16).is_some());
+        do_in_early_children(|| {
+            give_up_after(20);
+            wipe(0);
+            assert_eq!(KEY.get().unwrap().open().unwrap().expose_secret(), &[0; 32]);
+        });
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !DONE.load(Ordering::Relaxed) {
+                        assert_eq!(key.open().unwrap().expose_secret(), &SECRET);
+                    }
+                });
+            }
+            let verdict = catch_unwind(|| {
+                for _ in 0..100 {
+                    in_child(|| assert_eq!(there(address(key)), [0; 32]));
+                }
+            });
+            DONE.store(true, Ordering::Relaxed);
+            assert!(verdict.is_ok());
+        });
+        assert_eq!(there(address(key)), SECRET);
     });
 }
 
@@ -636,7 +654,7 @@ fn a_child_has_other_memory_at_the_addresses() {
         static PLACE: AtomicUsize = AtomicUsize::new(0);
         static IS_TAKEN: AtomicBool = AtomicBool::new(false);
         PLACE.store(addr, Ordering::Relaxed);
-        *EARLY_WORK.lock().unwrap() = Some(|| {
+        do_in_early_children(|| {
             let place = PLACE.load(Ordering::Relaxed);
             let place = ptr::with_exposed_provenance_mut::<libc::c_void>(place);
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;

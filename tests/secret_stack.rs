@@ -8,6 +8,8 @@
 ))]
 
 mod common;
+#[path = "common/early_child.rs"]
+mod early_child;
 
 use bitcoin_support::{
     LockedPages, LockedPool, LockedPoolManager, SecretStack, SecretStackError, SecureBox,
@@ -17,6 +19,7 @@ use common::{
     alone, alone_with, assert_locked_and_not_dumped, assert_wiped, flags_of, in_child,
     limit_locked_memory, locked_by_kernel, read_memory, refuse,
 };
+use early_child::do_in_early_children;
 use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::hint::black_box;
@@ -600,6 +603,25 @@ fn a_fork_at_any_moment() {
             });
         };
         SecretStack::new().size(64 << 10).require_lock().run(on_a_locked_stack).unwrap();
+    });
+}
+
+/// A child finds its stack locked, also before this library's handler runs there. (A child does not
+/// inherit locks.)
+#[test]
+fn a_child_calls_early() {
+    alone("a_child_calls_early", || {
+        fn call() {
+            on_secret_stack(|| {
+                assert_eq!(SecretStack::lock_state(), Some(Ok(())));
+                let here = 0_u8;
+                let flags = flags_of(std::ptr::from_ref(black_box(&here)).addr());
+                assert!(flags.iter().any(|flag| flag == "lo"), "{flags:?}");
+            });
+        }
+        call(); // the stack is kept
+        do_in_early_children(call);
+        in_child(|| assert_eq!(on_secret_stack(|| 6 * 7), 42));
     });
 }
 

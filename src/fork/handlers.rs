@@ -159,9 +159,12 @@ extern "C" fn parent() {
 }
 
 extern "C" fn child() {
-    if !IS_EARLY.swap(false, Relaxed) {
-        put_in_order();
-    }
+    // A signal handler may notice the child too. It finds it in order or not begun.
+    System::without_signals(|| {
+        if !IS_EARLY.swap(false, Relaxed) {
+            put_in_order();
+        }
+    });
     if is_under_way() {
         finish();
     }
@@ -177,14 +180,18 @@ fn finish() {
     GUARD.end();
 }
 
+/// Signals are blocked: a handler that interrupted this could wait for a lock that a thread of the
+/// parent held, and which this has not released yet.
 fn put_in_order() {
     PROCESS.store(System::process_number(), Relaxed);
     GENERATION.fetch_add(1, Relaxed);
     participants().for_each(|participant| (participant.child)());
 }
 
-/// For a thread that is about to take a lock. In the child of its own fork, where a handler of
-/// another library runs before ours, it puts the child in order.
+/// For a thread that is about to take a lock, or to use memory for secrets by the registry. In the
+/// child of its own fork, where a handler of another library or a signal handler runs before our
+/// handler, it puts the child in order. In a thread that forks it asks for the number of the
+/// process, and elsewhere it makes no system call.
 #[inline]
 pub(crate) fn notice_child() {
     if !GUARD.is_idle() {
@@ -194,8 +201,14 @@ pub(crate) fn notice_child() {
 
 #[cold]
 fn notice_child_of_own() {
-    if is_under_way() && PROCESS.load(Relaxed) != System::process_number() {
-        IS_EARLY.store(true, Relaxed);
-        put_in_order();
+    let is_child = || PROCESS.load(Relaxed) != System::process_number();
+    if is_under_way() && is_child() {
+        System::without_signals(|| {
+            // A signal handler may have noticed it meanwhile.
+            if is_child() {
+                IS_EARLY.store(true, Relaxed);
+                put_in_order();
+            }
+        });
     }
 }

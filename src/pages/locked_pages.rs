@@ -111,6 +111,9 @@ impl LockedPages {
     /// until the call is over: the locks of idle stacks are given up where memory cannot be locked
     /// otherwise.
     pub(crate) fn begin_call(&self) {
+        // A handler of another library may do this in the child before ours has run there: the
+        // stack is not locked yet, and a thread of the parent may have been unlocking it.
+        notice_child();
         self.slot.stack_usage().begin_call();
     }
 

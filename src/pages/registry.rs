@@ -12,6 +12,7 @@ use super::pins::Pins;
 use super::stack_usage::StackUsage;
 use super::tables::{release_table, seal_table, zeroed_table};
 use crate::cleanse::memory_cleanse;
+use crate::fork::notice_child;
 use crate::poison;
 use crate::sys::{Limits, Memory, NotHardened, System, Threads};
 use core::ptr::{self, NonNull};
@@ -345,8 +346,8 @@ impl Slot {
         result
     }
 
-    /// Zeros in all of it, if it is a mapping with memory.
-    fn wipe(&self) {
+    /// Zeros in all of it, if it is a mapping with memory, as far as it can be opened.
+    pub(super) fn wipe(&self) {
         self.while_mapped(|addr| {
             if !self.has(ABSENT) {
                 let len = self.len.load(Relaxed);
@@ -703,7 +704,9 @@ pub(crate) fn closed_secret_at(addr: usize) -> Option<ClosedSecret> {
 /// be called anywhere, also in a signal handler that interrupts this library. It makes no system
 /// call, except that it opens each closed secret ([`ClosedBox`](crate::ClosedBox)), and closes it
 /// again. (Where the system refuses to open one and there is no
-/// [protection key](crate::has_protection_key), that one is not wiped.) Nothing else changes:
+/// [protection key](crate::has_protection_key), that one is not wiped. And in a child of `fork`, if
+/// it is called there before this library's fork handler has run, the memory is put in order
+/// first.) Nothing else changes:
 /// chunks stay allocated, and the pools remain usable. What other threads write meanwhile or
 /// afterwards stays; what they read may be zeros from one moment to the next, so that a program
 /// should end soon after it. Memory of foreign page allocators is not touched. It takes as long as
@@ -726,6 +729,8 @@ pub(crate) fn closed_secret_at(addr: usize) -> Option<ClosedSecret> {
 /// is, references and containers in locked memory are not. And it is as if any other thread had
 /// written to its memory: a thread that must not take zeros for data must not go on.
 pub unsafe fn wipe_everything() {
+    // In a child, memory may be absent, and threads may have had locks that are not there.
+    notice_child();
     WIPES.fetch_add(1, SeqCst);
     slots().for_each(Slot::wipe);
     WIPES.fetch_add(1, SeqCst);
