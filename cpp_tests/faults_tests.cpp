@@ -56,19 +56,20 @@ enum Call { MMAP,
             CALLS };
 const char* const NAMES[CALLS]{"mmap", "mprotect", "mlock", "madvise", "munmap", "munlock", "getrlimit", "membarrier", "pthread_atfork", "the heap"};
 
-/** The calls that fail: the nth call of one kind since the last reset, or all from there on. */
+/** The calls that fail while faults are armed: numbers first to last of one kind, counted from 1. */
 struct Faults {
-    bool armed{false};
     Call kind{CALLS};
     size_t first{0};
     size_t last{0};
-    size_t calls[CALLS]{};
-    bool any_failed{false};
     /** The call does nothing and reports success, instead of failing. */
     bool lies{false};
     /** All calls of another kind fail as well, after this many. */
     Call also{CALLS};
     size_t also_after{0};
+
+    bool armed{false};
+    size_t calls[CALLS]{};
+    bool any_failed{false};
 
     /** Counts a call, and returns whether it must fail. */
     bool Fails(Call call)
@@ -81,6 +82,23 @@ struct Faults {
     }
 };
 Faults g_faults;
+
+/** While it lives, calls fail. What has been counted stays afterwards. */
+class Armed
+{
+public:
+    /** Counts anew. */
+    explicit Armed(const Faults& faults)
+    {
+        g_faults = faults;
+        g_faults.armed = true;
+    }
+    /** Goes on counting. */
+    Armed() { g_faults.armed = true; }
+    ~Armed() { g_faults.armed = false; }
+    Armed(const Armed&) = delete;
+    Armed& operator=(const Armed&) = delete;
+};
 
 /** Blocks of the heap that were allocated while faults were armed, less those that were freed. */
 long g_heap_blocks{0};
@@ -320,18 +338,19 @@ Outcome Live()
     return outcome;
 }
 
+/** Runs the scenario while calls fail. */
+Outcome LiveWith(const Faults& faults)
+{
+    const Armed armed{faults};
+    return Live();
+}
+
 /** Runs the scenario while the calls number first to last of a kind fail. */
-Outcome LiveWithout(Call kind, size_t first, size_t last)
+Outcome LiveWithout(Call kind, size_t first, size_t last, bool lies = false)
 {
     const size_t mappings{MappingCount()};
     g_heap_blocks = 0;
-    g_faults = Faults{};
-    g_faults.kind = kind;
-    g_faults.first = first;
-    g_faults.last = last;
-    g_faults.armed = true;
-    Outcome outcome{Live()};
-    g_faults.armed = false;
+    Outcome outcome{LiveWith({kind, first, last, lies})};
     outcome.Expect(g_heap_blocks == 0, "blocks of the heap are lost");
     // AddressSanitizer and valgrind map memory for themselves at any time.
     if (!SANITIZED && !UnderValgrind()) outcome.Expect(MappingCount() == mappings, "mappings are lost");
@@ -491,19 +510,14 @@ private:
 Child<PoolReport> LiveInPool(Call kind, size_t first, size_t last, bool refuse = false, bool lies = false, Call also = CALLS, size_t also_after = 0)
 {
     return RunInChild<PoolReport>([=](PoolReport& report) {
-        g_faults = Faults{};
-        g_faults.kind = kind;
-        g_faults.first = first;
-        g_faults.last = last;
-        g_faults.lies = lies;
-        g_faults.also = also;
-        g_faults.also_after = also_after;
-        g_faults.armed = true;
-        auto* const pool{bitcoin_support_locked_pool_instance()};
-        const bitcoin_support_locking_failed no{[](void*, int, size_t) { return false; }};
-        if (refuse) bitcoin_support_locked_pool_set_locking_failed(pool, no, nullptr);
-        PoolLife{report}.Live(kind != ATFORK);
-        g_faults.armed = false;
+        bitcoin_support_locked_pool* pool{nullptr};
+        {
+            const Armed armed{{kind, first, last, lies, also, also_after}};
+            pool = bitcoin_support_locked_pool_instance();
+            const bitcoin_support_locking_failed no{[](void*, int, size_t) { return false; }};
+            if (refuse) bitcoin_support_locked_pool_set_locking_failed(pool, no, nullptr);
+            PoolLife{report}.Live(kind != ATFORK);
+        }
         report.any_failed = g_faults.any_failed;
         report.calls = g_faults.calls[kind];
         report.unlocks = g_faults.calls[MUNLOCK];
@@ -616,14 +630,10 @@ size_t UseAtRest(RestReport& report)
 auto UseAtRestWithout(Call kind, size_t first, size_t last, bool lies = false)
 {
     return RunInChild<RestReport>([=](RestReport& report) {
-        g_faults = Faults{};
-        g_faults.kind = kind;
-        g_faults.first = first;
-        g_faults.last = last;
-        g_faults.lies = lies;
-        g_faults.armed = true;
-        report.failed = UseAtRest(report);
-        g_faults.armed = false;
+        {
+            const Armed armed{{kind, first, last, lies}};
+            report.failed = UseAtRest(report);
+        }
         report.any_failed = g_faults.any_failed;
         report.Expect(UseAtRest(report) == 0, "they are not to be had when nothing fails");
     },
@@ -673,32 +683,27 @@ BOOST_AUTO_TEST_CASE(cpp_classes_throw_and_leak_nothing)
 {
     // Only the library's calls may fail, and not the allocations of the C++ runtime.
     for (size_t n{1}; n < 100; ++n) {
-        g_faults = Faults{};
-        g_faults.kind = HEAP;
-        g_faults.first = g_faults.last = n;
         MockPages::Journal journal;
         size_t thrown{0}, failed{0};
         try {
             g_heap_blocks = 0;
-            g_faults.armed = true;
+            const Armed armed{{HEAP, n, n}};
             Arena arena{Address(SYNTHETIC_BASE), 1 << 16, 16};
         } catch (const std::bad_alloc&) {
             ++thrown;
         }
-        g_faults.armed = false;
         BOOST_CHECK_EQUAL(g_heap_blocks, 0);
 
         auto pages{std::make_unique<MockPages>(journal, 2, 2)};
         journal.live.reserve(2);
         try {
-            g_faults.armed = true;
+            const Armed armed;
             LockedPool pool{std::move(pages), [] { return true; }};
             if (!pool.alloc(ARENA)) ++failed;
             if (!pool.alloc(ARENA)) ++failed;
         } catch (const std::bad_alloc&) {
             ++thrown;
         }
-        g_faults.armed = false;
         BOOST_CHECK_EQUAL(g_heap_blocks, 0);
         BOOST_CHECK(journal.destroyed && journal.live.empty() && !journal.freed_other_than_allocated);
         BOOST_CHECK_EQUAL(thrown + failed, g_faults.any_failed ? 1U : 0U);
@@ -718,18 +723,13 @@ BOOST_AUTO_TEST_CASE(the_process_wide_pool_recovers)
     };
     const auto allocate_without{[](Call kind, size_t first, size_t last) {
         const auto child{RunInChild<Report>([=](Report& report) {
-            g_faults = Faults{};
-            g_faults.kind = kind;
-            g_faults.first = first;
-            g_faults.last = last;
             secure_allocator<char> allocator;
-            g_faults.armed = true;
             try {
+                const Armed armed{{kind, first, last}};
                 allocator.deallocate(allocator.allocate(100), 100);
             } catch (const std::bad_alloc&) {
                 report.threw = true;
             }
-            g_faults.armed = false;
             report.any_failed = g_faults.any_failed;
             allocator.deallocate(allocator.allocate(100), 100);
             report.recovered = LockedPoolManager::Instance().stats().used == 0 && LockedPoolManager::Instance().details().arenas == 1;
@@ -826,28 +826,13 @@ BOOST_AUTO_TEST_CASE(secret_stacks_sealed_and_closed_secrets)
 
 BOOST_AUTO_TEST_CASE(control_failures_that_are_ignored_are_noticed)
 {
-    const auto live_with_lies{[](Call kind, size_t first, size_t last) {
-        g_heap_blocks = 0;
-        const size_t mappings{MappingCount()};
-        g_faults = Faults{};
-        g_faults.kind = kind;
-        g_faults.first = first;
-        g_faults.last = last;
-        g_faults.lies = true;
-        g_faults.armed = true;
-        Outcome outcome{Live()};
-        g_faults.armed = false;
-        outcome.Expect(g_heap_blocks == 0, "blocks of the heap are lost");
-        outcome.Expect(MappingCount() == mappings, "mappings are lost");
-        return outcome;
-    }};
     struct Found {
         char problem[100];
     };
     const auto found{[&](Call kind) {
         return RunInChild<Found>([&](Found& report) {
             Live();
-            const Outcome outcome{live_with_lies(kind, 3, 3)};
+            const Outcome outcome{LiveWithout(kind, 3, 3, true)};
             if (outcome.problem) std::snprintf(report.problem, sizeof(report.problem), "%s", outcome.problem);
         });
     }};
@@ -898,6 +883,24 @@ BOOST_AUTO_TEST_CASE(pages_are_zeros_when_they_are_unmapped)
     BOOST_CHECK_EQUAL(of_buffer.second, 0U);
 }
 
+BOOST_AUTO_TEST_CASE(a_closed_secret_that_cannot_be_opened_is_unmapped)
+{
+    for (const bool refused : {false, true}) {
+        auto* const key{static_cast<unsigned char*>(bitcoin_support_closed_alloc(32))};
+        BOOST_REQUIRE(key && bitcoin_support_closed_open(key, true) == BITCOIN_SUPPORT_OK);
+        std::memset(key, 0xa5, 32);
+        BOOST_REQUIRE_EQUAL(bitcoin_support_closed_close(key, true), BITCOIN_SUPPORT_OK);
+        const auto seen{Unmapped([&] {
+            const Armed armed{refused ? Faults{MPROTECT, 1, FOREVER} : Faults{}};
+            BOOST_CHECK_EQUAL(bitcoin_support_closed_free(key), BITCOIN_SUPPORT_OK);
+        })};
+        BOOST_CHECK_EQUAL(g_faults.any_failed, refused);
+        BOOST_CHECK_GE(seen.first, 1U);
+        // The thread needs no call to open it to itself, where there is a protection key.
+        BOOST_CHECK_EQUAL(seen.second, refused && !bitcoin_support_has_protection_key() ? 1U : 0U);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(control_pages_that_are_unmapped_as_they_are)
 {
     constexpr size_t PAGES{16};
@@ -917,15 +920,7 @@ BOOST_AUTO_TEST_CASE(munmap_fails_once)
     const size_t calls{(LiveWithout(MUNMAP, 0, 0), g_faults.calls[MUNMAP])};
     BOOST_CHECK_EQUAL(calls, 12U);
     for (size_t n{1}; n <= calls; ++n) {
-        const Outcome outcome{[&] {
-            g_faults = Faults{};
-            g_faults.kind = MUNMAP;
-            g_faults.first = g_faults.last = n;
-            g_faults.armed = true;
-            const Outcome result{Live()};
-            g_faults.armed = false;
-            return result;
-        }()};
+        const Outcome outcome{LiveWith({MUNMAP, n, n})};
         BOOST_CHECK(!outcome.problem);
         BOOST_CHECK_EQUAL(outcome.successes, 24U);
         BOOST_REQUIRE(g_faults.any_failed);
@@ -945,18 +940,8 @@ BOOST_AUTO_TEST_CASE(munmap_fails_twice)
     };
     const auto live_without_munmap{[](Call also, size_t first_unmapped) {
         return RunInChild<Nothing>([=](Nothing&) {
-            g_faults = Faults{};
-            if (also == MPROTECT) {
-                // A mapping that cannot be made accessible must be unmapped again at once.
-                g_faults.kind = MPROTECT;
-                g_faults.first = g_faults.last = 1;
-            } else {
-                g_faults.kind = MUNMAP;
-                g_faults.first = first_unmapped;
-                g_faults.last = FOREVER;
-            }
-            g_faults.armed = true;
-            Live();
+            // A mapping that cannot be made accessible must be unmapped again at once.
+            LiveWith(also == MPROTECT ? Faults{MPROTECT, 1, 1} : Faults{MUNMAP, first_unmapped, FOREVER});
         });
     }};
     BOOST_CHECK(live_without_munmap(MUNMAP, 1).Killed(SIGABRT));
