@@ -11,11 +11,16 @@
 mod alone;
 #[path = "../fuzz/harness/arena.rs"]
 mod arena;
+#[cfg(all(feature = "sealed", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[path = "../fuzz/harness/at_rest.rs"]
+mod at_rest;
 #[path = "../fuzz/harness/c_abi.rs"]
 mod c_abi;
 #[cfg(all(feature = "consensus", feature = "consensus-encoding"))]
 #[path = "../fuzz/harness/consensus.rs"]
 mod consensus;
+#[path = "../fuzz/harness/fault.rs"]
+mod fault;
 #[path = "../fuzz/harness/input.rs"]
 mod input;
 #[path = "../fuzz/harness/page_allocator.rs"]
@@ -112,18 +117,8 @@ fn arena_finds_nothing() {
 
 #[test]
 fn arena_control() {
-    use arena::Fault::*;
-    alone("arena_control", || {
-        let faults = [
-            CountsTooMuch,
-            AcceptsBadFrees,
-            ForgetsFrees,
-            RefusesLarge,
-            MissesAlignment,
-            WalksShort,
-        ];
-        finds("arena", arena::run_with, None, &faults);
-    });
+    use arena::{Fault, run_with};
+    alone("arena_control", || finds("arena", run_with, Fault::None, Fault::ALL));
 }
 
 #[test]
@@ -133,23 +128,8 @@ fn pool_finds_nothing() {
 
 #[test]
 fn pool_control() {
-    use pool::Fault::*;
-    alone("pool_control", || {
-        let faults = [
-            ForgetsWipe,
-            HandsOutTwice,
-            SpoilsContents,
-            ForgetsFrees,
-            AcceptsBadFrees,
-            IgnoresSize,
-            MiscountsChunks,
-            MiscountsFree,
-            MiscountsPeak,
-            RefusesLarge,
-            WalksShort,
-        ];
-        finds("pool", pool::run_with, None, &faults);
-    });
+    use pool::{Fault, run_with};
+    alone("pool_control", || finds("pool", run_with, Fault::None, Fault::ALL));
 }
 
 #[test]
@@ -159,19 +139,8 @@ fn page_allocator_finds_nothing() {
 
 #[test]
 fn page_allocator_control() {
-    use page_allocator::Fault::*;
-    alone("page_allocator_control", || {
-        let faults = [
-            KeepsPages,
-            FreesAnotherLength,
-            FreesTwice,
-            LeavesPages,
-            AcceptsBadFrees,
-            HidesLockFailures,
-            ClaimsLocks,
-        ];
-        finds("page_allocator", page_allocator::run_with, None, &faults);
-    });
+    use page_allocator::{Fault, run_with};
+    alone("page_allocator_control", || finds("page_allocator", run_with, Fault::None, Fault::ALL));
 }
 
 #[test]
@@ -181,21 +150,8 @@ fn secure_types_finds_nothing() {
 
 #[test]
 fn secure_types_control() {
-    use secure_types::Fault::*;
-    alone("secure_types_control", || {
-        let faults = [
-            ChangesContents,
-            KeepsTail,
-            LeavesHeapDirty,
-            KeepsMemory,
-            CutsText,
-            DrainsLess,
-            ForgetsElement,
-            ReadsTwice,
-            LeavesOpen,
-        ];
-        finds("secure_types", secure_types::run_with, None, &faults);
-    });
+    use secure_types::{Fault, run_with};
+    alone("secure_types_control", || finds("secure_types", run_with, Fault::None, Fault::ALL));
 }
 
 #[test]
@@ -205,25 +161,11 @@ fn c_abi_finds_nothing() {
 
 #[test]
 fn c_abi_control() {
-    use c_abi::Fault::*;
+    use c_abi::{Fault, run_with};
     alone("c_abi_control", || {
-        let mut faults = vec![
-            ReportsSuccess,
-            WritesOutput,
-            Miscounts,
-            SpoilsBuffer,
-            KeepsPages,
-            TakesNull,
-            IgnoresOptions,
-            ReadsTooFar,
-            KeepsContents,
-            KeepsLimit,
-            RaisesLimit,
-        ];
-        if cfg!(feature = "sealed") {
-            faults.push(OpensChanged);
-        }
-        finds("c_abi", c_abi::run_with, None, &faults);
+        let is_there = |fault: &Fault| cfg!(feature = "sealed") || *fault != Fault::OpensChanged;
+        let faults: Vec<_> = Fault::ALL.iter().copied().filter(is_there).collect();
+        finds("c_abi", run_with, Fault::None, &faults);
     });
 }
 
@@ -251,10 +193,25 @@ fn consensus_finds_nothing() {
 #[cfg(all(feature = "consensus", feature = "consensus-encoding"))]
 #[test]
 fn consensus_control() {
-    use consensus::Fault::*;
-    alone("consensus_control", || {
-        finds("consensus", consensus::run_with, None, &[ChangesByte, IgnoresTrailing]);
+    use consensus::{Fault, run_with};
+    alone("consensus_control", || finds("consensus", run_with, Fault::None, Fault::ALL));
+}
+
+#[cfg(all(feature = "sealed", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[test]
+fn at_rest_finds_nothing() {
+    use at_rest::{Fault, run, run_with};
+    alone("at_rest_finds_nothing", || {
+        replay("at_rest", 50, run);
+        replay("at_rest", 50, |data| run_with(data, Fault::None));
     });
+}
+
+#[cfg(all(feature = "sealed", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[test]
+fn at_rest_control() {
+    use at_rest::{Fault, run_with};
+    alone("at_rest_control", || finds("at_rest", run_with, Fault::None, Fault::ALL));
 }
 
 #[cfg(all(feature = "base64", feature = "bytes", feature = "hex"))]
@@ -266,10 +223,6 @@ fn ways_in_finds_nothing() {
 #[cfg(all(feature = "base64", feature = "bytes", feature = "hex"))]
 #[test]
 fn ways_in_control() {
-    use ways_in::Fault::*;
-    alone("ways_in_control", || {
-        let faults =
-            [ChangesByte, IgnoresHalfByte, ReadsTooFar, IgnoresLimit, KeepsMemory, LosesByte];
-        finds("ways_in", ways_in::run_with, None, &faults);
-    });
+    use ways_in::{Fault, run_with};
+    alone("ways_in_control", || finds("ways_in", run_with, Fault::None, Fault::ALL));
 }

@@ -6,6 +6,8 @@
 
 #[path = "../harness/arena.rs"]
 mod arena;
+#[path = "../harness/fault.rs"]
+mod fault;
 #[path = "../harness/input.rs"]
 mod input;
 

@@ -7,6 +7,8 @@
 
 #[path = "../harness/c_abi.rs"]
 mod c_abi;
+#[path = "../harness/fault.rs"]
+mod fault;
 #[path = "../harness/input.rs"]
 mod input;
 

@@ -7,6 +7,8 @@
 
 #[path = "../harness/consensus.rs"]
 mod consensus;
+#[path = "../harness/fault.rs"]
+mod fault;
 
 use libfuzzer_sys::fuzz_target;
 

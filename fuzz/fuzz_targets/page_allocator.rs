@@ -5,10 +5,12 @@
 #![no_main]
 #![allow(dead_code, reason = "only the replay in tests/fuzz.rs makes mistakes on purpose")]
 
-#[path = "../harness/page_allocator.rs"]
-mod page_allocator;
+#[path = "../harness/fault.rs"]
+mod fault;
 #[path = "../harness/input.rs"]
 mod input;
+#[path = "../harness/page_allocator.rs"]
+mod page_allocator;
 
 use libfuzzer_sys::fuzz_target;
 

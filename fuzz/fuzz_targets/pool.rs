@@ -4,10 +4,12 @@
 #![no_main]
 #![allow(dead_code, reason = "only the replay in tests/fuzz.rs makes mistakes on purpose")]
 
-#[path = "../harness/pool.rs"]
-mod pool;
+#[path = "../harness/fault.rs"]
+mod fault;
 #[path = "../harness/input.rs"]
 mod input;
+#[path = "../harness/pool.rs"]
+mod pool;
 
 use libfuzzer_sys::fuzz_target;
 

@@ -4,10 +4,12 @@
 #![no_main]
 #![allow(dead_code, reason = "only the replay in tests/fuzz.rs makes mistakes on purpose")]
 
-#[path = "../harness/secure_types.rs"]
-mod secure_types;
+#[path = "../harness/fault.rs"]
+mod fault;
 #[path = "../harness/input.rs"]
 mod input;
+#[path = "../harness/secure_types.rs"]
+mod secure_types;
 #[path = "../harness/witness.rs"]
 mod witness;
 

@@ -5,6 +5,8 @@
 #![no_main]
 #![allow(dead_code, reason = "only the replay in tests/fuzz.rs makes mistakes on purpose")]
 
+#[path = "../harness/fault.rs"]
+mod fault;
 #[path = "../harness/input.rs"]
 mod input;
 #[path = "../harness/ways_in.rs"]

@@ -1,20 +1,17 @@
 //! Any operations on an `Arena`, over any region, against a simple and slow model. Addresses,
 //! answers and statistics must agree after every operation.
 //!
-//! Depends on `input` and the crate's public interface. The model places chunks as the
+//! Depends on `fault`, `input` and the crate's public interface. The model places chunks as the
 //! documentation says: in the smallest free chunk that has an aligned place, in the oldest of
 //! several equal ones, and at the highest such place in it. Neighbours merge at once. A chunk that
 //! comes from a split or a merge counts as the newest.
 
+use crate::fault::faults;
 use crate::input::{Input, address};
 use bitcoin_support::{Arena, ArenaError, ArenaSizeToChunkSortedMap, ArenaStats, FreeError};
 use std::collections::BTreeMap;
 
-/// A mistake on purpose, which the harness must find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "only the replay makes mistakes")]
-pub(crate) enum Fault {
-    None,
+faults! {
     /// Statistics count one granule too many as used.
     CountsTooMuch,
     /// A free that is refused reports success.

@@ -3,11 +3,12 @@
 //! of any size and with any values, frees of addresses where no chunk begins. The answers must be
 //! those that the header documents. Outputs must be written only on success.
 //!
-//! Depends on `input`. The functions are declared here as the header declares them; the replay
-//! compares their names with the header's. The process-wide pool must be empty when a run begins,
-//! and never used before the first one; no other code may use it or other pools meanwhile. A run
-//! leaves the limit on locked memory as it was.
+//! Depends on `fault` and `input`. The functions are declared here as the header declares them; the
+//! replay compares their names with the header's. The process-wide pool must be empty when a run
+//! begins, and never used before the first one; no other code may use it or other pools meanwhile.
+//! A run leaves the limit on locked memory as it was.
 
+use crate::fault::faults;
 use crate::input::{Input, address};
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,11 +17,7 @@ use std::mem::offset_of;
 use std::ptr::{NonNull, from_mut, from_ref, null, null_mut};
 use std::sync::{Once, OnceLock};
 
-/// A mistake on purpose, which the harness must find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "only the replay makes mistakes")]
-pub(crate) enum Fault {
-    None,
+faults! {
     /// A call that fails reports success.
     ReportsSuccess,
     /// A call that fails writes to its output.

@@ -2,9 +2,10 @@
 //! traits. Either the bytes are refused, or they decode to an object whose encoding decodes to the
 //! same object.
 //!
-//! Depends on the crate's public interface. The first byte of the input chooses the type.
-//! `tests/consensus` does the same by mutating samples.
+//! Depends on `fault` and the crate's public interface. The first byte of the input chooses the
+//! type. `tests/consensus` does the same by mutating samples.
 
+use crate::fault::faults;
 use bitcoin::bip152::{BlockTransactionsRequest, HeaderAndShortIds};
 use bitcoin::block::Header;
 use bitcoin::p2p::address::AddrV2Message;
@@ -13,11 +14,7 @@ use bitcoin::p2p::message_network::VersionMessage;
 use bitcoin::{Block, MerkleBlock, ScriptBuf, Transaction, TxIn, TxOut, VarInt, Witness};
 use bitcoin_support::{ConsensusEncoding, FromSerializeData, SerializeData, ToSerializeData};
 
-/// A mistake on purpose, which the harness must find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "only the replay makes mistakes")]
-pub(crate) enum Fault {
-    None,
+faults! {
     /// A byte of the encoding changes.
     ChangesByte,
     /// Bytes after an object are taken for a part of it.

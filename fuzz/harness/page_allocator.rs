@@ -2,22 +2,19 @@
 //! addresses twice, misaligned ones, and ones at the ends of the address space, claims locks that
 //! it does not have, and changes its limit.
 //!
-//! Depends on `input` and the crate's public interface. No memory is at the addresses: a pool that
-//! touched them would crash. Chunks must lie within the allocator's ranges, must not overlap, and
-//! must be aligned. Statistics must be exact. Each range must be returned once, with its length. A
-//! range that overlaps an arena is returned with that arena.
+//! Depends on `fault`, `input` and the crate's public interface. No memory is at the addresses: a
+//! pool that touched them would crash. Chunks must lie within the allocator's ranges, must not
+//! overlap, and must be aligned. Statistics must be exact. Each range must be returned once, with
+//! its length. A range that overlaps an arena is returned with that arena.
 
+use crate::fault::faults;
 use crate::input::{Input, address};
 use bitcoin_support::{FreeError, LockedAllocation, LockedPageAllocator, LockedPool, PoolStats};
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A mistake on purpose, which the harness must find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "only the replay makes mistakes")]
-pub(crate) enum Fault {
-    None,
+faults! {
     /// Pages are never returned.
     KeepsPages,
     /// Pages are returned with another length.

@@ -2,22 +2,19 @@
 //! process-wide pool, which a second thread uses as well. Every byte of every chunk and every
 //! statistic is checked.
 //!
-//! Depends on `input` and the crate's public interface. The model knows the address and the bytes
-//! of each chunk. It learns from the statistics how many bytes a new chunk takes; the walk and the
-//! free must agree with that. The process-wide pool must be empty when a run begins, and no other
-//! code may use it meanwhile.
+//! Depends on `fault`, `input` and the crate's public interface. The model knows the address and
+//! the bytes of each chunk. It learns from the statistics how many bytes a new chunk takes; the
+//! walk and the free must agree with that. The process-wide pool must be empty when a run begins,
+//! and no other code may use it meanwhile.
 
+use crate::fault::faults;
 use crate::input::{Input, address};
 use bitcoin_support::{FreeError, LockedPool, LockedPoolManager, PoolStats, page_size};
 use std::cell::Cell;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-/// A mistake on purpose, which the harness must find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "only the replay makes mistakes")]
-pub(crate) enum Fault {
-    None,
+faults! {
     /// A new chunk has a byte of its earlier contents.
     ForgetsWipe,
     /// A chunk is handed out twice.

@@ -2,10 +2,11 @@
 //! `String`. Contents and answers must be the same. Bytes that have left a value must be wiped: in
 //! locked memory the unused capacity is zeros, and on the ordinary heap every block that is freed.
 //!
-//! Depends on `input`, `witness` and the crate's public interface. The process-wide pool must be
-//! empty when a run begins, and no other code may use it meanwhile, as its statistics count the
-//! values that have memory.
+//! Depends on `fault`, `input`, `witness` and the crate's public interface. The process-wide pool
+//! must be empty when a run begins, and no other code may use it meanwhile, as its statistics count
+//! the values that have memory.
 
+use crate::fault::faults;
 use crate::input::{Input, address};
 use crate::witness::watch;
 use allocator_api2::vec::Vec as AllocatorVec;
@@ -18,11 +19,7 @@ use std::io::{BufRead, Read, Write};
 use std::rc::Rc;
 use zeroize::Zeroize;
 
-/// A mistake on purpose, which the harness must find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "only the replay makes mistakes")]
-pub(crate) enum Fault {
-    None,
+faults! {
     /// A byte changes when another one is appended.
     ChangesContents,
     /// Bytes after the end of a vector are not wiped.

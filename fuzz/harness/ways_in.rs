@@ -3,9 +3,10 @@
 //! plain model says what comes out of the same bytes, or which error. No way in keeps memory of a
 //! secret that does not come out.
 //!
-//! Depends on `input` and the crate's public interface, with the features `base64`, `bytes` and
-//! `hex`. No other code may use the process-wide pool meanwhile.
+//! Depends on `fault`, `input` and the crate's public interface, with the features `base64`,
+//! `bytes` and `hex`. No other code may use the process-wide pool meanwhile.
 
+use crate::fault::faults;
 use crate::input::Input;
 use bitcoin_support::{
     DecodeError, LockedPoolManager, ReadSecretError, SecureArray, SecureString, SecureVec,
@@ -13,11 +14,7 @@ use bitcoin_support::{
 use bytes::{Buf, BufMut};
 use std::io::{self, Read, Write};
 
-/// A mistake on purpose, which the harness must find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "only the replay makes mistakes")]
-pub(crate) enum Fault {
-    None,
+faults! {
     /// A byte of what has been decoded is another one.
     ChangesByte,
     /// Half a byte at the end of digits is ignored.
