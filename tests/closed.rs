@@ -5,22 +5,36 @@
 #![cfg(target_os = "linux")]
 
 mod common;
+#[path = "common/early_child.rs"]
+mod early_child;
+#[path = "../examples/wallet/search.rs"]
+mod search;
 
 use bitcoin_support::{
-    ClosedBox, ClosedError, ClosedRef, ClosedState, ForkPolicy, LockedPoolManager, PoolOptions,
-    SecureBox, SecureVec, has_protection_key, memory_stats, page_size, wipe_everything,
+    ClosedBox, ClosedError, ClosedRef, ClosedState, ForkPolicy, LockedPool, LockedPoolManager,
+    PoolOptions, SecureBox, SecureVec, has_protection_key, memory_stats, page_size,
+    wipe_everything,
 };
+use common::this_program::this_program;
 use common::{
     RETURNED, alone, assert_locked_and_not_dumped, flags_of, give_up_after, in_child,
     locked_by_kernel, read_memory, refuse, signal_of, status_field,
 };
+use early_child::do_in_early_children;
+use search::Search;
 use std::cell::RefCell;
+use std::env;
+use std::ffi::OsStr;
 use std::fs::File;
+use std::hint::black_box;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
 use std::os::unix::thread::JoinHandleExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Barrier, Mutex, OnceLock};
+use std::sync::{Barrier, OnceLock};
 use std::{mem, ptr, thread};
 
 type Key = [u8; 32];
@@ -579,6 +593,8 @@ fn a_child_wipes_early() {
         let options = PoolOptions::new().fork_policy(ForkPolicy::Absent);
         let absent = LockedPool::with_options(&options).unwrap();
         assert!(absent.alloc(100, 16).is_some());
+        // In qemu-user each end of a process takes a second.
+        let forks = if env::var_os("TEST_RUNNER").is_some() { 10 } else { 100 };
         do_in_early_children(|| {
             give_up_after(20);
             wipe(0);
@@ -593,7 +609,7 @@ fn a_child_wipes_early() {
                 });
             }
             let verdict = catch_unwind(|| {
-                for _ in 0..100 {
+                for _ in 0..forks {
                     in_child(|| assert_eq!(there(address(key)), [0; 32]));
                 }
             });
@@ -681,6 +697,57 @@ fn a_child_has_other_memory_at_the_addresses() {
         });
     });
 }
+
+/// A program that is executed while a guard has opened the secret, by a thread that has the right
+/// to it, has neither the secret nor the right.
+#[test]
+fn an_executed_program_has_nothing_of_it() {
+    const NAME: &str = "an_executed_program_has_nothing_of_it";
+    const MASKED: &str = "BITCOIN_SUPPORT_TEST_CLOSED_SECRET";
+    let places_of = |masked: &[u8]| {
+        let mut search = Search::new();
+        search.note("the secret", masked.iter().map(|byte| byte ^ MASK));
+        search.found().unwrap()[0].1
+    };
+    if let Some(masked) = env::var_os(MASKED) {
+        assert_eq!(places_of(masked.as_bytes()), 0);
+        let other = closed();
+        assert_eq!(signal_of(|| _ = black_box(read(address(&other)))), libc::SIGSEGV);
+        return;
+    }
+    with_and_without_key(NAME, |_| {
+        let key = ClosedBox::<Key>::new_with(|key| {
+            let random = SecureBox::<Key>::random();
+            for (letter, number) in key.iter_mut().zip(random.expose_secret()) {
+                *letter = b'a' + number % 16;
+            }
+        })
+        .unwrap();
+        let opened = key.open().unwrap();
+        let masked = opened.expose_secret().map(|letter| letter ^ MASK);
+        // The control: this program has it.
+        assert_ne!(places_of(&masked), 0);
+        let mut program = this_program();
+        program.args(["--exact", NAME, "--test-threads=1"]).stdout(Stdio::null());
+        program.env(MASKED, OsStr::from_bytes(&masked));
+        // SAFETY: the child executes another program, or ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: the secret is not used.
+            let error = unsafe { key.read_on_this_thread(|_| program.exec()) };
+            eprintln!("{error:?}");
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(1) };
+        }
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for the answer.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert_eq!(status, 0);
+    });
+}
+
+/// Changes letters to other printable characters.
+const MASK: u8 = 0x40;
 
 // ---- Refusals ---------------------------------------------------------------------------------
 

@@ -1,4 +1,5 @@
-/* Keeps a key on a page to which there is no access while the key is not in use, and seals a copy of it. */
+/* Keeps a key on a page to which there is no access while the key is not in use, derives another key from it on a
+ * stack that is wiped, and seals it. */
 
 #include <bitcoin_support.h>
 
@@ -15,6 +16,18 @@ static void count_bits(void* context)
 {
     struct count* const count = context;
     for (int i = 0; i < 256; ++i) count->bits += count->key[i / 8] >> i % 8 & 1;
+}
+
+/* A stand-in for the derivation of a real program. Its variables and what it calls leave copies on the stack. */
+struct derivation {
+    const unsigned char* parent;
+    unsigned char* child;
+};
+
+static void derive(void* context)
+{
+    const struct derivation* const keys = context;
+    for (int i = 0; i < 32; ++i) keys->child[i] = (unsigned char)(keys->parent[i] * 3 + 1);
 }
 
 int main(void)
@@ -39,11 +52,17 @@ int main(void)
         printf("%d bits, opened %s\n", count.bits, bitcoin_support_has_protection_key() ? "by a protection key" : "by mprotect");
     }
 
-    /* Sealed: encrypted in ordinary memory, for as long as it is not used. */
-    unsigned char sealed[32 + BITCOIN_SUPPORT_SEAL_OVERHEAD];
     if (status == BITCOIN_SUPPORT_OK) status = bitcoin_support_closed_open(key, true);
     if (status == BITCOIN_SUPPORT_OK) {
-        status = bitcoin_support_seal(key, 32, "key 1", 5, sealed, sizeof sealed);
+        /* What the derivation leaves on its stack and in registers is gone when the call returns. The key is
+         * replaced by its child. */
+        struct derivation keys = {key, key};
+        status = bitcoin_support_on_secret_stack(derive, &keys, 0);
+        printf("derived: %s\n", bitcoin_support_status_message(status));
+
+        /* Sealed: encrypted in ordinary memory, for as long as it is not used. */
+        unsigned char sealed[32 + BITCOIN_SUPPORT_SEAL_OVERHEAD];
+        if (status == BITCOIN_SUPPORT_OK) status = bitcoin_support_seal(key, 32, "key 1", 5, sealed, sizeof sealed);
         memory_cleanse(key, 32);
         if (status == BITCOIN_SUPPORT_OK) status = bitcoin_support_open(sealed, sizeof sealed, "key 1", 5, key, 32);
         printf("sealed and opened: %s\n", bitcoin_support_status_message(status));

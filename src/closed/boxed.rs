@@ -63,6 +63,8 @@ use core::ptr::NonNull;
 /// as it was. Guards that other threads of the parent had are never dropped in the child: the
 /// secret stays open there.
 ///
+/// A program that is executed (`exec`) has neither the memory nor a thread's right to it.
+///
 /// A signal handler may open a secret by a guard. It begins without the right that
 /// `read_on_this_thread` gives to the code that it interrupts: a read of an open secret there is a
 /// SIGSEGV, unless a guard has opened it.
