@@ -317,6 +317,22 @@ mod signals {
         FREED.store(1 + usize::from(freed != Err(FreeError::Interrupted)), Ordering::Relaxed);
     }
 
+    /// A sandbox may answer by a signal what this library calls in a child to lock its memory
+    /// there.
+    #[test]
+    fn a_sandbox_may_send_a_signal_in_a_child() {
+        alone("signals::a_sandbox_may_send_a_signal_in_a_child", || {
+            let kept = Pool::Process.alloc(5000).unwrap();
+            trap(libc::SYS_mlock2);
+            static TRAPS: AtomicUsize = AtomicUsize::new(0);
+            *WORK.lock().unwrap() = Some(|| _ = TRAPS.fetch_add(1, Ordering::Relaxed));
+            in_child(|| {
+                assert_eq!(TRAPS.load(Ordering::Relaxed), 1);
+                assert_eq!(Pool::Process.free(kept), Ok(()));
+            });
+        });
+    }
+
     /// A handler that interrupts this library while it holds its mutex cannot allocate or free
     /// there, and learns that at once. The control: where it interrupts other code it can.
     #[test]

@@ -160,7 +160,7 @@ extern "C" fn parent() {
 
 extern "C" fn child() {
     // A signal handler may notice the child too. It finds it in order or not begun.
-    System::without_signals(|| {
+    System::without_signals_but_sigsys(|| {
         if !IS_EARLY.swap(false, Relaxed) {
             put_in_order();
         }
@@ -181,7 +181,8 @@ fn finish() {
 }
 
 /// Signals are blocked: a handler that interrupted this could wait for a lock that a thread of the
-/// parent held, and which this has not released yet.
+/// parent held, and which this has not released yet. (Handlers of SIGSYS run, because a sandbox may
+/// answer what is called here by that signal. Such a handler must not wipe everything.)
 fn put_in_order() {
     PROCESS.store(System::process_number(), Relaxed);
     GENERATION.fetch_add(1, Relaxed);
@@ -203,7 +204,7 @@ pub(crate) fn notice_child() {
 fn notice_child_of_own() {
     let is_child = || PROCESS.load(Relaxed) != System::process_number();
     if is_under_way() && is_child() {
-        System::without_signals(|| {
+        System::without_signals_but_sigsys(|| {
             // A signal handler may have noticed it meanwhile.
             if is_child() {
                 IS_EARLY.store(true, Relaxed);

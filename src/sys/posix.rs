@@ -102,13 +102,16 @@ pub(super) fn bits_of(access: PageAccess) -> c_int {
     }
 }
 
-/// See [`Threads::without_signals`](super::threads::Threads::without_signals). Where a sandbox
-/// refuses to block signals, they stay as they are.
-pub(super) fn without_signals<R>(function: impl FnOnce() -> R) -> R {
+/// See [`Threads::without_signals`](super::threads::Threads::without_signals); `but` are the
+/// signals that are not blocked. Where a sandbox refuses to block signals, they stay as they are.
+pub(super) fn without_signals<R>(but: &[c_int], function: impl FnOnce() -> R) -> R {
     let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
     // SAFETY: places for a set of signals each; the first is filled before the kernel reads it.
     let is_blocked = unsafe {
         libc::sigfillset(all.as_mut_ptr());
+        for &signal in but {
+            libc::sigdelset(all.as_mut_ptr(), signal);
+        }
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) == 0
     };
     let result = function();

@@ -28,6 +28,10 @@ pub(crate) trait Threads {
     /// The function must not panic.
     fn without_signals<R>(function: impl FnOnce() -> R) -> R;
 
+    /// [`without_signals`](Self::without_signals), but for SIGSYS, by which a sandbox may answer a
+    /// system call of the function.
+    fn without_signals_but_sigsys<R>(function: impl FnOnce() -> R) -> R;
+
     /// Sleeps for so many nanoseconds, less than a second; or for less time.
     fn sleep(nanoseconds: u32);
 

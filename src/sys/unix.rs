@@ -234,7 +234,11 @@ impl Threads for Unix {
     }
 
     fn without_signals<R>(function: impl FnOnce() -> R) -> R {
-        posix::without_signals(function)
+        posix::without_signals(&[], function)
+    }
+
+    fn without_signals_but_sigsys<R>(function: impl FnOnce() -> R) -> R {
+        posix::without_signals(&[libc::SIGSYS], function)
     }
 
     fn sleep(nanoseconds: u32) {

@@ -407,6 +407,11 @@ impl Threads for Windows {
         function()
     }
 
+    /// There are no signals.
+    fn without_signals_but_sigsys<R>(function: impl FnOnce() -> R) -> R {
+        function()
+    }
+
     fn sleep(nanoseconds: u32) {
         end_if_alone();
         // SAFETY: takes a number.
