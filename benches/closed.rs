@@ -8,8 +8,11 @@ use divan::{Bencher, black_box};
 /// Takes all protection keys of the process, so that there is none for the library.
 fn take_all_keys() {
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-    // SAFETY: takes no pointers.
-    while unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, 0) } >= 0 {}
+    {
+        // SAFETY: takes no pointers.
+        let take = || unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, 0) };
+        while take() >= 0 {}
+    }
 }
 
 fn main() {
