@@ -371,14 +371,14 @@ fn causes_are_told_apart() {
     let _turn = alone_with_the_pool();
     #[repr(align(2097152))]
     struct Huge(#[allow(dead_code, reason = "for its alignment")] u8);
-    #[repr(align(8192))]
+    #[repr(align(131072))]
     struct Two(#[allow(dead_code, reason = "for its size")] [u8; 1 << 19]);
     let error = SecureVec::<Huge>::try_with_capacity(1).err().unwrap();
     assert_eq!((error.cause(), error.requested()), (Cause::Alignment(1 << 21), 1 << 21));
     assert!(!error.to_string().contains("ulimit"), "{error}");
     let error = SecureVec::<Two>::try_with_capacity(1).err().unwrap();
     let lockable = SecureVec::<u8>::try_with_capacity(1 << 19).is_ok();
-    let expected = if lockable { Cause::Alignment(8192) } else { Cause::Full };
+    let expected = if lockable { Cause::Alignment(1 << 17) } else { Cause::Full };
     assert_eq!(error.cause(), expected);
     let error = SecureVec::<u64>::try_with_capacity(usize::MAX / 8).unwrap_err();
     assert_eq!(error.cause(), Cause::TooLarge);

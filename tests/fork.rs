@@ -882,8 +882,8 @@ fn a_fork_during_the_first_use() {
         give_up_after(120);
         for turn in 0..150 {
             in_child(|| {
-                // SAFETY: takes a number. The alarm ends this child if its child waits for ever.
-                unsafe { libc::alarm(10) };
+                // Also where its child waits for ever.
+                give_up_after(10);
                 let go = Barrier::new(2);
                 std::thread::scope(|scope| {
                     scope.spawn(|| {
@@ -893,8 +893,7 @@ fn a_fork_during_the_first_use() {
                     go.wait();
                     (0..turn * 40).for_each(|_| std::hint::spin_loop());
                     in_child(|| {
-                        // SAFETY: takes a number.
-                        unsafe { libc::alarm(5) };
+                        give_up_after(5);
                         let text = SecureString::from("in the child");
                         let stats = LockedPoolManager::instance().stats();
                         assert_eq!(stats.locked, locked_by_kernel());

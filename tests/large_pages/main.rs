@@ -10,8 +10,9 @@
 mod common;
 
 use bitcoin_support::{
-    ClosedBox, ForkPolicy, LockedPages, LockedPool, LockedPoolManager, PoolError, PoolOptions,
-    SecureBox, SecureVec, has_page_size, memory_stats, on_secret_stack, page_size,
+    ClosedBox, ForkPolicy, LockedAllocation, LockedPageAllocator, LockedPages, LockedPool,
+    LockedPoolManager, PoolError, PoolOptions, SecureBox, SecureVec, has_page_size, memory_stats,
+    on_secret_stack, page_size,
 };
 use common::{
     in_child, limit_locked_memory, locked_by_kernel, printed_alone, read_memory, signal_of,
@@ -20,6 +21,8 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::Command;
 use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Runs `body` in two separate processes: one with each page size.
 fn with_large_pages(test: &str, body: impl FnOnce()) {
@@ -158,6 +161,28 @@ fn arenas_are_whole_pages() {
     });
 }
 
+/// A foreign allocator is asked for what can be locked, in whole pages.
+#[test]
+fn a_foreign_allocator_is_asked_for_whole_pages() {
+    struct Refuses(Arc<AtomicUsize>);
+    impl LockedPageAllocator for Refuses {
+        fn allocate_locked(&mut self, len: usize) -> Option<LockedAllocation> {
+            self.0.store(len, Ordering::Relaxed);
+            None
+        }
+        unsafe fn free_locked(&mut self, _: NonNull<u8>, _: usize) {}
+        fn limit(&self) -> usize {
+            3 * page_size() + 5000
+        }
+    }
+    with_large_pages("a_foreign_allocator_is_asked_for_whole_pages", || {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let pool = LockedPool::with_page_allocator(Box::new(Refuses(asked.clone())));
+        assert_eq!(pool.alloc(33, 16), None);
+        assert_eq!(asked.load(Ordering::Relaxed), 3 * page_size());
+    });
+}
+
 #[test]
 fn secrets_of_every_size() {
     with_large_pages("secrets_of_every_size", || {
@@ -240,6 +265,12 @@ fn secret_stacks_and_closed_secrets() {
         for (number, &place) in places.iter().enumerate() {
             let start = place / page * page;
             assert!(!is_any_readable(start, start + page));
+            // Also in the guard pages an address is told as near it.
+            for near in [start - page, start + 2 * page - 1] {
+                let near = std::ptr::without_provenance::<u8>(near);
+                let report = LockedPoolManager::describe_address(near).expect("near a secret");
+                assert!(report.closed.is_some());
+            }
             let open = closed[number].open().unwrap();
             assert_eq!(open.expose_secret(), &[number as u8; 32]);
             assert!(read_memory(place, 32).is_some());
