@@ -52,6 +52,10 @@ const CASES: &[(&str, fn())] = &[
         refuse(libc::SYS_unshare, None, libc::EPERM);
         exit_with_all_kinds(0);
     }),
+    #[cfg(feature = "sealed")]
+    ("alone_with_a_sealing_key", || exit_with_a_sealing_key(ExitPolicy::WIPE_WHEN_ALONE)),
+    #[cfg(feature = "sealed")]
+    ("alone_with_a_sealing_key_and_never", || exit_with_a_sealing_key(ExitPolicy::NEVER)),
     ("inaccessible", || {
         // SAFETY: a thread that still runs may end this process at any moment, by an access that
         // faults.
@@ -334,6 +338,27 @@ fn exit_with_all_kinds(code: usize) {
     exit(code as i32);
 }
 
+/// The sealing key, from which the keys of all sealed secrets follow.
+#[cfg(feature = "sealed")]
+fn exit_with_a_sealing_key(policy: ExitPolicy) {
+    /// Bytes of the sealing key.
+    const LEN: usize = 16 * 1024;
+    set_exit_policy(policy);
+    let secret = SecureBox::new([SECRET; 32]);
+    // The key is put where the only other chunk of its size was.
+    let chunk = SecureBox::new([0_u8; LEN]);
+    let place = chunk.expose_secret().as_ptr().expose_provenance();
+    drop(chunk);
+    let _kept = ManuallyDrop::new(bitcoin_support::SealedBox::seal(secret).unwrap());
+    // SAFETY: no thread writes there, and the pages are mapped for the life of the process.
+    let there = unsafe { &*ptr::with_exposed_provenance::<[u8; LEN]>(place) };
+    // A run of the same bytes is not to be expected in random ones.
+    assert!(there.windows(8).all(|bytes| bytes != [bytes[0]; 8]), "the key lies elsewhere");
+    tell_place(&there[..LEN / 2]);
+    tell_place(&there[LEN / 2..]);
+    exit(0);
+}
+
 /// A thread follows references and boxes that lie in locked memory, also in a container of another
 /// crate.
 fn follow_references(in_container: bool) {
@@ -548,6 +573,21 @@ fn everything_is_wiped_if_nobody_can_look() {
     for case in ["alone_by_underscore_exit", "alone_and_never"] {
         assert!(run(case).unwrap().all_places_hold(KINDS, SECRET), "{case}");
     }
+}
+
+#[cfg(feature = "sealed")]
+#[test]
+fn the_sealing_key_is_wiped() {
+    let Some(outcome) = run("alone_with_a_sealing_key") else { return };
+    // The two halves of the key.
+    assert!(outcome.all_places_hold(2, 0), "{:?}", outcome.found);
+    assert_eq!(outcome.status, 0);
+    // The control.
+    let kept = run("alone_with_a_sealing_key_and_never").unwrap();
+    let is_whole = |place: &Option<Vec<u8>>| {
+        place.as_ref().is_some_and(|bytes| bytes.windows(8).all(|some| some != [some[0]; 8]))
+    };
+    assert!(kept.found.len() == 2 && kept.found.iter().all(is_whole));
 }
 
 /// The kernel may still show a thread that has been joined.
