@@ -17,10 +17,10 @@ use bitcoin_support::{
 };
 use common::this_program::this_program;
 use common::{
-    RETURNED, alone, assert_locked_and_not_dumped, flags_of, give_up_after, in_child,
-    locked_by_kernel, read_memory, refuse, signal_of, status_field,
+    EndsWhenDropped, RETURNED, alone, assert_locked_and_not_dumped, flags_of, give_up_after,
+    in_child, is_emulated, locked_by_kernel, read_memory, refuse, signal_of, status_field,
 };
-use early_child::do_in_early_children;
+use early_child::in_early_child;
 use search::Search;
 use std::cell::RefCell;
 use std::env;
@@ -367,11 +367,12 @@ fn the_panic_button_whatever_the_threads_are_doing() {
 #[test]
 fn the_panic_button_while_secrets_are_first_closed() {
     with_and_without_key("the_panic_button_while_secrets_are_first_closed", |_| {
-        static DONE: AtomicBool = AtomicBool::new(false);
+        let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
+            let _over = EndsWhenDropped(&is_over);
             for _ in 0..2 {
                 scope.spawn(|| {
-                    while !DONE.load(Ordering::Relaxed) {
+                    while !is_over.load(Ordering::Relaxed) {
                         wipe(0);
                     }
                 });
@@ -381,7 +382,6 @@ fn the_panic_button_while_secrets_are_first_closed() {
                 let large = ClosedBox::<[u8; 1 << 20]>::new_with(|_| ()).unwrap();
                 assert_eq!(large.open().unwrap().expose_secret()[7], 0);
             }
-            DONE.store(true, Ordering::Relaxed);
         });
     });
 }
@@ -522,20 +522,28 @@ fn children_have_it_as_it_was() {
     });
 }
 
+/// Runs `body` while two threads open and close a secret.
+fn while_threads_open(key: &ClosedBox<Key>, body: impl FnOnce()) {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _over = EndsWhenDropped(&is_over);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    assert_eq!(key.open().unwrap().expose_secret(), &SECRET);
+                }
+            });
+        }
+        body();
+    });
+}
+
 /// Other threads are opening and closing the secret while the process forks.
 #[test]
 fn a_fork_in_the_middle() {
     with_and_without_key("a_fork_in_the_middle", |_| {
-        static DONE: AtomicBool = AtomicBool::new(false);
         let (key, quiet) = (closed(), closed());
-        thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    while !DONE.load(Ordering::Relaxed) {
-                        assert_eq!(key.open().unwrap().expose_secret(), &SECRET);
-                    }
-                });
-            }
+        while_threads_open(&key, || {
             for _ in 0..100 {
                 in_child(|| {
                     give_up_after(60);
@@ -544,7 +552,6 @@ fn a_fork_in_the_middle() {
                     assert_eq!(memory_stats().locked, locked_by_kernel());
                 });
             }
-            DONE.store(true, Ordering::Relaxed);
         });
         assert_eq!(key.state(), ClosedState::Closed);
     });
@@ -555,29 +562,17 @@ fn a_fork_in_the_middle() {
 #[test]
 fn a_child_opens_it_early() {
     static KEY: OnceLock<ClosedBox<Key>> = OnceLock::new();
+    fn open() {
+        give_up_after(20);
+        let opened = KEY.get().unwrap().open().unwrap();
+        assert_eq!(opened.expose_secret(), &SECRET);
+    }
     with_and_without_key("a_child_opens_it_early", |_| {
-        static DONE: AtomicBool = AtomicBool::new(false);
         let key = KEY.get_or_init(closed);
-        do_in_early_children(|| {
-            give_up_after(20);
-            let opened = KEY.get().unwrap().open().unwrap();
-            assert_eq!(opened.expose_secret(), &SECRET);
-        });
-        thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    while !DONE.load(Ordering::Relaxed) {
-                        assert_eq!(key.open().unwrap().expose_secret(), &SECRET);
-                    }
-                });
+        while_threads_open(key, || {
+            for _ in 0..100 {
+                in_early_child(open, || assert!(key.is_locked()));
             }
-            let verdict = catch_unwind(|| {
-                for _ in 0..100 {
-                    in_child(|| assert!(key.is_locked()));
-                }
-            });
-            DONE.store(true, Ordering::Relaxed);
-            assert!(verdict.is_ok());
         });
     });
 }
@@ -587,34 +582,22 @@ fn a_child_opens_it_early() {
 #[test]
 fn a_child_wipes_early() {
     static KEY: OnceLock<ClosedBox<Key>> = OnceLock::new();
+    fn wipe_and_open() {
+        give_up_after(20);
+        wipe(0);
+        assert_eq!(KEY.get().unwrap().open().unwrap().expose_secret(), &[0; 32]);
+    }
     with_and_without_key("a_child_wipes_early", |_| {
-        static DONE: AtomicBool = AtomicBool::new(false);
         let key = KEY.get_or_init(closed);
         let options = PoolOptions::new().fork_policy(ForkPolicy::Absent);
         let absent = LockedPool::with_options(&options).unwrap();
         assert!(absent.alloc(100, 16).is_some());
         // In qemu-user each end of a process takes a second.
-        let forks = if env::var_os("TEST_RUNNER").is_some() { 10 } else { 100 };
-        do_in_early_children(|| {
-            give_up_after(20);
-            wipe(0);
-            assert_eq!(KEY.get().unwrap().open().unwrap().expose_secret(), &[0; 32]);
-        });
-        thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    while !DONE.load(Ordering::Relaxed) {
-                        assert_eq!(key.open().unwrap().expose_secret(), &SECRET);
-                    }
-                });
+        let forks = if is_emulated() { 10 } else { 100 };
+        while_threads_open(key, || {
+            for _ in 0..forks {
+                in_early_child(wipe_and_open, || assert_eq!(there(address(key)), [0; 32]));
             }
-            let verdict = catch_unwind(|| {
-                for _ in 0..forks {
-                    in_child(|| assert_eq!(there(address(key)), [0; 32]));
-                }
-            });
-            DONE.store(true, Ordering::Relaxed);
-            assert!(verdict.is_ok());
         });
         assert_eq!(there(address(key)), SECRET);
     });
@@ -661,27 +644,27 @@ fn children_without_it() {
 #[test]
 fn a_child_has_other_memory_at_the_addresses() {
     static KEY: OnceLock<ClosedBox<Key>> = OnceLock::new();
+    static PLACE: AtomicUsize = AtomicUsize::new(0);
+    static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+    fn take_the_place() {
+        let place = PLACE.load(Ordering::Relaxed);
+        let place = ptr::with_exposed_provenance_mut::<libc::c_void>(place);
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: replaces nothing.
+        let made = unsafe { libc::mmap(place, page_size(), access, flags, -1, 0) };
+        IS_TAKEN.store(made == place, Ordering::Relaxed);
+        drop(EARLY_DROP.take());
+    }
     with_and_without_key("a_child_has_other_memory_at_the_addresses", |_| {
         let options = PoolOptions::new().fork_policy(ForkPolicy::Absent);
         // SAFETY: a secret is plain data, and not used where it is absent.
         unsafe { LockedPoolManager::instance().configure_unchecked(&options) }.unwrap();
         let key = KEY.get_or_init(closed);
         let addr = address(key) & !(page_size() - 1);
-        static PLACE: AtomicUsize = AtomicUsize::new(0);
-        static IS_TAKEN: AtomicBool = AtomicBool::new(false);
         PLACE.store(addr, Ordering::Relaxed);
-        do_in_early_children(|| {
-            let place = PLACE.load(Ordering::Relaxed);
-            let place = ptr::with_exposed_provenance_mut::<libc::c_void>(place);
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-            let access = libc::PROT_READ | libc::PROT_WRITE;
-            // SAFETY: replaces nothing.
-            let made = unsafe { libc::mmap(place, page_size(), access, flags, -1, 0) };
-            IS_TAKEN.store(made == place, Ordering::Relaxed);
-            drop(EARLY_DROP.take());
-        });
         let opened = key.open().unwrap();
-        in_child(|| {
+        in_early_child(take_the_place, || {
             assert!(IS_TAKEN.load(Ordering::Relaxed));
             write(addr, 7);
             drop(opened);
@@ -690,7 +673,7 @@ fn a_child_has_other_memory_at_the_addresses() {
         });
         // Also before this library's handler has run there.
         EARLY_DROP.set(Some(key.open().unwrap()));
-        in_child(|| {
+        in_early_child(take_the_place, || {
             assert!(IS_TAKEN.load(Ordering::Relaxed) && EARLY_DROP.take().is_none());
             write(addr, 7);
             assert_eq!(seen(addr).unwrap()[0], 7);

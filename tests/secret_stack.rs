@@ -16,10 +16,10 @@ use bitcoin_support::{
     SecureVec, memory_stats, on_secret_stack, page_size, wipe_everything,
 };
 use common::{
-    alone, alone_with, assert_locked_and_not_dumped, assert_wiped, flags_of, in_child,
-    limit_locked_memory, locked_by_kernel, read_memory, refuse,
+    EndsWhenDropped, alone, alone_with, assert_locked_and_not_dumped, assert_wiped, flags_of,
+    in_child, is_emulated, limit_locked_memory, locked_by_kernel, read_memory, refuse,
 };
-use early_child::do_in_early_children;
+use early_child::in_early_child;
 use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::hint::black_box;
@@ -236,15 +236,6 @@ fn stacks_of_all_threads_are_bounded() {
             barrier.wait();
         });
     });
-}
-
-/// Ends the work of other threads, also when a test fails.
-struct EndsWhenDropped<'a>(&'a AtomicBool);
-
-impl Drop for EndsWhenDropped<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Two stacks, one within the other, of which one is kept for the next call and one for a call
@@ -571,7 +562,7 @@ fn a_fork_at_any_moment() {
         const LIMIT: usize = 1 << 20;
         limit_locked_memory(LIMIT, LIMIT);
         // In qemu-user each end of a process takes a second.
-        let forks = if std::env::var_os("TEST_RUNNER").is_some() { 10 } else { 300 };
+        let forks = if is_emulated() { 10 } else { 300 };
         let is_over = AtomicBool::new(false);
         let until_over = |work: &dyn Fn()| {
             while !is_over.load(Ordering::Relaxed) {
@@ -620,8 +611,7 @@ fn a_child_calls_early() {
             });
         }
         call(); // the stack is kept
-        do_in_early_children(call);
-        in_child(|| assert_eq!(on_secret_stack(|| 6 * 7), 42));
+        in_early_child(call, || assert_eq!(on_secret_stack(|| 6 * 7), 42));
     });
 }
 

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 mod alone;
@@ -93,9 +94,23 @@ fn status_of(child: libc::pid_t, body: impl FnOnce()) -> i32 {
 /// Ends this process after so many seconds, many times as long as it takes. So a test that waits
 /// for ever fails. An emulator gets ten times as long.
 pub(crate) fn give_up_after(seconds: u32) {
-    let factor = if std::env::var_os("TEST_RUNNER").is_some() { 10 } else { 1 };
+    let factor = if is_emulated() { 10 } else { 1 };
     // SAFETY: takes a number.
     unsafe { libc::alarm(factor * seconds) };
+}
+
+/// Whether an emulator runs this program ([`this_program`] starts it there).
+pub(crate) fn is_emulated() -> bool {
+    std::env::var_os("TEST_RUNNER").is_some()
+}
+
+/// Ends the work of other threads, also when a test fails.
+pub(crate) struct EndsWhenDropped<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for EndsWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Bytes that this process has locked, as the kernel counts them.
@@ -158,7 +173,7 @@ pub(crate) fn assert_locked_and_not_dumped(flags: &[String]) {
 /// Whether advice reaches the kernel (`madvise`). Without an emulator, it does. (qemu-user has the
 /// kernel's own `smaps`, and so this is read there.)
 fn follows_advice() -> bool {
-    if std::env::var_os("TEST_RUNNER").is_none() {
+    if !is_emulated() {
         return true;
     }
     let page = plain_locked_page(0);
