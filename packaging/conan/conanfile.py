@@ -70,7 +70,8 @@ class BitcoinSupport(ConanFile):
         CMake(self).install()
         copy(self, "LICENSE", self.source_folder, os.path.join(self.package_folder, "licenses"))
         # One of the two libraries. Conan writes the files for CMake and pkg-config itself.
-        rm(self, "*.a" if self.options.shared else "*.so*", os.path.join(self.package_folder, "lib"))
+        for pattern in ("*.a",) if self.options.shared else ("*.so*", "*.dylib"):
+            rm(self, pattern, os.path.join(self.package_folder, "lib"))
         for folder in ("lib/cmake", "lib/pkgconfig", "share/doc"):
             rmdir(self, os.path.join(self.package_folder, folder))
 
