@@ -327,6 +327,51 @@ fn a_stack_gives_way_after_its_call() {
     });
 }
 
+/// A pool asks less and less often, while its attempts are in vain: by secrets that are made in
+/// calls alone, where the stack cannot give way; and in a sandbox that forbids all locks.
+#[test]
+fn a_pool_that_asks_in_vain_asks_less_often() {
+    alone("a_pool_that_asks_in_vain_asks_less_often", || {
+        const LIMIT: usize = 1 << 20;
+        const CALLS: usize = 1000;
+        limit_locked_memory(LIMIT, LIMIT);
+        let stats = || LockedPoolManager::instance().stats();
+        let secret = || SecureVec::from_slice(&[7_u8; 4096]);
+        let mut secrets = Vec::new();
+        on_secret_stack(|| {
+            while stats().total == stats().locked {
+                secrets.push(secret());
+            }
+        });
+        let attempts_in = |calls: &dyn Fn()| {
+            let before = stats().lock_failures;
+            (0..CALLS).for_each(|_| calls());
+            stats().lock_failures - before
+        };
+        let few = 1..CALLS / 32;
+        let in_calls = attempts_in(&|| on_secret_stack(|| drop(secret())));
+        assert!(few.contains(&in_calls), "{in_calls} attempts");
+        in_child(|| {
+            refuse(libc::SYS_mlock2, None, libc::EPERM);
+            refuse(libc::SYS_mlock, None, libc::EPERM);
+            let refused = attempts_in(&|| on_secret_stack(|| ()));
+            assert_eq!(refused, 0); // the control: it is secrets that ask
+            let after_calls = attempts_in(&|| {
+                on_secret_stack(|| ());
+                drop(secret());
+            });
+            assert!(few.contains(&after_calls), "{after_calls} attempts");
+        });
+        // The pool asks again all the same, and the stack gives way.
+        assert_eq!(stats().locked, LIMIT - SecretStack::DEFAULT_SIZE);
+        (0..CALLS).for_each(|_| {
+            on_secret_stack(|| ());
+            drop(secret());
+        });
+        assert_eq!(stats().locked, LIMIT);
+    });
+}
+
 #[test]
 fn a_stack_is_locked_again_when_there_is_room() {
     alone("a_stack_is_locked_again_when_there_is_room", || {

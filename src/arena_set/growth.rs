@@ -17,7 +17,7 @@
 //! Attempts 3 and 4 together count one lock failure if the system has refused any size, also if a
 //! smaller arena is locked in the end. Attempt 7 counts one only if they have counted none. The
 //! size that was refused is remembered in `lock_refusal`: 3 and 4 are not tried again for as much
-//! before memory is unlocked or the limit is raised.
+//! before memory is unlocked, secret stacks become idle or the limit is raised.
 //!
 //! A pool over a foreign page allocator has attempt 1, and one arena after the other as Bitcoin
 //! Core asks for them.
@@ -111,6 +111,7 @@ impl ArenaSet {
     /// [`grow_locked`](Self::grow_locked) for a whole number of pages, whatever was refused before.
     fn try_grow_locked(&mut self, need: usize, limit: usize) -> Option<usize> {
         let page = self.source.page_size();
+        let idle_again = pages::stacks_idle_again();
         let mut size = self.arena_size.min(round_down(self.max_size - self.stats.total, page));
         if self.stats.arenas == 0 && limit >= page {
             // The first arena is to be locked for certain, as far as the limit tells.
@@ -123,6 +124,7 @@ impl ArenaSet {
             match self.map(size, true) {
                 Ok(pages) => {
                     if let Some(arena) = self.add_pages(pages) {
+                        self.refusal.note_locked();
                         if let Some(error) = refusal {
                             self.stats.count_lock_failure(error);
                         }
@@ -140,7 +142,7 @@ impl ArenaSet {
         }
         let refusal = refusal?;
         if !has_locked {
-            self.refusal.set(need, limit);
+            self.refusal.set(need, limit, idle_again);
         }
         self.stats.count_lock_failure(refusal);
         None

@@ -6,6 +6,9 @@ use crate::pages;
 /// How often a refusal is believed before the limit is looked at again.
 const BELIEVED: u32 = 16;
 
+/// How often locked stacks become idle, at most, before another attempt is worth it.
+const MAX_PATIENCE: usize = 64;
+
 /// The last refusal to lock memory.
 pub(crate) struct LockRefusal {
     /// Bytes that could not be locked. To lock less is worth another attempt. `usize::MAX` if
@@ -13,23 +16,37 @@ pub(crate) struct LockRefusal {
     bytes: usize,
     /// The limit on locked memory in bytes then. Under a higher one, another attempt is worth it.
     limit: usize,
-    /// What [`pages::stacks_idle_again`] was then. A secret stack that was in a call may give way
-    /// to another attempt when it is idle.
+    /// What [`pages::stacks_idle_again`] was before the attempt. A secret stack that was in a call
+    /// may give way to another attempt when it is idle.
     idle_again: usize,
+    /// How often locked stacks have to become idle before another attempt is worth it: once, and
+    /// after each attempt that is refused again, twice as often. They may never give way: a pool
+    /// that is used in calls alone finds the stack in a call each time, and a sandbox may forbid
+    /// all locks.
+    patience: usize,
     /// How often the refusal has been believed since the limit was last looked at.
     believed: u32,
 }
 
 impl LockRefusal {
     pub(crate) const fn none() -> Self {
-        Self { bytes: usize::MAX, limit: 0, idle_again: 0, believed: 0 }
+        Self { bytes: usize::MAX, limit: 0, idle_again: 0, patience: 1, believed: 0 }
     }
 
-    /// Notes that so many bytes could not be locked under a limit.
-    pub(super) fn set(&mut self, bytes: usize, limit: usize) {
+    /// Notes that so many bytes could not be locked under a limit. `idle_again` is what
+    /// [`pages::stacks_idle_again`] was before the attempt: a stack that has become idle meanwhile
+    /// counts.
+    pub(super) fn set(&mut self, bytes: usize, limit: usize, idle_again: usize) {
+        let is_again = bytes >= self.bytes && limit <= self.limit;
+        self.patience = if is_again { MAX_PATIENCE.min(2 * self.patience) } else { 1 };
         self.bytes = bytes;
         self.limit = limit;
-        self.idle_again = pages::stacks_idle_again();
+        self.idle_again = idle_again;
+    }
+
+    /// Notes that memory has been locked: the next refusal is the first of its kind.
+    pub(super) fn note_locked(&mut self) {
+        self.patience = 1;
     }
 
     /// Makes every attempt worth it again: memory has been unlocked, or the limit raised.
@@ -42,10 +59,11 @@ impl LockRefusal {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// Whether so many bytes were refused, under whatever limit, and no locked stack has become
-    /// idle since.
+    /// Whether so many bytes were refused, under whatever limit, and locked stacks have not become
+    /// idle often enough since.
     pub(super) fn covers(&self, bytes: usize) -> bool {
-        bytes >= self.bytes && pages::stacks_idle_again() == self.idle_again
+        let idle_since = || pages::stacks_idle_again().wrapping_sub(self.idle_again);
+        bytes >= self.bytes && idle_since() < self.patience
     }
 
     /// Whether so many bytes were refused under a limit as high as this one.

@@ -9,7 +9,7 @@ use crate::pages::{LockError, MissingProtections};
 ///
 /// let _key = SecureBox::<[u8; 32]>::random();
 /// let stats = LockedPoolManager::instance().stats();
-/// println!("{} of {} bytes are used, at most it were {}", stats.used, stats.total, stats.peak_used);
+/// println!("{} of {} bytes are used, {} at the peak", stats.used, stats.total, stats.peak_used);
 /// if !stats.is_fully_locked() {
 ///     println!("{} bytes may be swapped out", stats.total - stats.locked);
 /// }

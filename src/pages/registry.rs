@@ -81,7 +81,6 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 static IS_SEALED: AtomicBool = AtomicBool::new(false);
 /// The bytes of all stacks that are locked, or that their threads are just locking.
 static LOCKED_STACKS: AtomicUsize = AtomicUsize::new(0);
-
 /// How often a locked stack has become idle; wraps around.
 static IDLE_AGAIN: AtomicUsize = AtomicUsize::new(0);
 /// How often [`wipe_everything`] has begun or ended.
@@ -267,7 +266,8 @@ impl Slot {
         let is_locked = self.is_locked_stack();
         self.stack_usage().end_call();
         if is_locked {
-            IDLE_AGAIN.fetch_add(1, Relaxed);
+            // A thread that sees the change finds the stack idle.
+            IDLE_AGAIN.fetch_add(1, Release);
         }
     }
 
@@ -656,10 +656,10 @@ pub(super) fn unlock_idle_stacks(wanted: usize) -> usize {
     unlocked
 }
 
-/// How often a stack that is locked has become idle; wraps around. If this has changed since a lock
-/// was refused, another attempt is worth it: the stack may give way.
+/// How often a stack that is locked has become idle; wraps around. If this has changed since before
+/// a lock was refused, another attempt may be worth it: the stack may give way.
 pub(crate) fn stacks_idle_again() -> usize {
-    IDLE_AGAIN.load(Relaxed)
+    IDLE_AGAIN.load(Acquire)
 }
 
 /// Whether an address lies in a mapping that has stayed with the parent process. Takes a step for
