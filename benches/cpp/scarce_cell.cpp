@@ -3,10 +3,10 @@
 //
 //   scarce_cell [--seed N] LIMIT THREADS PATTERN [ARGUMENT...]
 //
-// LIMIT is in bytes, or "none". With another seed (0 if not given), random decisions of the pattern are others. The source is built twice: scarce_cell uses bitcoin-support, scarce_cell_core uses
-// Core's own pool (with BITCOIN_SUPPORT_BENCH_CORE). Both do the same operations in the same order: one thread works
-// while all others wait, and no decision depends on the pool's answers. ("rush" is the exception: there all threads
-// work at once.)
+// LIMIT is in bytes, or "none". With another seed (0 if not given), random decisions of the pattern are others. The
+// source is built twice: scarce_cell uses bitcoin-support, scarce_cell_core uses Core's own pool (with
+// BITCOIN_SUPPORT_BENCH_CORE). Both do the same operations in the same order: one thread works while all others wait,
+// and no decision depends on the pool's answers. ("rush" is the exception: there all threads work at once.)
 //
 // Prints for each point of the pattern:
 //   mark LABEL active=N live=BYTES chunks=N unlocked=BYTES vmlck=BYTES failed=N total=BYTES locked=BYTES wrong=TEXT
