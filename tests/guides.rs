@@ -212,9 +212,13 @@ fn the_guides_run() {
             let output = program.stdout.as_mut().expect("a pipe");
             BufReader::new(output).read_line(&mut line).expect("a line");
         }
-        // A crate may not have been downloaded yet.
+        // A crate may not have been downloaded yet, and cargo says so. What fails for another
+        // reason does not get a second chance.
         let printed = run(name, &folder, true)
             .or_else(|error| {
+                if !error.contains("offline") {
+                    return Err(error);
+                }
                 let again = folder.join("wallet-rs");
                 if again.exists() {
                     fs::remove_dir_all(again).expect("removed");
