@@ -7,7 +7,8 @@
  * of pages by number (pagemap), are those of the machine.
  *
  * With LARGE_PAGES_STRICT set, a call that names part of a page ends the process. The kernel would round it to the
- * whole page, which is never what a program means that works in whole pages. */
+ * whole page, which is never what a program means that works in whole pages. (A length for munmap may be any: Rust's
+ * standard library unmaps the stack for signals of a thread by the length that it has asked for.) */
 
 #define _GNU_SOURCE
 
