@@ -7,8 +7,8 @@
 mod common;
 
 use bitcoin_support::{
-    FreeError, LockedAllocation, LockedPageAllocator, LockedPages, LockedPool, LockedPoolManager,
-    PosixLockedPageAllocator, SecureBox, SecureString, SecureVec, page_size,
+    ClosedBox, FreeError, LockedAllocation, LockedPageAllocator, LockedPages, LockedPool,
+    LockedPoolManager, PosixLockedPageAllocator, SecureBox, SecureString, SecureVec, page_size,
 };
 use common::{
     alone, give_up_after, in_child, limit_locked_memory, locked_by_kernel, refuse_everywhere,
@@ -322,12 +322,15 @@ mod signals {
     #[test]
     fn a_sandbox_may_send_a_signal_in_a_child() {
         alone("signals::a_sandbox_may_send_a_signal_in_a_child", || {
+            // The first mapping, and so the first that is locked in the child.
+            let closed = ClosedBox::<[u8; 32]>::new_with(|secret| *secret = [7; 32]).unwrap();
             let kept = Pool::Process.alloc(5000).unwrap();
             trap(libc::SYS_mlock2);
             static TRAPS: AtomicUsize = AtomicUsize::new(0);
             *WORK.lock().unwrap() = Some(|| _ = TRAPS.fetch_add(1, Ordering::Relaxed));
             in_child(|| {
                 assert_eq!(TRAPS.load(Ordering::Relaxed), 1);
+                assert_eq!(*closed.open().unwrap().expose_secret(), [7; 32]);
                 assert_eq!(Pool::Process.free(kept), Ok(()));
             });
         });

@@ -195,28 +195,55 @@ impl Access {
             function();
             return true;
         }
-        self.exclusively(|| {
-            if self.is_withdrawn() {
-                return false;
-            }
-            let before = self.actual();
-            // SAFETY: the mapping does not go meanwhile, and threads that use it may do more now.
-            if unsafe { self.set(PageAccess::Write, pages) }.is_ok() {
-                function();
-                // Not what the uses take: pages that are going to be closed for the first time may
-                // be in use by a wipe that began before that was announced.
-                // SAFETY: the mapping does not go meanwhile, and threads that use it may do
-                // afterwards what they could do before.
-                let _ = unsafe { self.set(before, pages) };
-                return true;
-            }
-            // The system refuses. A thread needs no system call to open them to itself.
-            let has_right = before == PageAccess::Closed && has_protection_key();
-            if has_right {
-                with_thread_right(Use::Write, function);
-            }
-            has_right
-        })
+        // SAFETY: the mapping does not go meanwhile, and no other thread changes the access.
+        self.exclusively(|| unsafe { self.open_and_close(pages, function) })
+    }
+
+    /// [`while_writable`](Self::while_writable) for a child process that is being put in order:
+    /// this is its only thread, and signals but SIGSYS are blocked already. SIGSYS is not blocked
+    /// here, because a sandbox may answer by it what the function calls.
+    ///
+    /// # Safety
+    /// The mapping must not go meanwhile, and there must be no other thread.
+    pub(super) unsafe fn while_writable_in_child(
+        &self,
+        pages: Pages,
+        function: impl FnOnce(),
+    ) -> bool {
+        if self.size.load(Relaxed) == 0 {
+            function();
+            return true;
+        }
+        // SAFETY: the mapping does not go meanwhile, and there is no other thread.
+        unsafe { self.open_and_close(pages, function) }
+    }
+
+    /// Opens the pages for writing, calls a function and gives them the access that they had;
+    /// `false` where they cannot be opened.
+    ///
+    /// # Safety
+    /// The mapping must not go meanwhile, and no other thread may change the access.
+    unsafe fn open_and_close(&self, pages: Pages, function: impl FnOnce()) -> bool {
+        if self.is_withdrawn() {
+            return false;
+        }
+        let before = self.actual();
+        // SAFETY: the mapping does not go meanwhile, and threads that use it may do more now.
+        if unsafe { self.set(PageAccess::Write, pages) }.is_ok() {
+            function();
+            // Not what the uses take: pages that are going to be closed for the first time may be
+            // in use by a wipe that began before that was announced.
+            // SAFETY: the mapping does not go meanwhile, and threads that use it may do afterwards
+            // what they could do before.
+            let _ = unsafe { self.set(before, pages) };
+            return true;
+        }
+        // The system refuses. A thread needs no system call to open them to itself.
+        let has_right = before == PageAccess::Closed && has_protection_key();
+        if has_right {
+            with_thread_right(Use::Write, function);
+        }
+        has_right
     }
 
     /// Calls a function that takes the pages away for good. Uses begin and end as before, and

@@ -416,8 +416,8 @@ impl Slot {
                 let locked = unsafe { System::lock(addr, len) };
                 self.set_lock_state(locked.map_err(LockError::from));
             };
-            // SAFETY: the mapping is entered, so that it does not go.
-            if !unsafe { self.access.while_writable((addr, len), lock) } {
+            // SAFETY: the mapping is entered, so that it does not go. The child has one thread.
+            if !unsafe { self.access.while_writable_in_child((addr, len), lock) } {
                 self.set_lock_state(Err(LockError { errno: 0, limit: System::lock_limit() }));
             }
         }
