@@ -14,6 +14,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::ptr::{NonNull, null_mut};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A heap whose allocations can be made to fail. Each thread chooses for itself.
 struct Failing;
@@ -187,8 +188,16 @@ fn arenas_and_their_indexes() {
     });
 }
 
+/// The library has places for eight pools, and takes memory for the place of a ninth. Tests whose
+/// pools must need none have the places for themselves.
+fn places_of_pools() -> MutexGuard<'static, ()> {
+    static PLACES: Mutex<()> = Mutex::new(());
+    PLACES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn pools() {
+    let _places = places_of_pools();
     report("a pool", &mut || {
         let arena = 4 * page_size();
         match LockedPool::new(page_size(), arena, 16 * arena) {
@@ -201,6 +210,7 @@ fn pools() {
 /// Where there is no memory for the bookkeeping of a whole arena, a pool makes a smaller arena.
 #[test]
 fn a_smaller_arena_has_less_bookkeeping() {
+    let _places = places_of_pools();
     let pool_after_a_chunk = |largest| {
         let (mut total, mut is_some) = (0, false);
         LARGEST.set(largest);
@@ -226,6 +236,7 @@ fn a_smaller_arena_has_less_bookkeeping() {
 /// noticed here.)
 #[test]
 fn pools_of_a_manager() {
+    let _places = places_of_pools();
     let page = page_size();
     let mut pools: Vec<_> = (0..20).map(|_| LockedPool::new(page, page, page).ok()).collect();
     let manager = LockedPoolManager::new();
@@ -274,6 +285,7 @@ thread_local! {
 
 #[test]
 fn pools_over_foreign_pages() {
+    let _places = places_of_pools();
     report("a pool over foreign pages", &mut || {
         // The box belongs to the caller, and its allocation must not fail.
         ARMED.with(|armed| {
