@@ -29,7 +29,7 @@ static int libsodium(void)
     return status;
 }
 
-/* Instead of unlocked memory there is none. */
+/* Refuses memory that cannot be locked: the allocation fails. */
 static bool refuse_unlocked(void* context, int error, size_t limit)
 {
     (void)context;
