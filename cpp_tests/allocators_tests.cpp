@@ -266,6 +266,16 @@ BOOST_AUTO_TEST_CASE(secure_string)
     BOOST_CHECK(secret == SecureString(300, 'x') && secret.find('y') == SecureString::npos);
 }
 
+BOOST_AUTO_TEST_CASE(secure_vector)
+{
+    NothingLeft nothing_left;
+    SecureVector key(32, MARK);
+    const unsigned char* const place{key.data()};
+    BOOST_CHECK(InPool(place));
+    key = SecureVector{};
+    BOOST_CHECK(AllBytesAre(place, 32, 0));
+}
+
 BOOST_AUTO_TEST_CASE(secure_unique_pointers)
 {
     NothingLeft nothing_left;

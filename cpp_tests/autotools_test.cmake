@@ -18,7 +18,7 @@ file(REMOVE_RECURSE "${WORK_DIR}")
 
 # Copies the tree, and replaces text in its files: copy_tree(<name> [<file> <text> <replacement>]...).
 function(copy_tree name)
-  file(COPY "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/autotools/" DESTINATION "${WORK_DIR}/${name}")
+  file(COPY "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/core_tree/" DESTINATION "${WORK_DIR}/${name}")
   replace("${WORK_DIR}/${name}/src/Makefile" "CXX = c++" "CXX = ${CXX_COMPILER}")
   while(ARGN)
     list(POP_FRONT ARGN file text replacement)
@@ -88,7 +88,7 @@ endfunction()
 
 # ---- A tree that was built without the library before, outside of its sources -------------
 
-set(sources "${CMAKE_CURRENT_LIST_DIR}/autotools")
+set(sources "${CMAKE_CURRENT_LIST_DIR}/core_tree")
 file(MAKE_DIRECTORY "${WORK_DIR}/tree/src")
 file(COPY "${sources}/Makefile" DESTINATION "${WORK_DIR}/tree")
 file(COPY "${sources}/src/Makefile" DESTINATION "${WORK_DIR}/tree/src")

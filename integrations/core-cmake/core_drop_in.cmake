@@ -38,6 +38,44 @@ option(BITCOIN_SUPPORT_SHARED "Link bitcoin-support as a shared library." OFF)
 set(BITCOIN_SUPPORT_LIBRARY "" CACHE FILEPATH "The bitcoin-support library (empty: found by the drop-in hook).")
 set(BITCOIN_SUPPORT_INCLUDE_DIR "" CACHE PATH "The directory of bitcoin_support.h and support/ (empty: found by the drop-in hook).")
 
+# Sets <candidates_var> to the library that cargo has built for the system of a cross build, and <searched_var> to what has been
+# looked for. cargo build-c --target puts it into a directory with Rust's name of the system:
+# <processor>-<vendor>-<system>-<environment>.
+function(bitcoin_support_cross_candidates target_dir file_name candidates_var searched_var)
+  string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" processor)
+  if(processor STREQUAL "amd64")
+    set(processor "x86_64")
+  elseif(processor STREQUAL "arm64")
+    set(processor "aarch64")
+  elseif(processor MATCHES "^arm")
+    set(processor "(arm|armv7|thumbv7neon)")
+  elseif(processor MATCHES "^i[3-6]86$")
+    set(processor "i[56]86")
+  elseif(processor STREQUAL "riscv64")
+    set(processor "riscv64[a-z]*")
+  endif()
+  string(TOLOWER "${CMAKE_SYSTEM_NAME}" system)
+  file(GLOB candidates "${target_dir}/*/release/${file_name}")
+  list(FILTER candidates INCLUDE REGEX "/${processor}-[^/]*${system}[^/]*/release/[^/]*$")
+  set(searched "${target_dir}/<target>/release/${file_name}")
+  list(LENGTH candidates count)
+  if(count GREATER 1)
+    list(JOIN candidates "\n  " found)
+    message(FATAL_ERROR
+      "bitcoin-support: which of these libraries is for ${CMAKE_SYSTEM_NAME} on ${CMAKE_SYSTEM_PROCESSOR}?\n"
+      "  ${found}\n"
+      "Name it with -DBITCOIN_SUPPORT_LIBRARY=<file>."
+    )
+  endif()
+  # A build with CMAKE_SYSTEM_NAME for the machine's own system is a cross build to CMake.
+  if(count EQUAL 0 AND CMAKE_SYSTEM_NAME STREQUAL CMAKE_HOST_SYSTEM_NAME AND CMAKE_SYSTEM_PROCESSOR STREQUAL CMAKE_HOST_SYSTEM_PROCESSOR)
+    set(candidates "${target_dir}/release/${file_name}")
+    set(searched "${searched}\n  ${candidates}")
+  endif()
+  set(${candidates_var} "${candidates}" PARENT_SCOPE)
+  set(${searched_var} "${searched}" PARENT_SCOPE)
+endfunction()
+
 # Sets <include_var> and <library_var>, or stops.
 function(bitcoin_support_locate include_var library_var)
   if(BITCOIN_SUPPORT_SHARED)
@@ -63,6 +101,10 @@ function(bitcoin_support_locate include_var library_var)
     set(candidates "${target_dir}/release/${file_name}")
     set(searched "${candidates}")
     set(remedy "Build it with\n  cargo build-c\nin ${checkout}")
+    if(CMAKE_CROSSCOMPILING)
+      bitcoin_support_cross_candidates("${target_dir}" "${file_name}" candidates searched)
+      set(remedy "Build it with\n  cargo build-c --target <Rust's name of ${CMAKE_SYSTEM_NAME} on ${CMAKE_SYSTEM_PROCESSOR}>\nin ${checkout}")
+    endif()
   else()
     # <prefix>/share/bitcoin-support/cmake; the library's directory is lib,
     # lib64 or lib/<architecture>.
@@ -216,7 +258,8 @@ function(bitcoin_support_switch_over include_dir library)
   # Other code for locked memory than the two files we stand in for?
   file(GLOB support_sources RELATIVE "${PROJECT_SOURCE_DIR}/src/support"
     "${PROJECT_SOURCE_DIR}/src/support/*.cpp" "${PROJECT_SOURCE_DIR}/src/support/*/*.cpp")
-  if(NOT support_sources STREQUAL "cleanse.cpp;lockedpool.cpp")
+  list(JOIN support_sources ", " support_sources)
+  if(NOT support_sources STREQUAL "cleanse.cpp, lockedpool.cpp")
     bitcoin_support_unknown_layout(
       "expected cleanse.cpp and lockedpool.cpp in ${PROJECT_SOURCE_DIR}/src/support, found: ${support_sources}.")
   endif()

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
 #
 # Any checkout of Core, or of a project that is made from it, on our library: built by CMake or by autotools. Says what it
-# has recognized, builds the small libraries and Core's allocator tests (with --test-bitcoin all of test_bitcoin), and
-# proves which code and which headers are in. Sourced by scripts/demo.
+# has recognized, builds the small libraries and Core's allocator tests (with --test-bitcoin all of test_bitcoin, with
+# --tests-alone no library), and proves which code and which headers are in. Sourced by scripts/demo.
 
-# shellcheck disable=SC2154 # scripts/demo sets configure_options, core.sh replaced_headers
+# shellcheck disable=SC2154 # scripts/demo sets configure_options and tests_alone, core.sh replaced_headers
 
 source_dir=$(cd "${tree_dir:?}" 2>/dev/null && pwd -P) || die "there is no folder $tree_dir"
 
@@ -39,6 +39,7 @@ recognize
 # ---- CMake --------------------------------------------------------------------
 
 tree_of_cmake() {
+    if ${tests_alone:?}; then die "--tests-alone is for trees that are built by autotools"; fi
     local core_build=$work/core targets=(bitcoin_crypto bitcoin_util) binaries=() target
     install_missing needs_of_core
     build_library
@@ -85,21 +86,36 @@ needs_of_autotools() {
     need binutils command -v nm
     need libboost-dev header_found boost/test/included/unit_test.hpp
     need libevent-dev header_found event2/event.h
-    # Trees before 22 link Boost's libraries; Litecoin has fmt besides.
-    if grep -q 'AX_BOOST_FILESYSTEM' "$source_dir/configure.ac"; then
-        need libboost-filesystem-dev test -e /usr/include/boost/filesystem.hpp -a -n "$(find /usr/lib -name 'libboost_filesystem.so' -print -quit)"
-        need libboost-thread-dev test -n "$(find /usr/lib -name 'libboost_thread.so' -print -quit)"
-        need libboost-test-dev test -n "$(find /usr/lib -name 'libboost_unit_test_framework.so' -print -quit)"
-    fi
+    # Trees before 22 link Boost's libraries.
+    local name package
+    for name in filesystem thread chrono program_options unit_test_framework; do
+        package=${name/unit_test_framework/test}
+        if grep -qE "^ *AX_BOOST_${name^^}( |\$)" "$source_dir/configure.ac"; then
+            need "libboost-${package//_/-}-dev" test -n "$(find /usr/lib -name "libboost_$name.so" -print -quit)"
+        fi
+    done
+    # Litecoin has fmt besides, Dash GMP, and Dogecoin OpenSSL.
     if grep -q 'libfmt\|fmt/' "$source_dir/configure.ac" "$source_dir/src/Makefile.am"; then need libfmt-dev header_found fmt/format.h; fi
+    if grep -q 'gmp\.h' "$source_dir/configure.ac"; then need libgmp-dev header_found gmp.h; fi
+    if grep -q 'MODULES(\[SSL\]' "$source_dir/configure.ac"; then need libssl-dev header_found openssl/ssl.h; fi
 }
 
-# has_target TARGET: whether the tree has a rule for it.
-has_target() { grep -qE "^$1(:| )" "$work/core/src/Makefile"; }
+# prove_planned TARGET...: make with the fragment, which does not run here, would build the targets without Core's two
+# files.
+prove_planned() {
+    local plan=${logs:?}/plan.log own compiled
+    make -n -f "$fragment" BITCOIN_SUPPORT_LIBRARY="$library" -C "$core_build/src" "$@" >"$plan" ||
+        die "make -n has failed for $*"
+    own=$(count 'support/([^ ]*-)?(cleanse|lockedpool)[.](cpp|o|lo)' <"$plan")
+    compiled=$(grep -oE '[^ `/]+[.]cpp\b' "$plan" | sort -u | count .)
+    prove "with core_drop_in.mk, make would compile $compiled files for $*, and name support/cleanse and support/lockedpool $own times" \
+        test "$compiled" -gt 0 -a "$own" -eq 0
+}
 
 tree_of_autotools() {
     local fragment=${root:?}/integrations/autotools/core_drop_in.mk copy=$work/source core_build=$work/core
-    local switched targets=() binaries=() target units
+    local switched targets=() made=() binaries=() units
+    if $tests_alone; then how_compiled=", the tree's libraries not built"; fi
     install_missing needs_of_autotools
     build_library
     switched=(compile "$core_build" make -f "$fragment" BITCOIN_SUPPORT_LIBRARY="${library:?}" -C "$core_build/src" -j"$(nproc)")
@@ -120,15 +136,22 @@ tree_of_autotools() {
         printf '%s\n' "$made_of" >"$work/made-of"
     fi
 
-    # Which libraries have the two files differs: all that the versions have, as far as this tree has them.
-    for target in libbitcoin_util.a crypto/libbitcoin_crypto_base.a crypto/libbitcoin_crypto_base.la libbitcoinconsensus.la; do
-        if has_target "$target"; then targets+=("$target"); fi
-    done
+    # Which libraries have the two files differs: all that the versions have, as far as this tree has them. Some projects
+    # have their own name in the place of bitcoin's.
+    mapfile -t targets < <(grep -oE '^(lib[a-z]+_util\.a|crypto/lib[a-z]+_crypto_base\.l?a|lib[a-z]+consensus\.la):' "$core_build/src/Makefile" |
+        tr -d : | grep -v '^libtest_util' | sort -u)
     # Control: what make would do without the fragment.
     prove "control: without core_drop_in.mk, make would compile support/cleanse.cpp and support/lockedpool.cpp" \
         test "$(make -n -C "$core_build/src" "${targets[@]}" 2>/dev/null | grep -oE 'support/(cleanse|lockedpool)\.cpp' | sort -u | count .)" -eq 2
-    step "make -f core_drop_in.mk ${targets[*]}" build "${switched[@]}" "${targets[@]}"
+    if $tests_alone; then
+        # One of their objects is compiled, which wipes memory.
+        mapfile -t made < <(grep -oE '^lib[a-z]+_util_a-random\.o' "$core_build/src/Makefile" | head -n 1)
+    else
+        made=("${targets[@]}")
+    fi
+    step "make -f core_drop_in.mk ${made[*]}" build "${switched[@]}" "${made[@]}"
     grep '^bitcoin-support:' "$logs/build.log" | sed 's/^/        /' || true
+    if $tests_alone; then prove_planned "${targets[@]}"; fi
 
     # The tests of releases before 22 have a fixture that needs a whole node. It is not what is tested: an empty one.
     # The program is test_bitcoin, or has the name of the project's coin.

@@ -13,6 +13,7 @@
 #include <new>
 #include <string>
 #include <utility>
+#include <vector>
 
 /** Allocates from the process-wide pool of locked memory, which wipes every chunk when it is freed. */
 template <typename T>
@@ -61,6 +62,9 @@ struct secure_allocator {
  *  which is not in locked memory. When a short string grows, some of its first characters stay in the object
  *  (libstdc++: the 9th to the 15th) and are not wiped. make_secure_string avoids that. */
 typedef std::basic_string<char, std::char_traits<char>, secure_allocator<char>> SecureString;
+
+/** A byte vector in locked memory, under the name that Dash Core has for it. */
+typedef std::vector<unsigned char, secure_allocator<unsigned char>> SecureVector;
 
 /** An empty SecureString that has a buffer in locked memory from the start, with room for at least capacity
  *  characters. So no character is ever in the string object, also when the string grows, is cleared, or is
