@@ -13,7 +13,7 @@ use bitcoin_support::{
     SecureString, SecureVec, page_size,
 };
 use common::{
-    alone, alone_with, assert_locked_and_not_dumped, flags_of, give_up_after, in_child,
+    RETURNED, alone, alone_with, assert_locked_and_not_dumped, flags_of, give_up_after, in_child,
     in_unnoticed_child, limit_locked_memory, locked_by_kernel, plain_locked_page, read_memory,
     refuse, signal_of,
 };
@@ -870,6 +870,86 @@ mod handlers {
                     in_child(use_all);
                     use_all();
                 });
+            }
+        });
+    }
+
+    /// What the children of `fork_and_go_on` find, and how many forks there are to be.
+    static POLICY: Mutex<ForkPolicy> = Mutex::new(ForkPolicy::Keep);
+    static LOCKED: AtomicUsize = AtomicUsize::new(0);
+    static FORKS: AtomicUsize = AtomicUsize::new(0);
+    /// The pools of this process that it has made in a handler, with the address of a secret in
+    /// each.
+    static MADE: Mutex<Vec<(LockedPool, usize)>> = Mutex::new(Vec::new());
+
+    /// What the kernel has locked, if all of the pools is.
+    fn all_locked() -> usize {
+        LOCKED.load(Ordering::Relaxed) + MADE.lock().unwrap().len() * LockedPool::ARENA_SIZE
+    }
+
+    /// Forks in the handler of a child. Both processes go on with the handlers of the fork that the
+    /// handler belongs to; the new one has made a pool before.
+    fn fork_and_go_on() {
+        if FORKS.fetch_sub(1, Ordering::Relaxed) > 1 {
+            WORK.lock().unwrap()[2] = Some(fork_and_go_on);
+        }
+        // SAFETY: the child goes on like the child of `in_child`, and ends like it.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child > 0 {
+            let mut status = 0;
+            // SAFETY: `status` is a valid place for the answer.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            assert!(
+                libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == RETURNED,
+                "{status:#x}"
+            );
+            return;
+        }
+        // Nothing of this library has been used here before this.
+        assert_eq!(locked_by_kernel(), all_locked());
+        let pool = pool_with(*POLICY.lock().unwrap());
+        let secret = secret_in(&pool, 100).addr().get();
+        MADE.lock().unwrap().push((pool, secret));
+    }
+
+    /// Handlers of children fork. Each child is put in order once, before its `fork` returns:
+    /// its memory is locked then, and what it makes from then on stays.
+    #[test]
+    fn fork_in_children() {
+        early_and_late("handlers::fork_in_children", || {
+            for policy in [ForkPolicy::Keep, ForkPolicy::Wipe, ForkPolicy::Absent] {
+                for (work, forks) in [
+                    (fork_and_go_on as fn(), 1),
+                    (fork_and_go_on, 2),
+                    (
+                        || {
+                            works(&LockedPool::default());
+                            fork_and_go_on();
+                        },
+                        1,
+                    ),
+                ] {
+                    in_child(|| {
+                        let kept = LockedPool::default();
+                        let secret = secret_in(&kept, 100);
+                        *POLICY.lock().unwrap() = policy;
+                        LOCKED.store(kept.stats().locked, Ordering::Relaxed);
+                        FORKS.store(forks, Ordering::Relaxed);
+                        WORK.lock().unwrap()[2] = Some(work);
+                        in_child(|| {
+                            assert_eq!(locked_by_kernel(), all_locked());
+                            assert_eq!(at(secret).as_deref(), Some(&SECRET[..]));
+                            for (pool, secret) in MADE.lock().unwrap().drain(..) {
+                                let found = read_memory(secret, SECRET.len());
+                                assert_eq!(found.as_deref(), Some(&SECRET[..]), "{policy:?}");
+                                works(&pool);
+                            }
+                            works(&kept);
+                        });
+                        assert_eq!(FORKS.load(Ordering::Relaxed), forks);
+                    });
+                }
             }
         });
     }

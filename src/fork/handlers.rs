@@ -62,14 +62,15 @@ static PARTICIPANTS: [AtomicPtr<Participant>; 5] = [const { AtomicPtr::new(ptr::
 /// How often this process, or those that it descends from, has been the child of a fork.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-// Only the thread that forks uses these three.
+// Only the thread that forks uses these three, which its children inherit.
 
 /// How many forks have begun in handlers of the first one.
 static NESTED: AtomicUsize = AtomicUsize::new(0);
 /// The process that forks.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
-/// Whether the child has been put in order before its handler ran.
-static IS_EARLY: AtomicBool = AtomicBool::new(false);
+/// A bit for each fork that is under way ([`bit_of_fork`]): whether this process is its child, and
+/// has been put in order although our handler of that fork is still to run.
+static EARLY: AtomicUsize = AtomicUsize::new(0);
 
 fn participants() -> impl DoubleEndedIterator<Item = &'static Participant> {
     // SAFETY: null, or put there by `register`, from a static.
@@ -140,7 +141,10 @@ extern "C" fn register_handlers() {
 extern "C" fn prepare() {
     let thread = System::this_thread();
     if GUARD.is_forking(thread) {
-        // A fork handler of another library forks.
+        // A fork handler of another library forks. If that is in a child, and our handler has not
+        // run there, the child is put in order now. Its own child inherits the bit that says so:
+        // there, our handler of the outer fork must do nothing.
+        notice_child();
         NESTED.fetch_add(1, Relaxed);
         return;
     }
@@ -161,13 +165,20 @@ extern "C" fn parent() {
 extern "C" fn child() {
     // A signal handler may notice the child too. It finds it in order or not begun.
     System::without_signals_but_sigsys(|| {
-        if !IS_EARLY.swap(false, Relaxed) {
+        let bit = bit_of_fork();
+        if EARLY.fetch_and(!bit, Relaxed) & bit == 0 {
             put_in_order();
         }
     });
     if is_under_way() {
         finish();
     }
+}
+
+/// The bit in [`EARLY`] of the fork that has begun last and is under way. (0 for a fork in handlers
+/// of so many others that there is no bit for it. Its child is put in order twice.)
+fn bit_of_fork() -> usize {
+    1_usize.checked_shl(NESTED.load(Relaxed) as u32).unwrap_or(0)
 }
 
 fn finish() {
@@ -207,7 +218,7 @@ fn notice_child_of_own() {
         System::without_signals_but_sigsys(|| {
             // A signal handler may have noticed it meanwhile.
             if is_child() {
-                IS_EARLY.store(true, Relaxed);
+                EARLY.fetch_or(bit_of_fork(), Relaxed);
                 put_in_order();
             }
         });
