@@ -8,7 +8,7 @@
 mod common;
 
 use bitcoin_support::{
-    ConfigureError, ForkPolicy, LockedAllocation, LockedPageAllocator, LockedPool,
+    ConfigureError, ForkPolicy, LockedAllocation, LockedPageAllocator, LockedPages, LockedPool,
     LockedPoolManager, PoolOptions, PosixLockedPageAllocator, SecureAllocator, SecureBox,
     SecureString, SecureVec, page_size,
 };
@@ -871,6 +871,30 @@ mod handlers {
                     use_all();
                 });
             }
+        });
+    }
+
+    /// Pages that a handler makes in a child come after the parent's: these have the locked memory
+    /// first.
+    #[test]
+    fn make_pages_in_the_child() {
+        early_and_late("handlers::make_pages_in_the_child", || {
+            let limit = 4 * page_size();
+            limit_locked_memory(limit, limit);
+            let page = || LockedPages::new_locked(page_size());
+            let pages: Vec<_> = (0..4).map(|_| page().unwrap()).collect();
+            assert!(page().is_err());
+            static IS_REFUSED: AtomicBool = AtomicBool::new(false);
+            WORK.lock().unwrap()[2] = Some(|| {
+                let made = LockedPages::new_locked(page_size());
+                IS_REFUSED.store(made.is_err(), Ordering::Relaxed);
+            });
+            in_child(|| {
+                assert!(pages.iter().all(|pages| pages.lock_state().is_ok()));
+                assert_eq!(locked_by_kernel(), limit);
+                assert!(IS_REFUSED.load(Ordering::Relaxed));
+                assert!(page().is_err());
+            });
         });
     }
 
