@@ -10,7 +10,7 @@ mod common;
 use bitcoin_support::{
     ConfigureError, ForkPolicy, LockedAllocation, LockedPageAllocator, LockedPages, LockedPool,
     LockedPoolManager, PoolOptions, PosixLockedPageAllocator, SecureAllocator, SecureBox,
-    SecureString, SecureVec, page_size,
+    SecureString, SecureVec, memory_stats, page_size,
 };
 use common::{
     RETURNED, alone, alone_with, assert_locked_and_not_dumped, flags_of, give_up_after, in_child,
@@ -896,6 +896,45 @@ mod handlers {
                 assert!(page().is_err());
             });
         });
+    }
+
+    static KEY: Mutex<Option<SecureBox<[u8; 32]>>> = Mutex::new(None);
+    static PAGES: Mutex<Option<LockedPages>> = Mutex::new(None);
+
+    /// What a handler is told in a child is so there.
+    #[test]
+    fn are_told_of_the_child() {
+        early_and_late("handlers::are_told_of_the_child", || {
+            *KEY.lock().unwrap() = Some(SecureBox::new([7; 32]));
+            *PAGES.lock().unwrap() = Some(LockedPages::new(1).unwrap());
+            let questions: [fn(); 3] = [
+                || assert_eq!(memory_stats().locked, locked_by_kernel()),
+                || {
+                    let pages = PAGES.lock().unwrap();
+                    let pages = pages.as_ref().unwrap();
+                    let is_locked = pages.lock_state().is_ok();
+                    assert_eq!(is_locked, has_flag(pages.as_ptr().addr().get(), "lo"));
+                },
+                || {
+                    let key = KEY.lock().unwrap();
+                    let key = key.as_ref().unwrap();
+                    let is_locked = key.is_locked();
+                    assert_eq!(is_locked, has_flag(key.expose_secret().as_ptr().addr(), "lo"));
+                },
+            ];
+            for question in questions {
+                question(); // in the parent
+                WORK.lock().unwrap()[2] = Some(question);
+                in_child(|| {
+                    assert!(WORK.lock().unwrap()[2].is_none(), "the handler has not asked");
+                    question();
+                });
+            }
+        });
+    }
+
+    fn has_flag(addr: usize, flag: &str) -> bool {
+        flags_of(addr).iter().any(|other| other == flag)
     }
 
     /// What the children of `fork_and_go_on` find, and how many forks there are to be.

@@ -4,6 +4,8 @@
 #![cfg(all(target_os = "linux", feature = "sealed"))]
 
 mod common;
+#[path = "common/early_child.rs"]
+mod early_child;
 
 use bitcoin_support::{
     ForkPolicy, LockedPoolManager, OpenedMut, PoolOptions, SealedBox, SealedError, SealedVec,
@@ -12,6 +14,7 @@ use bitcoin_support::{
 use common::{
     alone, flags_of, in_child, in_unnoticed_child, limit_locked_memory, locked_by_kernel, refuse,
 };
+use early_child::in_early_child;
 use memchr::memmem;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -21,7 +24,7 @@ use std::hint::black_box;
 use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::FileExt;
-use std::sync::Barrier;
+use std::sync::{Barrier, Mutex, OnceLock};
 use std::{ptr, slice, thread};
 use zeroize::Zeroizing;
 
@@ -417,6 +420,35 @@ fn a_child_with_wiped_memory() {
 #[test]
 fn a_child_without_the_memory() {
     alone("a_child_without_the_memory", || a_child_does_not_have_the_key(ForkPolicy::Absent));
+}
+
+/// Another library's fork handler uses it in such a child, before this library's has run.
+#[test]
+fn a_child_without_the_memory_uses_it_early() {
+    static SEALED: OnceLock<SealedBox<[u8; LEN]>> = OnceLock::new();
+    static OPENED: Mutex<Option<OpenedMut<'static, [u8; LEN]>>> = Mutex::new(None);
+    fn open() {
+        assert_eq!(SEALED.get().unwrap().open().unwrap_err(), SealedError::KeyWiped);
+    }
+    fn drop_the_guard() {
+        drop(OPENED.lock().unwrap().take());
+    }
+    alone("a_child_without_the_memory_uses_it_early", || {
+        let options = PoolOptions::new().fork_policy(ForkPolicy::Absent);
+        // SAFETY: all secrets of this program are bytes, and its children use none but sealed ones.
+        unsafe { LockedPoolManager::instance().configure_unchecked(&options) }.unwrap();
+        let sealed = SEALED.get_or_init(|| sealed_key(1).0);
+        in_early_child(open, open);
+        // The control: the parent has it.
+        assert_eq!(sealed.open().unwrap().expose_secret(), &[1; LEN]);
+
+        let (other, bytes) = sealed_key(2);
+        let before = bytes.to_vec();
+        *OPENED.lock().unwrap() = Some(Box::leak(Box::new(other)).open_mut().unwrap());
+        in_early_child(drop_the_guard, || assert_eq!(before, bytes));
+        drop_the_guard();
+        assert_ne!(before, bytes);
+    });
 }
 
 // ---- Rotation -----------------------------------------------------------------------

@@ -647,16 +647,19 @@ fn a_fork_at_any_moment() {
 #[test]
 fn a_child_calls_early() {
     alone("a_child_calls_early", || {
+        fn look() {
+            assert_eq!(SecretStack::lock_state(), Some(Ok(())));
+            let here = 0_u8;
+            let flags = flags_of(std::ptr::from_ref(black_box(&here)).addr());
+            assert!(flags.iter().any(|flag| flag == "lo"), "{flags:?}");
+        }
         fn call() {
-            on_secret_stack(|| {
-                assert_eq!(SecretStack::lock_state(), Some(Ok(())));
-                let here = 0_u8;
-                let flags = flags_of(std::ptr::from_ref(black_box(&here)).addr());
-                assert!(flags.iter().any(|flag| flag == "lo"), "{flags:?}");
-            });
+            on_secret_stack(look);
         }
         call(); // the stack is kept
         in_early_child(call, || assert_eq!(on_secret_stack(|| 6 * 7), 42));
+        // The child begins on the stack.
+        on_secret_stack(|| in_early_child(look, look));
     });
 }
 

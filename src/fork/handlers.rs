@@ -98,7 +98,8 @@ fn register(participant: &'static Participant) {
 }
 
 /// How many forks lie between the first process of this program and this one. A caller that sees
-/// the number change runs in a child.
+/// the number change runs in a child. (In a child that has not been put in order it has not changed
+/// yet: see [`notice_child`].)
 pub(crate) fn generation() -> u32 {
     GENERATION.load(Relaxed)
 }
@@ -200,10 +201,10 @@ fn put_in_order() {
     participants().for_each(|participant| (participant.child)());
 }
 
-/// For a thread that is about to take a lock, or to use memory for secrets by the registry. In the
-/// child of its own fork, where a handler of another library or a signal handler runs before our
-/// handler, it puts the child in order. In a thread that forks it asks for the number of the
-/// process, and elsewhere it makes no system call.
+/// For a thread that is about to take a lock, to use memory for secrets by the registry, or to say
+/// what the registry knows of it. In the child of its own fork, where a handler of another library
+/// or a signal handler runs before our handler, it puts the child in order. In a thread that forks
+/// it asks for the number of the process, and elsewhere it makes no system call.
 #[inline]
 pub(crate) fn notice_child() {
     if !GUARD.is_idle() {

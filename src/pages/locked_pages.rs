@@ -193,6 +193,8 @@ impl LockedPages {
     /// In a child process they have been locked again before `fork` returned, as far as the system
     /// let us.
     pub fn lock_state(&self) -> Result<(), LockError> {
+        // A handler of another library may ask this in the child before ours has run there.
+        notice_child();
         self.slot.lock_state()
     }
 

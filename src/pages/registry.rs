@@ -605,12 +605,14 @@ pub(super) fn find_closed(secret: usize) -> Option<(&'static Slot, NonNull<u8>, 
 
 /// Whether the mapping that begins at `addr` is one of this library's, and locked.
 pub(crate) fn is_locked(addr: NonNull<u8>) -> bool {
+    notice_child();
     find(addr).is_some_and(|slot| slot.lock_state().is_ok())
 }
 
 /// Whether an address lies in a mapping of this library's that is locked. Takes a step for each
 /// mapping. The caller must own memory there: other mappings come and go meanwhile.
 pub(crate) fn is_locked_at(addr: usize) -> bool {
+    notice_child();
     slots().any(|slot| {
         let start = slot.addr.load(Acquire);
         let len = slot.len.load(Relaxed);
@@ -625,6 +627,7 @@ pub(crate) fn is_locked_at(addr: usize) -> bool {
 /// The lock state of the secret stack that the caller runs on; `None` if it runs on none. Takes a
 /// step for each mapping.
 pub(crate) fn own_stack_lock_state() -> Option<Result<(), LockError>> {
+    notice_child();
     let frame = 0_u8;
     let frame = ptr::from_ref(&frame).addr();
     // A stack of this thread is neither made nor given up meanwhile.
@@ -777,6 +780,8 @@ impl MemoryStats {
 /// # Ok::<(), bitcoin_support::OutOfLockedMemory>(())
 /// ```
 pub fn memory_stats() -> MemoryStats {
+    // A handler of another library may ask this in the child before ours has run there.
+    notice_child();
     let mut stats = MemoryStats::default();
     for slot in slots() {
         let (start, len) = (slot.addr.load(Acquire), slot.len.load(Relaxed));

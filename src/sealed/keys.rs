@@ -84,6 +84,8 @@ impl KeyRef {
 
     /// Whether this process is a child whose parent has kept the memory of the pool.
     pub(super) fn is_absent(&self) -> bool {
+        // A handler of another library may ask this in the child before ours has run there.
+        fork::notice_child();
         let generation = fork::generation();
         if self.0.seen_in.load(Relaxed) == generation {
             return false;
