@@ -1231,8 +1231,9 @@ enum bitcoin_support_status bitcoin_support_closed_on_this_thread(void *secret,
 
 /**
  * Wipes and frees a closed secret, open or not. No other call may use it meanwhile. NULL does
- * nothing. Where the system refuses to open it and there is no protection key, its pages are given
- * back as they are: the system fills them with zeros before any process gets them again.
+ * nothing. Where the system refuses to open it for writing, it is wiped by a protection key alone,
+ * and only if it is closed: not if it is open for reading. Otherwise its pages are given back as
+ * they are: the system fills them with zeros before any process gets them again.
  *
  * Returns: BITCOIN_SUPPORT_OK or _INVALID_HANDLE (no closed secret begins there).
  */

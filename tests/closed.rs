@@ -779,6 +779,19 @@ fn refusals_are_told() {
             assert_eq!(before.mappings - memory_stats().mappings, 1);
             assert_eq!(memory_stats().locked, locked_by_kernel());
         });
+        // While a guard holds one open to be read, its pages have no key: it cannot be wiped.
+        key = closed();
+        in_child(|| {
+            let (before, addr) = (memory_stats(), address(&key));
+            mem::forget(key.open().unwrap());
+            refuse(call, Some(writable), libc::EPERM);
+            // SAFETY: nothing is used afterwards that zeros would invalidate.
+            unsafe { wipe_everything() };
+            assert_eq!((key.state(), there(addr)), (ClosedState::Readable, SECRET));
+            drop(key);
+            assert_eq!(before.mappings - memory_stats().mappings, 1);
+            assert_eq!(memory_stats().locked, locked_by_kernel());
+        });
         // One that cannot be closed again says so, and can be opened again.
         key = closed();
         let opened = key.open().unwrap();

@@ -290,9 +290,10 @@ impl<T: ?Sized> ClosedBox<T> {
 }
 
 impl<T: ?Sized> Drop for ClosedBox<T> {
-    /// Wipes the pages. Where the system refuses to open them and there is no
-    /// [protection key](has_protection_key), they are given back to it as they are: it fills them
-    /// with zeros before any process gets them again.
+    /// Wipes the pages. Where the system refuses to open them for writing, the thread can wipe them
+    /// by a [protection key](has_protection_key) alone, and only if they are closed: a guard for
+    /// reading that was forgotten keeps them open. Otherwise they are given back to the system as
+    /// they are: it fills them with zeros before any process gets them again.
     fn drop(&mut self) {
         // SAFETY: the pages are not used again.
         give_up(unsafe { ManuallyDrop::take(&mut self.pages) });

@@ -21,8 +21,8 @@ pub(super) fn pages_for(layout: Layout) -> Result<(LockedPages, NonNull<u8>), Ou
     Ok((pages, place))
 }
 
-/// Wipes pages and gives them back. Where the system refuses to open them and there is no
-/// protection key, it gets them as they are.
+/// Wipes pages and gives them back. Where the system refuses to open them for writing, and no
+/// protection key does, it gets them as they are.
 pub(super) fn give_up(pages: LockedPages) {
     if !pages.is_absent() && pages.begin_use(Use::Write).is_err() {
         return pages.give_up_closed();

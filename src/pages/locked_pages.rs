@@ -272,9 +272,9 @@ impl LockedPages {
         unsafe { self.slot.end_use(purpose) }
     }
 
-    /// Gives closed pages back that the system refuses to open. The calling thread wipes them
-    /// before if a protection key lets it. Otherwise the system gets them as they are: it fills
-    /// them with zeros before a process gets them again, this one included.
+    /// Gives pages back that the system refuses to open for writing. The calling thread wipes them
+    /// before if they are closed and there is a protection key. Otherwise the system gets them as
+    /// they are: it fills them with zeros before a process gets them again, this one included.
     pub(crate) fn give_up_closed(self) {
         self.slot.wipe();
         self.discard();

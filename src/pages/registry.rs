@@ -706,12 +706,12 @@ pub(crate) fn closed_secret_at(addr: usize) -> Option<ClosedSecret> {
 /// It waits for no lock that the interrupted code could hold, and allocates nothing, so that it may
 /// be called anywhere, also in a signal handler that interrupts this library. It makes no system
 /// call, except that it opens each closed secret ([`ClosedBox`](crate::ClosedBox)), and closes it
-/// again. (Where the system refuses to open one and there is no
-/// [protection key](crate::has_protection_key), that one is not wiped. And in a child of `fork`, if
-/// it is called there before this library's fork handler has run, the memory is put in order
-/// first.) Nothing else changes:
-/// chunks stay allocated, and the pools remain usable. What other threads write meanwhile or
-/// afterwards stays; what they read may be zeros from one moment to the next, so that a program
+/// again. (Where the system refuses to open one for writing, a
+/// [protection key](crate::has_protection_key) lets it be wiped if it is closed. Without one, or if
+/// it is open for reading, that one is not wiped. And in a child of `fork`, if it is called there
+/// before this library's fork handler has run, the memory is put in order first.) Nothing else
+/// changes: chunks stay allocated, and the pools remain usable. What other threads write meanwhile
+/// or afterwards stays; what they read may be zeros from one moment to the next, so that a program
 /// should end soon after it. Memory of foreign page allocators is not touched. It takes as long as
 /// `memset` of all locked memory.
 ///
