@@ -1,6 +1,6 @@
 # Builds the library by CMake as a packager would: from a packaged crate, in a read-only folder, with cargo settings
 # that name other folders, in a tree that had another build type before, with a generator for several configurations,
-# and for another system.
+# for another system, and without the programs that some tests need.
 #
 # Run by cmake -P. Variables: SOURCE_DIR, WORK_DIR, CARGO, C_COMPILER, CXX_COMPILER, CLANG (may be empty), NINJA (may be
 # empty).
@@ -176,3 +176,15 @@ if(NOT before STREQUAL after OR EXISTS "${WORK_DIR}/elsewhere")
 endif()
 run(chmod -R u+w "${source}")
 message(STATUS "nothing was written to the source")
+
+# ---- Without programs that tests need ----
+
+# Tests are left out then, and CMake says so. (Of the checkout: the packaged crate has no such tests.)
+run("${CMAKE_COMMAND}" -S "${SOURCE_DIR}" -B "${WORK_DIR}/without" -DCMAKE_BUILD_TYPE=Release -DBITCOIN_SUPPORT_CORE_TESTS=OFF
+  "-DCMAKE_C_COMPILER=${C_COMPILER}" "-DCMAKE_CXX_COMPILER=${CXX_COMPILER}" -DBITCOIN_SUPPORT_PKG_CONFIG= -DBITCOIN_SUPPORT_VALGRIND=)
+foreach(program pkg-config valgrind)
+  if(NOT output MATCHES "as there is no ${program}")
+    message(FATAL_ERROR "nothing is said of the tests that need ${program}:\n${output}")
+  endif()
+endforeach()
+message(STATUS "what is left out for lack of a program is said")

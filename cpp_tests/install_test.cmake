@@ -2,7 +2,7 @@
 # example programs in each of these ways.
 #
 # Run by cmake -P. Variables: STEP, SOURCE_DIR, BUILD_DIR, WORK_DIR, LIBDIR, GENERATOR,
-# C_COMPILER, CXX_COMPILER, PKG_CONFIG, MESON (may be empty), VERSION, ABI.
+# C_COMPILER, CXX_COMPILER, PKG_CONFIG and MESON (both may be empty), VERSION, ABI.
 
 set(prefix "${WORK_DIR}/prefix")
 
@@ -148,7 +148,9 @@ elseif(STEP STREQUAL "moved")
   endforeach()
   consume_package("${second}" "${WORK_DIR}/moved/find_package")
   # The path has a space in it, which pkg-config quotes for a shell.
-  consume_pkg_config("${second}" "${WORK_DIR}/moved/pkg_config")
+  if(PKG_CONFIG)
+    consume_pkg_config("${second}" "${WORK_DIR}/moved/pkg_config")
+  endif()
 
 elseif(STEP STREQUAL "components")
   # As a distributor does it: for /usr, into a folder that becomes a package (DESTDIR), a component for each package. A tree for
