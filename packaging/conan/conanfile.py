@@ -12,9 +12,12 @@ import re
 from conan import ConanFile
 from conan.errors import ConanInvalidConfiguration
 from conan.tools.cmake import CMake, CMakeToolchain, cmake_layout
-from conan.tools.files import copy, load, rm, rmdir
+from conan.tools.files import copy, load, rm, rmdir, save
 
 required_conan_version = ">=2.0"
+
+# In the package: what a program links besides the static library.
+SYSTEM_LIBRARIES = "res/system_libraries"
 
 
 class BitcoinSupport(ConanFile):
@@ -69,6 +72,11 @@ class BitcoinSupport(ConanFile):
     def package(self):
         CMake(self).install()
         copy(self, "LICENSE", self.source_folder, os.path.join(self.package_folder, "licenses"))
+        # CMake has asked rustc which libraries of the system Rust's standard library needs. They differ from system to system.
+        flags = load(self, os.path.join(self.package_folder, "lib/pkgconfig/bitcoin_support.pc"))
+        flags = re.search(r"^Libs\.private:(.*)$", flags, re.MULTILINE)[1].split()
+        names = [flag[2:] for flag in flags if flag.startswith("-l")]
+        save(self, os.path.join(self.package_folder, SYSTEM_LIBRARIES), "\n".join(dict.fromkeys(names)) + "\n")
         # One of the two libraries. Conan writes the files for CMake and pkg-config itself.
         for pattern in ("*.a",) if self.options.shared else ("*.so*", "*.dylib"):
             rm(self, pattern, os.path.join(self.package_folder, "lib"))
@@ -82,5 +90,5 @@ class BitcoinSupport(ConanFile):
         self.cpp_info.set_property("cmake_file_name", "bitcoin_support")
         self.cpp_info.set_property("cmake_target_name", f"bitcoin_support::{target}")
         self.cpp_info.set_property("pkg_config_name", "bitcoin_support")
-        if self.settings.os in ("Linux", "FreeBSD") and not self.options.shared:
-            self.cpp_info.system_libs = ["pthread", "m", "dl"]
+        if not self.options.shared:
+            self.cpp_info.system_libs = load(self, os.path.join(self.package_folder, SYSTEM_LIBRARIES)).split()
