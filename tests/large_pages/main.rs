@@ -10,12 +10,14 @@
 mod common;
 
 use bitcoin_support::{
-    ClosedBox, ForkPolicy, LockedAllocation, LockedPageAllocator, LockedPages, LockedPool,
-    LockedPoolManager, PoolError, PoolOptions, SecureBox, SecureVec, has_page_size, memory_stats,
-    on_secret_stack, page_size,
+    ClosedBox, ForkPolicy, HardenError, HardenOptions, HardeningStep, LockedAllocation,
+    LockedPageAllocator, LockedPages, LockedPool, LockedPoolManager, PoolError, PoolOptions,
+    SecretMemory, SecretStack, SecureBox, SecureVec, harden_process, has_page_size, memory_stats,
+    on_secret_stack, page_size, raise_lock_limit,
 };
 use common::{
-    in_child, limit_locked_memory, locked_by_kernel, printed_alone, read_memory, signal_of,
+    alone_with, flags_of, in_child, limit_locked_memory, locked_by_kernel, read_memory, signal_of,
+    trap,
 };
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -34,7 +36,7 @@ fn with_large_pages(test: &str, body: impl FnOnce()) {
     for size in ["16384", "65536"] {
         let variables =
             [("LD_PRELOAD", library), ("LARGE_PAGES", size), ("LARGE_PAGES_STRICT", "1")];
-        printed_alone(test, &variables).expect("not in a separate process");
+        alone_with(test, &variables, || unreachable!("not in a separate process"));
     }
     std::fs::remove_file(library).unwrap();
 }
@@ -62,6 +64,17 @@ fn is_any_readable(from: usize, to: usize) -> bool {
 
 fn address<T: ?Sized>(value: &T) -> usize {
     std::ptr::from_ref(value).cast::<u8>().expose_provenance()
+}
+
+/// The pages around an address that are locked, as their first address and the end.
+fn locked_around(addr: usize) -> (usize, usize) {
+    let page = page_size();
+    let inside = addr / page * page;
+    let is_locked = |addr| flags_of(addr).contains(&"lo".to_owned());
+    let mut below = (0..).map(|number| inside - number * page);
+    let mut above = (0..).map(|number| inside + number * page);
+    let start = below.find(|&addr| !is_locked(addr)).unwrap() + page;
+    (start, above.find(|&addr| !is_locked(addr)).unwrap())
 }
 
 /// The control of the imitation, without the library that is tested.
@@ -113,6 +126,9 @@ fn pages_are_whole_and_lie_between_guard_pages() {
             assert_eq!(locked_by_kernel(), before);
             assert!(!is_any_readable(start, end));
         }
+        // There are addresses for guard pages besides, or the length is refused as it is.
+        let text = |len| LockedPages::new(len).unwrap_err().to_string();
+        assert_eq!(text(isize::MAX as usize + 1 - 2 * page), text(usize::MAX));
     });
 }
 
@@ -138,6 +154,11 @@ fn arenas_are_whole_pages() {
         }
         drop(pool);
         assert_eq!(locked_by_kernel(), 0);
+
+        // A chunk that begins on a page needs no room besides.
+        let pool = LockedPool::default();
+        assert!(pool.alloc(LockedPool::ARENA_SIZE, page).is_some());
+        drop(pool);
 
         // Of a limit, whole pages can be used.
         in_child(|| {
@@ -280,6 +301,182 @@ fn secret_stacks_and_closed_secrets() {
         assert_eq!(memory_stats().locked, locked_by_kernel());
         drop(closed);
         assert!(locked_by_kernel() <= before + LockedPool::ARENA_SIZE);
+    });
+}
+
+/// Secrets that are aligned to more than the machine's pages, and to no more than these.
+#[test]
+fn aligned_secrets() {
+    #[derive(Clone, Copy, bytemuck::NoUninit)]
+    #[repr(C, align(16384))]
+    struct Aligned([u8; 16384]);
+    #[derive(bytemuck::Zeroable)]
+    #[repr(align(16384))]
+    struct Large([u8; 20 * 16384]);
+    with_large_pages("aligned_secrets", || {
+        let large = SecureBox::<Large>::new_with(|large| large.0.fill(7));
+        assert!(large.expose_secret().0.len() > LockedPool::ARENA_SIZE);
+        let closed =
+            ClosedBox::close(SecureBox::new(Aligned([8; 16384]))).expect("a closed secret");
+        let open = closed.open().unwrap();
+        for place in [address(large.expose_secret()), address(open.expose_secret())] {
+            assert_eq!(place % 16384, 0);
+        }
+        assert!(large.expose_secret().0.iter().all(|&byte| byte == 7));
+        assert!(open.expose_secret().0.iter().all(|&byte| byte == 8));
+    });
+}
+
+/// A stack is kept for the next call of its size, also where that is no whole number of pages.
+#[test]
+fn secret_stacks_are_kept() {
+    with_large_pages("secret_stacks_are_kept", || {
+        for size in [1, 40_000, 100_000] {
+            let call = || SecretStack::new().size(size).run(|| ()).expect("a stack");
+            call();
+            let mappings = memory_stats().mappings;
+            (0..3).for_each(|_| call());
+            assert_eq!(memory_stats().mappings, mappings, "a stack of {size} bytes");
+        }
+    });
+}
+
+/// A pool to which a page has been refused believes it, also for chunks that are smaller than a
+/// page: it looks at the limit now and then only.
+#[test]
+fn a_refused_pool_asks_now_and_then() {
+    static LOOKS: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn note_look(_: libc::c_int) {
+        LOOKS.fetch_add(1, Ordering::Relaxed);
+    }
+    with_large_pages("a_refused_pool_asks_now_and_then", || {
+        let limit = 3 * page_size();
+        limit_locked_memory(limit, limit);
+        let stats = || LockedPoolManager::instance().stats();
+        let key = || SecureBox::new([7_u8; 32]);
+        let mut keys = Vec::new();
+        while stats().total == stats().locked {
+            keys.push(key());
+        }
+        assert_eq!(stats().locked, limit);
+        // SAFETY: the handler changes an atomic only.
+        unsafe { libc::signal(libc::SIGSYS, note_look as *const () as libc::sighandler_t) };
+        trap(libc::SYS_prlimit64);
+        keys.extend((0..10).map(|_| key()));
+        assert_eq!(LOOKS.load(Ordering::Relaxed), 0);
+        // The control.
+        keys.extend((0..10).map(|_| key()));
+        assert_ne!(LOOKS.load(Ordering::Relaxed), 0);
+    });
+}
+
+/// The process-wide pool has tables for the addresses of its range. Where a process may have few
+/// addresses, a table is no whole number of pages.
+#[test]
+fn tables_for_few_addresses() {
+    with_large_pages("tables_for_few_addresses", || {
+        // The range is the 16th part, as far as that is a multiple of 4 MiB.
+        for mib in [12, 20] {
+            let limit = 16 * (mib << 20);
+            let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+            in_child(|| {
+                // SAFETY: `limit` is valid for the call.
+                assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+                let keys: Vec<_> = (0..3000_u32).map(|i| SecureBox::new([i; 8])).collect();
+                assert!(keys.iter().zip(0..).all(|(key, i)| key.expose_secret() == &[i; 8]));
+                // Without tables there is no range, in which arenas share guard pages.
+                let arenas = [7_u8, 8].map(|i| SecureVec::from(vec![i; LockedPool::ARENA_SIZE]));
+                let [first, second] = arenas.each_ref().map(|it| address(it.expose_secret()));
+                assert_eq!(second - first, LockedPool::ARENA_SIZE + page_size());
+                let stats = LockedPoolManager::instance().stats();
+                assert_eq!((stats.chunks_used, stats.locked), (3002, stats.total));
+            });
+        }
+    });
+}
+
+/// The addresses of an arena that has been given back are there for a larger one.
+#[test]
+fn addresses_are_used_again() {
+    with_large_pages("addresses_are_used_again", || {
+        let page = page_size();
+        limit_locked_memory(3 * page, 8 * page);
+        let key = SecureBox::new([7_u8; 32]);
+        let (first, end) = locked_around(address(key.expose_secret()));
+        assert_eq!(end - first, 3 * page);
+        drop(key);
+        // The pool gives its memory back to a stack that must be locked.
+        SecretStack::new().size(1).require_lock().run(|| ()).expect("a locked stack");
+        assert_eq!(LockedPoolManager::instance().stats().total, 0);
+        assert_eq!(raise_lock_limit().ok(), Some(8 * page));
+        let key = SecureBox::new([8_u8; 32]);
+        let (again, end) = locked_around(address(key.expose_secret()));
+        assert!(end - again > 3 * page);
+        assert_eq!(again, first);
+    });
+}
+
+/// The kernel refuses to unmap a page of a sealed pool, and the guard pages around its arenas.
+#[test]
+fn a_sealed_pool() {
+    with_large_pages("a_sealed_pool", || {
+        let page = page_size();
+        let key = SecureBox::new([7_u8; 32]);
+        let arena = address(key.expose_secret()) / page * page;
+        let unmap = |page| {
+            let at = std::ptr::with_exposed_provenance_mut(page);
+            // SAFETY: the kernel refuses it, or the process is a child that does not use it again.
+            let answer = unsafe { libc::munmap(at, page_size()) };
+            if answer == 0 { 0 } else { std::io::Error::last_os_error().raw_os_error().unwrap() }
+        };
+        // The control: the kernel does as it is told.
+        in_child(|| assert_eq!(unmap(arena), 0));
+        // For so many mappings the registry has tables besides its first one.
+        let more: Vec<_> = (0..70).map(|_| LockedPages::new(1).unwrap()).collect();
+        let step = HardeningStep::SealedPool;
+        if let Err(error) = harden_process(HardenOptions::new().step(step)).complete() {
+            assert_eq!(error, HardenError::NotSupported(step));
+            println!("skipped: {error}");
+            return;
+        }
+        // The second has an arena for itself.
+        let secrets = [vec![8_u8; 100], vec![9; LockedPool::ARENA_SIZE]].map(SecureVec::from);
+        for secret in &secrets {
+            let (start, end) = locked_around(address(secret.expose_secret()));
+            assert_eq!(end - start, LockedPool::ARENA_SIZE);
+            assert!(!is_any_readable(start - page, start) && !is_any_readable(end, end + page));
+            for at in (start - page..=end).step_by(page) {
+                assert_eq!(unmap(at), libc::EPERM, "{at:#x}");
+            }
+        }
+        drop(more);
+        assert_eq!(key.expose_secret(), &[7; 32]);
+    });
+}
+
+/// Secret memory, or ordinary pages where the system has none, for what is no whole number of
+/// pages.
+#[test]
+fn secret_memory_is_whole_pages() {
+    with_large_pages("secret_memory_is_whole_pages", || {
+        let page = page_size();
+        let options = PoolOptions::new().fork_policy(ForkPolicy::Absent);
+        let options = options.secret_memory(SecretMemory::Prefer);
+        // SAFETY: no child of this test uses its secrets.
+        unsafe { LockedPoolManager::instance().configure_unchecked(&options) }.unwrap();
+        let before = memory_stats();
+        let large = SecureVec::from(vec![7_u8; 300_000]);
+        let after = memory_stats();
+        assert_eq!(after.total - before.total, 300_000_usize.next_multiple_of(page));
+        assert_eq!((after.locked, after.total), (locked_by_kernel(), locked_by_kernel()));
+        let start = address(large.expose_secret()) / page * page;
+        let end = start + after.total - before.total;
+        assert!(!is_any_readable(start - page, start) && !is_any_readable(end, end + page));
+        assert_eq!(large.expose_secret(), &[7; 300_000]);
+        let closed = ClosedBox::close(SecureBox::new([8_u8; 32])).expect("a closed secret");
+        assert_eq!(closed.open().unwrap().expose_secret(), &[8; 32]);
+        drop((large, closed));
+        assert_eq!(memory_stats().locked, locked_by_kernel());
     });
 }
 
