@@ -563,7 +563,7 @@ fn a_fork_in_the_middle() {
 fn a_child_opens_it_early() {
     static KEY: OnceLock<ClosedBox<Key>> = OnceLock::new();
     fn open() {
-        give_up_after(20);
+        give_up_after(60);
         let opened = KEY.get().unwrap().open().unwrap();
         assert_eq!(opened.expose_secret(), &SECRET);
     }
@@ -583,7 +583,7 @@ fn a_child_opens_it_early() {
 fn a_child_wipes_early() {
     static KEY: OnceLock<ClosedBox<Key>> = OnceLock::new();
     fn wipe_and_open() {
-        give_up_after(20);
+        give_up_after(60);
         wipe(0);
         assert_eq!(KEY.get().unwrap().open().unwrap().expose_secret(), &[0; 32]);
     }

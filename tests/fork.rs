@@ -1026,7 +1026,7 @@ fn a_fork_during_the_first_use() {
         for turn in 0..150 {
             in_child(|| {
                 // Also where its child waits for ever.
-                give_up_after(10);
+                give_up_after(60);
                 let go = Barrier::new(2);
                 std::thread::scope(|scope| {
                     scope.spawn(|| {
@@ -1036,7 +1036,7 @@ fn a_fork_during_the_first_use() {
                     go.wait();
                     (0..turn * 40).for_each(|_| std::hint::spin_loop());
                     in_child(|| {
-                        give_up_after(5);
+                        give_up_after(60);
                         let text = SecureString::from("in the child");
                         let stats = LockedPoolManager::instance().stats();
                         assert_eq!(stats.locked, locked_by_kernel());

@@ -591,7 +591,7 @@ fn processes_that_proc_hides_are_told_of() {
     let look = |uid: u32, pid: &str| {
         let user = format!("setpriv --reuid={uid} --regid={uid} --clear-groups");
         let script =
-            format!("sleep 60 & {user} \"$0\" inspect {pid}; code=$?; kill $!; exit $code");
+            format!("sleep infinity & {user} \"$0\" inspect {pid}; code=$?; kill $!; exit $code");
         in_namespaces(&script, &program)
     };
     // The process that is looked at is root's.
