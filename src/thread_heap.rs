@@ -64,6 +64,7 @@ mod registry;
 mod remote_batch;
 mod remote_free;
 mod sampler;
+mod search;
 mod size_class;
 mod slab;
 mod slab_lists;

@@ -596,6 +596,47 @@ fn what_an_idle_thread_has_freed_is_found() {
     });
 }
 
+/// In a small pool, a whole arena for the last chunk would be much: the threads fill those that
+/// there are to the last byte, although each has slots of its own.
+#[test]
+fn threads_fill_the_arenas_of_a_small_pool() {
+    alone("threads_fill_the_arenas_of_a_small_pool", || {
+        const TOTAL: usize = 4 * LockedPool::ARENA_SIZE;
+        let left = AtomicUsize::new(TOTAL / 16);
+        let turn = Mutex::new(());
+        std::thread::scope(|scope| {
+            let work = || {
+                let mut chunks = Vec::new();
+                while left.load(Ordering::Relaxed) > 0 {
+                    let _turn = turn.lock();
+                    for _ in 0..left.load(Ordering::Relaxed).min(2000) {
+                        chunks.push(Chunk::new(16, 1));
+                        left.fetch_sub(1, Ordering::Relaxed);
+                    }
+                }
+                chunks
+            };
+            let chunks: Vec<_> = [(); 4].map(|()| scope.spawn(work)).into_iter().collect();
+            let chunks: Vec<_> = chunks.into_iter().map(|thread| thread.join().unwrap()).collect();
+            let stats = check_statistics();
+            assert_eq!((stats.used, stats.total), (TOTAL, TOTAL));
+            drop(chunks);
+        });
+    });
+}
+
+/// A chunk is rounded up to a size class only where the thread frees such chunks, so that another
+/// one may use it again.
+#[test]
+fn chunks_that_stay_are_not_rounded_up() {
+    alone("chunks_that_stay_are_not_rounded_up", || {
+        let sizes = (16..=4096).step_by(16);
+        let chunks: Vec<_> = sizes.clone().map(|size| Chunk::new(size, 1)).collect();
+        assert_eq!(check_statistics().used, sizes.sum::<usize>());
+        drop(chunks);
+    });
+}
+
 /// Gives up privileges and sets the limit on locked memory.
 fn limit_locked_memory(bytes: usize) {
     let limit = libc::rlimit { rlim_cur: bytes as libc::rlim_t, rlim_max: bytes as libc::rlim_t };

@@ -7,6 +7,7 @@ use super::heap::Heap;
 use super::pause::Pause;
 use super::registry::{self, all_heaps};
 use super::sampler::{Sampler, random};
+use super::search::Searched;
 use super::size_class::UNIT;
 use super::tally::Tally;
 use crate::arena_set::{ARENA_ALIGN, ArenaSet, PoolStats, Source};
@@ -58,8 +59,8 @@ pub(super) struct Central {
     pub(super) lock_limit: usize,
     /// Whether more locked memory was refused when it was last asked for.
     pub(super) at_limit: bool,
-    /// Bytes that were free in slabs when they were last looked through.
-    pub(super) slack: usize,
+    /// What was left free in heaps when they were last searched.
+    pub(super) searched: Searched,
     /// Which allocations heaps are to sample, see [`sample`](Self::sample).
     pub(super) one_in: Option<NonZeroU32>,
     pub(super) seed: u64,
@@ -90,7 +91,7 @@ impl Central {
             unlooked: 0,
             lock_limit: 0,
             at_limit: false,
-            slack: 0,
+            searched: Searched::NOTHING,
             one_in: None,
             seed: 0,
             sampler: Sampler::new(),

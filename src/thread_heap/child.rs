@@ -5,6 +5,7 @@ use super::central::Central;
 use super::current_heap::{self, current_heap};
 use super::pause::{Pause, heaps_are_closed};
 use super::registry::all_heaps;
+use super::search::Searched;
 use super::tally::Tally;
 use crate::fork;
 use crate::sync;
@@ -51,6 +52,6 @@ impl Central {
         self.slab_bytes = 0;
         self.slots = 0;
         self.ended = Tally::NOTHING;
-        self.slack = 0;
+        self.searched = Searched::NOTHING;
     }
 }

@@ -40,6 +40,9 @@ pub(super) struct ExactCache {
     chunks: [[AtomicU32; DEPTH]; CLASS_SPAN],
     /// By class, how often a chunk was taken since a slab was last tried for.
     taken: [AtomicU8; CLASS_SPAN],
+    /// By class, whether the thread has freed a chunk that could not come here, as it was not
+    /// rounded up to the size of the class.
+    freed: [AtomicBool; CLASS_SPAN],
     /// Bytes of all chunks.
     bytes: AtomicUsize,
     /// Bytes of the exact chunks with a class that the thread has allocated, less those that it has
@@ -59,6 +62,17 @@ impl ExactCache {
             taken.store(0, Relaxed);
         }
         is_due
+    }
+
+    /// Whether the thread frees chunks that a class serves, so that it is worth while to round them
+    /// up. (A population that stays would only take more memory.)
+    pub(super) fn should_round_up(&self, class: SizeClass) -> bool {
+        self.freed[class.number()].load(Relaxed)
+    }
+
+    /// Notes that the thread has freed a chunk that a class serves and that was not rounded up.
+    pub(super) fn note_not_rounded_up(&self, class: SizeClass) {
+        self.freed[class.number()].store(true, Relaxed);
     }
 
     /// Takes a chunk of a class.
@@ -129,6 +143,7 @@ impl ExactCache {
     pub(super) fn forget(&self) {
         self.open(false);
         self.counts.iter().chain(&self.taken).for_each(|count| count.store(0, Relaxed));
+        self.freed.iter().for_each(|freed| freed.store(false, Relaxed));
         self.bytes.store(0, Relaxed);
         self.used.store(0, Relaxed);
     }

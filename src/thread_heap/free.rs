@@ -8,7 +8,7 @@ use super::lock::try_lock;
 use super::pause::Pause;
 use super::registry::{abandoned_heap, owner};
 use super::remote_free::claim_exact;
-use super::size_class::{SizeClass, with_redzone};
+use super::size_class::{MAX_SIZE, SizeClass, with_redzone};
 use super::slab::Unit;
 use super::thread::attach;
 use crate::arena::FreeError;
@@ -150,10 +150,12 @@ impl Central {
             return freed;
         }
         let empty = self.arenas.empty();
+        let mut is_rounded_up = false;
         match self.tables.and_then(|tables| tables.exact_chunk(ptr.addr())) {
             Some((_, chunk)) if chunk.load(Relaxed) != 0 => {
                 let class = Self::claim_exact(ptr, chunk, check)?;
                 self.make_room(class);
+                is_rounded_up = true;
             }
             _ => check.map_or(Ok(()), |check| self.check_exact(ptr, check))?,
         }
@@ -166,7 +168,13 @@ impl Central {
         if self.arenas.empty() > empty {
             self.give_back_excess(None);
         }
-        freed.map(drop)
+        let size = freed?;
+        if !is_rounded_up && (1..=MAX_SIZE).contains(&size) {
+            if let Some(heap) = current_heap() {
+                heap.exact.note_not_rounded_up(SizeClass::of_size(size));
+            }
+        }
+        Ok(())
     }
 
     /// Takes an exact chunk with a class out of its entry in the table of chunks, and returns the

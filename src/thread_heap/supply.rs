@@ -8,10 +8,11 @@ use super::current_heap::current_heap;
 use super::heap::Heap;
 use super::pause::Pause;
 use super::registry::{all_heaps, live_heaps, owner};
+use super::search::Search;
 use super::size_class::{GRANULE, SizeClass, UNIT};
 use super::slab::SlabNumber;
 use super::tally::Tally;
-use crate::arena_set::{ArenaSet, KEPT_FREE, Tier};
+use crate::arena_set::{ARENA_SIZE, ArenaSet, KEPT_FREE, Tier};
 use crate::pages;
 use core::ptr::{self, NonNull};
 
@@ -22,18 +23,12 @@ pub(super) const COMPACT_BELOW: usize = 1 << 20;
 /// locked.
 const SLACK: usize = 64 * 1024;
 
+/// What a thread may cost besides a tenth of the pool. As long as another arena would be more,
+/// heaps are searched thoroughly before the pool grows, once for each arena.
+const ALLOWANCE: usize = 32 * 1024;
+
 /// Calls that take the mutex until one of them looks for free memory to give back.
 const CALLS_BEFORE_LOOK: usize = 256;
-
-/// Which slabs become chunks of their exact sizes.
-#[derive(Clone, Copy)]
-enum Dissolve {
-    All,
-    /// Those with free slots, or bytes behind the last slot.
-    NotFull,
-    /// Those of which less than a fifth is used.
-    Sparse,
-}
 
 /// Allocates from the locked arenas that there are.
 fn alloc_existing(arenas: &mut ArenaSet, size: usize, alignment: usize) -> Option<NonNull<u8>> {
@@ -72,10 +67,13 @@ impl Central {
         let mut chunk = self.in_arenas(|arenas| arenas.alloc_aligned(bytes, UNIT));
         if chunk.is_none() && !self.arenas.has_room(class.size()) {
             // (Where there is room for less than a slab, chunks without a slab take it first.)
-            if self.prepare_growth() && self.arenas.has_room(class.size()) {
+            if self.prepare_growth(class.size()) && self.arenas.has_room(class.size()) {
                 return None;
             }
             chunk = self.in_arenas(|arenas| arenas.alloc_in_new(bytes, UNIT));
+            if chunk.is_some() {
+                self.searched.note_growth();
+            }
         }
         let chunk = chunk?;
         let first = chunk.addr().get().wrapping_sub(heap.tables.base) / UNIT;
@@ -109,8 +107,8 @@ impl Central {
         let is_open = !self.is_scarce();
         heap.exact.open(is_open);
         self.exact_caches_are_open |= is_open;
+        let is_exact = self.lock_limit != usize::MAX || !heap.exact.should_round_up(class);
         let wasted = class.size() - size;
-        let is_exact = self.lock_limit != usize::MAX;
         if !is_open || alignment > GRANULE || is_exact && wasted >= GRANULE {
             return None;
         }
@@ -169,13 +167,14 @@ impl Central {
         }
         let failures = self.arenas.stats.failures();
         if !self.arenas.is_refused(size) {
-            if self.prepare_growth() {
+            if self.prepare_growth(size) {
                 if let Some(chunk) = self.in_arenas(existing) {
                     return Some(chunk);
                 }
             }
             if let Some(chunk) = self.in_arenas(|arenas| arenas.alloc_locked(size, alignment)) {
                 self.at_limit = false;
+                self.searched.note_growth();
                 return Some(chunk);
             }
             // Whatever the limit is, it is reached: until memory comes back, all is scarce.
@@ -184,11 +183,9 @@ impl Central {
         // No more memory can be locked: use what is free in heaps.
         if self.slabs > 0 || self.exact_caches_are_open {
             let pause = Pause::begin();
-            self.reclaim(&pause);
             all_heaps().for_each(|heap| heap.exact.open(false));
             self.exact_caches_are_open = false;
-            self.dissolve_slabs(Dissolve::All, &pause);
-            self.slack = 0;
+            self.search(Search::All, &pause);
             drop(pause);
             if let Some(chunk) = self.in_arenas(existing) {
                 return Some(chunk);
@@ -197,45 +194,53 @@ impl Central {
         self.in_arenas(|arenas| arenas.alloc_unlocked(size, alignment, failures))
     }
 
-    /// Before more memory is locked: takes back what the calling thread's exact cache has, and what
-    /// heaps have free if that is much. Returns whether there was any.
-    fn prepare_growth(&mut self) -> bool {
+    /// Before more memory is locked for `size` bytes: takes back what the calling thread's exact
+    /// cache has, and what heaps have free if that is much. Returns whether there was any.
+    fn prepare_growth(&mut self, size: usize) -> bool {
         if self.lock_limit != usize::MAX {
             self.lock_limit = pages::lock_limit();
         }
         let evicted = current_heap().is_some_and(|own| self.evict_exact(own, 0));
-        let bearable = if self.is_scarce() { 0 } else { SLACK + self.arenas.stats.used / 16 };
-        if self.free_in_heaps() <= self.slack + bearable {
+        let (total, used) = (self.arenas.stats.total, self.arenas.stats.used);
+        let (search, bearable) = match self.is_scarce() {
+            true => (Search::NotFull, 0),
+            false => (Search::Sparse, SLACK + used / 16),
+        };
+        // Another arena would be more than a tenth of the pool and the allowance.
+        let is_small = total / 10 + ALLOWANCE <= ARENA_SIZE;
+        let free = self.free_in_heaps();
+        let search = if self.searched.may_find(search, free) > bearable {
+            search
+        } else if is_small
+            && self.searched.may_find(Search::NotFull, free) >= size
+            && self.searched.may_be_for_little()
+        {
+            Search::NotFull
+        } else {
             return evicted;
-        }
-        let pause = Pause::begin();
-        self.reclaim(&pause);
-        self.dissolve_slabs(
-            if self.is_scarce() { Dissolve::NotFull } else { Dissolve::Sparse },
-            &pause,
-        );
-        self.slack = self.free_in_heaps();
+        };
+        self.search(search, &Pause::begin());
         true
     }
 
-    /// Turns slabs into chunks of their exact sizes, with free chunks between them. No slot is
-    /// cached.
-    fn dissolve_slabs(&mut self, which: Dissolve, _: &Pause) {
-        for heap in all_heaps() {
-            heap.for_each_slab(|slab| {
-                let (used, unused) = (heap.tables.used_bytes(slab), heap.tables.unused_bytes(slab));
-                let is_wanted = match which {
-                    Dissolve::All => true,
-                    Dissolve::NotFull => unused > 0,
-                    Dissolve::Sparse => unused / 4 > used,
-                };
-                if is_wanted {
-                    self.dissolve(heap, slab);
-                }
-            });
+    /// Searches for free memory in all heaps: leaves nothing in caches, gives empty slabs back, and
+    /// turns other slabs into chunks of their exact sizes, with free chunks between them.
+    fn search(&mut self, search: Search, pause: &Pause) {
+        self.reclaim(pause);
+        if search != Search::Reclaim {
+            for heap in all_heaps() {
+                heap.for_each_slab(|slab| {
+                    let tables = &heap.tables;
+                    if search.dissolves(tables.used_bytes(slab), tables.unused_bytes(slab)) {
+                        self.dissolve(heap, slab);
+                    }
+                });
+            }
         }
+        self.searched.note(search, self.free_in_heaps());
     }
 
+    /// Turns a slab of which no slot is cached into chunks. The others are paused.
     fn dissolve(&mut self, heap: &Heap, slab: SlabNumber) {
         let unit = heap.tables.unit(slab);
         let (class, slots, bytes) = (unit.class(), unit.slots(), unit.units() * UNIT);
@@ -275,12 +280,12 @@ impl Central {
         {
             excess = self.excess();
         }
-        if excess > self.arenas.empty() && self.free_in_heaps() > self.slack.saturating_add(SLACK) {
+        let free = self.free_in_heaps();
+        if excess > self.arenas.empty() && self.searched.may_find(Search::Reclaim, free) > SLACK {
             let own = if pause.is_none() { Some(Pause::begin()) } else { None };
             if let Some(pause) = pause.or(own.as_ref()) {
-                self.reclaim(pause);
+                self.search(Search::Reclaim, pause);
             }
-            self.slack = self.free_in_heaps();
             excess = self.excess();
         }
         if self.arenas.give_back(excess) {
