@@ -409,13 +409,13 @@ std::vector<Entry> Entries(const Options& options, const Work& work, size_t pair
     return entries;
 }
 
-/** The speed of two threads relative to one, in each round. */
-Values Scaling(const Values& by_one, const Values& by_two)
+/** The speed of several threads relative to one, in each round. */
+Values Scaling(const Values& by_one, const Values& by_many)
 {
     Values scaling;
     for (const auto& [peer, ones] : by_one) {
-        const auto found{by_two.find(peer)};
-        if (found == by_two.end()) continue;
+        const auto found{by_many.find(peer)};
+        if (found == by_many.end()) continue;
         for (size_t i{0}; i < std::min(ones.size(), found->second.size()); ++i) {
             scaling[peer].push_back(ones[i] / found->second[i]);
         }
@@ -449,6 +449,10 @@ void Pairs(const Options& options, Csv& csv)
     by_one = table.Row("ring by one thread", options.rounds, ring(1));
     by_two = table.Row("ring by two threads", options.rounds, ring(2));
     table.Derived("ring scaling", "x", Scaling(by_one, by_two));
+    for (size_t threads{4}; threads <= std::thread::hardware_concurrency(); threads *= 2) {
+        const std::string row{"ring by " + std::to_string(threads) + " threads"};
+        table.Derived(row + ", scaling", "x", Scaling(by_one, table.Row(row, options.rounds, ring(threads))));
+    }
 
     const auto handover{[&](size_t threads) {
         auto entries{Entries(options, {(SLOTS + 1) * BATCH, 32, 32}, 2 * pairs,
