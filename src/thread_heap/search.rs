@@ -17,7 +17,8 @@ pub(super) enum Search {
 }
 
 impl Search {
-    /// Whether a slab becomes chunks of their exact sizes, by its bytes in used slots and its others.
+    /// Whether a slab becomes chunks of their exact sizes, by its bytes in used slots and its
+    /// others.
     pub(super) const fn dissolves(self, used: usize, unused: usize) -> bool {
         match self {
             Self::Reclaim => false,
