@@ -93,7 +93,7 @@ rules() {
     if grep -Eq 'SerializeData *= *std::vector<(std::)?uint8_t' "$sources/support/allocators/zeroafterfree.h"; then
         cppflags="$cppflags -DBITCOIN_SUPPORT_SERIALIZE_DATA_UINT8"
     fi
-    # Zcash.
+    # Zcash, Dogecoin.
     if grep -rEl --include='*.h' --include='*.hpp' --include='*.cpp' --include='*.cc' --include='*.mm' \
         '^[[:space:]]*#[[:space:]]*include[[:space:]]*"([^"]*/)?(support/cleanse|support/lockedpool|allocators/secure|allocators/zeroafterfree|cleanse|lockedpool|secure|zeroafterfree)\.h"' \
         "$sources" 2>/dev/null |
@@ -241,7 +241,7 @@ soname() {
 no_probe() {
     fail "a small program does not $1 with" "  $2" "  $3" \
         "Both must be of one version, the library built for this system, and the tree compiled as C++17 or later" \
-        "(Core 0.21 and Litecoin 0.21: ./configure --enable-c++17)."
+        "(Core 0.21 and older, Litecoin 0.21, Dogecoin 1.14: ./configure --enable-c++17)."
 }
 
 case ${1-} in
