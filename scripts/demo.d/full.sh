@@ -153,6 +153,19 @@ else
     keep "a node with an encrypted wallet" "$result" "$held of $of claims$unseen"
 fi
 
+# ---- Core's benchmarks --------------------------------------------------------
+
+if ((${bench:?} > 0)) && ! $ours_only; then
+    say "Core's benchmarks of what this library replaces, in turn"
+    if compared=$(scripts/demo.d/bench.py "$(program ours bench_bitcoin)" "$(program core bench_bitcoin)" "$build/bench.json" \
+        --passes "$bench"); then
+        head -n -1 <<<"$compared" | sed 's/^/        /'
+        say "  $(tail -n 1 <<<"$compared")"
+    else
+        prove "Core's benchmarks can be run on both codes" false
+    fi
+fi
+
 prove "Core's source has not been written to" test "$(fingerprint "$core")" = "$core_before"
 
 # ---- Both columns -----------------------------------------------------------

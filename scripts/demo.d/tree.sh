@@ -126,6 +126,7 @@ without_skipped() {
 tree_of_autotools() {
     local fragment=${root:?}/integrations/autotools/core_drop_in.mk copy=$work/source core_build=$work/core
     local switched targets=() made=() binaries=() units
+    # shellcheck disable=SC2034 # `keep` reads it
     if $tests_alone; then how_compiled=", the tree's libraries not built"; fi
     install_missing needs_of_autotools
     build_library
