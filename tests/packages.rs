@@ -1,5 +1,6 @@
-//! The two packages that are published can be: cargo packs both, builds each from what it
-//! has packed, and installs the command. What the README links to is in the package.
+//! The two packages that are published can be: cargo packs both, builds each from what it has
+//! packed, and installs the command. What the README links to is in the package. The packages for
+//! vcpkg, Conan and Debian repeat some facts of the checkout, and repeat them rightly.
 //!
 //! Only in a checkout: the packed crate does not have this test. Nor has a run under a sanitizer,
 //! which cargo's work does not concern.
@@ -108,6 +109,22 @@ fn the_port_has_the_version() {
     let manifest = include_str!("../packaging/vcpkg/bitcoin-support/vcpkg.json");
     let version = format!("\n  \"version\": \"{}\",\n", env!("CARGO_PKG_VERSION"));
     assert!(manifest.contains(&version), "packaging/vcpkg: not the version of Cargo.toml");
+}
+
+/// The build of the Debian package fails at a function that is listed and not declared. It adds the
+/// functions that are declared and not listed.
+#[test]
+fn the_debian_package_lists_functions_of_the_header() {
+    let header = include_str!("../include/bitcoin_support.h");
+    let list = include_str!("../packaging/debian/libbitcoin-support.symbols");
+    // The first one is the version of the others.
+    let listed = list.lines().filter_map(|line| line.strip_prefix(' ')?.split_once('@')).skip(1);
+    let listed: Vec<_> = listed.map(|(name, _)| name).collect();
+    assert!(listed.len() > 50, "{listed:?}");
+    for name in listed {
+        let is_declared = |before| header.contains(&format!("{before}{name}("));
+        assert!(is_declared(' ') || is_declared('*'), "packaging/debian: {name} is not declared");
+    }
 }
 
 /// Conan copies what CMake and cargo need of the checkout: each package of the workspace, and each

@@ -1,4 +1,4 @@
-#!/bin/sh
+# shellcheck shell=sh
 #
 # The parts of core_drop_in.mk that need a shell. make calls this script; it is not for use by hand.
 #
