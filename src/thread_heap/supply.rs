@@ -280,8 +280,9 @@ impl Central {
         {
             excess = self.excess();
         }
-        let free = self.free_in_heaps();
-        if excess > self.arenas.empty() && self.searched.may_find(Search::Reclaim, free) > SLACK {
+        if excess > self.arenas.empty()
+            && self.searched.may_find(Search::Reclaim, self.free_in_heaps()) > SLACK
+        {
             let own = if pause.is_none() { Some(Pause::begin()) } else { None };
             if let Some(pause) = pause.or(own.as_ref()) {
                 self.search(Search::Reclaim, pause);
