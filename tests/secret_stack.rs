@@ -351,6 +351,14 @@ fn a_pool_that_asks_in_vain_asks_less_often() {
         let few = 1..CALLS / 32;
         let in_calls = attempts_in(&|| on_secret_stack(|| drop(secret())));
         assert!(few.contains(&in_calls), "{in_calls} attempts");
+        // When the pool asks for a large one again, it also asks for the small one.
+        let in_calls = attempts_in(&|| {
+            on_secret_stack(|| {
+                drop(SecureVec::from_slice(&[7_u8; 5 * 4096]));
+                drop(secret());
+            });
+        });
+        assert!((2..2 * few.end).contains(&in_calls), "{in_calls} attempts for two sizes");
         in_child(|| {
             refuse(libc::SYS_mlock2, None, libc::EPERM);
             refuse(libc::SYS_mlock, None, libc::EPERM);

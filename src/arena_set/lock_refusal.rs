@@ -37,8 +37,13 @@ impl LockRefusal {
     /// [`pages::stacks_idle_again`] was before the attempt: a stack that has become idle meanwhile
     /// counts.
     pub(super) fn set(&mut self, bytes: usize, limit: usize, idle_again: usize) {
-        let is_again = bytes >= self.bytes && limit <= self.limit;
-        self.patience = if is_again { MAX_PATIENCE.min(2 * self.patience) } else { 1 };
+        if limit > self.limit {
+            self.patience = 1;
+        } else if bytes >= self.bytes {
+            self.patience = MAX_PATIENCE.min(2 * self.patience);
+        }
+        // Otherwise less than before has been refused, and the patience stays: where a program asks
+        // for two sizes in turn, it would begin anew each time.
         self.bytes = bytes;
         self.limit = limit;
         self.idle_again = idle_again;
@@ -52,11 +57,15 @@ impl LockRefusal {
     /// Makes every attempt worth it again: memory has been unlocked, or the limit raised.
     pub(crate) fn forget(&mut self) {
         self.bytes = usize::MAX;
+        self.patience = 1;
     }
 
     /// Notes that so many bytes have been unlocked: as many more may be locked now.
     pub(crate) fn note_unlocked(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes);
+        if bytes > 0 {
+            self.patience = 1;
+        }
     }
 
     /// Whether so many bytes were refused, under whatever limit, and locked stacks have not become
