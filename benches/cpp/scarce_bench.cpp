@@ -51,6 +51,8 @@ constexpr size_t HOARD_SLACK{1 * MIB};
 
 struct Options {
     bool quick{false}, control{false};
+    /** The pools change places: Core's is judged by bitcoin-support's. */
+    bool swap{false};
     std::string filter, csv, figures, directory;
     /** Empty for all parts. */
     std::string part;
@@ -311,9 +313,12 @@ private:
     }
     Outcome RunOurs(const Cell& cell, const std::string& option = {}) const
     {
-        return Run(Command("scarce_cell", cell, (options.control ? "--control " : "") + option));
+        return Run(Command(options.swap ? "scarce_cell_core" : "scarce_cell", cell, (options.control ? "--control " : "") + option));
     }
-    Outcome RunCore(const Cell& cell, const std::string& option = {}) const { return Run(Command("scarce_cell_core", cell, option)); }
+    Outcome RunCore(const Cell& cell, const std::string& option = {}) const
+    {
+        return Run(Command(options.swap ? "scarce_cell" : "scarce_cell_core", cell, option));
+    }
 
     void Work()
     {
@@ -497,6 +502,11 @@ private:
         }
         std::printf("\n%zu cells, %zu points; %zu cells worse in the first run, %zu on average; %zu errors; live KiB not locked, all points together: bitcoin-support %zu, Core %zu; %.0f s\n",
                     all.cells, all.points, all.worse_cells, all.worse_on_average, errors.size(), ours_unlocked / KIB, core_unlocked / KIB, seconds);
+        if (options.swap) {
+            const bool noticed{errors.empty() && all.worse_on_average != 0};
+            std::printf(noticed ? "Core's pool is worse on average\n" : "Core's pool is not worse on average\n");
+            return noticed ? EXIT_SUCCESS : EXIT_FAILURE;
+        }
         if (options.control) {
             bool noticed{errors.empty()};
             for (const char* const reason : {"unlocked", "locked", "failed", "statistics"}) noticed = noticed && all.reasons[reason] != 0;
@@ -676,7 +686,7 @@ private:
 
 [[noreturn]] void Usage()
 {
-    std::fprintf(stderr, "usage: scarce_bench [--quick] [--control] [--part grid|packing|hoarding|mappings|cliffs] [--filter TEXT] [--every N] [--rows N] [--jobs N] [--csv FILE] [--figures FILE]\n");
+    std::fprintf(stderr, "usage: scarce_bench [--quick] [--control | --swap] [--part grid|packing|hoarding|mappings|cliffs] [--filter TEXT] [--every N] [--rows N] [--jobs N] [--csv FILE] [--figures FILE]\n");
     std::exit(2);
 }
 
@@ -694,6 +704,8 @@ int main(int argc, char** argv)
             options.quick = true;
         } else if (option == "--control") {
             options.control = true;
+        } else if (option == "--swap") {
+            options.swap = true;
         } else if (i + 1 == argc) {
             Usage();
         } else if (option == "--filter") {
@@ -716,7 +728,7 @@ int main(int argc, char** argv)
     }
     if (options.jobs == 0 || options.every == 0) Usage();
     const auto wants{[&](const char* part) { return options.part.empty() || options.part == part; }};
-    if (options.control || !options.filter.empty() || options.every != 1) options.part = "grid";
+    if (options.control || options.swap || !options.filter.empty() || options.every != 1) options.part = "grid";
     int result{wants("grid") ? Bench{options}.Compare() : EXIT_SUCCESS};
     bench::Csv csv{options.figures};
     csv.Header();

@@ -671,7 +671,7 @@ void Burst(Cell& cell, size_t limit, const std::string& before, const std::strin
         const size_t thread{who == "other" ? (owner + 1) % cell.Threads() : owner};
         cell.On(thread, [&] {
             std::vector<Chunk>& chunks{cell.LaneOf(owner).chunks};
-            // Every 32nd chunk stays, spread over all chunks of the thread.
+            // Every 31st chunk stays, spread over all chunks of the thread.
             std::vector<Chunk> stay;
             for (size_t i{31}; i < chunks.size(); i += 31) {
                 stay.push_back(chunks[i]);
