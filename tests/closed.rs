@@ -363,26 +363,40 @@ fn the_panic_button_whatever_the_threads_are_doing() {
     });
 }
 
+/// Runs `body` while two threads do `work` again and again.
+fn while_threads(work: impl Fn() + Sync, body: impl FnOnce()) {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _over = EndsWhenDropped(&is_over);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    work();
+                }
+            });
+        }
+        body();
+    });
+}
+
+fn while_threads_open(key: &ClosedBox<Key>, body: impl FnOnce()) {
+    while_threads(|| assert_eq!(key.open().unwrap().expose_secret(), &SECRET), body);
+}
+
 /// Secrets are closed for the first time while other threads are just wiping them.
 #[test]
 fn the_panic_button_while_secrets_are_first_closed() {
     with_and_without_key("the_panic_button_while_secrets_are_first_closed", |_| {
-        let is_over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let _over = EndsWhenDropped(&is_over);
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    while !is_over.load(Ordering::Relaxed) {
-                        wipe(0);
-                    }
-                });
-            }
-            for _ in 0..100 {
-                // A large one, so that it takes time to wipe it.
-                let large = ClosedBox::<[u8; 1 << 20]>::new_with(|_| ()).unwrap();
-                assert_eq!(large.open().unwrap().expose_secret()[7], 0);
-            }
-        });
+        while_threads(
+            || wipe(0),
+            || {
+                for _ in 0..100 {
+                    // A large one, so that it takes time to wipe it.
+                    let large = ClosedBox::<[u8; 1 << 20]>::new_with(|_| ()).unwrap();
+                    assert_eq!(large.open().unwrap().expose_secret()[7], 0);
+                }
+            },
+        );
     });
 }
 
@@ -519,22 +533,6 @@ fn children_have_it_as_it_was() {
             assert!(flags_of(others).iter().any(|flag| flag == "lo"));
             drop(key);
         });
-    });
-}
-
-/// Runs `body` while two threads open and close a secret.
-fn while_threads_open(key: &ClosedBox<Key>, body: impl FnOnce()) {
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let _over = EndsWhenDropped(&is_over);
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !is_over.load(Ordering::Relaxed) {
-                    assert_eq!(key.open().unwrap().expose_secret(), &SECRET);
-                }
-            });
-        }
-        body();
     });
 }
 

@@ -1006,6 +1006,7 @@ mod handlers {
                             for (pool, secret) in MADE.lock().unwrap().drain(..) {
                                 let found = read_memory(secret, SECRET.len());
                                 assert_eq!(found.as_deref(), Some(&SECRET[..]), "{policy:?}");
+                                assert_eq!(pool.stats().chunks_used, 1, "{policy:?}");
                                 works(&pool);
                             }
                             works(&kept);
