@@ -16,17 +16,6 @@ endforeach()
 file(REMOVE_RECURSE "${WORK_DIR}")
 set(tree "${CMAKE_CURRENT_LIST_DIR}/core_tree")
 
-# Copies the tree, and replaces text in one of its files.
-function(copy_tree name file text replacement)
-  file(COPY "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/core_tree/" DESTINATION "${WORK_DIR}/${name}")
-  file(READ "${WORK_DIR}/${name}/${file}" before)
-  string(REPLACE "${text}" "${replacement}" after "${before}")
-  if(before STREQUAL after)
-    message(FATAL_ERROR "${file} does not have: ${text}")
-  endif()
-  file(WRITE "${WORK_DIR}/${name}/${file}" "${after}")
-endfunction()
-
 # refused(<name> <message> <argument of cmake>...): the configuration must fail and say why. `tree` is what is configured.
 function(refused name expected)
   execute_process(COMMAND "${CMAKE_COMMAND}" -S "${tree}" -B "${WORK_DIR}/build/refused/${name}" -G "${GENERATOR}"
@@ -178,13 +167,12 @@ endif()
 refused(other_processor "cargo build-c --target <Rust's name of Linux on ${other}>" "${cross}" -DCMAKE_SYSTEM_NAME=Linux
   -DCMAKE_SYSTEM_PROCESSOR=${other})
 
-# Libraries for three systems: the one that fits is taken, and not the first.
+# Libraries for five systems: the one that fits is taken, and not the first.
 file(REMOVE "${checkout}/target/release/libbitcoin_support.a")
-foreach(target release aarch64-linux-android/release ${other}-unknown-linux-gnu/release ${processor}-pc-windows-gnu/release)
+foreach(target release ${processor}-linux-android/release ${other}-unknown-linux-gnu/release ${processor}-pc-windows-gnu/release)
   file(MAKE_DIRECTORY "${checkout}/target/${target}")
   file(COPY_FILE "${WORK_DIR}/empty.a" "${checkout}/target/${target}/libbitcoin_support.a")
 endforeach()
-file(REMOVE_RECURSE "${checkout}/target/aarch64-linux-android")
 file(MAKE_DIRECTORY "${checkout}/target/${processor}-unknown-linux-gnu/release")
 file(CREATE_LINK "${STATIC_LIBRARY}" "${checkout}/target/${processor}-unknown-linux-gnu/release/libbitcoin_support.a" SYMBOLIC)
 expect(cross FALSE TRUE "${cross}" "${toolchain}")
@@ -200,7 +188,8 @@ refused(other_library "a small program does not compile and link" "${hook}" "-DB
 
 # refused_tree(<name> <message> <file> <text> <replacement>): a tree that differs in one place.
 function(refused_tree name expected file text replacement)
-  copy_tree(${name} ${file} "${text}" "${replacement}")
+  file(COPY "${tree}/" DESTINATION "${WORK_DIR}/${name}")
+  replace("${WORK_DIR}/${name}/${file}" "${text}" "${replacement}")
   set(tree "${WORK_DIR}/${name}")
   refused(${name} "${expected}" "${hook}" "${static}")
 endfunction()

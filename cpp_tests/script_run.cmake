@@ -10,3 +10,13 @@ function(run)
   endif()
   set(output "${output}" PARENT_SCOPE)
 endfunction()
+
+# replace(<file> <text> <replacement>): replaces text in a file, which must have it.
+function(replace file text replacement)
+  file(READ "${file}" before)
+  string(REPLACE "${text}" "${replacement}" after "${before}")
+  if(before STREQUAL after)
+    message(FATAL_ERROR "${file} does not have: ${text}")
+  endif()
+  file(WRITE "${file}" "${after}")
+endfunction()

@@ -57,6 +57,10 @@ function(bitcoin_support_cross_candidates target_dir file_name candidates_var se
   string(TOLOWER "${CMAKE_SYSTEM_NAME}" system)
   file(GLOB candidates "${target_dir}/*/release/${file_name}")
   list(FILTER candidates INCLUDE REGEX "/${processor}-[^/]*${system}[^/]*/release/[^/]*$")
+  # Rust's names of Android's systems have linux in them too.
+  if(NOT system STREQUAL "android")
+    list(FILTER candidates EXCLUDE REGEX "-android[^/]*/release/[^/]*$")
+  endif()
   set(searched "${target_dir}/<target>/release/${file_name}")
   list(LENGTH candidates count)
   if(count GREATER 1)

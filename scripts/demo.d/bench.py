@@ -7,7 +7,8 @@ OURS and CORE are two bench_bitcoin. Each pass runs both, every other pass in th
 benchmark over all passes counts: what disturbs a run makes it longer, never shorter. RESULTS.json gets the medians of all
 passes in seconds: {"ours" or "core": {benchmark: [seconds, ...]}}. Printed is a table in Markdown; its last column is the
 ratio of the least times, ours to Core's. The last line has the number of benchmarks, and of those that take more than
-1.02 of the time on Core's own code. Exit status: 0, or 1 if a program fails.
+1.02 of the time on Core's own code. Exit status: 0; 1 if a program fails, or if the two have run no benchmark, or not the
+same ones.
 """
 
 import argparse
@@ -65,6 +66,8 @@ def main():
         # What there is so far, should the run be stopped.
         arguments.results.write_text(json.dumps(times), encoding="utf-8")
 
+    if not times["ours"] or times["ours"].keys() != times["core"].keys():
+        sys.exit(f"the two programs have run no benchmark, or not the same ones: {sorted(times['ours'])} and {sorted(times['core'])}")
     print("| benchmark | on this library | on Core's own code | ratio |\n|---|---|---|---|")
     slower = 0
     for name in sorted(times["ours"]):

@@ -158,6 +158,7 @@ tree_of_autotools() {
     if $tests_alone; then
         # One of their objects is compiled, which wipes memory.
         mapfile -t made < <(grep -oE '^lib[a-z]+_util_a-random\.o' "$core_build/src/Makefile" | head -n 1)
+        ((${#made[@]})) || die "--tests-alone needs a tree with a library lib..._util.a that has random.cpp"
     else
         made=("${targets[@]}")
     fi
