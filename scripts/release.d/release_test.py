@@ -120,8 +120,13 @@ class Refusals(unittest.TestCase):
         self.refused(self.breaking, "changes without a commit")
 
     def test_no_version(self):
+        kept = self.tree / "build/1.0.0/kept"
+        for folder in (kept, self.tree / "build/release"):
+            folder.mkdir(parents=True)
         for version in ("1.0", "v1.0.0", "1.0.0-beta", "../1.0.0", "01.0.0"):
             self.refused(version, "no version")
+        # The version becomes the name of a folder, which is made anew.
+        self.assertTrue(kept.exists())
 
     def test_a_version_that_is_not_greater(self):
         for version in (self.whole, "0.0.1", f"{self.present}-rc0"):
