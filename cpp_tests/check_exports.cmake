@@ -3,7 +3,8 @@
 # c_api_tests.c calls all of the functions.
 #
 # Run by cmake -P. Variables: HEADER, SHARED, STATIC, NM, TEST_SOURCE, VERSION (of the symbols; empty where rustc has
-# linked the libraries: then the symbols have none, and the static library has more names).
+# linked the libraries: then the symbols have none, and the static library has more names), DLL_OBJDUMP (for a DLL alone,
+# which has a table of its own for what it exports).
 
 file(READ "${HEADER}" header)
 string(REGEX REPLACE "//[^\n]*" "" header "${header}")
@@ -33,7 +34,23 @@ if(VERSION)
   set(suffix "@@${VERSION}")
   compare("" -g --defined-only "${STATIC}")
 endif()
-compare("${suffix}" -D --defined-only "${SHARED}")
+if(DLL_OBJDUMP)
+  execute_process(COMMAND "${DLL_OBJDUMP}" -p "${SHARED}" OUTPUT_VARIABLE headers COMMAND_ERROR_IS_FATAL ANY)
+  string(REGEX REPLACE "^.*Ordinal/Name Pointer. Table\n" "" table "${headers}")
+  string(REGEX REPLACE "\n\n.*$" "\n" table "${table}")
+  # Square brackets hide semicolons in CMake's lists.
+  string(REPLACE "[" "" table "${table}")
+  string(REPLACE "]" "=" table "${table}")
+  string(REGEX MATCHALL "= [A-Za-z_][A-Za-z0-9_]*\n" exported "${table}")
+  string(REPLACE "= " "" exported "${exported}")
+  string(REPLACE "\n" "" exported "${exported}")
+  list(SORT exported)
+  if(NOT exported STREQUAL declared)
+    message(FATAL_ERROR "declared: ${declared}\nexported: ${exported}")
+  endif()
+else()
+  compare("${suffix}" -D --defined-only "${SHARED}")
+endif()
 
 file(READ "${TEST_SOURCE}" tests)
 foreach(function IN LISTS declared)

@@ -1,5 +1,5 @@
 // Helpers of the test programs: the kernel's view of this process, code that runs in a child process, mock
-// pages, random numbers.
+// pages, random numbers. On Windows there is no fork, and so there are no children that run a part of a program.
 
 #ifndef BITCOIN_SUPPORT_CPP_TESTS_TEST_UTIL_H
 #define BITCOIN_SUPPORT_CPP_TESTS_TEST_UTIL_H
@@ -15,12 +15,20 @@
 #include <cstring>
 #include <fstream>
 #include <string>
-#include <sys/uio.h>
-#include <sys/wait.h>
 #include <type_traits>
-#include <unistd.h>
 #include <utility>
 #include <vector>
+
+#include <unistd.h>
+#ifdef _WIN32
+#ifndef NOMINMAX
+#define NOMINMAX
+#endif
+#include <windows.h>
+#else
+#include <sys/uio.h>
+#include <sys/wait.h>
+#endif
 
 /** Returns from a test that cannot run here. CTest reads the line and counts the test as skipped. */
 #define SKIP_TEST(reason)                       \
@@ -52,6 +60,34 @@ constexpr uintptr_t SYNTHETIC_BASE{0x08000000};
 inline void* Address(uintptr_t number) { return reinterpret_cast<void*>(number); }
 inline uintptr_t Number(const void* address) { return reinterpret_cast<uintptr_t>(address); }
 
+#ifdef _WIN32
+inline size_t PageSize()
+{
+    SYSTEM_INFO info;
+    GetSystemInfo(&info);
+    return info.dwPageSize;
+}
+
+/** Whether the system can read all of the bytes. It does so without a fault. */
+inline bool ReadBytes(const void* from, void* to, size_t size)
+{
+    SIZE_T read{0};
+    return ReadProcessMemory(GetCurrentProcess(), from, to, size, &read) && read == size;
+}
+#else
+inline size_t PageSize()
+{
+    return static_cast<size_t>(sysconf(_SC_PAGESIZE));
+}
+
+/** Whether the system can read all of the bytes. It does so without a fault. */
+inline bool ReadBytes(const void* from, void* to, size_t size)
+{
+    const iovec local{to, size};
+    const iovec remote{const_cast<void*>(from), size};
+    return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
+}
+
 /** Number of bytes that this process has locked, by the kernel's count. */
 inline size_t KernelLockedBytes()
 {
@@ -70,6 +106,7 @@ inline size_t MappingCount()
     for (std::string line; std::getline(maps, line);) ++count;
     return count;
 }
+#endif
 
 /** Whether all bytes have this value, or, with or_gone, are not mapped. The kernel reads them, because
  *  AddressSanitizer and valgrind report a read of freed memory. */
@@ -78,9 +115,7 @@ inline bool AllBytesAre(const void* memory, size_t size, unsigned char value, bo
     unsigned char bytes[4096];
     for (size_t done{0}; done < size;) {
         const size_t part{std::min(size - done, sizeof(bytes))};
-        const iovec local{bytes, part};
-        const iovec remote{reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(memory) + done), part};
-        if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) != static_cast<ssize_t>(part)) {
+        if (!ReadBytes(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(memory) + done), bytes, part)) {
             if (or_gone) return true;
             std::abort();
         }
@@ -124,6 +159,7 @@ private:
     uint64_t state;
 };
 
+#ifndef _WIN32
 /** How a child process ended, and its report. */
 template <typename Report>
 struct Child {
@@ -167,6 +203,7 @@ Child<Report> RunInChild(Body body, void (*leave)(int) = &_exit)
     }
     return child;
 }
+#endif
 
 /** Pages at addresses that are not mapped, 16 MiB apart, as in Core's own tests. It writes all calls to a
  *  journal, which must outlive it. */

@@ -50,7 +50,8 @@ void CheckUnique(const Path& base)
     const Path first{GetUniquePath(base)};
     const Path second{GetUniquePath(base)};
     static_assert(std::is_same<decltype(GetUniquePath(base)), Path>::value, "the caller's own class");
-    BOOST_CHECK_EQUAL(first.string().substr(0, 5), "/tmp/");
+    const std::string beginning{first.string().substr(0, 5)};
+    BOOST_CHECK(beginning == "/tmp/" || beginning == std::string{"/tmp"} + static_cast<char>(std::filesystem::path::preferred_separator));
     BOOST_CHECK_EQUAL(first.string().size(), 5U + 32U);
     BOOST_CHECK(first.string() != second.string());
 }
