@@ -2,9 +2,10 @@
 //!
 //! # Heaps, slabs and arenas
 //! Where a thread has many chunks of a size, up to [`size_class::MAX_SIZE`] bytes, they are slots
-//! of slabs, and a slab belongs to one heap. Heaps 1 and up belong to threads. Heap 0 is the
-//! abandoned heap: it holds the slabs that ended threads have left. The arenas, and the chunks that
-//! are no slots, belong to [`central::Central`], behind a mutex.
+//! of slabs, and a slab belongs to one heap. Heaps 1 and up belong to threads, or have belonged to
+//! threads that have ended. Heap 0 is the abandoned heap: it holds slabs that such threads have
+//! left. (`abandoned` says which.) The arenas, and the chunks that are no slots, belong to
+//! [`central::Central`], behind a mutex.
 //!
 //! # The order of attempts
 //! An allocation takes the first of these that has room:
@@ -17,7 +18,7 @@
 //! # Who may use a heap
 //! - Its thread, once it has entered the heap's gate: without any lock and without atomic
 //!   read-modify-write operations.
-//! - The holder of the mutex, if it is the abandoned heap.
+//! - The holder of the mutex, if no thread has the heap.
 //! - The holder of the mutex, if it has paused the other threads: closed their gates and waited
 //!   until they had left their heaps. `gate` says how that works without a cost to the threads.
 //!   While others are paused the statistics are exact, slabs can change hands, and the process can

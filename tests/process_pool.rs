@@ -335,6 +335,185 @@ fn threads_come_and_go() {
     });
 }
 
+/// Starts a thread that makes chunks, so that it has a heap, and waits until the sender is dropped.
+/// Returns the chunks.
+fn thread_that_stays(count: usize, size: usize) -> (Vec<Chunk>, std::sync::mpsc::Sender<()>) {
+    let ((send, chunks), (end, wait)) =
+        (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+    std::thread::spawn(move || {
+        send.send((0..count).map(|i| Chunk::new(size, i as u8)).collect()).unwrap();
+        let _ = wait.recv();
+    });
+    (chunks.recv().unwrap(), end)
+}
+
+/// A thread that ends leaves its heap to the next one, and pauses nobody for that.
+#[test]
+fn threads_that_come_and_go_pause_no_others() {
+    alone("threads_that_come_and_go_pause_no_others", || {
+        let signal_after = |last: fn()| {
+            common::signal_of(move || {
+                let mine: Vec<_> = (0..64).map(|i| Chunk::new(32, i)).collect();
+                // To free another thread's chunk for the first time takes a pause too.
+                core::mem::forget((mine, thread_that_stays(64, 32)));
+                // A pause needs this call.
+                common::forbid(libc::SYS_membarrier);
+                for _ in 0..100 {
+                    // A chunk that the thread leaves is freed without a pause too.
+                    let chunks = || (0..64).map(|i| Chunk::new(32, i)).collect::<Vec<_>>();
+                    drop(std::thread::spawn(move || chunks().pop()).join().unwrap());
+                }
+                last();
+            })
+        };
+        assert_eq!(signal_after(|| ()), 0);
+        // The control: statistics are taken in a pause.
+        let pause = || assert!(pool().stats().used > 0);
+        assert_eq!(signal_after(pause), libc::SIGSYS);
+    });
+}
+
+/// When no more memory can be locked, nothing of what ended threads have left stays free while
+/// another thread goes without.
+#[test]
+fn what_ended_threads_have_left_serves_others() {
+    const LIMIT: usize = 4 << 20;
+    alone("what_ended_threads_have_left_serves_others", || {
+        limit_locked_memory(LIMIT);
+        pool().set_locking_failed(Some(Box::new(|_| false)));
+        let staying: Vec<_> = (0..20).map(|_| thread_that_stays(40, 48)).collect();
+        // They all live at the same time. Each leaves a slab of which half is free. (`join` waits
+        // for the end of a thread, and the end of a scope only for that of its function.)
+        static TOGETHER: Barrier = Barrier::new(20);
+        let leave = || {
+            let mut chunks: Vec<_> = (0..100).map(|i| Chunk::new(64, i)).collect();
+            chunks.retain(|chunk| chunk.byte % 2 == 0);
+            TOGETHER.wait();
+            chunks
+        };
+        let threads: Vec<_> = (0..20).map(|_| std::thread::spawn(leave)).collect();
+        let left = threads.into_iter().flat_map(|thread| thread.join().unwrap());
+        let mut all: Vec<_> = left.collect();
+        let before = check_statistics();
+        assert_eq!(before.chunks_used, 20 * 40 + 20 * 50);
+        while let Some(chunk) = pool().alloc(64, 16) {
+            all.push(Chunk { addr: chunk.as_ptr().expose_provenance(), size: 64, byte: 0 });
+        }
+        let full = check_statistics();
+        assert_eq!((full.locked, full.total), (LIMIT, LIMIT));
+        // What is left is gaps that are too small.
+        pool().walk(|_, size, is_used| assert!(is_used || size < 64, "{size} bytes are free"));
+        drop(all);
+        drop(staying);
+        assert_eq!(check_statistics().used, 0);
+    });
+}
+
+/// The slabs of an ended thread go back to the arenas at once where they would be much: where they
+/// are large, where there are many such threads, and while memory is scarce. Memory that has gone
+/// back is in few free chunks.
+#[test]
+fn ended_threads_keep_little() {
+    const LIMIT: usize = 4 << 20;
+    const FEW: usize = 50;
+    let fill = |count: usize| (0..count).map(|i| Chunk::new(64, i as u8)).collect::<Vec<_>>();
+    let assert_few_are_free = || {
+        let free = check_statistics().chunks_free;
+        assert!(free < FEW, "{free} chunks are free");
+    };
+    alone("ended_threads_keep_little", || {
+        common::in_child(|| {
+            let _other = thread_that_stays(40, 48);
+            std::thread::spawn(move || drop(fill(200))).join().unwrap();
+            assert_few_are_free();
+            // The control: a small one keeps its slab.
+            std::thread::spawn(move || drop(fill(100))).join().unwrap();
+            let free = check_statistics().chunks_free;
+            assert!(free > 2 * FEW, "{free} chunks are free");
+        });
+        common::in_child(|| {
+            static TOGETHER: Barrier = Barrier::new(100);
+            let work = move || {
+                drop(fill(100));
+                TOGETHER.wait();
+            };
+            let threads: Vec<_> = (0..100).map(|_| std::thread::spawn(work)).collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            assert_few_are_free();
+        });
+        common::in_child(|| {
+            limit_locked_memory(LIMIT);
+            let _other = thread_that_stays(40, 48);
+            let ((send, end), (ready, wait)) =
+                (std::sync::mpsc::channel::<()>(), std::sync::mpsc::channel());
+            let thread = std::thread::spawn(move || {
+                let chunks = fill(100);
+                ready.send(()).unwrap();
+                let _ = end.recv();
+                drop(chunks);
+            });
+            wait.recv().unwrap();
+            let _large: Vec<_> = (0..20).map(|_| Chunk::new(100_000, 1)).collect();
+            drop(send);
+            thread.join().unwrap();
+            assert_few_are_free();
+        });
+    });
+}
+
+/// The chunks of a thread that has ended are like all others, whoever frees them: a thread with a
+/// heap, one without, a child process, and the thread that gets the ended one's heap.
+#[test]
+fn chunks_outlive_their_thread() {
+    alone("chunks_outlive_their_thread", || {
+        // Two threads have heaps, so that the third one's heap stays as it is.
+        let _mine: Vec<_> = (0..64).map(|i| Chunk::new(32, i)).collect();
+        let (_others, _other) = thread_that_stays(64, 32);
+        let make = || (0..100).map(|i| Chunk::new(48, i)).collect::<Vec<_>>();
+        let mut left = std::thread::spawn(make).join().unwrap();
+        let before = check_statistics();
+        assert_eq!(before.chunks_used, 64 + 64 + 100);
+
+        let last = left.pop().unwrap();
+        for wrong in [8, 16] {
+            let within = last.ptr().as_ptr().wrapping_add(wrong);
+            assert_eq!(free(within), Err(FreeError::InvalidFree));
+        }
+        // SAFETY: the free is refused.
+        let refused = unsafe { pool().free_sized(last.ptr().as_ptr(), 64, 16) };
+        assert_eq!(refused, Err(FreeError::SizeMismatch));
+        assert_eq!(check_statistics().chunks_used, before.chunks_used);
+
+        let free_twice = |chunk: Chunk| {
+            let addr = chunk.addr;
+            drop(chunk);
+            common::assert_wiped(addr, 48);
+            let again = free(std::ptr::with_exposed_provenance_mut(addr));
+            assert_eq!(again, Err(FreeError::InvalidFree));
+            addr
+        };
+        common::in_child(|| {
+            free_twice(Chunk { ..last });
+            let also = Chunk::new(48, 1);
+            assert_eq!(check_statistics().chunks_used, before.chunks_used);
+            drop(also);
+        });
+        free_twice(last);
+        let freed: Vec<_> = left.drain(50..).map(free_twice).collect();
+        let few: Vec<_> = left.drain(45..).collect();
+        let freed_by_thread = || few.into_iter().map(free_twice).count();
+        assert_eq!(std::thread::scope(|scope| scope.spawn(freed_by_thread).join().unwrap()), 5);
+        assert_eq!(check_statistics().chunks_used, before.chunks_used - 55);
+
+        // The next thread has the ended one's slabs.
+        let next = std::thread::spawn(make).join().unwrap();
+        let again = next.iter().filter(|chunk| freed.contains(&chunk.addr)).count();
+        assert!(again > 30, "{again} chunks lie where others were");
+        drop((left, next));
+        assert_eq!(check_statistics().chunks_used, 128);
+    });
+}
+
 /// While others work, `walk` and `stats` may differ, but each must be consistent.
 fn check_statistics_while_running() {
     let (mut last, mut overlaps) = (Vec::new(), 0);

@@ -1,11 +1,18 @@
-//! Slabs of threads that have ended: the abandoned heap takes them, and heaps of other threads
-//! adopt them.
+//! What becomes of the slabs of threads that have ended.
+//!
+//! The heap of a thread is *live*. When the thread ends, its heap is an *orphan* at first: it keeps
+//! its slabs, and the next thread that wants a heap gets it as it is. So threads that come and go
+//! pause no others. Until then the holder of the mutex uses it, when one of its chunks is freed.
+//! While memory is scarce, when an orphan has much that is free, and when there are more orphans
+//! than live heaps, the slabs of all orphans are abandoned. For that the other threads are paused:
+//! empty slabs go back to the arenas, and the *abandoned heap* takes the rest, from which heaps of
+//! other threads adopt them one by one. A heap without slabs and without a thread is *vacant*.
 
 use super::central::Central;
 use super::current_heap::current_number;
 use super::heap::Heap;
 use super::pause::Pause;
-use super::registry::{abandoned_heap, all_heaps, live_heaps, owner};
+use super::registry::{ORPHANS, abandoned_heap, all_heaps, live_heaps, owner};
 use super::size_class::SizeClass;
 use core::ptr::NonNull;
 
@@ -23,33 +30,55 @@ impl Central {
         heap.take_slot(class)
     }
 
-    /// Moves all slabs of a heap to the abandoned heap. Its thread is the calling one, or has
-    /// ended.
-    pub(super) fn abandon(&mut self, heap: &'static Heap, pause: &Pause) {
+    /// The thread of a heap ends; it is the calling one. The heap becomes an orphan if it has
+    /// little free and there are few orphans. Otherwise all orphans' slabs go to the abandoned
+    /// heap.
+    pub(super) fn retire(&mut self, heap: &'static Heap) {
+        if !heap.has_thread() {
+            // This is a child process, in which the heap has been abandoned a moment ago.
+            return;
+        }
         self.note_peak();
-        // The remote batches of all heaps may have slots of its slabs. Heaps return them to the
+        heap.return_batch(owner);
+        heap.flush_all();
+        heap.collect();
+        self.evict_exact(heap, 0);
+        self.orphan(heap);
+        if self.live == 1 {
+            // The mark of the last thread with a heap is of a time when there were others.
+            live_heaps().for_each(Heap::doubt_peak);
+        }
+        if self.orphans > self.live || heap.slabs.has_much_unused() || self.is_scarce() {
+            let pause = Pause::begin();
+            self.abandon_orphans(&pause);
+            self.give_back_excess(Some(&pause));
+        } else {
+            self.give_back_excess(None);
+        }
+    }
+
+    /// Moves all slabs of all orphans to the abandoned heap.
+    pub(super) fn abandon_orphans(&mut self, pause: &Pause) {
+        if self.orphans == 0 {
+            return;
+        }
+        self.note_peak();
+        // The remote batches of all heaps may have slots of these slabs. Heaps return them to the
         // owner that they find, without a pause; the abandoned heap's slabs find another owner
         // without a pause too, and between the two a slab would be on the wrong heap's stack.
         all_heaps().for_each(|heap| heap.return_batch(owner));
-        self.abandon_one(heap, pause);
-        // Should one thread with a heap be left, its mark is of a time when there were others.
-        all_heaps().for_each(Heap::forget_peak);
-        self.give_back_excess(Some(pause));
-    }
-
-    /// The part of [`abandon`](Self::abandon) that is about one heap alone.
-    fn abandon_one(&mut self, heap: &'static Heap, pause: &Pause) {
         let Some(abandoned) = abandoned_heap() else { std::process::abort() };
-        heap.flush_all();
-        heap.collect();
-        self.remove_empty_slabs(heap, true, pause);
-        self.evict_exact(heap, 0);
-        heap.for_each_slab(|slab| {
-            heap.let_go(slab);
-            abandoned.adopt(slab, true);
-        });
-        self.ended = self.ended.plus(heap.vacate());
-        self.delist(heap);
+        for heap in ORPHANS.heaps() {
+            heap.flush_all();
+            heap.collect();
+            self.remove_empty_slabs(heap, true, pause);
+            self.evict_exact(heap, 0);
+            heap.for_each_slab(|slab| {
+                heap.let_go(slab);
+                abandoned.adopt(slab, true);
+            });
+            self.vacate(heap);
+        }
     }
 
     /// In a child process: moves all slabs of the heaps of all other threads, which do not exist
@@ -57,10 +86,10 @@ impl Central {
     pub(super) fn abandon_others(&mut self, pause: &Pause) {
         let own = current_number();
         self.note_peak();
-        all_heaps().for_each(|heap| heap.return_batch(owner));
         for heap in live_heaps().filter(|heap| heap.number != own) {
-            self.abandon_one(heap, pause);
+            self.orphan(heap);
         }
-        all_heaps().for_each(Heap::forget_peak);
+        self.abandon_orphans(pause);
+        live_heaps().for_each(Heap::forget_peak);
     }
 }

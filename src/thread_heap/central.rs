@@ -5,7 +5,7 @@ use super::current_heap::current_heap;
 use super::guarded::Guarded;
 use super::heap::Heap;
 use super::pause::Pause;
-use super::registry::{self, all_heaps};
+use super::registry::{self, LIVE, ORPHANS, all_heaps, live_heaps};
 use super::sampler::{Sampler, random};
 use super::search::Searched;
 use super::size_class::UNIT;
@@ -45,6 +45,8 @@ pub(super) struct Central {
     pub(super) exact_caches_are_open: bool,
     /// Number of heaps that threads have.
     pub(super) live: usize,
+    /// Number of orphans.
+    pub(super) orphans: usize,
     /// Number of heaps made so far.
     made: u32,
     /// The first heap that no thread has; 0 for none.
@@ -84,6 +86,7 @@ impl Central {
             slots: 0,
             exact_caches_are_open: false,
             live: 0,
+            orphans: 0,
             made: 0,
             vacant: 0,
             ended: Tally::NOTHING,
@@ -174,11 +177,17 @@ impl Central {
 
     // ---- Heaps -------------------------------------------------------------------------------
 
-    /// A heap that no thread has; `None` when there is no memory for it.
-    pub(super) fn vacant_heap(&mut self, tables: &Tables) -> Option<&'static Heap> {
+    /// A heap for a thread: an orphan, a vacant one, or a new one. `None` when there is no memory
+    /// for that.
+    pub(super) fn heap_for_thread(&mut self, tables: &Tables) -> Option<&'static Heap> {
+        if let Some(heap) = ORPHANS.heaps().next() {
+            ORPHANS.remove(heap);
+            self.orphans -= 1;
+            return Some(heap);
+        }
         match registry::heap(self.vacant).filter(|heap| heap.number != 0) {
             Some(heap) => {
-                self.vacant = heap.next_live.load(Relaxed);
+                self.vacant = heap.next.load(Relaxed);
                 Some(heap)
             }
             None => self.new_heap(tables),
@@ -192,18 +201,29 @@ impl Central {
         Some(heap)
     }
 
-    /// Puts a heap into the list of those that threads have.
+    /// Makes a heap, which is in no list, that of a thread.
     pub(super) fn enlist(&mut self, heap: &'static Heap) {
-        registry::enlist(heap);
+        heap.get_thread();
+        LIVE.push(heap);
         self.live += 1;
     }
 
-    /// Takes a heap out of the list of those that threads have, and notes that it is vacant.
-    pub(super) fn delist(&mut self, heap: &'static Heap) {
-        registry::delist(heap);
-        heap.next_live.store(self.vacant, Relaxed);
-        self.vacant = heap.number;
+    /// Makes an orphan of a heap whose thread has ended.
+    pub(super) fn orphan(&mut self, heap: &'static Heap) {
+        self.ended = self.ended.plus(heap.lose_thread());
+        LIVE.remove(heap);
         self.live -= 1;
+        ORPHANS.push(heap);
+        self.orphans += 1;
+    }
+
+    /// Notes that an orphan, which has no slabs any more, is vacant.
+    pub(super) fn vacate(&mut self, heap: &'static Heap) {
+        self.ended = self.ended.plus(heap.vacate());
+        ORPHANS.remove(heap);
+        self.orphans -= 1;
+        heap.next.store(self.vacant, Relaxed);
+        self.vacant = heap.number;
     }
 
     /// Has a heap count and sample its allocations, if the program wants samples.
@@ -254,7 +274,7 @@ impl Central {
             self.arenas.stats.peak_used = self.arenas.stats.peak_used.max(sum);
         }
         if !several {
-            all_heaps().for_each(Heap::forget_peak);
+            live_heaps().for_each(Heap::forget_peak);
         }
     }
 

@@ -25,7 +25,8 @@ impl Central {
         self.abandon_others(&pause);
         self.concurrent = self.concurrent && !heaps_are_closed() && sync::register_barrier();
         if let (false, Some(heap)) = (self.concurrent, current_heap()) {
-            self.abandon(heap, &pause);
+            self.orphan(heap);
+            self.abandon_orphans(&pause);
             current_heap::reset();
         }
     }

@@ -91,15 +91,22 @@ unsafe fn free_slow(
     let heap = owner(place.owner & Unit::OWNER);
     let is_own = own.is_some_and(|own| own.number == heap.number);
     let mut pause = None;
-    // The holder of the mutex uses the abandoned heap, and with it frees into slabs that are marked
-    // as shared.
-    let frees_for = if is_own { Some(heap) } else { abandoned_heap() };
+    // The holder of the mutex uses heaps without a thread. With the abandoned one it frees into
+    // slabs that are marked as shared.
+    let is_usable = is_own || !heap.has_thread();
+    let frees_for = if is_usable { Some(heap) } else { abandoned_heap() };
     let mut freed = match frees_for {
         // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is
         // one.
         Some(heap) => unsafe { heap.free(ptr.addr(), expected, alignment, owner) },
         None => Freed::Elsewhere,
     };
+    let is_shared = place.owner & Unit::SHARED != 0;
+    if !is_own && is_usable && !is_shared && !matches!(freed, Freed::Refused(_)) {
+        // The next one will not need the mutex. The slab's owner has no thread, and so claims no
+        // chunk at this moment.
+        heap.share(place.slab);
+    }
     if matches!(freed, Freed::Elsewhere) {
         pause = Some(Pause::begin());
         // SAFETY: the caller promises that nothing uses the chunk at `ptr` any more, if there is
@@ -224,6 +231,7 @@ impl Central {
 #[cfg(test)]
 mod tests {
     use super::super::alloc::alloc;
+    use super::super::lock::lock;
     use super::*;
     use core::ptr;
     use std::sync::mpsc::channel;
@@ -234,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn no_thread_holds_slots_of_an_ended_threads_slabs() {
+    fn no_thread_holds_slots_of_abandoned_slabs() {
         // A thread that allocates so often gets a heap, and a slab, which the last chunks are from.
         let allocate = || [(); 64].map(|()| alloc(48, 16).unwrap().as_ptr().expose_provenance());
         let mine = allocate();
@@ -254,6 +262,9 @@ mod tests {
         assert!(own.has_remote_batch());
         drop(end);
         other.join().unwrap();
+        // Now the slab is an orphan's, and its owner has the same number as before.
+        assert!(own.has_remote_batch());
+        lock().abandon_orphans(&Pause::begin());
         assert!(!own.has_remote_batch());
         rest.into_iter().chain(mine).for_each(free_chunk);
     }

@@ -21,7 +21,7 @@ use crate::poison;
 use bytemuck::Zeroable;
 use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, fence};
 
 /// Bytes that a heap frees for others until the pool looks for free memory to give back.
@@ -49,12 +49,11 @@ pub(super) struct Heap {
     counted: AtomicUsize,
     pub(super) sampler: Sampler,
 
-    /// Whether a thread has it.
-    pub(super) taken: AtomicBool,
-    /// Neighbours in the list of heaps that threads have: numbers; 0 for none. Changed under the
-    /// mutex.
-    pub(super) next_live: AtomicU32,
-    pub(super) previous_live: AtomicU32,
+    /// Whether a thread has it. Changed under the mutex.
+    has_thread: AtomicBool,
+    /// Neighbours in a list of heaps: numbers; 0 for none. Changed under the mutex.
+    pub(super) next: AtomicU32,
+    pub(super) previous: AtomicU32,
     pub(super) slabs: SlabLists,
     pub(super) exact: ExactCache,
     /// Classes of which other threads free chunks, as bits.
@@ -118,9 +117,9 @@ impl Heap {
             caches,
             cached,
             counted,
-            taken,
-            next_live,
-            previous_live,
+            has_thread,
+            next,
+            previous,
             slabs,
             exact,
             shared_classes,
@@ -131,11 +130,11 @@ impl Heap {
         [counted, freed_for_others].into_iter().for_each(zeros);
         zeros(caches);
         zeros(cached);
-        zeros(taken);
+        zeros(has_thread);
         zeros(slabs);
         zeros(exact);
         zeros(remote_batch);
-        [next_live, previous_live].into_iter().for_each(zeros);
+        [next, previous].into_iter().for_each(zeros);
     }
 
     // ---- The common path -------------------------------------------------------------------
@@ -168,7 +167,7 @@ impl Heap {
         chunk.store(number.byte(), Relaxed);
         let tally = self.tally().plus(self.caches[number.index()].chunk);
         self.tally.store(tally.0, Relaxed);
-        if tally.exceeds(self.peak()) {
+        if tally.exceeds(Tally(self.peak.load(Relaxed))) {
             self.peak.store(tally.0, Relaxed);
         }
         let addr = self.tables.base + granule.index() * GRANULE;
@@ -247,14 +246,22 @@ impl Heap {
         Tally(self.tally.load(Relaxed))
     }
 
-    /// The most that was allocated at once since [`forget_peak`](Self::forget_peak).
-    #[inline(always)]
+    /// The most that was allocated at once since [`forget_peak`](Self::forget_peak). For a heap
+    /// that has no thread, what is allocated now.
     pub(super) fn peak(&self) -> Tally {
-        Tally(self.peak.load(Relaxed))
+        let (peak, tally) = (Tally(self.peak.load(Relaxed)), self.tally());
+        if self.has_thread() && peak.exceeds(tally) { peak } else { tally }
     }
 
+    /// For the thread that may use the heap.
     pub(super) fn forget_peak(&self) {
         self.peak.store(self.tally().0, Relaxed);
+    }
+
+    /// [`forget_peak`](Self::forget_peak) for another thread, without a pause: the next allocation
+    /// sets the mark anew.
+    pub(super) fn doubt_peak(&self) {
+        self.peak.store(Tally::LEAST.0, Relaxed);
     }
 
     /// Takes chunks out of what the heap has allocated.
@@ -636,16 +643,38 @@ impl Heap {
         words.into_iter().chain(&self.shared_classes).for_each(|word| word.store(0, Relaxed));
     }
 
-    /// The heap has no slabs, and its thread has ended: returns what it has allocated less what it
-    /// has freed, which is taken out of it.
-    pub(super) fn vacate(&self) -> Tally {
-        self.shared_classes.iter().for_each(|word| word.store(0, Relaxed));
+    // ---- Its thread ------------------------------------------------------------------------
+
+    /// Whether a thread has it. For the holder of the mutex, which may use the heap if none has.
+    pub(super) fn has_thread(&self) -> bool {
+        self.has_thread.load(Relaxed)
+    }
+
+    /// A thread gets the heap.
+    pub(super) fn get_thread(&self) {
+        self.forget_peak();
         self.slabs.forget_misses();
-        self.exact.forget();
+        self.has_thread.store(true, Relaxed);
+    }
+
+    /// The heap's thread has ended. Returns what it has allocated less what it has freed, which is
+    /// taken out of the heap.
+    pub(super) fn lose_thread(&self) -> Tally {
         self.gate.abandon();
         self.gate.open();
-        self.taken.store(false, Release);
-        self.peak.store(0, Relaxed);
+        self.has_thread.store(false, Relaxed);
+        self.take_tally()
+    }
+
+    /// The heap has no slabs and no thread. Returns what was allocated less what was freed since it
+    /// has lost its thread, which is taken out of the heap.
+    pub(super) fn vacate(&self) -> Tally {
+        self.shared_classes.iter().for_each(|word| word.store(0, Relaxed));
+        self.exact.forget();
+        self.take_tally()
+    }
+
+    fn take_tally(&self) -> Tally {
         Tally(self.tally.swap(0, Relaxed))
     }
 }

@@ -1,7 +1,7 @@
-//! Every heap that there is, by number, and the list of those that threads have.
+//! Every heap that there is, by number, and lists of them.
 //!
-//! Heap 0 is the abandoned heap: it holds the slabs that ended threads have left. Heaps 1 and up
-//! belong to threads.
+//! Heap 0 is the abandoned heap. Heaps 1 and up are live, orphans or vacant; `abandoned` says what
+//! that is. The vacant ones have no slabs, and are in no list of this file.
 
 use super::heap::Heap;
 use crate::leak::leak;
@@ -17,8 +17,13 @@ const BLOCK: usize = 256;
 static HEAPS: [AtomicPtr<Block>; BLOCKS] = [const { AtomicPtr::new(ptr::null_mut()) }; BLOCKS];
 type Block = [AtomicPtr<Heap>; BLOCK];
 
-/// The first of the heaps that threads have: a number, 0 for none. Changed under the mutex.
-static LIVE: AtomicU32 = AtomicU32::new(0);
+/// The heaps that threads have.
+pub(super) static LIVE: HeapList = HeapList(AtomicU32::new(0));
+/// The heaps whose threads have ended, and that still have slabs.
+pub(super) static ORPHANS: HeapList = HeapList(AtomicU32::new(0));
+
+/// A list of heaps: the number of the first; 0 for none. For the holder of the mutex.
+pub(super) struct HeapList(AtomicU32);
 
 /// The heap with a number, if it has been made.
 pub(super) fn heap(number: u32) -> Option<&'static Heap> {
@@ -39,20 +44,19 @@ pub(super) fn abandoned_heap() -> Option<&'static Heap> {
     heap(0)
 }
 
-/// The abandoned heap and the heaps that threads have: all heaps that have slabs. For the holder of
-/// the mutex.
+/// All heaps that have slabs. For the holder of the mutex.
 pub(super) fn all_heaps() -> impl Iterator<Item = &'static Heap> {
-    abandoned_heap().into_iter().chain(live_heaps())
+    heaps_without_threads().chain(live_heaps())
+}
+
+/// The abandoned heap and the orphans. For the holder of the mutex.
+pub(super) fn heaps_without_threads() -> impl Iterator<Item = &'static Heap> {
+    abandoned_heap().into_iter().chain(ORPHANS.heaps())
 }
 
 /// The heaps that threads have. For the holder of the mutex.
 pub(super) fn live_heaps() -> impl Iterator<Item = &'static Heap> {
-    let mut next = LIVE.load(Relaxed);
-    core::iter::from_fn(move || {
-        let heap = if next == 0 { None } else { heap(next) }?;
-        next = heap.next_live.load(Relaxed);
-        Some(heap)
-    })
+    LIVE.heaps()
 }
 
 /// Makes the heap with a number known; `make` makes it. `None` when there is no memory for it, or
@@ -73,26 +77,38 @@ pub(super) fn register(
     Some(heap)
 }
 
-/// Puts a heap into the list of those that threads have. For the holder of the mutex.
-pub(super) fn enlist(heap: &'static Heap) {
-    let first = LIVE.load(Relaxed);
-    heap.previous_live.store(0, Relaxed);
-    heap.next_live.store(first, Relaxed);
-    if let Some(first) = self::heap(first).filter(|first| first.number != 0) {
-        first.previous_live.store(heap.number, Relaxed);
+impl HeapList {
+    /// The heaps of the list. The one that was returned last may be removed.
+    pub(super) fn heaps(&self) -> impl Iterator<Item = &'static Heap> {
+        let mut next = self.0.load(Relaxed);
+        core::iter::from_fn(move || {
+            let heap = if next == 0 { None } else { heap(next) }?;
+            next = heap.next.load(Relaxed);
+            Some(heap)
+        })
     }
-    LIVE.store(heap.number, Relaxed);
-}
 
-/// Takes a heap out of the list of those that threads have. For the holder of the mutex.
-pub(super) fn delist(heap: &'static Heap) {
-    let (previous, next) = (heap.previous_live.load(Relaxed), heap.next_live.load(Relaxed));
-    if next != 0 {
-        owner(next).previous_live.store(previous, Relaxed);
+    /// Puts in a heap that is in no list.
+    pub(super) fn push(&self, heap: &'static Heap) {
+        let first = self.0.load(Relaxed);
+        heap.previous.store(0, Relaxed);
+        heap.next.store(first, Relaxed);
+        if first != 0 {
+            owner(first).previous.store(heap.number, Relaxed);
+        }
+        self.0.store(heap.number, Relaxed);
     }
-    if previous != 0 {
-        owner(previous).next_live.store(next, Relaxed);
-    } else {
-        LIVE.store(next, Relaxed);
+
+    /// Takes out a heap that is in the list.
+    pub(super) fn remove(&self, heap: &'static Heap) {
+        let (previous, next) = (heap.previous.load(Relaxed), heap.next.load(Relaxed));
+        if next != 0 {
+            owner(next).previous.store(previous, Relaxed);
+        }
+        if previous != 0 {
+            owner(previous).next.store(next, Relaxed);
+        } else {
+            self.0.store(next, Relaxed);
+        }
     }
 }

@@ -107,6 +107,12 @@ impl SlabLists {
         }
     }
 
+    /// Whether so much is unused that the heap's next thread might get no slab of a size that the
+    /// last one did not use.
+    pub(super) fn has_much_unused(&self) -> bool {
+        self.unused_bytes.load(Relaxed) > SPARE / 2
+    }
+
     /// Whether so much is empty that it should be given back.
     pub(super) fn wants_trim(&self) -> bool {
         let spare = TRIM_AFTER.max(self.owned_bytes.load(Relaxed) / 8);

@@ -42,7 +42,7 @@ impl Central {
 
     /// Whether memory is scarce: then no more of it is divided into slabs, and chunks lie as close
     /// as Bitcoin Core's do.
-    fn is_scarce(&self) -> bool {
+    pub(super) fn is_scarce(&self) -> bool {
         let stats = &self.arenas.stats;
         self.at_limit && stats.free < stats.total / 4
             || self.lock_limit < COMPACT_BELOW

@@ -13,6 +13,8 @@ pub(super) struct Tally(pub(super) u64);
 
 impl Tally {
     pub(super) const NOTHING: Self = Self(0);
+    /// No tally is less.
+    pub(super) const LEAST: Self = Self(i64::MIN as u64);
 
     /// Twice as many chunks as slabs and exact caches have are fewer than 2 to the power of this.
     const BITS: u32 = 28;

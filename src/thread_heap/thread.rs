@@ -5,10 +5,9 @@ use super::chunk_table::Tables;
 use super::current_heap::{self, current_heap};
 use super::heap::Heap;
 use super::lock::try_lock;
-use super::pause::{Pause, heaps_are_closed};
+use super::pause::heaps_are_closed;
 use super::supply::COMPACT_BELOW;
 use crate::sys::{Process, System};
-use core::sync::atomic::Ordering::Relaxed;
 
 std::thread_local! {
     static DETACH: Detach = const { Detach };
@@ -29,8 +28,7 @@ impl Drop for Detach {
         if let Some(heap) = heap {
             // Fails when the process exits in a signal handler that has interrupted the pool.
             let Ok(mut central) = try_lock() else { return };
-            let pause = Pause::begin();
-            central.abandon(heap, &pause);
+            central.retire(heap);
         }
     }
 }
@@ -51,13 +49,12 @@ pub(super) fn attach(central: &mut Central, tables: &Tables) -> Option<&'static 
         current_heap::give_up();
         return None;
     }
-    let heap = central.vacant_heap(tables)?;
+    let heap = central.heap_for_thread(tables)?;
     central.sample(heap);
     if crate::fork::is_under_way() {
         // Until the fork is over, this thread's heap is closed too.
         heap.gate.close();
     }
-    heap.taken.store(true, Relaxed);
     central.enlist(heap);
     current_heap::set(heap);
     Some(heap)
