@@ -332,6 +332,55 @@ double Ring(size_t count, size_t pairs)
     return std::chrono::duration<double, std::nano>{end - start}.count() / static_cast<double>(count * pairs);
 }
 
+/** The threads of ComeAndGo without an allocator: each has its objects on its own. */
+struct NoSharedAllocator {
+    static constexpr const char* NAME{"no allocator"};
+    static void* Alloc(size_t size)
+    {
+        alignas(64) thread_local unsigned char objects[16 * 32];
+        thread_local size_t next{0};
+        void* const object{objects + next};
+        next = (next + size) % sizeof objects;
+        return object;
+    }
+    static void Free(void* object, size_t size) { explicit_bzero(object, size); }
+};
+
+/** Threads start one after another, each makes 16 chunks, frees them and ends, while `busy` others replace theirs. */
+template <typename A>
+double ComeAndGo(size_t busy, size_t count)
+{
+    std::atomic<size_t> ready{0};
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> threads;
+    for (size_t t{0}; t < busy; ++t) {
+        threads.emplace_back([&] {
+            void* ring[16];
+            for (void*& chunk : ring) chunk = Write<A>(32);
+            ++ready;
+            for (size_t i{0}; !stop.load(std::memory_order_relaxed); ++i) {
+                void*& chunk{ring[i % 16]};
+                A::Free(chunk, 32);
+                chunk = Write<A>(32);
+            }
+            for (void* const chunk : ring) A::Free(chunk, 32);
+        });
+    }
+    while (ready < busy) std::this_thread::yield();
+    const auto start{Clock::now()};
+    for (size_t i{0}; i < count; ++i) {
+        std::thread{[] {
+            void* chunks[16];
+            for (void*& chunk : chunks) chunk = Write<A>(32);
+            for (void* const chunk : chunks) A::Free(chunk, 32);
+        }}.join();
+    }
+    const double nanoseconds{NanosecondsSince(start)};
+    stop = true;
+    for (auto& thread : threads) thread.join();
+    return nanoseconds / static_cast<double>(count);
+}
+
 constexpr size_t BATCH{256}, SLOTS{8};
 
 /** The work of a handover without an allocator: the same objects again and again, written and wiped. */
@@ -463,6 +512,14 @@ void Pairs(const Options& options, Csv& csv)
     by_one = table.Row("handover by one thread", options.rounds, handover(1));
     by_two = table.Row("handover by two threads", options.rounds, handover(2));
     table.Derived("handover scaling", "x", Scaling(by_one, by_two));
+
+    const size_t others{std::max(std::thread::hardware_concurrency(), 2U) - 1};
+    for (const size_t busy : {size_t{0}, others}) {
+        auto entries{Entries(options, {(busy + 1) * 16, 32, 32}, pairs / 100,
+                             [=](auto a, size_t n) { return ComeAndGo<decltype(a)>(busy, n); })};
+        entries.push_back({NoSharedAllocator::NAME, {}, {}, [=] { return ComeAndGo<NoSharedAllocator>(busy, pairs / 100); }});
+        table.Row(busy == 0 ? "thread that comes and goes" : "thread beside " + std::to_string(busy) + " busy ones", options.rounds, entries);
+    }
 }
 
 // ---- Statistics, and many arenas --------------------------------------------------

@@ -160,7 +160,7 @@ def sections(tables, about):
             "single": [name for name in pairs if name.startswith("one of")],
             "replace": [name for name in pairs if name.startswith("replace")],
             "mixed": [name for name in pairs if re.match(r"\d+ of ", name)],
-            "threads": [name for name in pairs if name.startswith(("ring", "handover"))],
+            "threads": [name for name in pairs if name.startswith(("ring", "handover", "thread"))],
         }
         for section, workloads in names.items():
             rows = {name: pairs[name] for name in workloads}
