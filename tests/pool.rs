@@ -7,7 +7,7 @@ mod this_program;
 
 use bitcoin_support::{
     FreeError, LockError, LockedAllocation, LockedPageAllocator, LockedPageArena, LockedPool,
-    LockedPoolManager, PoolError, PoolStats, has_page_size, page_size,
+    LockedPoolManager, PoolError, PoolStats, page_size,
 };
 use std::collections::BTreeMap;
 use std::ptr::{self, NonNull};
@@ -430,6 +430,8 @@ fn sizes_that_make_no_pool_are_refused() {
 #[cfg(target_os = "linux")]
 #[test]
 fn huge_pages_are_used_where_there_are_some() {
+    use bitcoin_support::has_page_size;
+
     let size = 2 << 20;
     let left = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
         .map_or(0, |text| text.trim().parse().unwrap());

@@ -430,18 +430,69 @@ impl Threads for Windows {
         unsafe { WakeByAddressSingle(word.as_ptr().cast()) };
     }
 
-    /// Not under Wine, whose function of that name does nothing in many of its versions.
+    /// Under Wine only where tests have Linux's barrier for it: Wine's function does nothing in
+    /// many of its versions.
     fn register_barrier() -> bool {
-        found(&WINE).is_none()
+        found(&WINE).is_none() || linux_barrier::register()
     }
 
     fn barrier_everywhere() -> bool {
-        if !Self::register_barrier() {
-            return false;
+        if found(&WINE).is_some() {
+            return linux_barrier::everywhere();
         }
         // SAFETY: takes nothing.
         unsafe { FlushProcessWriteBuffers() };
         true
+    }
+}
+
+/// Linux's own barrier, for tests under Wine on Linux: with it, threads have heaps there as on
+/// Windows. It is built with `--cfg bitcoin_support_linux_barrier` alone, as a program cannot know
+/// whether Wine runs on Linux.
+#[cfg(all(bitcoin_support_linux_barrier, target_arch = "x86_64"))]
+mod linux_barrier {
+    use core::arch::asm;
+
+    /// Calls the kernel of Linux: `membarrier`, with a command.
+    fn membarrier(command: usize) -> bool {
+        const SYS_MEMBARRIER: isize = 324;
+        let result: isize;
+        // SAFETY: whoever sets the `cfg` runs this on Linux. The call takes numbers, and changes no
+        // memory; the kernel changes the two registers that the instruction itself uses.
+        unsafe {
+            asm!(
+                "syscall",
+                inlateout("rax") SYS_MEMBARRIER => result,
+                in("rdi") command,
+                in("rsi") 0_usize,
+                in("rdx") 0_usize,
+                lateout("rcx") _,
+                lateout("r11") _,
+                options(nostack),
+            );
+        }
+        result == 0
+    }
+
+    /// `MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED`
+    pub(super) fn register() -> bool {
+        membarrier(1 << 4)
+    }
+
+    /// `MEMBARRIER_CMD_PRIVATE_EXPEDITED`
+    pub(super) fn everywhere() -> bool {
+        membarrier(1 << 3)
+    }
+}
+
+#[cfg(not(all(bitcoin_support_linux_barrier, target_arch = "x86_64")))]
+mod linux_barrier {
+    pub(super) fn register() -> bool {
+        false
+    }
+
+    pub(super) fn everywhere() -> bool {
+        false
     }
 }
 
