@@ -200,7 +200,8 @@ fn secrets_of_any_length() {
         assert_eq!(opened.expose_secret(), &[1, 2, 3]);
         // An overrun is a fault too: the secret ends at the guard page.
         let end = opened.expose_secret().as_ptr_range().end.expose_provenance();
-        assert_eq!(signal_of(|| assert_eq!(read(end - 1), 0)), 0);
+        let last = 3_u64.to_ne_bytes()[7];
+        assert_eq!(signal_of(|| assert_eq!(read(end - 1), last)), 0);
         assert_eq!(signal_of(|| assert_eq!(read(end), 0)), libc::SIGSEGV);
     });
 }
@@ -233,8 +234,10 @@ fn an_address_is_described() {
         // SAFETY: the system passes a valid one.
         let address = unsafe { (*info).si_addr() };
         let report = LockedPoolManager::describe_address(address.cast());
+        // s390x tells the page in which a fault was, and no more.
         let right = report.is_some_and(|report| {
-            (report.size, report.offset, report.closed) == (32, 7, Some(ClosedState::Closed))
+            (report.size, report.closed) == (32, Some(ClosedState::Closed))
+                && (report.offset == 7 || cfg!(target_arch = "s390x"))
         });
         // SAFETY: ends the process.
         unsafe { libc::_exit(if right { RETURNED } else { 43 }) };

@@ -7,8 +7,8 @@
 mod common;
 
 use bitcoin_support::{
-    ClosedBox, FreeError, LockedAllocation, LockedPageAllocator, LockedPages, LockedPool,
-    LockedPoolManager, PosixLockedPageAllocator, SecureBox, SecureString, SecureVec, page_size,
+    FreeError, LockedAllocation, LockedPageAllocator, LockedPages, LockedPool, LockedPoolManager,
+    PosixLockedPageAllocator, SecureBox, SecureString, SecureVec, page_size,
 };
 use common::{
     alone, give_up_after, in_child, limit_locked_memory, locked_by_kernel, refuse_everywhere,
@@ -271,6 +271,7 @@ fn a_page_allocator_may_use_pools() {
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 mod signals {
     use super::*;
+    use bitcoin_support::ClosedBox;
 
     static CHUNK: AtomicUsize = AtomicUsize::new(0);
     static OWN: Mutex<Option<Arc<LockedPool>>> = Mutex::new(None);

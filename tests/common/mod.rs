@@ -42,8 +42,11 @@ pub(crate) fn in_child(body: impl FnOnce()) {
 /// Like [`in_child`], but the bare system call makes the child, so that neither the C library nor
 /// this library learns of it.
 pub(crate) fn in_unnoticed_child(body: impl FnOnce()) {
+    // The flags come first, but on s390x, where the stack does.
+    let (flags, stack) = (libc::SIGCHLD as libc::c_long, 0 as libc::c_long);
+    let (first, second) = if cfg!(target_arch = "s390x") { (stack, flags) } else { (flags, stack) };
     // SAFETY: the child runs on a copy of this stack, as after a fork, and ends at once.
-    let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    let child = unsafe { libc::syscall(libc::SYS_clone, first, second, 0, 0, 0) };
     finish(child as libc::pid_t, body);
 }
 
