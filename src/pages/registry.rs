@@ -764,7 +764,8 @@ impl MemoryStats {
 /// [sampled](crate::LockedPoolManager::sample_one_in) chunks, every
 /// [`LockedPages`](super::LockedPages), closed secrets, secret stacks, and the secrets that are
 /// larger than an arena and so in no pool's statistics. If nothing else of the process locks
-/// memory, `locked` is what the kernel counts (`VmLck` in `/proc/self/status`).
+/// memory, `locked` is what the kernel counts (`VmLck` in `/proc/self/status`), except that some
+/// kernels do not count secret memory there.
 ///
 /// Memory that a child of `fork` does not have is not counted there, nor is memory of foreign page
 /// allocators. The figures belong together as long as no other thread makes or frees a mapping

@@ -6,12 +6,14 @@
 //! 6.5, `secretmem.enable=1` is needed), on processors on which the kernel can take single pages
 //! out of its own mapping. Under Android it is not used.
 //!
-//! Such memory is locked from the start (and counts against `RLIMIT_MEMLOCK`), and out of core
-//! dumps. It is a shared mapping: a child process that had it would have its parent's very pages,
-//! and the process that ends first would wipe them for the other. So it goes with children in which
-//! it is absent, and with nothing else. Each page costs the kernel a split of its own mapping and a
-//! flush of all processors' translations when it is first touched. While any process has such
-//! memory, the machine does not hibernate.
+//! Such memory is locked from the start, and out of core dumps. It counts against `RLIMIT_MEMLOCK`:
+//! as a part of what the process has locked, when it is mapped; or, as in Debian's Linux 6.12.117,
+//! for itself and for all processes of the user together, page by page as these are touched, and
+//! `VmLck` does not have it. It is a shared mapping: a child process that had it would have its
+//! parent's very pages, and the process that ends first would wipe them for the other. So it goes
+//! with children in which it is absent, and with nothing else. Each page costs the kernel a split
+//! of its own mapping and a flush of all processors' translations when it is first touched. While
+//! any process has such memory, the machine does not hibernate.
 
 #[cfg(target_os = "linux")]
 mod calls {
@@ -96,10 +98,14 @@ mod calls {
             // SAFETY: the kernel writes a number into memory of ours, or refuses.
             let touched = unsafe { libc::syscall(libc::SYS_getcpu, page, nothing, nothing) };
             if touched != 0 {
-                return Err(NoSecretMemory::Unavailable(match Errno::last() {
-                    EFAULT => Errno::ENOMEM,
-                    errno => errno,
-                }));
+                return Err(match (Errno::last(), lock_limit()) {
+                    (EFAULT, usize::MAX) => NoSecretMemory::Unavailable(Errno::ENOMEM),
+                    // There is no memory, or the limit is reached.
+                    (EFAULT, limit) => {
+                        NoSecretMemory::Limit(LockRefusal { errno: Errno::ENOMEM, limit })
+                    }
+                    (errno, _) => NoSecretMemory::Unavailable(errno),
+                });
             }
             // SAFETY: the page is accessible, and exists since the call.
             unsafe { page.write_volatile(0) };
