@@ -7,6 +7,8 @@
 
 /* For functions on processes, which C itself does not have. */
 #define _GNU_SOURCE
+/* Of /proc/self/mem each address can be named, also where addresses have 32 bits. */
+#define _FILE_OFFSET_BITS 64
 
 #include <bitcoin_support.h>
 
@@ -303,7 +305,8 @@ static void arena_creation_failures(void)
     CHECK(bitcoin_support_arena_create(BASE, MIB, 12, &arena) == BITCOIN_SUPPORT_BAD_ALIGNMENT);
     CHECK(bitcoin_support_arena_create(NULL, MIB, 16, &arena) == BITCOIN_SUPPORT_BAD_REGION);
     CHECK(bitcoin_support_arena_create(BASE, SIZE_MAX, 16, &arena) == BITCOIN_SUPPORT_BAD_REGION);
-    CHECK(bitcoin_support_arena_create(BASE, (size_t)1 << 50, 1, &arena) == BITCOIN_SUPPORT_OUT_OF_MEMORY);
+    CHECK(bitcoin_support_arena_create(BASE, sizeof(size_t) == 8 ? SIZE_MAX >> 14 : SIZE_MAX / 2, 1, &arena) ==
+          BITCOIN_SUPPORT_OUT_OF_MEMORY);
     CHECK(bitcoin_support_arena_create(BASE, MIB, 16, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
     CHECK(arena == untouched); /* outputs are written on success only */
 }

@@ -64,7 +64,7 @@ size_t Scaled(size_t operations)
     constexpr bool DEBUG_BUILD{true};
 #endif
     if (UnderValgrind()) return operations / 500;
-    return SANITIZED || DEBUG_BUILD ? operations / 10 : operations;
+    return SANITIZED || DEBUG_BUILD || Emulated() ? operations / 10 : operations;
 }
 
 /** The events that a comparison has met. It proves nothing about other events. */
@@ -394,14 +394,15 @@ BOOST_AUTO_TEST_CASE(small_arenas_looked_at_after_every_operation)
 BOOST_AUTO_TEST_CASE(arenas_of_a_few_thousand_granules)
 {
     std::vector<Setting> settings;
-    for (const uintptr_t base : {SYNTHETIC_BASE, uintptr_t{4096}, uintptr_t{0x7fff'ffff'0000}}) {
+    for (const uintptr_t base : {SYNTHETIC_BASE, uintptr_t{4096}, (uintptr_t{1} << (WIDE ? 47 : 31)) - (1 << 16)}) {
         settings.push_back({base, 64 * 1024, 16, Scaled(1'500'000), 500, 5'000});
         settings.push_back({base, 4096, 1, Scaled(600'000), 500, 5'000});
         settings.push_back({base, 1'000'000 / 16 * 16, 256, Scaled(600'000), 500, 5'000});
     }
     // Sizes that are not a power of two in granules, and one as large as the address space allows.
     settings.push_back({SYNTHETIC_BASE, 4097 * 16, 16, Scaled(900'000), 500, 5'000});
-    settings.push_back({uintptr_t{1} << 40, size_t{4095} << 40, size_t{1} << 40, Scaled(900'000), 500, 5'000});
+    constexpr int large{WIDE ? 40 : 19};
+    settings.push_back({uintptr_t{1} << large, size_t{4095} << large, size_t{1} << large, Scaled(900'000), 500, 5'000});
     for (Setting& setting : settings) setting.size = setting.size / setting.alignment * setting.alignment;
     CheckSame(settings, 2000, 2);
 }
@@ -458,8 +459,8 @@ public:
     /** All requests, in order. */
     std::vector<std::pair<int, uintptr_t>> journal;
 
-    static constexpr uintptr_t DOWN{uintptr_t{1} << 63};
-    static constexpr uintptr_t FIRST{0x4000'0000'0000};
+    static constexpr uintptr_t DOWN{~(UINTPTR_MAX >> 1)};
+    static constexpr uintptr_t FIRST{uintptr_t{1} << (WIDE ? 46 : 30)};
 
 private:
     void Note(int what, uintptr_t number) { journal.emplace_back(what, number); }

@@ -22,7 +22,6 @@
 #include <array>
 #include <cerrno>
 #include <cstdarg>
-#include <fcntl.h>
 #include <memory>
 #include <new>
 #include <sys/mman.h>
@@ -109,11 +108,9 @@ size_t g_unmapped_dirty{0};
 
 void LookAt(const void* addr, size_t len)
 {
-    static const int memory{open("/proc/self/mem", O_RDONLY)};
     std::array<unsigned char, 4096> page;
     for (size_t at{0}; at < len; at += page.size()) {
-        const auto place{static_cast<off_t>(reinterpret_cast<uintptr_t>(addr) + at)};
-        if (pread(memory, page.data(), page.size(), place) != static_cast<ssize_t>(page.size())) continue;
+        if (!ReadBytes(static_cast<const unsigned char*>(addr) + at, page.data(), page.size())) continue;
         ++g_unmapped_pages;
         g_unmapped_dirty += !AllBytesAre(page.data(), page.size(), 0);
     }
@@ -588,7 +585,8 @@ size_t UseAtRest(RestReport& report)
     int ran{0};
     const auto stack_status{bitcoin_support_on_secret_stack([](void* count) { ++*static_cast<int*>(count); }, &ran, 0)};
     report.Expect(ran == (stack_status == BITCOIN_SUPPORT_OK ? 1 : 0), "a function has run though its stack was refused, or not though it was not");
-    failed += stack_status != BITCOIN_SUPPORT_OK;
+    // Some processors have no secret stacks, whatever fails.
+    failed += stack_status != BITCOIN_SUPPORT_OK && stack_status != BITCOIN_SUPPORT_NOT_AVAILABLE;
 
     unsigned char key[32], sealed[sizeof(key) + BITCOIN_SUPPORT_SEAL_OVERHEAD], opened[sizeof(key)]{};
     std::memset(key, 7, sizeof(key));
@@ -925,10 +923,8 @@ BOOST_AUTO_TEST_CASE(munmap_fails_once)
         BOOST_CHECK_EQUAL(outcome.successes, 24U);
         BOOST_REQUIRE(g_faults.any_failed);
         BOOST_CHECK_EQUAL(g_refused_size, ARENA + 2 * page);
-        unsigned char resident;
-        const auto mapped{[&](uintptr_t address) { return mincore(Address(address), page, &resident) == 0; }};
-        BOOST_CHECK(mapped(g_refused_start) && mapped(g_refused_start + page + ARENA));
-        for (size_t at{page}; at <= ARENA; at += page) BOOST_CHECK(!mapped(g_refused_start + at));
+        BOOST_CHECK(IsMapped(g_refused_start) && IsMapped(g_refused_start + page + ARENA));
+        for (size_t at{page}; at <= ARENA; at += page) BOOST_CHECK(!IsMapped(g_refused_start + at));
         __real_munmap(Address(g_refused_start), page);
         __real_munmap(Address(g_refused_start + page + ARENA), page);
     }

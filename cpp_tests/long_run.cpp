@@ -295,7 +295,7 @@ private:
     /** The life of a thread: tens or hundreds of thousands of operations. */
     void Live(size_t number, uint64_t life)
     {
-        Random random{g_seed ^ (number << 56) ^ (life << 24)};
+        Random random{g_seed ^ (uint64_t{number} << 56) ^ (life << 24)};
         Slot& slot{slots[number]};
         Slot& other{slots[(number + 1) % slots.size()]};
         const size_t turns{20000 + random.Below(300000)};

@@ -7,6 +7,7 @@
 #include <support/lockedpool.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
@@ -54,6 +55,12 @@ constexpr bool SANITIZED{false};
 /** Set by the CTest entries that run under valgrind. */
 inline bool UnderValgrind() { return std::getenv("BITCOIN_SUPPORT_UNDER_VALGRIND") != nullptr; }
 
+/** Set by scripts/test-target where an emulator of another processor runs the tests. */
+inline bool Emulated() { return std::getenv("BITCOIN_SUPPORT_EMULATED") != nullptr; }
+
+/** Whether addresses have 64 bits, and not 32. */
+constexpr bool WIDE{sizeof(size_t) == 8};
+
 /** The first address that Core's tests use. Nothing is mapped there. */
 constexpr uintptr_t SYNTHETIC_BASE{0x08000000};
 
@@ -80,12 +87,21 @@ inline size_t PageSize()
     return static_cast<size_t>(sysconf(_SC_PAGESIZE));
 }
 
-/** Whether the system can read all of the bytes. It does so without a fault. */
+/** Whether the system can read all of the bytes, which are at most 4096. It does so without a fault. Emulators of other
+ *  processors lack process_vm_readv; there the bytes go through a pipe. */
 inline bool ReadBytes(const void* from, void* to, size_t size)
 {
     const iovec local{to, size};
     const iovec remote{const_cast<void*>(from), size};
-    return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
+    const ssize_t got{process_vm_readv(getpid(), &local, 1, &remote, 1, 0)};
+    if (got >= 0 || errno != ENOSYS) return got == static_cast<ssize_t>(size);
+    int ends[2];
+    if (pipe(ends) != 0) std::abort();
+    const bool could{write(ends[1], from, size) == static_cast<ssize_t>(size)};
+    if (could && read(ends[0], to, size) != static_cast<ssize_t>(size)) std::abort();
+    close(ends[0]);
+    close(ends[1]);
+    return could;
 }
 
 /** Number of bytes that this process has locked, by the kernel's count. */
@@ -96,6 +112,17 @@ inline size_t KernelLockedBytes()
         if (line.rfind("VmLck:", 0) == 0) return std::strtoul(line.c_str() + 6, nullptr, 10) * 1024;
     }
     std::abort();
+}
+
+/** Whether there is a mapping at an address. (Emulators have no mincore for pages that cannot be read.) */
+inline bool IsMapped(uintptr_t address)
+{
+    std::ifstream maps{"/proc/self/maps"};
+    for (std::string line; std::getline(maps, line);) {
+        unsigned long long first, end;
+        if (std::sscanf(line.c_str(), "%llx-%llx ", &first, &end) == 2 && first <= address && address < end) return true;
+    }
+    return false;
 }
 
 /** Number of mappings of this process. */

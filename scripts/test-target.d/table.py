@@ -14,6 +14,12 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*.jsonl")):
     targets[path.stem] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def title_of(stem):
+    """Of a file's name: the target, and the language unless it is Rust."""
+    target = stem.removesuffix(".cpp")
+    return f"`{target}`" + (", C and C++" if target != stem else "")
+
+
 def by_reason(tests):
     """Lines of a list: a reason, and the tests that it is the reason of."""
     reasons = {}
@@ -32,7 +38,7 @@ for target, programs in targets.items():
     failed = sum(len(p["failed"]) or p["passed"] is None for p in run)
     known = sum(len(p["known"]) for p in run)
     passed = sum(p["passed"] or 0 for p in run)
-    print(f"| `{target}` | {how} | {len(run)} | {passed} | {len(skipped)} | {known} | {failed} |")
+    print(f"| {title_of(target)} | {how} | {len(run)} | {passed} | {len(skipped)} | {known} | {failed} |")
 
 for target, programs in targets.items():
     skipped, known, left_out, failed = [], [], [], []
@@ -47,6 +53,7 @@ for target, programs in targets.items():
         failed += [f"{p['program']}::{test}" for test in p["failed"]]
         if p["passed"] is None:
             failed.append(p["program"])
+    of_target = title_of(target)
     for title, lines in (
         ("Programs that are left out", by_reason(left_out)),
         ("Failed, for a known reason", by_reason(known)),
@@ -54,5 +61,5 @@ for target, programs in targets.items():
         ("Failed", [f"- `{test}`" for test in failed]),
     ):
         if lines:
-            print(f"\n**`{target}`: {title[0].lower()}{title[1:]}**\n")
+            print(f"\n**{of_target}: {title[0].lower()}{title[1:]}**\n")
             print("\n".join(lines))
