@@ -514,6 +514,25 @@ fn chunks_outlive_their_thread() {
     });
 }
 
+/// In a child process, a heap that a thread of the parent has left is open, like every other: a
+/// pause has to close it.
+#[test]
+fn heaps_that_threads_have_left_are_open_in_a_child() {
+    alone("heaps_that_threads_have_left_are_open_in_a_child", || {
+        let mine: Vec<_> = (0..64).map(|i| Chunk::new(32, i)).collect();
+        let left = std::thread::spawn(|| (0..64).map(|i| Chunk::new(32, i)).collect::<Vec<_>>());
+        let left = left.join().unwrap();
+        let signal = common::signal_of(|| {
+            // It gets the heap.
+            let (mut theirs, _other) = thread_that_stays(64, 32);
+            common::forbid(libc::SYS_membarrier);
+            drop(theirs.pop());
+        });
+        assert_eq!(signal, libc::SIGSYS);
+        drop((mine, left));
+    });
+}
+
 /// While others work, `walk` and `stats` may differ, but each must be consistent.
 fn check_statistics_while_running() {
     let (mut last, mut overlaps) = (Vec::new(), 0);

@@ -7,7 +7,7 @@
 use super::central::Central;
 use super::current_heap::current_number;
 use super::pause::Pause;
-use super::registry::all_heaps;
+use super::registry::live_heaps;
 use crate::arena_set::{LockingFailed, refuse_interrupted};
 use crate::fork::{Callee, Interrupted, Mutex, MutexGuard, Participant};
 use crate::pages;
@@ -69,7 +69,7 @@ fn child() {
     }
     // The other threads do not exist here. One may have been about to notice the pause.
     let own = current_number();
-    all_heaps().filter(|heap| heap.number != own).for_each(|heap| heap.gate.abandon());
+    live_heaps().filter(|heap| heap.number != own).for_each(|heap| heap.gate.abandon());
     if let Ok(mut central) = CENTRAL.lock() {
         central.catch_up();
     }

@@ -1,7 +1,7 @@
 //! Pauses: while one lasts, no other thread is in its heap.
 
 use super::current_heap::current_number;
-use super::registry::{all_heaps, live_heaps};
+use super::registry::live_heaps;
 use crate::sync;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
@@ -46,31 +46,34 @@ impl Pause {
         Self { closed: false }
     }
 
-    /// Closes all heaps, also the calling thread's, until [`open_all`](Self::open_all). No other
-    /// thread has the mutex, or gets it before that.
+    /// Closes the heaps of all threads, also the calling thread's, until
+    /// [`open_all`](Self::open_all). No other thread has the mutex, or gets it before that.
+    ///
+    /// The gate of a heap without a thread is always open: no thread enters it, and the next one
+    /// that gets the heap expects it so.
     pub(super) fn close_all() {
         core::mem::forget(Self::begin());
-        all_heaps().for_each(|heap| heap.gate.close());
+        live_heaps().for_each(|heap| heap.gate.close());
     }
 
     /// Opens what [`close_all`](Self::close_all) has closed.
     pub(super) fn open_all() {
         if !heaps_are_closed() {
-            all_heaps().for_each(|heap| heap.gate.open());
+            live_heaps().for_each(|heap| heap.gate.open());
         }
     }
 }
 
-/// Closes all heaps for good, also the calling thread's. The system refuses the barrier. As this
-/// happens once, a wait takes its place, so long that each thread has seen its gate closed, or been
-/// seen in it.
+/// Closes the heaps of all threads for good, also the calling thread's; no thread gets a heap any
+/// more. The system refuses the barrier. As this happens once, a wait takes its place, so long that
+/// each thread has seen its gate closed, or been seen in it.
 #[cold]
 fn close_for_good() {
     HEAPS_ARE_CLOSED.store(true, Relaxed);
-    all_heaps().for_each(|heap| heap.gate.close());
+    live_heaps().for_each(|heap| heap.gate.close());
     sync::wait_for_stores();
     let own = current_number();
-    all_heaps().filter(|heap| heap.number != own).for_each(|heap| heap.gate.wait());
+    live_heaps().filter(|heap| heap.number != own).for_each(|heap| heap.gate.wait());
 }
 
 impl Drop for Pause {
