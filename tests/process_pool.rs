@@ -533,6 +533,39 @@ fn heaps_that_threads_have_left_are_open_in_a_child() {
     });
 }
 
+/// A thread keeps free chunks in proportion to what it uses, and not to what the thread has used
+/// that had its heap before.
+#[test]
+fn what_is_kept_at_hand_goes_by_the_threads_own_use() {
+    let make = |count: usize| {
+        let sizes = (0..count).flat_map(|_| (1..60).map(|i| i * 48));
+        sizes.map(|size| Chunk::new(size, 1)).collect::<Vec<_>>()
+    };
+    let free_after = |earlier: usize| {
+        let _mine: Vec<_> = (0..64).map(|i| Chunk::new(32, i)).collect();
+        let left = std::thread::spawn(move || make(earlier)).join().unwrap();
+        let before = check_statistics().chunks_free;
+        let (ready, go_on) = (Barrier::new(2), Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                drop(make(7));
+                ready.wait();
+                go_on.wait();
+            });
+            ready.wait();
+            let free = check_statistics().chunks_free - before;
+            go_on.wait();
+            drop(left);
+            println!("{free} more chunks are free");
+            free
+        })
+    };
+    alone("what_is_kept_at_hand_goes_by_the_threads_own_use", || {
+        common::in_child(|| assert!(free_after(0) < 50));
+        common::in_child(|| assert!(free_after(8) < 50));
+    });
+}
+
 /// While others work, `walk` and `stats` may differ, but each must be consistent.
 fn check_statistics_while_running() {
     let (mut last, mut overlaps) = (Vec::new(), 0);

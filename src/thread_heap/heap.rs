@@ -650,10 +650,12 @@ impl Heap {
         self.has_thread.load(Relaxed)
     }
 
-    /// A thread gets the heap.
+    /// A thread gets the heap, of which the exact cache is empty. It finds nothing there that goes
+    /// by what another thread has used.
     pub(super) fn get_thread(&self) {
         self.forget_peak();
         self.slabs.forget_misses();
+        self.exact.forget();
         self.has_thread.store(true, Relaxed);
     }
 
@@ -670,7 +672,6 @@ impl Heap {
     /// has lost its thread, which is taken out of the heap.
     pub(super) fn vacate(&self) -> Tally {
         self.shared_classes.iter().for_each(|word| word.store(0, Relaxed));
-        self.exact.forget();
         self.take_tally()
     }
 
