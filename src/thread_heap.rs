@@ -27,9 +27,9 @@
 //! # Remote frees
 //! A chunk that is freed by another thread than its slab's owner is claimed with an atomic
 //! operation on its entry in the table of chunks, wiped, and returned to the owner. The first time
-//! this happens to a slab, all threads are paused to mark it as shared. From then on its owner,
-//! too, claims with an atomic operation. An exact chunk has no owner: it goes to the
-//! exact cache of the thread that frees it.
+//! this happens to a slab, it is marked as shared; if the owner has a thread, all threads are
+//! paused for that. From then on the owner, too, claims with an atomic operation. An exact chunk
+//! has no owner: it goes to the exact cache of the thread that frees it.
 //!
 //! # Systems without a barrier
 //! Where the system has no `membarrier`, no thread gets a heap, and all chunks are exact. Where it

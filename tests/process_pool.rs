@@ -566,6 +566,65 @@ fn what_is_kept_at_hand_goes_by_the_threads_own_use() {
     });
 }
 
+/// The high-water mark is exact as long as one thread has a heap, whatever the others do.
+#[test]
+fn the_high_water_mark_of_one_heap_is_exact() {
+    const LARGE: usize = 100_000;
+    let fill = || (0..100).map(|_| Chunk::new(64, 1)).collect::<Vec<_>>();
+    // What is allocated last takes no mutex, and is more than what was used before.
+    let rise_and_fall = move || {
+        drop(fill());
+        let large = Chunk::new(LARGE, 1);
+        drop(fill());
+        large
+    };
+    let assert_peak = |peak| assert_eq!(pool().stats().peak_used, peak);
+    alone("the_high_water_mark_of_one_heap_is_exact", || {
+        // Another thread gets a heap.
+        common::in_child(|| {
+            let _large = rise_and_fall();
+            let _other = thread_that_stays(64, 32);
+            assert_peak(LARGE + 6400);
+        });
+        // Another thread uses chunks and has no heap.
+        common::in_child(|| {
+            drop(rise_and_fall());
+            drop(fill());
+            let large = std::thread::spawn(|| Chunk::new(LARGE + 160, 1)).join().unwrap();
+            assert_peak(LARGE + 6400);
+            drop(large);
+        });
+        // Another thread had a heap, until now. (A refused free is a call that takes the mutex.)
+        for calls in 0..2 {
+            common::in_child(|| {
+                drop(fill());
+                let (ready, go_on) = (Barrier::new(2), Barrier::new(2));
+                let (small, others, large) = std::thread::scope(|scope| {
+                    let other = scope.spawn(|| {
+                        let chunks: Vec<_> = (0..64).map(|i| Chunk::new(32, i)).collect();
+                        ready.wait();
+                        go_on.wait();
+                        chunks
+                    });
+                    ready.wait();
+                    let large = Chunk::new(LARGE, 1);
+                    for _ in 0..calls {
+                        // SAFETY: the free is refused.
+                        let freed = unsafe { pool().free_sized(large.ptr().as_ptr(), 64, 16) };
+                        assert_eq!(freed, Err(FreeError::SizeMismatch));
+                    }
+                    let small = fill();
+                    go_on.wait();
+                    (small, other.join().unwrap(), large)
+                });
+                drop(small);
+                assert_peak(LARGE + 6400 + 64 * 32);
+                drop((others, large));
+            });
+        }
+    });
+}
+
 /// While others work, `walk` and `stats` may differ, but each must be consistent.
 fn check_statistics_while_running() {
     let (mut last, mut overlaps) = (Vec::new(), 0);

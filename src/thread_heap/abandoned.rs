@@ -3,10 +3,12 @@
 //! The heap of a thread is *live*. When the thread ends, its heap is an *orphan* at first: it keeps
 //! its slabs, and the next thread that wants a heap gets it as it is. So threads that come and go
 //! pause no others. Until then the holder of the mutex uses it, when one of its chunks is freed.
-//! While memory is scarce, when an orphan has much that is free, and when there are more orphans
-//! than live heaps, the slabs of all orphans are abandoned. For that the other threads are paused:
-//! empty slabs go back to the arenas, and the *abandoned heap* takes the rest, from which heaps of
-//! other threads adopt them one by one. A heap without slabs and without a thread is *vacant*.
+//!
+//! When a thread ends, the slabs of all orphans are abandoned in three cases: memory is scarce; the
+//! thread leaves much that is free; there are more orphans than live heaps. For that the other
+//! threads are paused: empty slabs go back to the arenas, and the *abandoned heap* takes the rest,
+//! from which heaps of other threads adopt them one by one. A heap without slabs and without a
+//! thread is *vacant*.
 
 use super::central::Central;
 use super::current_heap::current_number;
@@ -44,10 +46,6 @@ impl Central {
         heap.collect();
         self.evict_exact(heap, 0);
         self.orphan(heap);
-        if self.live == 1 {
-            // The mark of the last thread with a heap is of a time when there were others.
-            live_heaps().for_each(Heap::doubt_peak);
-        }
         if self.orphans > self.live || heap.slabs.has_much_unused() || self.is_scarce() {
             let pause = Pause::begin();
             self.abandon_orphans(&pause);
@@ -90,6 +88,5 @@ impl Central {
             self.orphan(heap);
         }
         self.abandon_orphans(pause);
-        live_heaps().for_each(Heap::forget_peak);
     }
 }

@@ -1,7 +1,6 @@
 //! `Central`: what the mutex of the process-wide pool guards, and its figures.
 
 use super::chunk_table::Tables;
-use super::current_heap::current_heap;
 use super::guarded::Guarded;
 use super::heap::Heap;
 use super::pause::Pause;
@@ -49,7 +48,7 @@ pub(super) struct Central {
     pub(super) orphans: usize,
     /// Number of heaps made so far.
     made: u32,
-    /// The first heap that no thread has; 0 for none.
+    /// The first vacant heap; 0 for none.
     vacant: u32,
     /// What ended threads have allocated in slabs, less what they have freed.
     pub(super) ended: Tally,
@@ -215,6 +214,13 @@ impl Central {
         self.live -= 1;
         ORPHANS.push(heap);
         self.orphans += 1;
+        if self.live == 1 {
+            // The mark of the last thread with a heap is of a time when there were others.
+            live_heaps().for_each(|last| {
+                last.take_peak();
+            });
+            self.note_peak();
+        }
     }
 
     /// Notes that an orphan, which has no slabs any more, is vacant.
@@ -252,11 +258,12 @@ impl Central {
     /// Takes in high-water marks. Called before and after each change of anything but the calling
     /// thread's heap.
     ///
-    /// While one thread has a heap, its mark and what the others left make the figure exact. With
-    /// several, marks of different times do not add up, so the figure is the highest that was seen
-    /// whenever a thread came here; with many, not every time, as each has to be asked.
+    /// While one thread has a heap, or none has, its mark and what is in no thread's heap make the
+    /// figure exact. With several, marks of different times do not add up, so the figure is the
+    /// highest that was seen whenever a thread came here; with many, not every time, as each has to
+    /// be asked.
     pub(super) fn note_peak(&mut self) {
-        let several = self.live > 1 || self.live == 1 && current_heap().is_none();
+        let several = self.live > 1;
         self.unmarked += 1;
         if several && self.unmarked < self.live {
             return;
@@ -265,16 +272,13 @@ impl Central {
         let small = if several {
             self.small()
         } else {
-            all_heaps().fold(self.ended, |sum, heap| sum.plus(heap.peak()))
+            all_heaps().fold(self.ended, |sum, heap| sum.plus(heap.take_peak()))
         };
         let (state, guarded) = (&self.arenas.stats, self.guarded.stats());
         let sum = (state.used - self.slab_bytes + guarded.used).wrapping_add_signed(small.bytes());
         // While others change their figures, the sum may be anything for a moment.
         if sum <= state.total + guarded.total {
             self.arenas.stats.peak_used = self.arenas.stats.peak_used.max(sum);
-        }
-        if !several {
-            live_heaps().for_each(Heap::forget_peak);
         }
     }
 

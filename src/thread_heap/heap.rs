@@ -246,22 +246,21 @@ impl Heap {
         Tally(self.tally.load(Relaxed))
     }
 
-    /// The most that was allocated at once since [`forget_peak`](Self::forget_peak). For a heap
-    /// that has no thread, what is allocated now.
-    pub(super) fn peak(&self) -> Tally {
-        let (peak, tally) = (Tally(self.peak.load(Relaxed)), self.tally());
+    /// The most that was allocated at once since this or [`forget_peak`](Self::forget_peak) was
+    /// called last; at least what is allocated now. (The next allocation sets the mark anew.)
+    ///
+    /// For any holder of the mutex, as the heap's thread may be at work. When that allocates at
+    /// this moment, either it finds a mark that is high enough, which counts now, or it stores one,
+    /// which counts now or the next time. The mark of a heap without a thread means nothing.
+    pub(super) fn take_peak(&self) -> Tally {
+        let peak = Tally(self.peak.swap(Tally::LEAST.0, Relaxed));
+        let tally = self.tally();
         if self.has_thread() && peak.exceeds(tally) { peak } else { tally }
     }
 
     /// For the thread that may use the heap.
     pub(super) fn forget_peak(&self) {
         self.peak.store(self.tally().0, Relaxed);
-    }
-
-    /// [`forget_peak`](Self::forget_peak) for another thread, without a pause: the next allocation
-    /// sets the mark anew.
-    pub(super) fn doubt_peak(&self) {
-        self.peak.store(Tally::LEAST.0, Relaxed);
     }
 
     /// Takes chunks out of what the heap has allocated.

@@ -19,7 +19,7 @@ type Block = [AtomicPtr<Heap>; BLOCK];
 
 /// The heaps that threads have.
 pub(super) static LIVE: HeapList = HeapList(AtomicU32::new(0));
-/// The heaps whose threads have ended, and that still have slabs.
+/// The heaps whose threads have ended, and that are not vacant.
 pub(super) static ORPHANS: HeapList = HeapList(AtomicU32::new(0));
 
 /// A list of heaps: the number of the first; 0 for none. For the holder of the mutex.
@@ -44,7 +44,7 @@ pub(super) fn abandoned_heap() -> Option<&'static Heap> {
     heap(0)
 }
 
-/// All heaps that have slabs. For the holder of the mutex.
+/// All heaps that may have slabs. For the holder of the mutex.
 pub(super) fn all_heaps() -> impl Iterator<Item = &'static Heap> {
     heaps_without_threads().chain(live_heaps())
 }

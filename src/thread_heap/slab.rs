@@ -36,7 +36,9 @@ impl SlabNumber {
 
 /// What a unit is part of.
 ///
-/// Changed under the pool's mutex, with the other threads paused if a slab has the unit already.
+/// Changed under the pool's mutex. The other threads are paused meanwhile, but for these changes:
+/// the unit becomes part of a new slab; the slab becomes shared while its heap has no thread; a
+/// heap adopts the slab of the abandoned heap.
 #[derive(bytemuck::Zeroable)]
 pub(super) struct Unit {
     /// 0 if the unit belongs to no slab. Otherwise the number of the heap that allocates from its
