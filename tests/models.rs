@@ -234,6 +234,8 @@ mod experiment {
         NoPause,
         /// A thread that frees a chunk of a shared slab claims it as if the slab were not shared.
         PlainClaim,
+        /// A slab is marked as shared before its chunk is claimed as if it were not.
+        ShareFirst,
         /// A slab is put on the stack before its slots are noted.
         PushFirst,
         /// A locker does not look whether a thread forks.
@@ -754,6 +756,80 @@ fn a_slab_is_left_behind() {
     pool.free.with(|free| assert_eq!(unsafe { *free }, 1, "the slot is lost"));
 }
 
+/// A thread gets the heap of one that has ended, and three threads free the same chunk of its slab:
+/// the heap's new one, and two others. As long as no thread has the heap, the holder of the mutex
+/// uses it, and marks the slab as shared without a pause. One of the three gets the chunk.
+fn a_heap_is_left_to_the_next_thread() {
+    struct Heap {
+        gate: Gate,
+        /// Whether a thread has the heap. The mutex guards it.
+        mutex: Mutex<bool>,
+        is_shared: loom::sync::atomic::AtomicBool,
+        chunk: AtomicU8,
+        slabs: Slabs,
+        /// Free slots that the heap has.
+        free: UnsafeCell<usize>,
+    }
+    impl Heap {
+        /// Frees the chunk for a thread that may use the heap.
+        fn free_own(&self, is_shared: bool) {
+            if claim(&self.chunk, is_shared).is_some() {
+                // SAFETY: the caller may use the heap; the model fails otherwise.
+                self.free.with_mut(|free| unsafe { *free += 1 });
+            }
+        }
+
+        /// Frees the chunk for another thread, as in `free_slow`.
+        fn free_slow(&self) {
+            let has_thread = self.mutex.lock().unwrap();
+            let is_shared = self.is_shared.load(Acquire);
+            let free_and_share = || {
+                if experiment::is(Experiment::ShareFirst) {
+                    self.is_shared.store(true, Release);
+                }
+                self.free_own(is_shared);
+                self.is_shared.store(true, Release);
+            };
+            if *has_thread {
+                paused(&self.gate, free_and_share);
+            } else {
+                free_and_share();
+            }
+        }
+    }
+    let heap = Arc::new(Heap {
+        gate: Gate::new(),
+        mutex: Mutex::new(false),
+        is_shared: loom::sync::atomic::AtomicBool::new(false),
+        chunk: AtomicU8::new(CLASS),
+        slabs: Slabs::new(1),
+        free: UnsafeCell::new(0),
+    });
+    let others = [(); 2].map(|()| {
+        let heap = heap.clone();
+        thread::spawn(move || {
+            if !heap.is_shared.load(Acquire) {
+                heap.free_slow();
+            } else if claim(&heap.chunk, true).is_some() {
+                heap.slabs.give(1, 0);
+            }
+        })
+    });
+    *heap.mutex.lock().unwrap() = true;
+    if heap.gate.enter() {
+        heap.free_own(heap.is_shared.load(Relaxed));
+        heap.gate.leave();
+    } else {
+        let _guard = heap.mutex.lock().unwrap();
+        heap.free_own(heap.is_shared.load(Relaxed));
+    }
+    others.into_iter().for_each(|other| other.join().unwrap());
+    let mut seen = Vec::new();
+    heap.slabs.collect(&mut seen);
+    // SAFETY: the other threads have ended.
+    heap.free.with(|free| assert_eq!(unsafe { *free } + seen.len(), 1));
+}
+
 /// Near the limit a slab is dissolved into exact chunks. Meanwhile its owner frees one chunk and
 /// another thread frees the second. Whenever the two frees happen, both chunks end up free in the
 /// arena.
@@ -1040,6 +1116,7 @@ const CLAIMS: &[Model] = &[
 
 const OWNERS: &[Model] = &[
     ("a_slab_becomes_shared", 2, a_slab_becomes_shared),
+    ("a_heap_is_left_to_the_next_thread", 2, a_heap_is_left_to_the_next_thread),
     ("a_slab_is_left_behind", 3, a_slab_is_left_behind),
     ("a_slab_is_dissolved", 2, a_slab_is_dissolved),
 ];
@@ -1132,10 +1209,11 @@ fn chunks_are_freed_once() {
 }
 
 #[test]
-fn slabs_change_hands_in_pauses() {
+fn slabs_and_heaps_change_hands() {
     assert_holds(OWNERS);
     assert_all_notice(OWNERS, Experiment::NoPause);
     assert_all_notice(OWNERS, Experiment::NoBarrierHere);
+    assert_all_notice(&OWNERS[1..2], Experiment::ShareFirst);
 }
 
 #[test]
