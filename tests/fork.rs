@@ -434,6 +434,9 @@ fn absent_in_the_process_wide_pool() {
             // Slots, and of each other size a chunk that is no slot.
             let many: Vec<_> = (1..100).map(|_| SecureVec::from(vec![6_u8; 40])).collect();
             let few: Vec<_> = (1..60).map(|i| SecureVec::from(vec![7_u8; i * 48])).collect();
+            // Slots of a heap that its thread has left to the next one.
+            let leave = || (1..100).map(|_| SecureVec::from(vec![8_u8; 40])).collect::<Vec<_>>();
+            let left = std::thread::spawn(leave).join().unwrap();
             let addr = text.expose_secret().as_ptr().expose_provenance();
             for _ in 0..20 {
                 in_child(|| {
@@ -445,7 +448,8 @@ fn absent_in_the_process_wide_pool() {
                     assert_eq!(read_memory(large_at, 1), None);
                     drop((inherited(&text), inherited(&key), inherited(&large)));
                     drop((inherited(&theirs), inherited(&elsewhere)));
-                    many.iter().chain(&few).for_each(|chunk| drop(inherited(chunk)));
+                    let chunks = many.iter().chain(&few).chain(&left);
+                    chunks.for_each(|chunk| drop(inherited(chunk)));
                     assert_eq!(manager.stats().total, 0);
                     let chunks: Vec<_> =
                         (1..400).map(|i| SecureVec::from(vec![i as u8; i * 21])).collect();
@@ -1076,11 +1080,15 @@ fn threads_come_and_go_during_forks() {
     alone("threads_come_and_go_during_forks", || {
         give_up_after(240);
         let start_threads = |_| {
-            let start =
-                |i: usize| std::thread::spawn(move || SecureVec::from(vec![i as u8; i * 40 + 1]));
+            // Every second one has so many secrets that it gets a heap.
+            let start = |i: usize| {
+                let make = move |_| SecureVec::from(vec![i as u8; i * 40 + 1]);
+                std::thread::spawn(move || (0..1 + i % 2 * 30).map(make).collect::<Vec<_>>())
+            };
             let threads: Vec<_> = (0..50).map(start).collect();
             threads.into_iter().for_each(|thread| drop(thread.join().unwrap()));
         };
+        let mine: Vec<_> = (0..20).map(|_| SecureVec::from(vec![1_u8; 40])).collect();
         while_threads(2, start_threads, || {
             for _ in 0..40 {
                 in_child(|| {
@@ -1095,6 +1103,7 @@ fn threads_come_and_go_during_forks() {
                 });
             }
         });
+        drop(mine);
         assert_eq!(LockedPoolManager::instance().stats().used, 0);
     });
 }
