@@ -276,6 +276,56 @@ fn a_race_to_free_has_one_winner() {
     });
 }
 
+/// Three threads free the chunks that a thread has left, each chunk at about the same time. One of
+/// the three has no heap, and gets that of the ended thread meanwhile. One free of each chunk
+/// succeeds.
+#[test]
+fn a_race_to_free_what_a_thread_has_left_has_one_winner() {
+    const ROUNDS: usize = 100;
+    const CHUNKS: usize = 200;
+    alone("a_race_to_free_what_a_thread_has_left_has_one_winner", || {
+        let left = Mutex::new(Vec::new());
+        let wins = AtomicUsize::new(0);
+        let (begin, end) = (Barrier::new(3), Barrier::new(3));
+        let race = || {
+            let left: Vec<usize> = left.lock().unwrap().clone();
+            begin.wait();
+            let freed = left.iter().filter(|&&addr| {
+                let ptr = std::ptr::with_exposed_provenance_mut(addr);
+                free(ptr).inspect_err(|&error| assert_eq!(error, FreeError::InvalidFree)).is_ok()
+            });
+            wins.fetch_add(freed.count(), Ordering::Relaxed);
+            end.wait();
+        };
+        let (ready, go_on) = (Barrier::new(3), Barrier::new(3));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let _mine: Vec<_> = (0..64).map(|i| Chunk::new(32, i)).collect();
+                    for _ in 0..ROUNDS {
+                        ready.wait();
+                        race();
+                        go_on.wait();
+                    }
+                });
+            }
+            let make = || {
+                let chunks = (0..CHUNKS).map(|_| pool().alloc(48, 16).expect("memory"));
+                chunks.map(|chunk| chunk.as_ptr().expose_provenance()).collect::<Vec<_>>()
+            };
+            for round in 1..=ROUNDS {
+                *left.lock().unwrap() = std::thread::spawn(make).join().unwrap();
+                ready.wait();
+                scope.spawn(race).join().unwrap();
+                go_on.wait();
+                assert_eq!(wins.load(Ordering::Relaxed), round * CHUNKS);
+                assert_eq!(check_statistics().chunks_used, 2 * 64);
+            }
+        });
+        assert_eq!(check_statistics().used, 0);
+    });
+}
+
 /// Threads start and end, hand their chunks to others and leave some behind, while one thread asks
 /// for statistics all the time.
 #[test]
