@@ -23,9 +23,9 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
 use windows_sys::Win32::Foundation::{
-    ERROR_CALL_NOT_IMPLEMENTED, ERROR_NOT_ENOUGH_MEMORY, ERROR_PROC_NOT_FOUND,
-    ERROR_SHARING_BUFFER_EXCEEDED, ERROR_TOO_MANY_OPEN_FILES, ERROR_WORKING_SET_QUOTA,
-    STATUS_THREAD_IS_TERMINATING,
+    ERROR_ARITHMETIC_OVERFLOW, ERROR_CALL_NOT_IMPLEMENTED, ERROR_NOT_ENOUGH_MEMORY,
+    ERROR_PROC_NOT_FOUND, ERROR_SHARING_BUFFER_EXCEEDED, ERROR_TOO_MANY_OPEN_FILES,
+    ERROR_WORKING_SET_QUOTA, STATUS_THREAD_IS_TERMINATING,
 };
 #[cfg(feature = "asan")]
 use windows_sys::Win32::System::LibraryLoader::GetModuleHandleW;
@@ -204,6 +204,9 @@ impl Memory for Windows {
             ERROR_PROC_NOT_FOUND => {
                 c"let the program run on Windows 10 1703 or newer, which can leave memory out of its error reports"
             }
+            ERROR_ARITHMETIC_OVERFLOW => {
+                c"a block of 4 GiB or more cannot be excluded from error reports: let the secrets lie in smaller ones"
+            }
             _ => {
                 c"the process has excluded as many blocks of memory from error reports as it may (512): let it use \
                   fewer pools"
@@ -275,10 +278,11 @@ fn found(place: &AtomicPtr<c_void>) -> Option<*mut c_void> {
 
 fn exclude_from_dumps(addr: NonNull<u8>, len: usize) -> Result<(), Errno> {
     const MISSING: Errno = Errno::of(ERROR_PROC_NOT_FOUND as i32);
+    const TOO_LARGE: Errno = Errno::of(ERROR_ARITHMETIC_OVERFLOW as i32);
     let register = found(&REGISTER).ok_or(MISSING)?;
     // SAFETY: the system's function of that name has this type.
     let register: Register = unsafe { mem::transmute(register) };
-    let len = u32::try_from(len).unwrap_or(u32::MAX);
+    let len = u32::try_from(len).map_err(|_| TOO_LARGE)?;
     // SAFETY: notes an address and a length; no memory is accessed.
     match unsafe { register(addr.as_ptr().cast(), len) } {
         0 => Ok(()),
