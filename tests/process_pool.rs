@@ -317,9 +317,9 @@ fn a_race_to_free_what_a_thread_has_left_has_one_winner() {
                 *left.lock().unwrap() = std::thread::spawn(make).join().unwrap();
                 ready.wait();
                 scope.spawn(race).join().unwrap();
-                go_on.wait();
                 assert_eq!(wins.load(Ordering::Relaxed), round * CHUNKS);
                 assert_eq!(check_statistics().chunks_used, 2 * 64);
+                go_on.wait();
             }
         });
         assert_eq!(check_statistics().used, 0);
