@@ -284,6 +284,12 @@ fn a_race_to_free_what_a_thread_has_left_has_one_winner() {
     const ROUNDS: usize = 100;
     const CHUNKS: usize = 200;
     alone("a_race_to_free_what_a_thread_has_left_has_one_winner", || {
+        // The other threads wait for one that has panicked.
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            print(panic);
+            std::process::abort();
+        }));
         let left = Mutex::new(Vec::new());
         let wins = AtomicUsize::new(0);
         let (begin, end) = (Barrier::new(3), Barrier::new(3));
