@@ -829,8 +829,10 @@ fn a_signal_handler_can_ask() {
         // SAFETY: the system passes a valid one.
         let address = unsafe { (*info).si_addr() };
         let report = LockedPoolManager::describe_address(address.cast());
+        // s390x tells the page in which a fault was, and no more.
         let right = report.is_some_and(|report| {
-            (report.size, report.offset, report.freed_by.is_some()) == (24, 24 / 2, true)
+            (report.size, report.freed_by.is_some()) == (24, true)
+                && (report.offset == 24 / 2 || cfg!(target_arch = "s390x"))
         });
         // SAFETY: ends the process.
         unsafe { libc::_exit(if right { 42 } else { 43 }) };
