@@ -494,7 +494,7 @@ std::string ComparePools(uint64_t seed, size_t operations, PoolFlaw flaw, size_t
     constexpr size_t ARENA{LockedPool::ARENA_SIZE};
     constexpr uintptr_t DOWN{PlannedPages::DOWN};
     // Far apart, side by side upwards and downwards, and apart by less than an arena's alignment.
-    const uintptr_t stride{std::array<uintptr_t, 4>{uintptr_t{16} << 20, ARENA, ARENA | DOWN, ARENA + 16}[seed % 4]};
+    const uintptr_t stride{std::array<uintptr_t, 4>{uintptr_t{WIDE ? 16 : 1} << 20, ARENA, ARENA | DOWN, ARENA + 16}[seed % 4]};
     PlannedPages core_pages{seed, stride};
     PlannedPages our_pages{flaw == PoolFlaw::PAGES_COME_OTHERWISE ? seed + 5 : seed, stride};
     const bool with_callback{seed % 3 != 0 || flaw != PoolFlaw::NONE};
