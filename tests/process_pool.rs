@@ -53,6 +53,37 @@ impl Drop for Chunk {
     }
 }
 
+/// A thread that has made chunks, so that it has a heap, and does nothing more. It ends when this is
+/// dropped.
+struct ThreadThatStays(Option<(std::sync::mpsc::Sender<()>, std::thread::JoinHandle<()>)>);
+
+impl ThreadThatStays {
+    /// Starts one; `make` makes the chunks, which are returned.
+    fn start(make: impl FnOnce() -> Vec<Chunk> + Send + 'static) -> (Vec<Chunk>, Self) {
+        let ((send, chunks), (end, wait)) =
+            (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+        let thread = std::thread::spawn(move || {
+            send.send(make()).unwrap();
+            let _ = wait.recv();
+        });
+        (chunks.recv().unwrap(), Self(Some((end, thread))))
+    }
+}
+
+impl Drop for ThreadThatStays {
+    fn drop(&mut self) {
+        if let Some((end, thread)) = self.0.take() {
+            drop(end);
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Chunks of one size, each with its own byte.
+fn chunks_of(count: usize, size: usize) -> Vec<Chunk> {
+    (0..count).map(|i| Chunk::new(size, i as u8)).collect()
+}
+
 fn free(ptr: *mut u8) -> Result<(), FreeError> {
     // SAFETY: nothing uses the chunk afterwards.
     unsafe { pool().free(ptr) }
@@ -307,7 +338,7 @@ fn a_race_to_free_what_a_thread_has_left_has_one_winner() {
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
-                    let _mine: Vec<_> = (0..64).map(|i| Chunk::new(32, i)).collect();
+                    let _mine = chunks_of(64, 32);
                     for _ in 0..ROUNDS {
                         ready.wait();
                         race();
@@ -391,33 +422,20 @@ fn threads_come_and_go() {
     });
 }
 
-/// Starts a thread that makes chunks, so that it has a heap, and waits until the sender is dropped.
-/// Returns the chunks.
-fn thread_that_stays(count: usize, size: usize) -> (Vec<Chunk>, std::sync::mpsc::Sender<()>) {
-    let ((send, chunks), (end, wait)) =
-        (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
-    std::thread::spawn(move || {
-        send.send((0..count).map(|i| Chunk::new(size, i as u8)).collect()).unwrap();
-        let _ = wait.recv();
-    });
-    (chunks.recv().unwrap(), end)
-}
-
 /// A thread that ends leaves its heap to the next one, and pauses nobody for that.
 #[test]
 fn threads_that_come_and_go_pause_no_others() {
     alone("threads_that_come_and_go_pause_no_others", || {
         let signal_after = |last: fn()| {
             common::signal_of(move || {
-                let mine: Vec<_> = (0..64).map(|i| Chunk::new(32, i)).collect();
+                let mine = chunks_of(64, 32);
                 // To free another thread's chunk for the first time takes a pause too.
-                core::mem::forget((mine, thread_that_stays(64, 32)));
+                core::mem::forget((mine, ThreadThatStays::start(|| chunks_of(64, 32))));
                 // A pause needs this call.
                 common::forbid(libc::SYS_membarrier);
                 for _ in 0..100 {
                     // A chunk that the thread leaves is freed without a pause too.
-                    let chunks = || (0..64).map(|i| Chunk::new(32, i)).collect::<Vec<_>>();
-                    drop(std::thread::spawn(move || chunks().pop()).join().unwrap());
+                    drop(std::thread::spawn(|| chunks_of(64, 32).pop()).join().unwrap());
                 }
                 last();
             })
@@ -437,12 +455,13 @@ fn what_ended_threads_have_left_serves_others() {
     alone("what_ended_threads_have_left_serves_others", || {
         limit_locked_memory(LIMIT);
         pool().set_locking_failed(Some(Box::new(|_| false)));
-        let staying: Vec<_> = (0..20).map(|_| thread_that_stays(40, 48)).collect();
+        let staying: Vec<_> =
+            (0..20).map(|_| ThreadThatStays::start(|| chunks_of(40, 48))).collect();
         // They all live at the same time. Each leaves a slab of which half is free. (`join` waits
         // for the end of a thread, and the end of a scope only for that of its function.)
         static TOGETHER: Barrier = Barrier::new(20);
         let leave = || {
-            let mut chunks: Vec<_> = (0..100).map(|i| Chunk::new(64, i)).collect();
+            let mut chunks = chunks_of(100, 64);
             chunks.retain(|chunk| chunk.byte % 2 == 0);
             TOGETHER.wait();
             chunks
@@ -472,25 +491,24 @@ fn what_ended_threads_have_left_serves_others() {
 fn ended_threads_keep_little() {
     const LIMIT: usize = 4 << 20;
     const FEW: usize = 50;
-    let fill = |count: usize| (0..count).map(|i| Chunk::new(64, i as u8)).collect::<Vec<_>>();
     let assert_few_are_free = || {
         let free = check_statistics().chunks_free;
         assert!(free < FEW, "{free} chunks are free");
     };
     alone("ended_threads_keep_little", || {
         common::in_child(|| {
-            let _other = thread_that_stays(40, 48);
-            std::thread::spawn(move || drop(fill(200))).join().unwrap();
+            let _other = ThreadThatStays::start(|| chunks_of(40, 48));
+            std::thread::spawn(move || drop(chunks_of(200, 64))).join().unwrap();
             assert_few_are_free();
             // The control: a small one keeps its slab.
-            std::thread::spawn(move || drop(fill(100))).join().unwrap();
+            std::thread::spawn(move || drop(chunks_of(100, 64))).join().unwrap();
             let free = check_statistics().chunks_free;
             assert!(free > 2 * FEW, "{free} chunks are free");
         });
         common::in_child(|| {
             static TOGETHER: Barrier = Barrier::new(100);
             let work = move || {
-                drop(fill(100));
+                drop(chunks_of(100, 64));
                 TOGETHER.wait();
             };
             let threads: Vec<_> = (0..100).map(|_| std::thread::spawn(work)).collect();
@@ -499,11 +517,11 @@ fn ended_threads_keep_little() {
         });
         common::in_child(|| {
             limit_locked_memory(LIMIT);
-            let _other = thread_that_stays(40, 48);
+            let _other = ThreadThatStays::start(|| chunks_of(40, 48));
             let ((send, end), (ready, wait)) =
                 (std::sync::mpsc::channel::<()>(), std::sync::mpsc::channel());
             let thread = std::thread::spawn(move || {
-                let chunks = fill(100);
+                let chunks = chunks_of(100, 64);
                 ready.send(()).unwrap();
                 let _ = end.recv();
                 drop(chunks);
@@ -523,9 +541,9 @@ fn ended_threads_keep_little() {
 fn chunks_outlive_their_thread() {
     alone("chunks_outlive_their_thread", || {
         // Two threads have heaps, so that the third one's heap stays as it is.
-        let _mine: Vec<_> = (0..64).map(|i| Chunk::new(32, i)).collect();
-        let (_others, _other) = thread_that_stays(64, 32);
-        let make = || (0..100).map(|i| Chunk::new(48, i)).collect::<Vec<_>>();
+        let _mine = chunks_of(64, 32);
+        let (_others, _other) = ThreadThatStays::start(|| chunks_of(64, 32));
+        let make = || chunks_of(100, 48);
         let mut left = std::thread::spawn(make).join().unwrap();
         let before = check_statistics();
         assert_eq!(before.chunks_used, 64 + 64 + 100);
@@ -575,12 +593,12 @@ fn chunks_outlive_their_thread() {
 #[test]
 fn heaps_that_threads_have_left_are_open_in_a_child() {
     alone("heaps_that_threads_have_left_are_open_in_a_child", || {
-        let mine: Vec<_> = (0..64).map(|i| Chunk::new(32, i)).collect();
-        let left = std::thread::spawn(|| (0..64).map(|i| Chunk::new(32, i)).collect::<Vec<_>>());
+        let mine = chunks_of(64, 32);
+        let left = std::thread::spawn(|| chunks_of(64, 32));
         let left = left.join().unwrap();
         let signal = common::signal_of(|| {
             // It gets the heap.
-            let (mut theirs, _other) = thread_that_stays(64, 32);
+            let (mut theirs, _other) = ThreadThatStays::start(|| chunks_of(64, 32));
             common::forbid(libc::SYS_membarrier);
             drop(theirs.pop());
         });
@@ -598,7 +616,7 @@ fn what_is_kept_at_hand_goes_by_the_threads_own_use() {
         sizes.map(|size| Chunk::new(size, 1)).collect::<Vec<_>>()
     };
     let free_after = |earlier: usize| {
-        let _mine: Vec<_> = (0..64).map(|i| Chunk::new(32, i)).collect();
+        let _mine = chunks_of(64, 32);
         let left = std::thread::spawn(move || make(earlier)).join().unwrap();
         let before = check_statistics().chunks_free;
         let (ready, go_on) = (Barrier::new(2), Barrier::new(2));
@@ -626,7 +644,7 @@ fn what_is_kept_at_hand_goes_by_the_threads_own_use() {
 #[test]
 fn the_high_water_mark_of_one_heap_is_exact() {
     const LARGE: usize = 100_000;
-    let fill = || (0..100).map(|_| Chunk::new(64, 1)).collect::<Vec<_>>();
+    let fill = || chunks_of(100, 64);
     // What is allocated last takes no mutex, and is more than what was used before.
     let rise_and_fall = move || {
         drop(fill());
@@ -639,7 +657,7 @@ fn the_high_water_mark_of_one_heap_is_exact() {
         // Another thread gets a heap.
         common::in_child(|| {
             let _large = rise_and_fall();
-            let _other = thread_that_stays(64, 32);
+            let _other = ThreadThatStays::start(|| chunks_of(64, 32));
             assert_peak(LARGE + 6400);
         });
         // Another thread uses chunks and has no heap.
@@ -657,7 +675,7 @@ fn the_high_water_mark_of_one_heap_is_exact() {
                 let (ready, go_on) = (Barrier::new(2), Barrier::new(2));
                 let (small, others, large) = std::thread::scope(|scope| {
                     let other = scope.spawn(|| {
-                        let chunks: Vec<_> = (0..64).map(|i| Chunk::new(32, i)).collect();
+                        let chunks = chunks_of(64, 32);
                         ready.wait();
                         go_on.wait();
                         chunks
@@ -1053,13 +1071,7 @@ fn slots_serve_any_size_when_memory_is_scarce() {
             }
             made
         };
-        let ((send, chunks), (end, wait)) =
-            (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
-        let other = std::thread::spawn(move || {
-            send.send(fill(LIMIT / 10)).unwrap();
-            let _ = wait.recv();
-        });
-        let mut live = chunks.recv().unwrap();
+        let (mut live, other) = ThreadThatStays::start(move || fill(LIMIT / 10));
         live.extend(fill(LIMIT / 10));
         while let Some(chunk) = pool().alloc(48, 16) {
             live.push(Chunk { addr: chunk.as_ptr().expose_provenance(), size: 48, byte: 0 });
@@ -1101,8 +1113,7 @@ fn slots_serve_any_size_when_memory_is_scarce() {
             let freed = unsafe { pool().free_sized(chunk.ptr().as_ptr(), chunk.size, 16) };
             assert_eq!(freed, Ok(()));
         }
-        drop(end);
-        other.join().unwrap();
+        drop(other);
         assert_eq!(check_statistics().used, 0);
     });
 }

@@ -46,12 +46,7 @@ pub(super) fn abandoned_heap() -> Option<&'static Heap> {
 
 /// All heaps that may have slabs. For the holder of the mutex.
 pub(super) fn all_heaps() -> impl Iterator<Item = &'static Heap> {
-    heaps_without_threads().chain(live_heaps())
-}
-
-/// The abandoned heap and the orphans. For the holder of the mutex.
-pub(super) fn heaps_without_threads() -> impl Iterator<Item = &'static Heap> {
-    abandoned_heap().into_iter().chain(ORPHANS.heaps())
+    abandoned_heap().into_iter().chain(ORPHANS.heaps()).chain(live_heaps())
 }
 
 /// The heaps that threads have. For the holder of the mutex.
