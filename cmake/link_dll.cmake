@@ -11,32 +11,9 @@
 #   LINK_OPTIONS          which name the libraries that it needs
 #   DEBUG_INFO            whether debug information stays in
 
-set(work "${STATIC}.work")
-set(stamp "${work}/made_of")
-set(made_of "${LINK_OPTIONS};${COMPILER};${RC};${DEBUG_INFO}")
-foreach(file "${ARCHIVE}" "${CMAKE_CURRENT_LIST_FILE}" "${API}" "${RESOURCE}")
-  if(EXISTS "${file}")
-    file(SHA256 "${file}" hash)
-    list(APPEND made_of "${hash}")
-  endif()
-endforeach()
-if(EXISTS "${stamp}" AND EXISTS "${STATIC}" AND EXISTS "${DLL}" AND EXISTS "${IMPORT}")
-  file(READ "${stamp}" before)
-  if(before STREQUAL made_of)
-    return()
-  endif()
-endif()
-file(REMOVE_RECURSE "${work}")
-file(MAKE_DIRECTORY "${work}")
-
-function(run)
-  execute_process(COMMAND ${ARGV} WORKING_DIRECTORY "${work}" RESULT_VARIABLE result
-    OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  if(NOT result EQUAL 0)
-    list(JOIN ARGV " " command)
-    message(FATAL_ERROR "${command}\n${output}")
-  endif()
-endfunction()
+include("${CMAKE_CURRENT_LIST_DIR}/link.cmake")
+begin(OUTPUTS "${STATIC}" "${DLL}" "${IMPORT}" INPUTS "${ARCHIVE}" "${API}" "${RESOURCE}"
+  SETTINGS ${LINK_OPTIONS} ${COMPILER} "${RC}" "${DEBUG_INFO}")
 
 file(COPY_FILE "${ARCHIVE}" "${STATIC}" ONLY_IF_DIFFERENT)
 
@@ -59,6 +36,4 @@ run(${COMPILER} -shared -o "${dll}" ${objects} "-Wl,--out-implib,${import}" ${LI
 file(COPY_FILE "${work}/${dll}" "${DLL}" ONLY_IF_DIFFERENT)
 file(COPY_FILE "${work}/${import}" "${IMPORT}" ONLY_IF_DIFFERENT)
 
-file(REMOVE_RECURSE "${work}")
-file(MAKE_DIRECTORY "${work}")
-file(WRITE "${stamp}" "${made_of}")
+finish()

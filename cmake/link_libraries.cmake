@@ -15,29 +15,9 @@
 #   OBJCOPY, AR, READELF   of the same system
 #   DEBUG_INFO       whether debug information stays in
 
-set(work "${STATIC}.work")
-set(stamp "${work}/made_of")
-file(SHA256 "${ARCHIVE}" hash)
-file(SHA256 "${CMAKE_CURRENT_LIST_FILE}" script)
-file(SHA256 "${API}" names)
-set(made_of "${hash};${script};${names};${LINK_OPTIONS};${COMPILER};${OBJCOPY};${AR};${READELF};${DEBUG_INFO}")
-if(EXISTS "${stamp}" AND EXISTS "${STATIC}" AND (NOT SHARED OR EXISTS "${SHARED}"))
-  file(READ "${stamp}" before)
-  if(before STREQUAL made_of)
-    return()
-  endif()
-endif()
-file(REMOVE_RECURSE "${work}")
-file(MAKE_DIRECTORY "${work}")
-
-function(run)
-  execute_process(COMMAND ${ARGV} WORKING_DIRECTORY "${work}" RESULT_VARIABLE result
-    OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  if(NOT result EQUAL 0)
-    list(JOIN ARGV " " command)
-    message(FATAL_ERROR "${command}\n${output}")
-  endif()
-endfunction()
+include("${CMAKE_CURRENT_LIST_DIR}/link.cmake")
+begin(OUTPUTS "${STATIC}" ${SHARED} INPUTS "${ARCHIVE}" "${API}" "${VERSION_SCRIPT}"
+  SETTINGS ${LINK_OPTIONS} ${COMPILER} "${OBJCOPY}" "${AR}" "${READELF}" "${DEBUG_INFO}")
 
 # ---- One object ---------------------------------------------------------------
 
@@ -84,5 +64,4 @@ if(SHARED)
   file(COPY_FILE "${work}/shared.so" "${SHARED}" ONLY_IF_DIFFERENT)
 endif()
 
-file(REMOVE_RECURSE "${work}")
-file(WRITE "${stamp}" "${made_of}")
+finish()
