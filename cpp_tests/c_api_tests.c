@@ -12,6 +12,8 @@
 
 #include <bitcoin_support.h>
 
+#include "check.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,16 +52,6 @@ static bitcoin_support_arena_stats stats_of_arena(const bitcoin_support_arena* a
     bitcoin_support_arena_get_stats(arena, &stats, sizeof(stats));
     return stats;
 }
-
-static int failures = 0;
-
-#define CHECK(condition)                                                         \
-    do {                                                                         \
-        if (!(condition)) {                                                      \
-            printf("%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition); \
-            ++failures;                                                          \
-        }                                                                        \
-    } while (0)
 
 #define BASE ((char*)0x08000000) /* nothing is mapped there */
 #define MIB ((size_t)1 << 20)

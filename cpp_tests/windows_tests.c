@@ -8,21 +8,13 @@
 
 #include <bitcoin_support.h>
 
+#include "check.h"
+
 #include <process.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <windows.h>
-
-static int failures = 0;
-
-#define CHECK(condition)                                                         \
-    do {                                                                         \
-        if (!(condition)) {                                                      \
-            printf("%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition); \
-            ++failures;                                                          \
-        }                                                                        \
-    } while (0)
 
 enum { LENGTH = 64 };
 
