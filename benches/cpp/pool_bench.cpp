@@ -332,12 +332,13 @@ double Ring(size_t count, size_t pairs)
     return std::chrono::duration<double, std::nano>{end - start}.count() / static_cast<double>(count * pairs);
 }
 
-/** The threads of ComeAndGo without an allocator: each has its objects on its own. */
-struct NoSharedAllocator {
+/** Work without an allocator: a thread writes and wipes the same objects of 32 bytes again and again. */
+template <size_t OBJECTS>
+struct NoAllocator {
     static constexpr const char* NAME{"no allocator"};
     static void* Alloc(size_t size)
     {
-        alignas(64) thread_local unsigned char objects[16 * 32];
+        alignas(64) thread_local unsigned char objects[OBJECTS * 32];
         thread_local size_t next{0};
         void* const object{objects + next};
         next = (next + size) % sizeof objects;
@@ -382,20 +383,6 @@ double ComeAndGo(size_t busy, size_t count)
 }
 
 constexpr size_t BATCH{256}, SLOTS{8};
-
-/** The work of a handover without an allocator: the same objects again and again, written and wiped. */
-struct NoAllocator {
-    static constexpr const char* NAME{"no allocator"};
-    static void* Alloc(size_t size)
-    {
-        alignas(64) static unsigned char objects[SLOTS * BATCH * 32];
-        static size_t next{0}; // one thread allocates
-        void* const object{objects + next};
-        next = (next + size) % sizeof objects;
-        return object;
-    }
-    static void Free(void* object, size_t size) { explicit_bzero(object, size); }
-};
 
 /** One thread allocates batches, the other frees them; or one thread does both. */
 template <typename A>
@@ -503,10 +490,11 @@ void Pairs(const Options& options, Csv& csv)
         table.Derived(row + ", scaling", "x", Scaling(by_one, table.Row(row, options.rounds, ring(threads))));
     }
 
+    using Bare = NoAllocator<SLOTS * BATCH>;
     const auto handover{[&](size_t threads) {
         auto entries{Entries(options, {(SLOTS + 1) * BATCH, 32, 32}, 2 * pairs,
                              [=](auto a, size_t n) { return Handover<decltype(a)>(threads, n); })};
-        entries.push_back({NoAllocator::NAME, {}, {}, [=] { return Handover<NoAllocator>(threads, 2 * pairs); }});
+        entries.push_back({Bare::NAME, {}, {}, [=] { return Handover<Bare>(threads, 2 * pairs); }});
         return entries;
     }};
     by_one = table.Row("handover by one thread", options.rounds, handover(1));
@@ -517,7 +505,7 @@ void Pairs(const Options& options, Csv& csv)
     for (const size_t busy : {size_t{0}, others}) {
         auto entries{Entries(options, {(busy + 1) * 16, 32, 32}, pairs / 100,
                              [=](auto a, size_t n) { return ComeAndGo<decltype(a)>(busy, n); })};
-        entries.push_back({NoSharedAllocator::NAME, {}, {}, [=] { return ComeAndGo<NoSharedAllocator>(busy, pairs / 100); }});
+        entries.push_back({NoAllocator<16>::NAME, {}, {}, [=] { return ComeAndGo<NoAllocator<16>>(busy, pairs / 100); }});
         table.Row(busy == 0 ? "thread that comes and goes" : "thread beside " + std::to_string(busy) + " busy ones", options.rounds, entries);
     }
 }
