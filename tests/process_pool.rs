@@ -53,8 +53,8 @@ impl Drop for Chunk {
     }
 }
 
-/// A thread that has made chunks, so that it has a heap, and does nothing more. It ends when this is
-/// dropped.
+/// A thread that has made chunks, so that it has a heap, and does nothing more. It ends when this
+/// is dropped.
 struct ThreadThatStays(Option<(std::sync::mpsc::Sender<()>, std::thread::JoinHandle<()>)>);
 
 impl ThreadThatStays {
