@@ -2,17 +2,19 @@
 
 # begin(OUTPUTS <files> INPUTS <files> SETTINGS <words>): ends the script if the outputs are there, and were made of inputs
 # with the same contents by the same script and settings. An input may be missing. Otherwise sets `work` to an empty folder.
+# The file made_of in that folder lists the hashes of the inputs, in their order, before the settings.
 macro(begin)
   cmake_parse_arguments(begin "" "" "OUTPUTS;INPUTS;SETTINGS" ${ARGN})
   set(work "${STATIC}.work")
   set(stamp "${work}/made_of")
-  set(made_of "${begin_SETTINGS}")
+  set(made_of "")
   foreach(file IN LISTS begin_INPUTS ITEMS "${CMAKE_CURRENT_LIST_FILE}" "${CMAKE_CURRENT_LIST_DIR}/link.cmake")
     if(EXISTS "${file}")
       file(SHA256 "${file}" hash)
       list(APPEND made_of "${hash}")
     endif()
   endforeach()
+  list(APPEND made_of ${begin_SETTINGS})
   set(before "")
   if(EXISTS "${stamp}")
     file(READ "${stamp}" before)
