@@ -10,32 +10,74 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 say() { printf '%5ds  %s\n' "$SECONDS" "$*"; }
 die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 
-# Processes to be stopped with the script.
+# Processes to be stopped with the script, and with each all processes of its group.
 children=()
-cleanup() { if ((${#children[@]})); then kill "${children[@]}" 2>/dev/null || true; fi; }
+groups=()
+cleanup() {
+    if ((${#children[@]})); then kill "${children[@]}" 2>/dev/null || true; fi
+    if ((${#groups[@]})); then kill -- "${groups[@]/#/-}" 2>/dev/null || true; fi
+}
 trap cleanup EXIT
 
 # What `step` runs after a failure, besides showing the end of the log.
 on_failure=(true)
 
-# step TITLE LOG COMMAND...: runs a long command into $logs/LOG.log, with a sign of
-# life every 15 seconds; a failure shows the end of the log and ends the run.
+# signs_of_life LOG: shows the last line of the log every 15 seconds.
+signs_of_life() {
+    while sleep 15 >/dev/null; do say "  ... $(tail -c 300 "$1" | tr '\r' '\n' | grep -v '^$' | tail -n 1 | cut -c 1-90)"; done
+}
+
+# watched LOG COMMAND...: runs a command, with signs of life from the log that it writes.
+watched() {
+    local status=0
+    signs_of_life "$1" &
+    local ticker=$!
+    children=("$ticker")
+    "${@:2}" || status=$?
+    kill "$ticker" 2>/dev/null || true
+    wait "$ticker" 2>/dev/null || true
+    children=()
+    return "$status"
+}
+
+# into LOG COMMAND...: runs a command that has no input, and writes the log.
+into() { "${@:2}" >"$1" 2>&1 </dev/null; }
+
+# failed TITLE LOG STATUS: shows the end of the log and ends the run.
+failed() {
+    tail -n 60 "$2" >&2
+    "${on_failure[@]}" >&2
+    die "failed with status $3: $1 (all of it: $2)"
+}
+
+# step TITLE LOG COMMAND...: runs a long command into $logs/LOG.log. A failure ends the run.
 step() {
     local title=$1 log=${logs:?}/$2.log status=0
     shift 2
     say "$title"
-    (while sleep 15 >/dev/null; do say "  ... $(tail -c 300 "$log" | tr '\r' '\n' | grep -v '^$' | tail -n 1 | cut -c 1-90)"; done) &
-    local ticker=$!
-    children=("$ticker")
-    "$@" >"$log" 2>&1 </dev/null || status=$?
-    kill "$ticker" 2>/dev/null || true
-    wait "$ticker" 2>/dev/null || true
-    children=()
-    if ((status)); then
-        tail -n 60 "$log" >&2
-        "${on_failure[@]}" >&2
-        die "failed with status $status: $title (all of it: $log)"
-    fi
+    watched "$log" into "$log" "$@" || status=$?
+    ((status == 0)) || failed "$title" "$log" "$status"
+}
+
+# beside TITLE LOG COMMAND...: starts a command that runs beside the steps that follow, and writes $logs/LOG.log. It is for
+# commands that keep one processor busy at most. `finished` waits for its end.
+beside() {
+    local log=${logs:?}/$2.log
+    say "$1, beside what follows"
+    # A group of its own, so that all of it can be stopped.
+    set -m
+    into "$log" "${@:3}" &
+    set +m
+    groups+=("$!")
+}
+
+# finished TITLE LOG: waits for the command that was started first of those that run beside. Its failure ends the run.
+finished() {
+    local log=${logs:?}/$2.log status=0
+    say "$1: its end"
+    watched "$log" wait "${groups[0]}" || status=$?
+    groups=("${groups[@]:1}")
+    ((status == 0)) || failed "$1" "$log" "$status"
 }
 
 header_found() { c++ -E -x c++ - >/dev/null 2>&1 <<<"#include <$1>"; }
