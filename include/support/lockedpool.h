@@ -32,11 +32,16 @@
 #include <unordered_map>
 
 namespace bitcoin_support {
-/** The functions of the library that these headers call. New members are only added at the end. */
+/** The functions of the library that these headers call. The table is closed: under one ABI number, no member is
+ *  added, removed or moved. Code of two versions may share one object of it, which either of them may have
+ *  made, so code of a later version would read beyond an object of an earlier one.
+ *
+ *  A function that is new gets a new table, with a function of its own that returns it, as SealFunctions has.
+ *  The object of that table may come from another copy of the library than this one. So its functions must not
+ *  take what functions of this table made, such as a pool or a chunk to be freed. */
 struct Functions {
-    /** Size of this structure in bytes, in the version that made the object. Code of a later version must not
-     *  read beyond it. */
-    size_t size;
+    /** The ABI number of the version that made the object. */
+    size_t abi;
     decltype(&bitcoin_support_arena_create) arena_create;
     decltype(&bitcoin_support_arena_destroy) arena_destroy;
     decltype(&bitcoin_support_arena_alloc) arena_alloc;
@@ -67,7 +72,7 @@ struct Functions {
 inline const Functions& functions()
 {
     static const Functions own{
-        sizeof(Functions),
+        BITCOIN_SUPPORT_ABI,
         &bitcoin_support_arena_create,
         &bitcoin_support_arena_destroy,
         &bitcoin_support_arena_alloc,
@@ -94,8 +99,9 @@ inline const Functions& functions()
     __asm__(""
             : "+r"(one));
 #endif
-    // The process has two versions of the library, and the linker has chosen the object of the older one.
-    if (one->size < sizeof(Functions)) std::abort();
+    // The process has code of two ABI numbers, and the linker has chosen the object of the other one, whose table
+    // may be another.
+    if (one->abi != BITCOIN_SUPPORT_ABI) std::abort();
     return *one;
 }
 
@@ -271,11 +277,17 @@ public:
 
     Stats stats() const
     {
-        const bitcoin_support_locked_pool_stats s{details()};
+        bitcoin_support_locked_pool_stats s{};
+        bitcoin_support::functions().locked_pool_get_stats(pool, &s, sizeof(s));
         return {s.used, s.free, s.total, s.locked, s.chunks_used, s.chunks_free};
     }
 
-    /** Statistics with figures that Core's do not have: number of arenas, high-water mark, lock failures. */
+    /** Statistics with figures that Core's do not have: number of arenas, high-water mark, lock failures.
+     *
+     *  Call it without template arguments. The parameter puts the size of the structure into the name of the
+     *  function. The structure grows at its end, and in a process with code of two versions the linker uses one
+     *  definition of each name. So a caller only ever gets a definition that writes as many bytes as it expects. */
+    template <size_t Size = sizeof(bitcoin_support_locked_pool_stats)>
     bitcoin_support_locked_pool_stats details() const
     {
         bitcoin_support_locked_pool_stats s{};

@@ -17,10 +17,11 @@
 
 namespace bitcoin_support {
 /** The functions of the library that seal, for the reason that is told at functions(). They have a separate
- *  object, so that a program that seals nothing is not linked with a cipher. New members are only added at the
- *  end. */
+ *  object, so that a program that seals nothing is not linked with a cipher. This table is closed as well, for the
+ *  reason that is told at Functions. */
 struct SealFunctions {
-    size_t size;
+    /** The ABI number of the version that made the object. */
+    size_t abi;
     decltype(&bitcoin_support_seal) seal;
     decltype(&bitcoin_support_open) open;
     decltype(&bitcoin_support_rotate_sealing_key) rotate_sealing_key;
@@ -30,7 +31,7 @@ struct SealFunctions {
 inline const SealFunctions& seal_functions()
 {
     static const SealFunctions own{
-        sizeof(SealFunctions),
+        BITCOIN_SUPPORT_ABI,
         &bitcoin_support_seal,
         &bitcoin_support_open,
         &bitcoin_support_rotate_sealing_key,
@@ -41,7 +42,7 @@ inline const SealFunctions& seal_functions()
     __asm__(""
             : "+r"(one));
 #endif
-    if (one->size < sizeof(SealFunctions)) std::abort();
+    if (one->abi != BITCOIN_SUPPORT_ABI) std::abort();
     return *one;
 }
 
