@@ -43,7 +43,7 @@
 /**
  * Version of the exported interface. The shared library's SONAME ends in it.
  */
-#define BITCOIN_SUPPORT_ABI 0
+#define BITCOIN_SUPPORT_ABI 1
 
 /**
  * Version of the library that these declarations belong to.

@@ -82,8 +82,6 @@ def set_version(tree, old, new):
 
 
 def abi_text(recorded, present):
-    if present == 0:
-        return "- ABI 0: no promise yet."
     if present == recorded:
         return f"- ABI {present}: programs that are linked with an earlier release of this ABI run with this one."
     return f"- ABI {present}: programs that are linked with ABI {recorded} keep using that library, until they are compiled anew."
@@ -147,8 +145,7 @@ def main():
         if abi != recorded_abi and not may_break(old, new):
             refuse(f"the ABI number was {recorded_abi} and is {abi}: {version} must be a version that may break programs")
         # What is promised is what was released, and not what a later commit has recorded.
-        if recorded_abi > 0:
-            (tree.folder / "docs/abi.txt").write_text(tree.git("show", f"{tag}:docs/abi.txt"))
+        (tree.folder / "docs/abi.txt").write_text(tree.git("show", f"{tag}:docs/abi.txt"))
         compare_api(tree, tag, old, new)
     else:
         print("no earlier release: no tag v<version>, so the interfaces are compared with docs/abi.txt alone")

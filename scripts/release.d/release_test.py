@@ -140,7 +140,7 @@ class Refusals(unittest.TestCase):
         self.refused(self.breaking, "a tag")
 
     def test_nothing_unreleased(self):
-        self.replace("CHANGELOG.md", "- Something.\n", "\n### ABI compatibility\n- ABI 0: no promise yet.\n")
+        self.replace("CHANGELOG.md", "- Something.\n", "\n### ABI compatibility\n- ABI 1: as before.\n")
         self.commit()
         self.refused(self.breaking, "nothing under Unreleased")
         self.replace("CHANGELOG.md", "## Unreleased\n", "")

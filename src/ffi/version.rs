@@ -3,7 +3,7 @@
 use core::ffi::c_char;
 
 /// Version of the exported interface. The shared library's SONAME ends in it.
-pub const BITCOIN_SUPPORT_ABI: u32 = 0;
+pub const BITCOIN_SUPPORT_ABI: u32 = 1;
 /// Version of the library that these declarations belong to.
 pub const BITCOIN_SUPPORT_VERSION_MAJOR: u32 = 0;
 /// See BITCOIN_SUPPORT_VERSION_MAJOR.
