@@ -39,7 +39,8 @@ bool InPool(const void* ptr)
         bitcoin_support_locked_pool_instance(),
         [](void* context, void* chunk, size_t size, bool used) {
             auto& s{*static_cast<Search*>(context)};
-            s.found = s.found || (used && s.wanted - Number(chunk) < size);
+            s.found = used && s.wanted - Number(chunk) < size;
+            return !s.found;
         },
         &search);
     return search.found;

@@ -87,9 +87,10 @@ typedef struct {
     size_t sizes[8];
     bool used[8];
     int count;
+    int most; /* the visit that ends the walk */
 } walked;
 
-static void note_chunk(void* context, void* chunk, size_t size, bool used)
+static bool note_chunk(void* context, void* chunk, size_t size, bool used)
 {
     walked* const seen = context;
     if (seen->count < 8) {
@@ -97,7 +98,7 @@ static void note_chunk(void* context, void* chunk, size_t size, bool used)
         seen->sizes[seen->count] = size;
         seen->used[seen->count] = used;
     }
-    ++seen->count;
+    return ++seen->count != seen->most;
 }
 
 /* ---- A page allocator that counts its calls ---- */
@@ -212,9 +213,11 @@ static void status_names_and_messages(void)
         {BITCOIN_SUPPORT_TAMPERED, "BITCOIN_SUPPORT_TAMPERED"},
         {BITCOIN_SUPPORT_KEY_WIPED, "BITCOIN_SUPPORT_KEY_WIPED"},
         {BITCOIN_SUPPORT_KEYS_IN_USE, "BITCOIN_SUPPORT_KEYS_IN_USE"},
+        {BITCOIN_SUPPORT_BAD_SIZE, "BITCOIN_SUPPORT_BAD_SIZE"},
+        {BITCOIN_SUPPORT_STAYS_OPEN, "BITCOIN_SUPPORT_STAYS_OPEN"},
     };
     const int count = (int)(sizeof(table) / sizeof(table[0]));
-    static const int strangers[] = {19, 20, -1, 1000, INT32_MAX, INT32_MIN};
+    static const int strangers[] = {21, 22, -1, 1000, INT32_MAX, INT32_MIN};
     int i, j;
     for (i = 0; i < count; ++i) {
         CHECK((int)table[i].status == i);
@@ -268,12 +271,15 @@ static void arena_life(void)
     CHECK(stats.chunks_used == 3 && stats.chunks_free == 2);
 
     memset(&seen, 0, sizeof(seen));
-    bitcoin_support_arena_walk(arena, note_chunk, &seen);
+    CHECK(bitcoin_support_arena_walk(arena, note_chunk, &seen) == BITCOIN_SUPPORT_OK);
     CHECK(seen.count == 5);
     CHECK(seen.chunks[0] == c && seen.sizes[0] == 112 && seen.used[0]);
     CHECK(seen.chunks[1] == b && seen.chunks[2] == a);
     CHECK(seen.chunks[3] == BASE && seen.sizes[3] == MIB - 4096 && !seen.used[3]);
     CHECK(!seen.used[4]);
+    memset(&seen, 0, sizeof(seen));
+    seen.most = 2; /* the visitor ends the walk */
+    CHECK(bitcoin_support_arena_walk(arena, note_chunk, &seen) == BITCOIN_SUPPORT_OK && seen.count == 2);
 
     CHECK(bitcoin_support_arena_free(arena, NULL) == BITCOIN_SUPPORT_OK);
     CHECK(bitcoin_support_arena_free(arena, BASE + 8) == BITCOIN_SUPPORT_INVALID_FREE);
@@ -316,12 +322,11 @@ static void arena_null_arguments(void)
     CHECK(bitcoin_support_arena_free(NULL, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
     CHECK(bitcoin_support_arena_free_sized(NULL, BASE, 16, 16) == BITCOIN_SUPPORT_NULL_ARGUMENT);
     CHECK(!bitcoin_support_arena_contains(NULL, BASE));
-    bitcoin_support_arena_walk(NULL, note_chunk, &seen);
-    CHECK(seen.count == 0);
+    CHECK(bitcoin_support_arena_walk(NULL, note_chunk, &seen) == BITCOIN_SUPPORT_NULL_ARGUMENT && seen.count == 0);
     bitcoin_support_arena_destroy(NULL);
 
     CHECK(bitcoin_support_arena_create(BASE, MIB, 16, &arena) == BITCOIN_SUPPORT_OK);
-    bitcoin_support_arena_walk(arena, NULL, NULL);
+    CHECK(bitcoin_support_arena_walk(arena, NULL, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
     bitcoin_support_arena_destroy(arena);
 }
 
@@ -353,7 +358,7 @@ static void pool_over_a_table(void)
     memset(&seen, 0, sizeof(seen));
     bitcoin_support_locked_pool_walk(pool, note_chunk, &seen);
     CHECK(seen.count == 4 && seen.chunks[0] == a && seen.used[0] && seen.sizes[0] == BITCOIN_SUPPORT_ARENA_SIZE && seen.chunks[1] == b);
-    bitcoin_support_locked_pool_walk(pool, NULL, NULL);
+    CHECK(bitcoin_support_locked_pool_walk(pool, NULL, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
 
     CHECK(bitcoin_support_locked_pool_free(pool, NULL) == BITCOIN_SUPPORT_OK);
     CHECK(bitcoin_support_locked_pool_free(pool, &source) == BITCOIN_SUPPORT_NOT_IN_POOL);
@@ -748,8 +753,7 @@ static void pool_null_arguments(void)
     CHECK(bitcoin_support_locked_pool_free_sized(NULL, BASE, 16, 16) == BITCOIN_SUPPORT_NULL_ARGUMENT);
     CHECK(bitcoin_support_locked_pool_set_locking_failed(NULL, decide, &seen) == BITCOIN_SUPPORT_NULL_ARGUMENT);
     CHECK(bitcoin_support_locked_pool_set_locking_failed(NULL, NULL, NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
-    bitcoin_support_locked_pool_walk(NULL, note_chunk, &seen);
-    CHECK(seen.count == 0);
+    CHECK(bitcoin_support_locked_pool_walk(NULL, note_chunk, &seen) == BITCOIN_SUPPORT_NULL_ARGUMENT && seen.count == 0);
     bitcoin_support_locked_pool_destroy(NULL);
 }
 
@@ -762,7 +766,7 @@ static void protections_are_there(const bitcoin_support_locked_pool* pool)
     const bitcoin_support_locked_pool_stats stats = stats_of_pool(pool);
     const size_t count = sizeof(stats.missing_protections) / sizeof(stats.missing_protections[0]);
     size_t i;
-    CHECK(count == BITCOIN_SUPPORT_PROTECTION_NO_HUGE_PAGES + 1);
+    CHECK(count > BITCOIN_SUPPORT_PROTECTION_NO_HUGE_PAGES);
     for (i = 0; i < count; ++i) {
         CHECK(stats.missing_protections[i].bytes == 0 && stats.missing_protections[i].error == 0);
     }
@@ -775,14 +779,33 @@ static void pool_options(void)
     bitcoin_support_locked_pool* const instance = bitcoin_support_locked_pool_instance();
     bitcoin_support_status status;
     void* chunk;
+    size_t larger[16];
+    size_t i;
 
     memset(&options, 0xff, sizeof(options));
-    bitcoin_support_locked_pool_options_init(&options);
+    bitcoin_support_locked_pool_options_init(&options, sizeof(options));
     CHECK(options.size == sizeof(options) && options.fork_policy == BITCOIN_SUPPORT_FORK_KEEP);
     CHECK(options.secret_memory == BITCOIN_SUPPORT_SECRET_MEMORY_OFF && options.page_size == 0);
     CHECK(options.arena_size == 0 && options.max_size == 0 && !options.raise_lock_limit);
     CHECK(!options.require_protections);
-    bitcoin_support_locked_pool_options_init(NULL);
+    for (i = 0; i < sizeof(options.reserved); ++i) {
+        CHECK(options.reserved[i] == 0);
+        options.reserved[i] = 1;
+        CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_BAD_OPTION);
+        options.reserved[i] = 0;
+    }
+    bitcoin_support_locked_pool_options_init(NULL, sizeof(options));
+    /* The options of a program that was compiled with another version: fewer, or more. */
+    memset(larger, 0xff, sizeof(larger));
+    bitcoin_support_locked_pool_options_init((bitcoin_support_locked_pool_options*)larger, sizeof(size_t) - 1);
+    CHECK(larger[0] == SIZE_MAX);
+    bitcoin_support_locked_pool_options_init((bitcoin_support_locked_pool_options*)larger, sizeof(size_t));
+    CHECK(larger[0] == sizeof(size_t) && larger[1] == SIZE_MAX);
+    bitcoin_support_locked_pool_options_init((bitcoin_support_locked_pool_options*)larger, sizeof(larger) - sizeof(size_t));
+    CHECK(larger[0] == sizeof(larger) - sizeof(size_t) && larger[15] == SIZE_MAX);
+    for (i = 1; i < 15; ++i) {
+        CHECK(larger[i] == 0);
+    }
 
     CHECK(bitcoin_support_locked_pool_create_with(NULL, &pool) == BITCOIN_SUPPORT_OK && pool != NULL);
     bitcoin_support_locked_pool_destroy(pool);
@@ -811,7 +834,7 @@ static void pool_options(void)
     CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_BAD_OPTION);
     options.size = offsetof(bitcoin_support_locked_pool_options, page_size) + 1; /* within a member */
     CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_BAD_OPTION);
-    bitcoin_support_locked_pool_options_init(&options);
+    bitcoin_support_locked_pool_options_init(&options, sizeof(options));
     options.fork_policy = 3;
     CHECK(bitcoin_support_locked_pool_create_with(&options, &pool) == BITCOIN_SUPPORT_BAD_OPTION);
     options.fork_policy = BITCOIN_SUPPORT_FORK_WIPE;
@@ -832,7 +855,7 @@ static void pool_options(void)
     }
 
     CHECK(bitcoin_support_locked_pool_configure_instance(NULL) == BITCOIN_SUPPORT_NULL_ARGUMENT);
-    bitcoin_support_locked_pool_options_init(&options);
+    bitcoin_support_locked_pool_options_init(&options, sizeof(options));
     options.max_size = 1 << 20;
     CHECK(bitcoin_support_locked_pool_configure_instance(&options) == BITCOIN_SUPPORT_BAD_OPTION);
     options.max_size = 0;
@@ -890,50 +913,50 @@ static void sealed_secrets(void)
     CHECK(bitcoin_support_seal(key, SIZE, "key 1", 5, sealed, SEALED_SIZE) == BITCOIN_SUPPORT_OK);
     CHECK(bitcoin_support_seal(key, SIZE, "key 1", 5, again, SEALED_SIZE) == BITCOIN_SUPPORT_OK);
     CHECK(memcmp(sealed, again, SEALED_SIZE) != 0);
-    CHECK(bitcoin_support_open(sealed, SEALED_SIZE, "key 1", 5, opened, SIZE) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_unseal(sealed, SEALED_SIZE, "key 1", 5, opened, SIZE) == BITCOIN_SUPPORT_OK);
     CHECK(all_bytes_are(opened, SIZE, 0xa5));
 
     /* What has been changed, and what belongs elsewhere, is refused, and nothing is written. */
     memset(opened, 0x11, SIZE);
-    CHECK(bitcoin_support_open(sealed, SEALED_SIZE, "key 2", 5, opened, SIZE) == BITCOIN_SUPPORT_TAMPERED);
-    CHECK(bitcoin_support_open(sealed, SEALED_SIZE, NULL, 0, opened, SIZE) == BITCOIN_SUPPORT_TAMPERED);
+    CHECK(bitcoin_support_unseal(sealed, SEALED_SIZE, "key 2", 5, opened, SIZE) == BITCOIN_SUPPORT_TAMPERED);
+    CHECK(bitcoin_support_unseal(sealed, SEALED_SIZE, NULL, 0, opened, SIZE) == BITCOIN_SUPPORT_TAMPERED);
     for (i = 0; i < SEALED_SIZE; ++i) {
         sealed[i] ^= 0x10;
-        CHECK(bitcoin_support_open(sealed, SEALED_SIZE, "key 1", 5, opened, SIZE) == BITCOIN_SUPPORT_TAMPERED);
+        CHECK(bitcoin_support_unseal(sealed, SEALED_SIZE, "key 1", 5, opened, SIZE) == BITCOIN_SUPPORT_TAMPERED);
         sealed[i] ^= 0x10;
     }
     CHECK(all_bytes_are(opened, SIZE, 0x11));
     /* The control. */
-    CHECK(bitcoin_support_open(sealed, SEALED_SIZE, "key 1", 5, opened, SIZE) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_unseal(sealed, SEALED_SIZE, "key 1", 5, opened, SIZE) == BITCOIN_SUPPORT_OK);
 
     /* In its place, and without bytes. */
     memset(again, 0x22, SIZE);
     CHECK(bitcoin_support_seal(again, SIZE, NULL, 0, again, SEALED_SIZE) == BITCOIN_SUPPORT_OK);
-    CHECK(bitcoin_support_open(again, SEALED_SIZE, NULL, 0, again, SIZE) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_unseal(again, SEALED_SIZE, NULL, 0, again, SIZE) == BITCOIN_SUPPORT_OK);
     CHECK(all_bytes_are(again, SIZE, 0x22));
     CHECK(bitcoin_support_seal(NULL, 0, NULL, 0, again, BITCOIN_SUPPORT_SEAL_OVERHEAD) == BITCOIN_SUPPORT_OK);
-    CHECK(bitcoin_support_open(again, BITCOIN_SUPPORT_SEAL_OVERHEAD, NULL, 0, NULL, 0) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_unseal(again, BITCOIN_SUPPORT_SEAL_OVERHEAD, NULL, 0, NULL, 0) == BITCOIN_SUPPORT_OK);
 
-    CHECK(bitcoin_support_seal(key, SIZE, NULL, 0, again, SEALED_SIZE - 1) == BITCOIN_SUPPORT_BUFFER_TOO_SMALL);
-    CHECK(bitcoin_support_seal(key, SIZE_MAX, NULL, 0, again, 0) == BITCOIN_SUPPORT_BUFFER_TOO_SMALL);
+    CHECK(bitcoin_support_seal(key, SIZE, NULL, 0, again, SEALED_SIZE - 1) == BITCOIN_SUPPORT_BAD_SIZE);
+    CHECK(bitcoin_support_seal(key, SIZE_MAX, NULL, 0, again, 0) == BITCOIN_SUPPORT_BAD_SIZE);
     CHECK(bitcoin_support_seal(NULL, SIZE, NULL, 0, again, SEALED_SIZE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
     CHECK(bitcoin_support_seal(key, SIZE, NULL, 1, again, SEALED_SIZE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
     CHECK(bitcoin_support_seal(key, SIZE, NULL, 0, NULL, SEALED_SIZE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
-    CHECK(bitcoin_support_open(sealed, SIZE, NULL, 0, opened, SIZE) == BITCOIN_SUPPORT_BUFFER_TOO_SMALL);
-    CHECK(bitcoin_support_open(NULL, SEALED_SIZE, NULL, 0, opened, SIZE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
-    CHECK(bitcoin_support_open(sealed, SEALED_SIZE, NULL, 1, opened, SIZE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
-    CHECK(bitcoin_support_open(sealed, SEALED_SIZE, NULL, 0, NULL, SIZE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_unseal(sealed, SIZE, NULL, 0, opened, SIZE) == BITCOIN_SUPPORT_BAD_SIZE);
+    CHECK(bitcoin_support_unseal(NULL, SEALED_SIZE, NULL, 0, opened, SIZE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_unseal(sealed, SEALED_SIZE, NULL, 1, opened, SIZE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
+    CHECK(bitcoin_support_unseal(sealed, SEALED_SIZE, NULL, 0, NULL, SIZE) == BITCOIN_SUPPORT_NULL_ARGUMENT);
 
     /* Three older keys are kept, if something was sealed with each. */
     for (i = 0; i < 4; ++i) {
-        CHECK(bitcoin_support_open(sealed, SEALED_SIZE, "key 1", 5, opened, SIZE) == BITCOIN_SUPPORT_OK);
+        CHECK(bitcoin_support_unseal(sealed, SEALED_SIZE, "key 1", 5, opened, SIZE) == BITCOIN_SUPPORT_OK);
         CHECK(bitcoin_support_rotate_sealing_key() == BITCOIN_SUPPORT_OK);
         CHECK(bitcoin_support_seal(key, SIZE, NULL, 0, again, SEALED_SIZE) == BITCOIN_SUPPORT_OK);
     }
-    CHECK(bitcoin_support_open(sealed, SEALED_SIZE, "key 1", 5, opened, SIZE) == BITCOIN_SUPPORT_KEY_WIPED);
-    CHECK(bitcoin_support_open(again, SEALED_SIZE, NULL, 0, opened, SIZE) == BITCOIN_SUPPORT_OK);
+    CHECK(bitcoin_support_unseal(sealed, SEALED_SIZE, "key 1", 5, opened, SIZE) == BITCOIN_SUPPORT_KEY_WIPED);
+    CHECK(bitcoin_support_unseal(again, SEALED_SIZE, NULL, 0, opened, SIZE) == BITCOIN_SUPPORT_OK);
     bitcoin_support_wipe_all();
-    CHECK(bitcoin_support_open(again, SEALED_SIZE, NULL, 0, opened, SIZE) == BITCOIN_SUPPORT_KEY_WIPED);
+    CHECK(bitcoin_support_unseal(again, SEALED_SIZE, NULL, 0, opened, SIZE) == BITCOIN_SUPPORT_KEY_WIPED);
     CHECK(bitcoin_support_free(key) == BITCOIN_SUPPORT_OK);
     CHECK(bitcoin_support_free(opened) == BITCOIN_SUPPORT_OK);
 }

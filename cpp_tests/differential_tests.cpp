@@ -118,6 +118,7 @@ public:
             arena,
             [](void* context, void* chunk, size_t size, bool used) {
                 static_cast<std::vector<WalkedChunk>*>(context)->push_back({Number(chunk), size, used});
+                return true;
             },
             &chunks);
         return chunks;

@@ -489,9 +489,10 @@ private:
         report.Expect(stats.chunks_used == chunks && stats.used >= bytes, "a failure is in the figures");
         report.Expect(stats.used + stats.free == stats.total && stats.locked <= stats.total, "figures do not add up");
         size_t walked{0};
-        bitcoin_support_locked_pool_walk(
-            pool, [](void* sum, void*, size_t size, bool used) { *static_cast<size_t*>(sum) += used ? size : 0; }, &walked);
-        report.Expect(walked == stats.used, "the walk differs from the figures");
+        const auto walk{bitcoin_support_locked_pool_walk(
+            pool, [](void* sum, void*, size_t size, bool used) { *static_cast<size_t*>(sum) += used ? size : 0; return true; }, &walked)};
+        report.Expect(walk == BITCOIN_SUPPORT_OK ? walked == stats.used : walk == BITCOIN_SUPPORT_OUT_OF_MEMORY && walked == 0,
+                      "the walk differs from the figures");
         if (check_locks) report.Expect(LockedAsCounted(stats.locked), "memory is not locked that is said to be");
     }
 
@@ -584,7 +585,7 @@ bool IsClosedAsSaid(const void* secret, bitcoin_support_status status)
     bitcoin_support_address_report report{};
     if (bitcoin_support_describe_address(secret, &report, sizeof(report)) != BITCOIN_SUPPORT_OK) return false;
     const bool is_closed{std::strstr(report.text, "which no guard has opened") != nullptr};
-    return status == (is_closed ? BITCOIN_SUPPORT_OK : BITCOIN_SUPPORT_NOT_AVAILABLE);
+    return status == (is_closed ? BITCOIN_SUPPORT_OK : BITCOIN_SUPPORT_STAYS_OPEN);
 }
 
 /** Calls a function on a secret stack, seals and opens a secret, and closes and opens another. Returns how many
@@ -601,7 +602,7 @@ size_t UseAtRest(RestReport& report)
     unsigned char key[32], sealed[sizeof(key) + BITCOIN_SUPPORT_SEAL_OVERHEAD], opened[sizeof(key)]{};
     std::memset(key, 7, sizeof(key));
     if (bitcoin_support_seal(key, sizeof(key), "one", 3, sealed, sizeof(sealed)) == BITCOIN_SUPPORT_OK) {
-        const auto status{bitcoin_support_open(sealed, sizeof(sealed), "one", 3, opened, sizeof(opened))};
+        const auto status{bitcoin_support_unseal(sealed, sizeof(sealed), "one", 3, opened, sizeof(opened))};
         if (status == BITCOIN_SUPPORT_OK) {
             report.Expect(AllBytesAre(opened, sizeof(opened), 7), "what is opened is not what was sealed");
         } else {
@@ -907,6 +908,35 @@ BOOST_AUTO_TEST_CASE(a_closed_secret_that_cannot_be_opened_is_unmapped)
         // The thread needs no call to open it to itself, where there is a protection key.
         BOOST_CHECK_EQUAL(seen.second, refused && !bitcoin_support_has_protection_key() ? 1U : 0U);
     }
+}
+
+BOOST_AUTO_TEST_CASE(a_closed_secret_that_cannot_be_closed_is_told)
+{
+    auto* const key{static_cast<unsigned char*>(bitcoin_support_closed_alloc(32))};
+    BOOST_REQUIRE(key && bitcoin_support_closed_open(key, true) == BITCOIN_SUPPORT_OK);
+    {
+        const Armed armed{Faults{MPROTECT, 1, FOREVER}};
+        BOOST_CHECK_EQUAL(bitcoin_support_closed_close(key, true), BITCOIN_SUPPORT_STAYS_OPEN);
+    }
+    *key = 7; // no fault: it is open
+    // The opening has ended all the same.
+    BOOST_CHECK_EQUAL(bitcoin_support_closed_close(key, true), BITCOIN_SUPPORT_INVALID_HANDLE);
+    BOOST_REQUIRE_EQUAL(bitcoin_support_closed_open(key, false), BITCOIN_SUPPORT_OK);
+    BOOST_CHECK_EQUAL(bitcoin_support_closed_close(key, false), BITCOIN_SUPPORT_OK);
+
+    // With a protection key there is nothing to refuse.
+    int calls{0};
+    const auto count{[](void* context) { ++*static_cast<int*>(context); }};
+    const auto when_refused{[&](size_t first) {
+        const Armed armed{Faults{MPROTECT, first, FOREVER}};
+        return bitcoin_support_closed_on_this_thread(key, false, count, &calls);
+    }};
+    const bool has_key{bitcoin_support_has_protection_key()};
+    BOOST_CHECK_EQUAL(when_refused(1), has_key ? BITCOIN_SUPPORT_OK : BITCOIN_SUPPORT_NOT_AVAILABLE);
+    BOOST_CHECK_EQUAL(calls, has_key ? 1 : 0);
+    BOOST_CHECK_EQUAL(when_refused(2), has_key ? BITCOIN_SUPPORT_OK : BITCOIN_SUPPORT_STAYS_OPEN);
+    BOOST_CHECK_EQUAL(calls, has_key ? 2 : 1);
+    BOOST_CHECK_EQUAL(bitcoin_support_closed_free(key), BITCOIN_SUPPORT_OK);
 }
 
 BOOST_AUTO_TEST_CASE(control_pages_that_are_unmapped_as_they_are)

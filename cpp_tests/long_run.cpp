@@ -466,6 +466,7 @@ private:
                 auto& sums{*static_cast<Walked*>(context)};
                 (used ? sums.used : sums.free) += size;
                 ++(used ? sums.chunks_used : sums.chunks_free);
+                return true;
             },
             &walked);
         const auto stats{StatsOf(g_pool)};

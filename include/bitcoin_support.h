@@ -5,18 +5,19 @@
  *
  * Conventions
  *   - Sizes, limits and alignments are in bytes.
- *   - A function that can fail in more than one way returns a bitcoin_support_status; 0 is success.
- *     After a failure, everything is as it was before the call, and the outputs (always the last
- *     parameters) have not been written. The one exception is BITCOIN_SUPPORT_OVERRUN: the chunk has
- *     been wiped and freed.
- *   - A function that allocates returns NULL on failure.
+ *   - A function that allocates bytes returns NULL on failure. Any other function that can fail returns a
+ *     bitcoin_support_status; 0 is success. After a failure, everything is as it was before the call,
+ *     and the outputs have not been written. Exceptions say so, such as BITCOIN_SUPPORT_OVERRUN: the
+ *     chunk has been wiped and freed.
+ *   - In a signal handler that has interrupted the same thread within this library, a _create or _destroy
+ *     function, and a free, may return BITCOIN_SUPPORT_INTERRUPTED.
  *   - The first parameter is the object that the function works on. If it is NULL, the function does
  *     nothing and returns NULL, zeros or BITCOIN_SUPPORT_NULL_ARGUMENT. No other parameter may be NULL
  *     unless its function says so.
  *   - The caller owns what a _create function makes, and gives it to the matching _destroy function.
- *   - A callback gets the context that it was registered with. Any thread that uses the object may call
- *     it, but never two threads at once for one object. It must return normally: it must not leave by
- *     longjmp or a C++ exception.
+ *   - A callback gets the context that was given with it. Unless its function says otherwise, any thread
+ *     that uses the object may call it, but never two threads at once for one object. It must return
+ *     normally: it must not leave by longjmp or a C++ exception.
  *   - Any number of threads may use a pool at once. Only one thread at a time may use an arena or a
  *     buffer.
  *   - If the library finds one of its own invariants broken, it ends the process (abort).
@@ -126,7 +127,8 @@
 #define BITCOIN_SUPPORT_SECRET_MEMORY_REQUIRE 2
 
 /**
- * Largest chunk of a locked pool, and size of its arenas, in bytes.
+ * Largest chunk of the process-wide pool, and of a pool whose options have no `arena_size`, in
+ * bytes.
  */
 #define BITCOIN_SUPPORT_ARENA_SIZE 262144
 
@@ -136,7 +138,8 @@
 #define BITCOIN_SUPPORT_ARENA_ALIGN 16
 
 /**
- * How many bytes longer a sealed secret is than the secret.
+ * How many bytes longer a sealed secret is than the secret. Under one ABI number it stays so:
+ * another cipher would have functions of its own.
  */
 #define BITCOIN_SUPPORT_SEAL_OVERHEAD 56
 
@@ -222,8 +225,9 @@
 #define BITCOIN_SUPPORT_HARDEN_SEALED_POOL (1 << 8)
 
 /**
- * Outcome of a call. After any status but BITCOIN_SUPPORT_OK and BITCOIN_SUPPORT_OVERRUN,
- * everything is as it was before the call.
+ * Outcome of a call. After any status but BITCOIN_SUPPORT_OK, everything is as it was before the
+ * call, unless the status or the function says otherwise. Later versions have more statuses: take
+ * one that you do not know for a failure.
  */
 typedef enum bitcoin_support_status {
     /**
@@ -308,6 +312,20 @@ typedef enum bitcoin_support_status {
      * keys that there may be at a time.
      */
     BITCOIN_SUPPORT_KEYS_IN_USE = 18,
+    /**
+     * A size is not what it must be.
+     */
+    BITCOIN_SUPPORT_BAD_SIZE = 19,
+    /**
+     * The system has refused to close the secret: it stays as open as it was, until the next
+     * opening of it ends. The call has done all else that it was to do.
+     */
+    BITCOIN_SUPPORT_STAYS_OPEN = 20,
+    /**
+     * No call returns this. It makes the type as wide as int, whatever the compiler's options, with
+     * room for the statuses of later versions.
+     */
+    BITCOIN_SUPPORT_STATUS_LIMIT = 2147483647,
 } bitcoin_support_status;
 
 /**
@@ -356,10 +374,10 @@ typedef struct bitcoin_support_arena_stats {
 
 /**
  * Called once for each chunk by the functions that walk over chunks: with its address, its size in
- * bytes, and whether it is used. It must not use the arena that is walked over. It may use the
- * pool.
+ * bytes, and whether it is used. Returns whether to go on. It must not use the arena that is walked
+ * over. It may use the pool.
  */
-typedef void (*bitcoin_support_visit_chunk)(void *context, void *chunk, size_t size, bool used);
+typedef bool (*bitcoin_support_visit_chunk)(void *context, void *chunk, size_t size, bool used);
 
 /**
  * A protection of memory for secrets besides the lock, which the system can refuse. (Guard pages
@@ -383,9 +401,9 @@ typedef uint32_t bitcoin_support_secret_memory;
 /**
  * Choices for a pool. Set all members to zero, which stands for the defaults, then set `size`,
  * then the members of your choice. bitcoin_support_locked_pool_options_init does the first two
- * steps. Later versions append members; a member that `size` does not cover has its default. A
- * `size` is BITCOIN_SUPPORT_BAD_OPTION if it ends within a member, or in the padding behind the
- * last one, or is larger than that of this version.
+ * steps. Later versions append members, and give `reserved` a meaning; a member that `size` does
+ * not cover has its default. A `size` is BITCOIN_SUPPORT_BAD_OPTION if it ends within a member, or
+ * is larger than that of this version.
  */
 typedef struct bitcoin_support_locked_pool_options {
     /**
@@ -415,15 +433,20 @@ typedef struct bitcoin_support_locked_pool_options {
     size_t max_size;
     /**
      * Whether to raise the process's limit on locked memory first: see
-     * bitcoin_support_raise_lock_limit.
+     * bitcoin_support_raise_lock_limit. It stays raised if the call fails for another reason.
      */
     bool raise_lock_limit;
     /**
-     * Whether the pool must have every protection of its memory besides the lock: see
-     * bitcoin_support_protection. If so, the pool cannot be made where the system refuses one, and
-     * an allocation fails that would need memory without it.
+     * Whether the pool must have the four protections of its memory besides the lock that
+     * bitcoin_support_protection lists. If so, the pool cannot be made where the system refuses
+     * one, and an allocation fails that would need memory without it.
      */
     bool require_protections;
+    /**
+     * Zeros. Anything else is BITCOIN_SUPPORT_BAD_OPTION: a later version may have an option here
+     * that this one does not know.
+     */
+    uint8_t reserved[6];
 } bitcoin_support_locked_pool_options;
 
 /**
@@ -548,9 +571,10 @@ typedef struct bitcoin_support_locked_pool_stats {
     size_t secret_memory;
     /**
      * For each BITCOIN_SUPPORT_PROTECTION_ value, the bytes of `total` that lack the protection
-     * although they were to have it. (Nothing is known of a pool over a foreign page allocator.)
+     * although they were to have it. Zeros behind these, for protections of later versions.
+     * (Nothing is known of a pool over a foreign page allocator.)
      */
-    struct bitcoin_support_missing_protection missing_protections[4];
+    struct bitcoin_support_missing_protection missing_protections[8];
 } bitcoin_support_locked_pool_stats;
 
 /**
@@ -591,11 +615,11 @@ typedef struct bitcoin_support_address_report {
     /**
      * The operating system's number of the thread that allocated the chunk (0: unknown).
      */
-    uint32_t allocated_by;
+    uint64_t allocated_by;
     /**
      * The same for the thread that freed it (0: unknown, or not freed).
      */
-    uint32_t freed_by;
+    uint64_t freed_by;
     /**
      * Whether the chunk has been freed.
      */
@@ -604,7 +628,7 @@ typedef struct bitcoin_support_address_report {
      * All of this in a sentence, such as "0 bytes after a chunk of 32 bytes, allocated by thread
      * 4711, freed by thread 4712".
      */
-    char text[160];
+    char text[191];
 } bitcoin_support_address_report;
 
 /**
@@ -629,7 +653,7 @@ typedef void (*bitcoin_support_secret_function)(void *context);
 typedef uint64_t bitcoin_support_harden_steps;
 
 /**
- * What came of one step.
+ * What came of one step. This structure never grows.
  */
 typedef struct bitcoin_support_harden_result {
     /**
@@ -637,7 +661,8 @@ typedef struct bitcoin_support_harden_result {
      */
     bitcoin_support_harden_steps step;
     /**
-     * BITCOIN_SUPPORT_OK, or _NOT_AVAILABLE: the process is as it was in this respect.
+     * BITCOIN_SUPPORT_OK, or _NOT_AVAILABLE: the process is as it was in this respect, but for
+     * what BITCOIN_SUPPORT_HARDEN_SEALED_POOL has sealed before it was refused.
      */
     enum bitcoin_support_status status;
     /**
@@ -831,25 +856,30 @@ enum bitcoin_support_status bitcoin_support_arena_get_stats(const struct bitcoin
                                                             size_t size);
 
 /**
- * Visits every chunk: first the used ones by ascending address, then the free ones. For debugging.
+ * Visits every chunk, until `visit` returns false: first the used ones by ascending address, then
+ * the free ones. For debugging.
+ *
+ * Returns: BITCOIN_SUPPORT_OK or _NULL_ARGUMENT.
  */
-void bitcoin_support_arena_walk(const struct bitcoin_support_arena *arena,
-                                bitcoin_support_visit_chunk visit,
-                                void *context);
+enum bitcoin_support_status bitcoin_support_arena_walk(const struct bitcoin_support_arena *arena,
+                                                       bitcoin_support_visit_chunk visit,
+                                                       void *context);
 
 /**
  * What an administrator can do about a refused protection, in one line of English. `protection` is
  * a BITCOIN_SUPPORT_PROTECTION_ value, `error` the error number from the statistics. Never NULL.
  * The text must not be freed.
  */
-const char *bitcoin_support_protection_remedy(bitcoin_support_protection protection, int error);
+const char *bitcoin_support_protection_remedy(bitcoin_support_protection protection,
+                                              int error)
+BITCOIN_SUPPORT_NEVER_NULL;
 
 /**
  * What an administrator can do about memory that could not be locked, in one line of English.
  * `error` and `limit` are the figures that the callback or the statistics gave. Never NULL. The
  * text must not be freed.
  */
-const char *bitcoin_support_lock_remedy(int error, size_t limit);
+const char *bitcoin_support_lock_remedy(int error, size_t limit) BITCOIN_SUPPORT_NEVER_NULL;
 
 /**
  * Raises the process's limit on locked memory (RLIMIT_MEMLOCK) to its hard limit, which needs no
@@ -861,9 +891,13 @@ const char *bitcoin_support_lock_remedy(int error, size_t limit);
 enum bitcoin_support_status bitcoin_support_raise_lock_limit(size_t *limit);
 
 /**
- * Sets all options to their defaults, and `size` to that of this version. NULL does nothing.
+ * Sets all options to their defaults, and the member `size` to `size`, which is
+ * sizeof(bitcoin_support_locked_pool_options): so a program that was compiled with an earlier
+ * version has no more written than it knows of. NULL does nothing, and a `size` that is less than
+ * that member does nothing.
  */
-void bitcoin_support_locked_pool_options_init(struct bitcoin_support_locked_pool_options *options);
+void bitcoin_support_locked_pool_options_init(struct bitcoin_support_locked_pool_options *options,
+                                              size_t size);
 
 /**
  * Makes a pool over `pages`, which is copied, or over the operating system's own pages if `pages`
@@ -916,7 +950,11 @@ enum bitcoin_support_status bitcoin_support_locked_pool_configure_instance(const
 
 /**
  * Sets the callback that decides about unlocked memory. NULL is the default: the pool uses
- * unlocked memory, and counts it in the statistics.
+ * unlocked memory, and counts it in the statistics. When this returns, no thread is in the old
+ * callback any more, and none will call it, so its context may be freed. (Called in a callback of
+ * the same pool, that holds from the return of that callback on.)
+ *
+ * Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY or _NULL_ARGUMENT.
  */
 enum bitcoin_support_status bitcoin_support_locked_pool_set_locking_failed(struct bitcoin_support_locked_pool *pool,
                                                                            bitcoin_support_locking_failed callback,
@@ -948,7 +986,8 @@ enum bitcoin_support_status bitcoin_support_free(void *ptr);
 
 /**
  * Allocates `size` bytes, aligned to BITCOIN_SUPPORT_ARENA_ALIGN. NULL when `size` is 0 or above
- * BITCOIN_SUPPORT_ARENA_SIZE, or when the pool has no room and cannot get any.
+ * the size of the pool's arenas (BITCOIN_SUPPORT_ARENA_SIZE, unless the options of the pool say
+ * otherwise), or when the pool has no room and cannot get any.
  */
 BITCOIN_SUPPORT_MUST_USE
 void *bitcoin_support_locked_pool_alloc(struct bitcoin_support_locked_pool *pool,
@@ -986,13 +1025,15 @@ enum bitcoin_support_status bitcoin_support_locked_pool_free_sized(struct bitcoi
                                                                    size_t alignment);
 
 /**
- * Visits every chunk that the pool has at one moment. The library first makes a list of them, of
- * two words for each; if there is no memory for the list, it visits nothing. `visit` may use the
- * pool. For debugging.
+ * Visits every chunk that the pool has at one moment, until `visit` returns false. The library
+ * first makes a list of them, of two words for each. `visit` may use the pool. For debugging.
+ *
+ * Returns: BITCOIN_SUPPORT_OK, _NULL_ARGUMENT, or _OUT_OF_MEMORY (there is no memory for the list,
+ * and nothing has been visited).
  */
-void bitcoin_support_locked_pool_walk(const struct bitcoin_support_locked_pool *pool,
-                                      bitcoin_support_visit_chunk visit,
-                                      void *context);
+enum bitcoin_support_status bitcoin_support_locked_pool_walk(const struct bitcoin_support_locked_pool *pool,
+                                                             bitcoin_support_visit_chunk visit,
+                                                             void *context);
 
 /**
  * Statistics of the pool. Takes constant time, except for the process-wide pool, where it takes a
@@ -1081,8 +1122,8 @@ enum bitcoin_support_status bitcoin_support_describe_address(const void *address
  * has it if it has the other secrets of the process-wide pool. A sealed secret cannot be opened in
  * another process. Any thread may call this. It takes tens of microseconds.
  *
- * Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _NULL_ARGUMENT, _BUFFER_TOO_SMALL (`sealed_size` is
- * not what it must be), _NO_RANDOMNESS, _KEYS_IN_USE, _KEY_WIPED (by another thread during the
+ * Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _NULL_ARGUMENT, _BAD_SIZE (`sealed_size` is not what
+ * it must be), _NO_RANDOMNESS, _KEYS_IN_USE, _KEY_WIPED (by another thread during the
  * call), _INTERRUPTED or _NOT_AVAILABLE (the library was built without cargo's feature `sealed`).
  */
 enum bitcoin_support_status bitcoin_support_seal(const void *data,
@@ -1101,15 +1142,14 @@ enum bitcoin_support_status bitcoin_support_seal(const void *data,
  *
  * Returns: BITCOIN_SUPPORT_OK, _TAMPERED (`sealed` has been changed, or the context is another
  * one), _KEY_WIPED (or the number of the key in `sealed` has been changed), _OUT_OF_MEMORY,
- * _NULL_ARGUMENT, _BUFFER_TOO_SMALL (`size` is not what it must
- * be), _INTERRUPTED or _NOT_AVAILABLE.
+ * _NULL_ARGUMENT, _BAD_SIZE (`size` is not what it must be), _INTERRUPTED or _NOT_AVAILABLE.
  */
-enum bitcoin_support_status bitcoin_support_open(const void *sealed,
-                                                 size_t sealed_size,
-                                                 const void *context,
-                                                 size_t context_size,
-                                                 void *data,
-                                                 size_t size);
+enum bitcoin_support_status bitcoin_support_unseal(const void *sealed,
+                                                   size_t sealed_size,
+                                                   const void *context,
+                                                   size_t context_size,
+                                                   void *data,
+                                                   size_t size);
 
 /**
  * Makes a new key for bitcoin_support_seal. What is sealed already stays as it is. It can be
@@ -1204,9 +1244,9 @@ enum bitcoin_support_status bitcoin_support_closed_open(void *secret, bool writa
  * Ends an opening. With the last one, the secret is closed again.
  *
  * Returns: BITCOIN_SUPPORT_OK, _NULL_ARGUMENT, _INVALID_HANDLE (no closed secret begins there, or
- * it has not been opened with this `writable`) or _NOT_AVAILABLE (the opening has ended, but the
- * system refuses to close the secret, which stays as open as it was; or the secret has stayed with
- * the parent of this process).
+ * it has not been opened with this `writable`), _STAYS_OPEN (the opening has ended, but the system
+ * refuses to close the secret) or _NOT_AVAILABLE (the secret has stayed with the parent of this
+ * process).
  */
 enum bitcoin_support_status bitcoin_support_closed_close(void *secret, bool writable);
 
@@ -1214,15 +1254,16 @@ enum bitcoin_support_status bitcoin_support_closed_close(void *secret, bool writ
  * Calls `function` with `context` while the calling thread may read the closed secret, and with
  * `writable` write to it too. With a protection key (bitcoin_support_has_protection_key), no other
  * thread that is there can access it meanwhile, nor can signal handlers, and the calling thread
- * can access all closed secrets. Elsewhere it is opened to all threads; if the system refuses to
- * close it afterwards, it stays open. Any thread may call this, and a signal handler too.
+ * can access all closed secrets. Elsewhere it is opened to all threads. Any thread may call this,
+ * and a signal handler too.
  *
  * The function must return: it must not leave by longjmp, by a C++ exception or by pthread_exit.
  * No other call may open, close or free the secret meanwhile. A thread that the function starts
  * has the right too, for its whole life.
  *
- * Returns: as bitcoin_support_closed_open. After any status but BITCOIN_SUPPORT_OK the function
- * has not been called.
+ * Returns: as bitcoin_support_closed_open, or BITCOIN_SUPPORT_STAYS_OPEN (the function has been
+ * called, and the system refuses to close the secret afterwards). After any other status but
+ * BITCOIN_SUPPORT_OK the function has not been called.
  */
 enum bitcoin_support_status bitcoin_support_closed_on_this_thread(void *secret,
                                                                   bool writable,
@@ -1268,7 +1309,8 @@ enum bitcoin_support_status bitcoin_support_harden_process(bitcoin_support_harde
  * The name of a step, one BITCOIN_SUPPORT_HARDEN_ value: "not-dumpable". "unknown" for any other
  * number. Never NULL. The text must not be freed.
  */
-const char *bitcoin_support_harden_step_name(bitcoin_support_harden_steps step);
+const char *bitcoin_support_harden_step_name(bitcoin_support_harden_steps step)
+BITCOIN_SUPPORT_NEVER_NULL;
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -253,8 +253,8 @@ fn control_breaks_are_found() {
         ("    size_t peak_used;\n", "    int peak_used;\n"),
         ("    size_t peak_used;\n", "    size_t another;\n    size_t peak_used;\n"),
         ("    void *context;\n", "    size_t size;\n    void *context;\n"),
-        ("missing_protections[4];", "missing_protections[5];"),
-        ("char text[160];", "char text[128];"),
+        ("missing_protections[8];", "missing_protections[9];"),
+        ("char text[191];", "char text[128];"),
         ("BITCOIN_SUPPORT_OVERRUN = 13", "BITCOIN_SUPPORT_OVERRUN = 14"),
         ("#define BITCOIN_SUPPORT_FORK_WIPE 1", "#define BITCOIN_SUPPORT_FORK_WIPE 2"),
         (
@@ -269,7 +269,7 @@ fn control_breaks_are_found() {
         assert_eq!(after(from, to).len(), 1, "{from} -> {to}");
     }
     for (from, to) in [
-        ("    char text[160];\n", "    char text[160];\n    size_t page;\n"),
+        ("    char text[191];\n", "    char text[191];\n    size_t page;\n"),
         (
             "uint32_t bitcoin_support_abi(void)",
             "int bitcoin_support_new(void);\nuint32_t bitcoin_support_abi(void)",

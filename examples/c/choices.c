@@ -11,7 +11,7 @@
 static int keys_that_stay_here(void)
 {
     bitcoin_support_locked_pool_options options;
-    bitcoin_support_locked_pool_options_init(&options);
+    bitcoin_support_locked_pool_options_init(&options, sizeof options);
     options.fork_policy = BITCOIN_SUPPORT_FORK_WIPE;
     options.max_size = BITCOIN_SUPPORT_ARENA_SIZE;
     bitcoin_support_locked_pool* pool;

@@ -64,7 +64,7 @@ int main(void)
         unsigned char sealed[32 + BITCOIN_SUPPORT_SEAL_OVERHEAD];
         if (status == BITCOIN_SUPPORT_OK) status = bitcoin_support_seal(key, 32, "key 1", 5, sealed, sizeof sealed);
         memory_cleanse(key, 32);
-        if (status == BITCOIN_SUPPORT_OK) status = bitcoin_support_open(sealed, sizeof sealed, "key 1", 5, key, 32);
+        if (status == BITCOIN_SUPPORT_OK) status = bitcoin_support_unseal(sealed, sizeof sealed, "key 1", 5, key, 32);
         printf("sealed and opened: %s\n", bitcoin_support_status_message(status));
         bitcoin_support_closed_close(key, true);
     }

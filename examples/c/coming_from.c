@@ -66,7 +66,7 @@ static int memguard(void)
 
     key = bitcoin_support_alloc(32); /* enclave.Open() */
     if (key == NULL) return 1;
-    status = bitcoin_support_open(sealed, sizeof sealed, "key 1", 5, key, 32);
+    status = bitcoin_support_unseal(sealed, sizeof sealed, "key 1", 5, key, 32);
     bitcoin_support_free(key); /* key.Destroy() */
 
     bitcoin_support_wipe_all(); /* memguard.Purge() */

@@ -64,13 +64,14 @@ const BAD_OPTION: c_int = 11;
 const NOT_AVAILABLE: c_int = 12;
 const TAMPERED: c_int = 16;
 const KEY_WIPED: c_int = 17;
+const BAD_SIZE: c_int = 19;
 
 // Choices for pools, with the header's numbers.
 const FORK_ABSENT: u32 = 2;
 const SECRET_MEMORY_OFF: u32 = 0;
 const SECRET_MEMORY_REQUIRE: u32 = 2;
 
-const ABI: u32 = 0;
+const ABI: u32 = 1;
 /// As the header says of this system.
 const HAS_SECRET_STACKS: bool = cfg!(all(
     unix,
@@ -88,7 +89,7 @@ const MOST_KEYS: usize = 4;
 
 /// A handle of an object.
 type Object = *mut c_void;
-type Visit = unsafe extern "C" fn(*mut c_void, *mut c_void, usize, bool);
+type Visit = unsafe extern "C" fn(*mut c_void, *mut c_void, usize, bool) -> bool;
 type SecretFunction = unsafe extern "C" fn(*mut c_void);
 type LockingFailed = unsafe extern "C" fn(*mut c_void, c_int, usize) -> bool;
 
@@ -129,7 +130,8 @@ struct MemoryStats {
     locked: usize,
 }
 
-const PROTECTIONS: usize = 4;
+/// Four, and room for those of later versions.
+const PROTECTIONS: usize = 8;
 
 #[repr(C)]
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -150,6 +152,7 @@ struct PoolOptions {
     /// A `bool`, in which a C caller may put any byte. So is the next member.
     raise_lock_limit: u8,
     require_protections: u8,
+    reserved: [u8; 6],
 }
 
 #[repr(C)]
@@ -199,9 +202,9 @@ declare! {
     fn bitcoin_support_arena_free_sized(arena: Object, ptr: *mut c_void, size: usize, alignment: usize) -> c_int;
     fn bitcoin_support_arena_contains(arena: Object, ptr: *const c_void) -> bool;
     fn bitcoin_support_arena_get_stats(arena: Object, stats: *mut ArenaStats, size: usize) -> c_int;
-    fn bitcoin_support_arena_walk(arena: Object, visit: Visit, context: *mut c_void);
+    fn bitcoin_support_arena_walk(arena: Object, visit: Visit, context: *mut c_void) -> c_int;
     fn bitcoin_support_locked_pool_create(pages: *const PageAllocator, pool: *mut Object) -> c_int;
-    fn bitcoin_support_locked_pool_options_init(options: *mut PoolOptions);
+    fn bitcoin_support_locked_pool_options_init(options: *mut PoolOptions, size: usize);
     fn bitcoin_support_locked_pool_create_with(options: *const PoolOptions, pool: *mut Object) -> c_int;
     fn bitcoin_support_locked_pool_configure_instance(options: *const PoolOptions) -> c_int;
     fn bitcoin_support_lock_remedy(error: c_int, limit: usize) -> *const c_char;
@@ -227,10 +230,10 @@ declare! {
     fn bitcoin_support_locked_pool_get_stats(pool: Object, stats: *mut PoolStats, size: usize)
     -> c_int;
     fn bitcoin_support_get_memory_stats(stats: *mut MemoryStats, size: usize) -> c_int;
-    fn bitcoin_support_locked_pool_walk(pool: Object, visit: Visit, context: *mut c_void);
+    fn bitcoin_support_locked_pool_walk(pool: Object, visit: Visit, context: *mut c_void) -> c_int;
     fn bitcoin_support_locked_pool_sample(one_in: u32, max_locked: usize) -> c_int;
     fn bitcoin_support_seal(data: *const c_void, size: usize, context: *const c_void, context_size: usize, sealed: *mut c_void, sealed_size: usize) -> c_int;
-    fn bitcoin_support_open(sealed: *const c_void, sealed_size: usize, context: *const c_void, context_size: usize, data: *mut c_void, size: usize) -> c_int;
+    fn bitcoin_support_unseal(sealed: *const c_void, sealed_size: usize, context: *const c_void, context_size: usize, data: *mut c_void, size: usize) -> c_int;
     fn bitcoin_support_rotate_sealing_key() -> c_int;
     fn bitcoin_support_closed_alloc(size: usize) -> *mut c_void;
     fn bitcoin_support_closed_open(secret: *mut c_void, writable: bool) -> c_int;
@@ -242,10 +245,10 @@ declare! {
     -> c_int;
 }
 
-/// As large and as aligned as the header's type. Nothing is sampled here, so the library never
-/// writes to it.
+/// At least as large as the header's type, and as aligned. Nothing is sampled here, so the library
+/// never writes to it.
 #[repr(C, align(8))]
-struct AddressReport([u8; 4 * size_of::<usize>() + 168]);
+struct AddressReport([u8; 232]);
 
 /// The result of a step.
 #[repr(C)]
@@ -338,6 +341,9 @@ impl Sizes {
         if choices.iter().any(|&choice| choice > 2) || ![0, page].contains(&options.page_size) {
             return None;
         }
+        if options.reserved != [0; 6] {
+            return None;
+        }
         if options.secret_memory != 0 && options.fork_policy != FORK_ABSENT {
             return None;
         }
@@ -350,7 +356,7 @@ impl Sizes {
 }
 
 /// The offsets of the members of options, and the end of the last one.
-const MEMBERS: [usize; 8] = [
+const MEMBERS: [usize; 9] = [
     offset_of!(PoolOptions, fork_policy),
     offset_of!(PoolOptions, secret_memory),
     offset_of!(PoolOptions, page_size),
@@ -358,6 +364,7 @@ const MEMBERS: [usize; 8] = [
     offset_of!(PoolOptions, max_size),
     offset_of!(PoolOptions, raise_lock_limit),
     offset_of!(PoolOptions, require_protections),
+    offset_of!(PoolOptions, reserved),
     size_of::<PoolOptions>(),
 ];
 
@@ -386,6 +393,7 @@ fn any_options(input: &mut Input<'_>) -> PoolOptions {
         max_size: number(&[0, 0, 3 * page, 160 * page, usize::MAX]),
         raise_lock_limit: number(&[0, 0, 1, 0xff]) as u8,
         require_protections: number(&[0, 0, 1, 0xff]) as u8,
+        reserved: [0, 0, 0, 0, 0, number(&[0]) as u8],
     }
 }
 
@@ -397,7 +405,7 @@ fn covered(options: &PoolOptions) -> Option<PoolOptions> {
         return None;
     }
     let mut seen = initial_options();
-    let members: [&dyn Fn(&mut PoolOptions); 7] = [
+    let members: [&dyn Fn(&mut PoolOptions); 8] = [
         &|seen| seen.fork_policy = options.fork_policy,
         &|seen| seen.secret_memory = options.secret_memory,
         &|seen| seen.page_size = options.page_size,
@@ -405,6 +413,7 @@ fn covered(options: &PoolOptions) -> Option<PoolOptions> {
         &|seen| seen.max_size = options.max_size,
         &|seen| seen.raise_lock_limit = options.raise_lock_limit,
         &|seen| seen.require_protections = options.require_protections,
+        &|seen| seen.reserved = options.reserved,
     ];
     let ends = MEMBERS[1..].iter();
     members.iter().zip(ends).filter(|(_, end)| **end <= size).for_each(|(copy, _)| copy(&mut seen));
@@ -528,7 +537,12 @@ struct Seen {
     chunks_free: usize,
 }
 
-unsafe extern "C" fn visit(context: *mut c_void, chunk: *mut c_void, size: usize, used: bool) {
+unsafe extern "C" fn visit(
+    context: *mut c_void,
+    chunk: *mut c_void,
+    size: usize,
+    used: bool,
+) -> bool {
     // SAFETY: the context is the `Seen` of the call below.
     let seen = unsafe { &mut *context.cast::<Seen>() };
     if used {
@@ -537,6 +551,7 @@ unsafe extern "C" fn visit(context: *mut c_void, chunk: *mut c_void, size: usize
         seen.free += size;
         seen.chunks_free += 1;
     }
+    true
 }
 
 struct Run {
@@ -615,9 +630,10 @@ fn initial_options() -> PoolOptions {
         max_size: 0x7f,
         raise_lock_limit: 0x7f,
         require_protections: 0x7f,
+        reserved: [0x7f; 6],
     };
     // SAFETY: a place for options.
-    unsafe { bitcoin_support_locked_pool_options_init(&mut options) };
+    unsafe { bitcoin_support_locked_pool_options_init(&mut options, size_of::<PoolOptions>()) };
     let expected = PoolOptions {
         size: size_of::<PoolOptions>(),
         fork_policy: 0,
@@ -627,6 +643,7 @@ fn initial_options() -> PoolOptions {
         max_size: 0,
         raise_lock_limit: 0,
         require_protections: 0,
+        reserved: [0; 6],
     };
     assert_eq!(options, expected);
     options
@@ -1297,7 +1314,7 @@ impl Run {
                 NOT_IN_POOL
             );
             assert!(report.0.iter().all(|&byte| byte == 0xa5));
-            bitcoin_support_locked_pool_options_init(null_mut());
+            bitcoin_support_locked_pool_options_init(null_mut(), size);
             assert_eq!(bitcoin_support_buffer_destroy(null_mut()), OK);
             assert_eq!(bitcoin_support_arena_destroy(null_mut()), OK);
             assert_eq!(bitcoin_support_locked_pool_destroy(null_mut()), OK);
@@ -1312,8 +1329,8 @@ impl Run {
             assert!(!bitcoin_support_arena_contains(null_mut(), ptr));
             let mut seen = Seen::default();
             let context = from_mut(&mut seen).cast();
-            bitcoin_support_arena_walk(null_mut(), visit, context);
-            bitcoin_support_locked_pool_walk(null_mut(), visit, context);
+            assert_eq!(bitcoin_support_arena_walk(null_mut(), visit, context), NULL_ARGUMENT);
+            assert_eq!(bitcoin_support_locked_pool_walk(null_mut(), visit, context), NULL_ARGUMENT);
             assert!(seen.used.is_empty() && seen.chunks_free == 0);
             let mut stats = ArenaStats { total: 5, ..ArenaStats::default() };
             let size = size_of::<ArenaStats>();
@@ -1368,14 +1385,14 @@ impl Run {
         let mut stats = unsafe {
             match owner.kind {
                 Kind::Arena { .. } => {
-                    bitcoin_support_arena_walk(owner.object, visit, context);
+                    assert_eq!(bitcoin_support_arena_walk(owner.object, visit, context), OK);
                     let mut stats = ArenaStats::default();
                     let size = size_of::<ArenaStats>();
                     assert_eq!(bitcoin_support_arena_get_stats(owner.object, &mut stats, size), OK);
                     stats
                 }
                 _ => {
-                    bitcoin_support_locked_pool_walk(owner.object, visit, context);
+                    assert_eq!(bitcoin_support_locked_pool_walk(owner.object, visit, context), OK);
                     let mut stats = PoolStats::default();
                     let size = size_of::<PoolStats>();
                     let status =
@@ -1421,11 +1438,10 @@ impl Run {
             let mut seen = Seen::default();
             // SAFETY: the instance is live, and `visit` does not use it.
             unsafe {
-                bitcoin_support_locked_pool_walk(
-                    self.owners[0].object,
-                    visit,
-                    from_mut(&mut seen).cast(),
-                );
+                let context = from_mut(&mut seen).cast();
+                let status =
+                    bitcoin_support_locked_pool_walk(self.owners[0].object, visit, context);
+                assert_eq!(status, OK);
             }
             seen.used.contains_key(&data.addr())
         };
@@ -1468,7 +1484,7 @@ impl Run {
             let status = bitcoin_support_seal(data, size, about, about_size, place, place_size);
             (status, refused)
         };
-        assert_eq!(refused, [BUFFER_TOO_SMALL, NULL_ARGUMENT, NULL_ARGUMENT, NULL_ARGUMENT]);
+        assert_eq!(refused, [BAD_SIZE, NULL_ARGUMENT, NULL_ARGUMENT, NULL_ARGUMENT]);
         // Whether the library can seal does not change.
         static CAN_SEAL: OnceLock<bool> = OnceLock::new();
         let can_seal = *CAN_SEAL.get_or_init(|| status != NOT_AVAILABLE);
@@ -1481,7 +1497,7 @@ impl Run {
             opened.fill(0x7f);
             // SAFETY: all lengths are right.
             let status = unsafe {
-                bitcoin_support_open(
+                bitcoin_support_unseal(
                     sealed.as_ptr().cast(),
                     sealed.len(),
                     context.as_ptr().cast(),
@@ -1507,11 +1523,11 @@ impl Run {
         let refused = unsafe {
             let null = null_mut();
             [
-                bitcoin_support_open(place, place_size, about, about_size, null, size + 1),
-                bitcoin_support_open(null, size + 1 + SEAL_OVERHEAD, about, 0, null, size + 1),
+                bitcoin_support_unseal(place, place_size, about, about_size, null, size + 1),
+                bitcoin_support_unseal(null, size + 1 + SEAL_OVERHEAD, about, 0, null, size + 1),
             ]
         };
-        assert_eq!(refused, [BUFFER_TOO_SMALL, NULL_ARGUMENT]);
+        assert_eq!(refused, [BAD_SIZE, NULL_ARGUMENT]);
 
         let (sealed, is_wiped, rotations) = (vec![0; place_size], false, 0);
         let mut kept = SealedSecret { sealed, secret, is_wiped, rotations };
@@ -1604,7 +1620,7 @@ impl Run {
         // SAFETY: all lengths are right.
         let status = unsafe {
             let place = opened.as_mut_ptr().cast();
-            bitcoin_support_open(
+            bitcoin_support_unseal(
                 sealed.as_ptr().cast(),
                 sealed.len(),
                 null(),

@@ -195,6 +195,7 @@ public:
             arena,
             [](void*, void* chunk, size_t sz, bool used) {
                 std::printf("0x%016zx 0x%016zx 0x%x\n", reinterpret_cast<size_t>(chunk), sz, used ? 1U : 0U);
+                return true;
             },
             nullptr);
     }

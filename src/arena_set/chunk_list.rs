@@ -18,16 +18,15 @@ pub(crate) struct ChunkList {
 struct ListedChunk(AtomicUsize, AtomicUsize);
 
 impl ChunkList {
-    /// A list with room for the chunks of a pool, or, where there is no memory, for no chunk.
-    pub(crate) fn with_room_for(stats: &PoolStats) -> Self {
+    /// A list with room for the chunks of a pool; `None` where there is no memory for it.
+    pub(crate) fn with_room_for(stats: &PoolStats) -> Option<Self> {
         let chunks = stats.chunks_used + stats.chunks_free;
         let mut on_heap = Vec::new();
         if on_heap.try_reserve_exact(chunks).is_ok() {
             on_heap.resize_with(chunks, || ListedChunk(AtomicUsize::new(0), AtomicUsize::new(0)));
-            return Self { mapped: &[], on_heap, len: 0 };
+            return Some(Self { mapped: &[], on_heap, len: 0 });
         }
-        let mapped = pages::zeroed_table(chunks).unwrap_or_default();
-        Self { mapped, on_heap, len: 0 }
+        Some(Self { mapped: pages::zeroed_table(chunks).ok()?, on_heap, len: 0 })
     }
 
     fn entries(&self) -> &[ListedChunk] {
@@ -42,10 +41,13 @@ impl ChunkList {
         }
     }
 
-    pub(crate) fn visit(&self, visit: &mut dyn FnMut(usize, usize, bool)) {
+    /// Visits the chunks of the list, until `visit` returns `false`.
+    pub(crate) fn visit(&self, visit: &mut dyn FnMut(usize, usize, bool) -> bool) {
         for ListedChunk(addr, what) in &self.entries()[..self.len] {
             let what = what.load(Relaxed);
-            visit(addr.load(Relaxed), what / 2, what % 2 != 0);
+            if !visit(addr.load(Relaxed), what / 2, what % 2 != 0) {
+                return;
+            }
         }
     }
 }

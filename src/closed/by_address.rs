@@ -64,24 +64,27 @@ impl ClosedBytes {
     }
 
     /// Calls a function while the calling thread may access the secret, and no other thread where
-    /// there is a protection key.
+    /// there is a protection key. Returns whether the secret is as closed afterwards as it was: the
+    /// system may refuse to close it.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open); the function has not been called.
     pub(crate) fn on_this_thread(
         &self,
         purpose: Use,
         function: impl FnOnce(),
-    ) -> Result<(), ClosedError> {
+    ) -> Result<bool, ClosedError> {
         // Pages that are open have no key. They may be open to readers only.
         let by_key = purpose == Use::Read || self.0.closed_state() == ClosedState::Closed;
         if has_protection_key() && by_key && !self.0.is_absent() {
             with_thread_right(purpose, function);
-            return Ok(());
+            return Ok(true);
         }
         self.open(purpose)?;
         function();
-        // An error means that the function has not been called. So one from here is not returned.
         // SAFETY: it has been opened above.
-        let _ = unsafe { self.close(purpose) };
-        Ok(())
+        let closed = unsafe { self.close(purpose) };
+        Ok(!matches!(closed, Err(ClosedError::Refused(_))))
     }
 
     /// Wipes it and gives its pages back.

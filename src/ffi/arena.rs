@@ -169,18 +169,24 @@ pub unsafe extern "C" fn bitcoin_support_arena_get_stats(
     BITCOIN_SUPPORT_OK
 }
 
-/// Visits every chunk: first the used ones by ascending address, then the free ones. For debugging.
+/// Visits every chunk, until `visit` returns false: first the used ones by ascending address, then
+/// the free ones. For debugging.
+///
+/// Returns: BITCOIN_SUPPORT_OK or _NULL_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_arena_walk(
     arena: *const bitcoin_support_arena,
     visit: bitcoin_support_visit_chunk,
     context: *mut c_void,
-) {
-    // SAFETY: the caller promises a handle that is null or live and used by this thread alone, and
-    // a function that may be called with the context until this call returns.
-    unsafe {
-        if let Some(arena) = handle_ref(arena) {
-            arena.walk(visitor(visit, context));
-        }
-    }
+) -> bitcoin_support_status {
+    // SAFETY: the caller promises a handle that is null or live and used by this thread alone.
+    let (Some(arena), Some(visit)) = (unsafe { handle_ref(arena) }, visit) else {
+        return BITCOIN_SUPPORT_NULL_ARGUMENT;
+    };
+    // SAFETY: the caller promises a function that may be called with the context until this call
+    // returns.
+    let mut visit = unsafe { visitor(visit, context) };
+    let mut goes_on = true;
+    arena.walk(|chunk, size, used| goes_on = goes_on && visit(chunk, size, used));
+    BITCOIN_SUPPORT_OK
 }

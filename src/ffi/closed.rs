@@ -3,9 +3,9 @@
 use super::secret_stack::bitcoin_support_secret_function;
 use super::status::{
     BITCOIN_SUPPORT_INVALID_HANDLE, BITCOIN_SUPPORT_NOT_AVAILABLE, BITCOIN_SUPPORT_NULL_ARGUMENT,
-    BITCOIN_SUPPORT_OK, bitcoin_support_status,
+    BITCOIN_SUPPORT_OK, BITCOIN_SUPPORT_STAYS_OPEN, bitcoin_support_status,
 };
-use crate::closed::ClosedBytes;
+use crate::closed::{ClosedBytes, ClosedError};
 use crate::pages::{Use, has_protection_key};
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
@@ -67,9 +67,9 @@ pub unsafe extern "C" fn bitcoin_support_closed_open(
 /// Ends an opening. With the last one, the secret is closed again.
 ///
 /// Returns: BITCOIN_SUPPORT_OK, _NULL_ARGUMENT, _INVALID_HANDLE (no closed secret begins there, or
-/// it has not been opened with this `writable`) or _NOT_AVAILABLE (the opening has ended, but the
-/// system refuses to close the secret, which stays as open as it was; or the secret has stayed with
-/// the parent of this process).
+/// it has not been opened with this `writable`), _STAYS_OPEN (the opening has ended, but the system
+/// refuses to close the secret) or _NOT_AVAILABLE (the secret has stayed with the parent of this
+/// process).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_closed_close(
     secret: *mut c_void,
@@ -81,7 +81,8 @@ pub unsafe extern "C" fn bitcoin_support_closed_close(
         Ok(secret) => match unsafe { secret.close(purpose(writable)) } {
             Ok(true) => BITCOIN_SUPPORT_OK,
             Ok(false) => BITCOIN_SUPPORT_INVALID_HANDLE,
-            Err(_) => BITCOIN_SUPPORT_NOT_AVAILABLE,
+            Err(ClosedError::Absent) => BITCOIN_SUPPORT_NOT_AVAILABLE,
+            Err(_) => BITCOIN_SUPPORT_STAYS_OPEN,
         },
         Err(status) => status,
     }
@@ -90,15 +91,16 @@ pub unsafe extern "C" fn bitcoin_support_closed_close(
 /// Calls `function` with `context` while the calling thread may read the closed secret, and with
 /// `writable` write to it too. With a protection key (bitcoin_support_has_protection_key), no other
 /// thread that is there can access it meanwhile, nor can signal handlers, and the calling thread
-/// can access all closed secrets. Elsewhere it is opened to all threads; if the system refuses to
-/// close it afterwards, it stays open. Any thread may call this, and a signal handler too.
+/// can access all closed secrets. Elsewhere it is opened to all threads. Any thread may call this,
+/// and a signal handler too.
 ///
 /// The function must return: it must not leave by longjmp, by a C++ exception or by pthread_exit.
 /// No other call may open, close or free the secret meanwhile. A thread that the function starts
 /// has the right too, for its whole life.
 ///
-/// Returns: as bitcoin_support_closed_open. After any status but BITCOIN_SUPPORT_OK the function
-/// has not been called.
+/// Returns: as bitcoin_support_closed_open, or BITCOIN_SUPPORT_STAYS_OPEN (the function has been
+/// called, and the system refuses to close the secret afterwards). After any other status but
+/// BITCOIN_SUPPORT_OK the function has not been called.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_closed_on_this_thread(
     secret: *mut c_void,
@@ -113,7 +115,8 @@ pub unsafe extern "C" fn bitcoin_support_closed_on_this_thread(
             // SAFETY: the caller promises that the function may be called with the context.
             let call = || unsafe { function(context) };
             match secret.on_this_thread(purpose(writable), call) {
-                Ok(()) => BITCOIN_SUPPORT_OK,
+                Ok(true) => BITCOIN_SUPPORT_OK,
+                Ok(false) => BITCOIN_SUPPORT_STAYS_OPEN,
                 Err(_) => BITCOIN_SUPPORT_NOT_AVAILABLE,
             }
         }

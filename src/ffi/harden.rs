@@ -49,13 +49,14 @@ pub const BITCOIN_SUPPORT_HARDEN_NO_TRACER: u64 = 1 << 7;
 /// buffers larger than an arena, and other pools are not sealed. Children have it too.
 pub const BITCOIN_SUPPORT_HARDEN_SEALED_POOL: u64 = 1 << 8;
 
-/// What came of one step.
+/// What came of one step. This structure never grows.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct bitcoin_support_harden_result {
     /// The step: one BITCOIN_SUPPORT_HARDEN_ value.
     pub step: bitcoin_support_harden_steps,
-    /// BITCOIN_SUPPORT_OK, or _NOT_AVAILABLE: the process is as it was in this respect.
+    /// BITCOIN_SUPPORT_OK, or _NOT_AVAILABLE: the process is as it was in this respect, but for
+    /// what BITCOIN_SUPPORT_HARDEN_SEALED_POOL has sealed before it was refused.
     pub status: bitcoin_support_status,
     /// The error number with which the system refused the step. 0 if it was taken, or if the
     /// system, or this version of its kernel, does not have what the step needs.
@@ -131,6 +132,7 @@ pub unsafe extern "C" fn bitcoin_support_harden_process(
 
 /// The name of a step, one BITCOIN_SUPPORT_HARDEN_ value: "not-dumpable". "unknown" for any other
 /// number. Never NULL. The text must not be freed.
+/// cbindgen:postfix=BITCOIN_SUPPORT_NEVER_NULL
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_harden_step_name(
     step: bitcoin_support_harden_steps,

@@ -7,6 +7,7 @@ use core::ffi::{c_char, c_int};
 /// What an administrator can do about memory that could not be locked, in one line of English.
 /// `error` and `limit` are the figures that the callback or the statistics gave. Never NULL. The
 /// text must not be freed.
+/// cbindgen:postfix=BITCOIN_SUPPORT_NEVER_NULL
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_lock_remedy(error: c_int, limit: usize) -> *const c_char {
     LockError { errno: error, limit }.remedy_text().as_ptr()

@@ -32,9 +32,9 @@ pub const BITCOIN_SUPPORT_SECRET_MEMORY_REQUIRE: u32 = 2;
 
 /// Choices for a pool. Set all members to zero, which stands for the defaults, then set `size`,
 /// then the members of your choice. bitcoin_support_locked_pool_options_init does the first two
-/// steps. Later versions append members; a member that `size` does not cover has its default. A
-/// `size` is BITCOIN_SUPPORT_BAD_OPTION if it ends within a member, or in the padding behind the
-/// last one, or is larger than that of this version.
+/// steps. Later versions append members, and give `reserved` a meaning; a member that `size` does
+/// not cover has its default. A `size` is BITCOIN_SUPPORT_BAD_OPTION if it ends within a member, or
+/// is larger than that of this version.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct bitcoin_support_locked_pool_options {
@@ -52,13 +52,22 @@ pub struct bitcoin_support_locked_pool_options {
     /// The most bytes that all arenas together may have. 0 for no such limit.
     pub max_size: usize,
     /// Whether to raise the process's limit on locked memory first: see
-    /// bitcoin_support_raise_lock_limit.
+    /// bitcoin_support_raise_lock_limit. It stays raised if the call fails for another reason.
     pub raise_lock_limit: bool,
-    /// Whether the pool must have every protection of its memory besides the lock: see
-    /// bitcoin_support_protection. If so, the pool cannot be made where the system refuses one, and
-    /// an allocation fails that would need memory without it.
+    /// Whether the pool must have the four protections of its memory besides the lock that
+    /// bitcoin_support_protection lists. If so, the pool cannot be made where the system refuses
+    /// one, and an allocation fails that would need memory without it.
     pub require_protections: bool,
+    /// Zeros. Anything else is BITCOIN_SUPPORT_BAD_OPTION: a later version may have an option here
+    /// that this one does not know.
+    pub reserved: [u8; 6],
 }
+
+// Behind the last member, a later version could put one without a change of the size.
+const _: () = assert!(
+    offset_of!(bitcoin_support_locked_pool_options, reserved) + 6
+        == size_of::<bitcoin_support_locked_pool_options>()
+);
 
 impl bitcoin_support_locked_pool_options {
     /// The options as Rust has them. `None` when a member has an unknown value.
@@ -75,6 +84,9 @@ impl bitcoin_support_locked_pool_options {
             BITCOIN_SUPPORT_SECRET_MEMORY_REQUIRE => SecretMemory::Require,
             _ => return None,
         };
+        if self.reserved != [0; 6] {
+            return None;
+        }
         let mut options = PoolOptions::new().fork_policy(fork).secret_memory(secret_memory);
         options = options
             .raise_lock_limit(self.raise_lock_limit)
@@ -105,7 +117,7 @@ pub(super) unsafe fn read_options(
     let mut read = bitcoin_support_locked_pool_options::default();
     // A `size` must end where a member ends. A larger one is refused, since members of a later
     // version may ask for something that this version does not have.
-    const ENDS: [usize; 8] = [
+    const ENDS: [usize; 9] = [
         offset_of!(bitcoin_support_locked_pool_options, fork_policy),
         offset_of!(bitcoin_support_locked_pool_options, secret_memory),
         offset_of!(bitcoin_support_locked_pool_options, page_size),
@@ -113,6 +125,7 @@ pub(super) unsafe fn read_options(
         offset_of!(bitcoin_support_locked_pool_options, max_size),
         offset_of!(bitcoin_support_locked_pool_options, raise_lock_limit),
         offset_of!(bitcoin_support_locked_pool_options, require_protections),
+        offset_of!(bitcoin_support_locked_pool_options, reserved),
         size_of::<bitcoin_support_locked_pool_options>(),
     ];
     if !ENDS.contains(&size) {
@@ -122,29 +135,38 @@ pub(super) unsafe fn read_options(
     // own.
     let flags = offset_of!(bitcoin_support_locked_pool_options, raise_lock_limit);
     let last = offset_of!(bitcoin_support_locked_pool_options, require_protections);
-    // SAFETY: the caller's options have `size` bytes, and each read stays below `size`; the write
-    // stays below `flags`, the offset of the first `bool` in `read`, and all members before that
-    // are numbers.
+    let reserved = offset_of!(bitcoin_support_locked_pool_options, reserved);
+    // SAFETY: the caller's options have `size` bytes, and each read stays below `size`. The first
+    // write stays below `flags`, the offset of the first `bool` in `read`, and all members before
+    // that are numbers; the last one fills an array of numbers.
     unsafe {
         let bytes = options.cast::<u8>();
         (&raw mut read).cast::<u8>().copy_from_nonoverlapping(bytes, size.min(flags));
         read.raise_lock_limit = size > flags && bytes.add(flags).read() != 0;
         read.require_protections = size > last && bytes.add(last).read() != 0;
+        if size > reserved {
+            read.reserved = bytes.add(reserved).cast::<[u8; 6]>().read();
+        }
     }
     read.to_options()
 }
 
-/// Sets all options to their defaults, and `size` to that of this version. NULL does nothing.
+/// Sets all options to their defaults, and the member `size` to `size`, which is
+/// sizeof(bitcoin_support_locked_pool_options): so a program that was compiled with an earlier
+/// version has no more written than it knows of. NULL does nothing, and a `size` that is less than
+/// that member does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_options_init(
     options: *mut bitcoin_support_locked_pool_options,
+    size: usize,
 ) {
-    let defaults = bitcoin_support_locked_pool_options {
-        size: size_of::<bitcoin_support_locked_pool_options>(),
-        ..Default::default()
-    };
-    if !options.is_null() {
-        // SAFETY: `options` is not null, and the caller promises that it is valid for a write.
-        unsafe { options.write(defaults) };
+    if options.is_null() || size < size_of::<usize>() {
+        return;
+    }
+    // SAFETY: `options` is not null, and the caller promises that it is valid for a write of `size`
+    // bytes, in which the member `size` has room.
+    unsafe {
+        options.cast::<u8>().write_bytes(0, size);
+        options.cast::<usize>().write(size);
     }
 }

@@ -15,7 +15,8 @@ use crate::pool::{LockedPool, LockedPoolManager, LockingFailed, PoolOptions};
 use core::ffi::{c_int, c_void};
 use core::ptr;
 
-/// Largest chunk of a locked pool, and size of its arenas, in bytes.
+/// Largest chunk of the process-wide pool, and of a pool whose options have no `arena_size`, in
+/// bytes.
 pub const BITCOIN_SUPPORT_ARENA_SIZE: usize = 262144;
 /// Alignment of the chunks of a locked pool in bytes. Sizes are rounded up to a multiple of it.
 pub const BITCOIN_SUPPORT_ARENA_ALIGN: usize = 16;
@@ -163,7 +164,11 @@ pub unsafe extern "C" fn bitcoin_support_locked_pool_configure_instance(
 }
 
 /// Sets the callback that decides about unlocked memory. NULL is the default: the pool uses
-/// unlocked memory, and counts it in the statistics.
+/// unlocked memory, and counts it in the statistics. When this returns, no thread is in the old
+/// callback any more, and none will call it, so its context may be freed. (Called in a callback of
+/// the same pool, that holds from the return of that callback on.)
+///
+/// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY or _NULL_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_set_locking_failed(
     pool: *mut bitcoin_support_locked_pool,
@@ -228,7 +233,8 @@ pub unsafe extern "C" fn bitcoin_support_free(ptr: *mut c_void) -> bitcoin_suppo
 }
 
 /// Allocates `size` bytes, aligned to BITCOIN_SUPPORT_ARENA_ALIGN. NULL when `size` is 0 or above
-/// BITCOIN_SUPPORT_ARENA_SIZE, or when the pool has no room and cannot get any.
+/// the size of the pool's arenas (BITCOIN_SUPPORT_ARENA_SIZE, unless the options of the pool say
+/// otherwise), or when the pool has no room and cannot get any.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_alloc(
@@ -322,20 +328,26 @@ unsafe fn free_sized_uncommon(
     unsafe { pool.free_any(ptr.cast(), Some((size, alignment))) }.into()
 }
 
-/// Visits every chunk that the pool has at one moment. The library first makes a list of them, of
-/// two words for each; if there is no memory for the list, it visits nothing. `visit` may use the
-/// pool. For debugging.
+/// Visits every chunk that the pool has at one moment, until `visit` returns false. The library
+/// first makes a list of them, of two words for each. `visit` may use the pool. For debugging.
+///
+/// Returns: BITCOIN_SUPPORT_OK, _NULL_ARGUMENT, or _OUT_OF_MEMORY (there is no memory for the list,
+/// and nothing has been visited).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_locked_pool_walk(
     pool: *const bitcoin_support_locked_pool,
     visit: bitcoin_support_visit_chunk,
     context: *mut c_void,
-) {
-    // SAFETY: the caller promises a handle that is null or live, and a function that may be called
-    // with the context until this call returns.
-    unsafe {
-        if let Some(pool) = handle_ref(pool) {
-            pool.walk(visitor(visit, context));
-        }
+) -> bitcoin_support_status {
+    // SAFETY: the caller promises a handle that is null or live.
+    let (Some(pool), Some(visit)) = (unsafe { handle_ref(pool) }, visit) else {
+        return BITCOIN_SUPPORT_NULL_ARGUMENT;
+    };
+    // SAFETY: the caller promises a function that may be called with the context until this call
+    // returns.
+    if pool.walk_while(&mut unsafe { visitor(visit, context) }) {
+        BITCOIN_SUPPORT_OK
+    } else {
+        BITCOIN_SUPPORT_OUT_OF_MEMORY
     }
 }

@@ -30,6 +30,7 @@ pub struct bitcoin_support_missing_protection {
 /// What an administrator can do about a refused protection, in one line of English. `protection` is
 /// a BITCOIN_SUPPORT_PROTECTION_ value, `error` the error number from the statistics. Never NULL.
 /// The text must not be freed.
+/// cbindgen:postfix=BITCOIN_SUPPORT_NEVER_NULL
 #[unsafe(no_mangle)]
 pub extern "C" fn bitcoin_support_protection_remedy(
     protection: bitcoin_support_protection,

@@ -8,6 +8,7 @@ use super::status::{
 use crate::pool::{AddressReport, LockedPoolManager};
 use core::ffi::{c_char, c_void};
 use core::fmt::{self, Write};
+use core::mem::offset_of;
 use core::num::NonZeroU32;
 use core::ptr;
 
@@ -50,27 +51,35 @@ pub struct bitcoin_support_address_report {
     /// The address minus the chunk's: below 0 in front of the chunk, `size` or more behind it.
     pub offset: isize,
     /// The operating system's number of the thread that allocated the chunk (0: unknown).
-    pub allocated_by: u32,
+    pub allocated_by: u64,
     /// The same for the thread that freed it (0: unknown, or not freed).
-    pub freed_by: u32,
+    pub freed_by: u64,
     /// Whether the chunk has been freed.
     pub freed: bool,
     /// All of this in a sentence, such as "0 bytes after a chunk of 32 bytes, allocated by thread
     /// 4711, freed by thread 4712".
-    pub text: [c_char; 160],
+    pub text: [c_char; 191],
 }
+
+/// So many that nothing is behind the last member: a later version could put a member there without
+/// a change of the size.
+const TEXT: usize = 191;
+const _: () = assert!(
+    offset_of!(bitcoin_support_address_report, text) + TEXT
+        == size_of::<bitcoin_support_address_report>()
+);
 
 impl From<AddressReport> for bitcoin_support_address_report {
     fn from(report: AddressReport) -> Self {
-        let mut text = Text { bytes: [0; 160], len: 0 };
+        let mut text = Text { bytes: [0; TEXT], len: 0 };
         // It fits: the longest report has 141 characters.
         let _ = write!(text, "{report}");
         Self {
             chunk: ptr::with_exposed_provenance_mut(report.chunk),
             size: report.size,
             offset: report.offset,
-            allocated_by: report.allocated_by,
-            freed_by: report.freed_by.unwrap_or(0),
+            allocated_by: report.allocated_by.into(),
+            freed_by: report.freed_by.unwrap_or(0).into(),
             freed: report.freed_by.is_some(),
             text: text.bytes,
         }
@@ -79,13 +88,13 @@ impl From<AddressReport> for bitcoin_support_address_report {
 
 /// A C string being written. All bytes from `len` on are zeros, the last byte always.
 struct Text {
-    bytes: [c_char; 160],
+    bytes: [c_char; TEXT],
     len: usize,
 }
 
 impl Write for Text {
     fn write_str(&mut self, string: &str) -> fmt::Result {
-        let room = &mut self.bytes[self.len..159];
+        let room = &mut self.bytes[self.len..TEXT - 1];
         if string.len() > room.len() {
             return Err(fmt::Error);
         }

@@ -1,13 +1,14 @@
 //! Secrets at rest: encrypted in a buffer of the caller.
 
 use super::status::{
-    BITCOIN_SUPPORT_BUFFER_TOO_SMALL, BITCOIN_SUPPORT_NULL_ARGUMENT, BITCOIN_SUPPORT_OK,
+    BITCOIN_SUPPORT_BAD_SIZE, BITCOIN_SUPPORT_NULL_ARGUMENT, BITCOIN_SUPPORT_OK,
     bitcoin_support_status,
 };
 use core::ffi::c_void;
 use core::slice;
 
-/// How many bytes longer a sealed secret is than the secret.
+/// How many bytes longer a sealed secret is than the secret. Under one ABI number it stays so:
+/// another cipher would have functions of its own.
 pub const BITCOIN_SUPPORT_SEAL_OVERHEAD: usize = 56;
 
 /// What seals and opens. The interface is the same in a library that cannot.
@@ -85,9 +86,9 @@ unsafe fn bytes<'a>(data: *const c_void, size: usize) -> Option<&'a [u8]> {
 /// has it if it has the other secrets of the process-wide pool. A sealed secret cannot be opened in
 /// another process. Any thread may call this. It takes tens of microseconds.
 ///
-/// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _NULL_ARGUMENT, _BUFFER_TOO_SMALL (`sealed_size` is
-/// not what it must be), _NO_RANDOMNESS, _KEYS_IN_USE, _KEY_WIPED (by another thread during the
-/// call), _INTERRUPTED or _NOT_AVAILABLE (the library was built without cargo's feature `sealed`).
+/// Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _NULL_ARGUMENT, _BAD_SIZE (`sealed_size` is not
+/// what it must be), _NO_RANDOMNESS, _KEYS_IN_USE, _KEY_WIPED (by another thread during the call),
+/// _INTERRUPTED or _NOT_AVAILABLE (the library was built without cargo's feature `sealed`).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bitcoin_support_seal(
     data: *const c_void,
@@ -98,7 +99,7 @@ pub unsafe extern "C" fn bitcoin_support_seal(
     sealed_size: usize,
 ) -> bitcoin_support_status {
     if size.checked_add(BITCOIN_SUPPORT_SEAL_OVERHEAD) != Some(sealed_size) {
-        return BITCOIN_SUPPORT_BUFFER_TOO_SMALL;
+        return BITCOIN_SUPPORT_BAD_SIZE;
     }
     // SAFETY: the caller promises that `data` and `context` are null or valid, as long as this
     // call.
@@ -131,10 +132,9 @@ pub unsafe extern "C" fn bitcoin_support_seal(
 ///
 /// Returns: BITCOIN_SUPPORT_OK, _TAMPERED (`sealed` has been changed, or the context is another
 /// one), _KEY_WIPED (or the number of the key in `sealed` has been changed), _OUT_OF_MEMORY,
-/// _NULL_ARGUMENT, _BUFFER_TOO_SMALL (`size` is not what it must
-/// be), _INTERRUPTED or _NOT_AVAILABLE.
+/// _NULL_ARGUMENT, _BAD_SIZE (`size` is not what it must be), _INTERRUPTED or _NOT_AVAILABLE.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn bitcoin_support_open(
+pub unsafe extern "C" fn bitcoin_support_unseal(
     sealed: *const c_void,
     sealed_size: usize,
     context: *const c_void,
@@ -143,7 +143,7 @@ pub unsafe extern "C" fn bitcoin_support_open(
     size: usize,
 ) -> bitcoin_support_status {
     if sealed_size.checked_sub(BITCOIN_SUPPORT_SEAL_OVERHEAD) != Some(size) {
-        return BITCOIN_SUPPORT_BUFFER_TOO_SMALL;
+        return BITCOIN_SUPPORT_BAD_SIZE;
     }
     // SAFETY: the caller promises that `sealed` and `context` are null or valid, as long as this
     // call.

@@ -43,12 +43,19 @@ pub struct bitcoin_support_locked_pool_stats {
     /// Bytes of `total` that are secret memory.
     pub secret_memory: usize,
     /// For each BITCOIN_SUPPORT_PROTECTION_ value, the bytes of `total` that lack the protection
-    /// although they were to have it. (Nothing is known of a pool over a foreign page allocator.)
-    pub missing_protections: [bitcoin_support_missing_protection; 4],
+    /// although they were to have it. Zeros behind these, for protections of later versions.
+    /// (Nothing is known of a pool over a foreign page allocator.)
+    pub missing_protections: [bitcoin_support_missing_protection; 8],
 }
 
 impl From<PoolStats> for bitcoin_support_locked_pool_stats {
     fn from(stats: PoolStats) -> Self {
+        let none = bitcoin_support_missing_protection { bytes: 0, error: 0 };
+        let mut missing_protections = [none; 8];
+        for (entry, protection) in missing_protections.iter_mut().zip(Protection::ALL) {
+            let Missing { bytes, errno } = stats.missing_protections.of(protection);
+            *entry = bitcoin_support_missing_protection { bytes, error: errno };
+        }
         let last = stats.last_lock_failure.unwrap_or(LockError { errno: 0, limit: usize::MAX });
         Self {
             used: stats.used,
@@ -64,10 +71,7 @@ impl From<PoolStats> for bitcoin_support_locked_pool_stats {
             last_lock_error: last.errno,
             secret_memory_error: stats.secret_memory_error.unwrap_or(0),
             secret_memory: stats.secret_memory,
-            missing_protections: Protection::ALL.map(|protection| {
-                let Missing { bytes, errno } = stats.missing_protections.of(protection);
-                bitcoin_support_missing_protection { bytes, error: errno }
-            }),
+            missing_protections,
         }
     }
 }

@@ -6,8 +6,9 @@ use crate::pool::{ConfigureError, PoolError};
 use crate::sealed::SealedError;
 use core::ffi::{CStr, c_char, c_int};
 
-/// Outcome of a call. After any status but BITCOIN_SUPPORT_OK and BITCOIN_SUPPORT_OVERRUN,
-/// everything is as it was before the call.
+/// Outcome of a call. After any status but BITCOIN_SUPPORT_OK, everything is as it was before the
+/// call, unless the status or the function says otherwise. Later versions have more statuses: take
+/// one that you do not know for a failure.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum bitcoin_support_status {
@@ -55,12 +56,20 @@ pub enum bitcoin_support_status {
     /// The sealing key cannot be rotated again: Rust code of this process has secrets that use all
     /// keys that there may be at a time.
     BITCOIN_SUPPORT_KEYS_IN_USE = 18,
+    /// A size is not what it must be.
+    BITCOIN_SUPPORT_BAD_SIZE = 19,
+    /// The system has refused to close the secret: it stays as open as it was, until the next
+    /// opening of it ends. The call has done all else that it was to do.
+    BITCOIN_SUPPORT_STAYS_OPEN = 20,
+    /// No call returns this. It makes the type as wide as int, whatever the compiler's options,
+    /// with room for the statuses of later versions.
+    BITCOIN_SUPPORT_STATUS_LIMIT = 0x7fff_ffff,
 }
 
 pub(super) use bitcoin_support_status::*;
 
-/// Every status, at the index that is its number.
-const ALL: [bitcoin_support_status; 19] = [
+/// Every status that a call returns, at the index that is its number.
+const ALL: [bitcoin_support_status; 21] = [
     BITCOIN_SUPPORT_OK,
     BITCOIN_SUPPORT_INVALID_FREE,
     BITCOIN_SUPPORT_NOT_IN_POOL,
@@ -80,9 +89,12 @@ const ALL: [bitcoin_support_status; 19] = [
     BITCOIN_SUPPORT_TAMPERED,
     BITCOIN_SUPPORT_KEY_WIPED,
     BITCOIN_SUPPORT_KEYS_IN_USE,
+    BITCOIN_SUPPORT_BAD_SIZE,
+    BITCOIN_SUPPORT_STAYS_OPEN,
 ];
 
 const _: () = {
+    assert!(BITCOIN_SUPPORT_STATUS_LIMIT as c_int == c_int::MAX);
     let mut number = 0;
     while number < ALL.len() {
         assert!(ALL[number] as usize == number);
@@ -160,14 +172,25 @@ impl bitcoin_support_status {
                 c"BITCOIN_SUPPORT_KEYS_IN_USE",
                 c"the sealing key cannot be rotated before older secrets are sealed anew",
             ),
+            BITCOIN_SUPPORT_BAD_SIZE => {
+                (c"BITCOIN_SUPPORT_BAD_SIZE", c"a size is not what it must be")
+            }
+            BITCOIN_SUPPORT_STAYS_OPEN => (
+                c"BITCOIN_SUPPORT_STAYS_OPEN",
+                c"the system has refused to close the secret, which stays open",
+            ),
+            BITCOIN_SUPPORT_STATUS_LIMIT => UNKNOWN,
         }
     }
 }
 
+/// The name and the message of a number that is no status.
+const UNKNOWN: (&CStr, &CStr) = (c"BITCOIN_SUPPORT_UNKNOWN", c"not a status of this library");
+
 /// The name and the message of a number, which need not be that of a status.
 fn status_text(number: c_int) -> (&'static CStr, &'static CStr) {
     let status = usize::try_from(number).ok().and_then(|number| ALL.get(number));
-    status.map_or((c"BITCOIN_SUPPORT_UNKNOWN", c"not a status of this library"), |it| it.text())
+    status.map_or(UNKNOWN, |it| it.text())
 }
 
 impl From<ArenaError> for bitcoin_support_status {

@@ -4,27 +4,26 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 /// Called once for each chunk by the functions that walk over chunks: with its address, its size in
-/// bytes, and whether it is used. It must not use the arena that is walked over. It may use the
-/// pool.
-pub type bitcoin_support_visit_chunk =
-    Option<unsafe extern "C" fn(context: *mut c_void, chunk: *mut c_void, size: usize, used: bool)>;
+/// bytes, and whether it is used. Returns whether to go on. It must not use the arena that is
+/// walked over. It may use the pool.
+pub type bitcoin_support_visit_chunk = Option<
+    unsafe extern "C" fn(context: *mut c_void, chunk: *mut c_void, size: usize, used: bool) -> bool,
+>;
 
-/// A C caller's visitor as a closure. A null function visits nothing.
+/// A C caller's visitor as a closure, which returns whether to go on.
 ///
 /// # Safety
-/// `visit` must be null, or a function that may be called with `context` and any chunk for as long
-/// as the closure exists.
+/// `visit` must be a function that may be called with `context` and any chunk for as long as the
+/// closure exists.
 pub(super) unsafe fn visitor(
-    visit: bitcoin_support_visit_chunk,
+    visit: unsafe extern "C" fn(*mut c_void, *mut c_void, usize, bool) -> bool,
     context: *mut c_void,
-) -> impl FnMut(usize, usize, bool) {
+) -> impl FnMut(usize, usize, bool) -> bool {
     move |chunk, size, used| {
-        if let Some(visit) = visit {
-            let chunk = ptr::with_exposed_provenance_mut(chunk);
-            // SAFETY: the caller of `visitor` promises that the function may be called with the
-            // context.
-            unsafe { visit(context, chunk, size, used) };
-        }
+        let chunk = ptr::with_exposed_provenance_mut(chunk);
+        // SAFETY: the caller of `visitor` promises that the function may be called with the
+        // context.
+        unsafe { visit(context, chunk, size, used) }
     }
 }
 

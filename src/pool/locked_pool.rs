@@ -288,9 +288,18 @@ impl LockedPool {
     /// `visit` may use the pool. The list takes two words for each chunk; where there is no memory
     /// for it, nothing is visited.
     pub fn walk(&self, mut visit: impl FnMut(usize, usize, bool)) {
+        self.walk_while(&mut |chunk, size, used| {
+            visit(chunk, size, used);
+            true
+        });
+    }
+
+    /// As [`walk`](Self::walk), until `visit` returns `false`. Returns `false` where there is no
+    /// memory for the list.
+    pub(crate) fn walk_while(&self, visit: &mut dyn FnMut(usize, usize, bool) -> bool) -> bool {
         match &self.kind {
-            Kind::Process => thread_heap::walk(&mut visit),
-            Kind::Private(pool) => pool.walk(&mut visit),
+            Kind::Process => thread_heap::walk(visit),
+            Kind::Private(pool) => pool.walk(visit),
         }
     }
 }

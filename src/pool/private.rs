@@ -272,13 +272,15 @@ impl PrivatePool {
         self.lock().stats
     }
 
+    /// See [`LockedPool::walk_while`](super::LockedPool::walk_while).
     #[track_caller]
-    pub(super) fn walk(&self, visit: &mut dyn FnMut(usize, usize, bool)) {
+    pub(super) fn walk(&self, visit: &mut dyn FnMut(usize, usize, bool) -> bool) -> bool {
         let arenas = self.lock();
-        let mut chunks = ChunkList::with_room_for(&arenas.stats);
+        let Some(mut chunks) = ChunkList::with_room_for(&arenas.stats) else { return false };
         arenas.walk(&mut |addr, size, used| chunks.push(addr, size, used));
         drop(arenas);
         chunks.visit(visit);
+        true
     }
 
     /// Sets the callback that decides about unlocked memory. The old one is dropped while no mutex

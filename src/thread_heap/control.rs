@@ -17,15 +17,17 @@ pub(crate) fn stats() -> PoolStats {
 }
 
 /// Visits every chunk that there is at one moment: small ones slab by slab, then large ones. A
-/// slab's free slots are chunks.
-pub(crate) fn walk(visit: &mut dyn FnMut(usize, usize, bool)) {
+/// slab's free slots are chunks. Ends when `visit` returns `false`. Returns `false` where there is
+/// no memory for a list of them; then nothing is visited.
+pub(crate) fn walk(visit: &mut dyn FnMut(usize, usize, bool) -> bool) -> bool {
     let mut central = lock();
     let pause = Pause::begin();
-    let mut chunks = ChunkList::with_room_for(&central.stats(&pause));
+    let Some(mut chunks) = ChunkList::with_room_for(&central.stats(&pause)) else { return false };
     central.list_chunks(&pause, &mut |addr, size, used| chunks.push(addr, size, used));
     drop(pause);
     drop(central);
     chunks.visit(visit);
+    true
 }
 
 /// Samples one in `one_in` allocations from now on, as far as `max_locked` bytes go.

@@ -23,7 +23,7 @@ struct SealFunctions {
     /** The ABI number of the version that made the object. */
     size_t abi;
     decltype(&bitcoin_support_seal) seal;
-    decltype(&bitcoin_support_open) open;
+    decltype(&bitcoin_support_unseal) open;
     decltype(&bitcoin_support_rotate_sealing_key) rotate_sealing_key;
 };
 
@@ -33,7 +33,7 @@ inline const SealFunctions& seal_functions()
     static const SealFunctions own{
         BITCOIN_SUPPORT_ABI,
         &bitcoin_support_seal,
-        &bitcoin_support_open,
+        &bitcoin_support_unseal,
         &bitcoin_support_rotate_sealing_key,
     };
     const SealFunctions* one{&own};
