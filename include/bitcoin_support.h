@@ -322,8 +322,8 @@ typedef enum bitcoin_support_status {
      */
     BITCOIN_SUPPORT_STAYS_OPEN = 20,
     /**
-     * No call returns this. It makes the type as wide as int, whatever the compiler's options, with
-     * room for the statuses of later versions.
+     * No call returns this. It makes the type as wide as int, whatever the compiler's options,
+     * with room for the statuses of later versions.
      */
     BITCOIN_SUPPORT_STATUS_LIMIT = 2147483647,
 } bitcoin_support_status;
@@ -374,8 +374,8 @@ typedef struct bitcoin_support_arena_stats {
 
 /**
  * Called once for each chunk by the functions that walk over chunks: with its address, its size in
- * bytes, and whether it is used. Returns whether to go on. It must not use the arena that is walked
- * over. It may use the pool.
+ * bytes, and whether it is used. Returns whether to go on. It must not use the arena that is
+ * walked over. It may use the pool.
  */
 typedef bool (*bitcoin_support_visit_chunk)(void *context, void *chunk, size_t size, bool used);
 
@@ -1122,9 +1122,9 @@ enum bitcoin_support_status bitcoin_support_describe_address(const void *address
  * has it if it has the other secrets of the process-wide pool. A sealed secret cannot be opened in
  * another process. Any thread may call this. It takes tens of microseconds.
  *
- * Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _NULL_ARGUMENT, _BAD_SIZE (`sealed_size` is not what
- * it must be), _NO_RANDOMNESS, _KEYS_IN_USE, _KEY_WIPED (by another thread during the
- * call), _INTERRUPTED or _NOT_AVAILABLE (the library was built without cargo's feature `sealed`).
+ * Returns: BITCOIN_SUPPORT_OK, _OUT_OF_MEMORY, _NULL_ARGUMENT, _BAD_SIZE (`sealed_size` is not
+ * what it must be), _NO_RANDOMNESS, _KEYS_IN_USE, _KEY_WIPED (by another thread during the call),
+ * _INTERRUPTED or _NOT_AVAILABLE (the library was built without cargo's feature `sealed`).
  */
 enum bitcoin_support_status bitcoin_support_seal(const void *data,
                                                  size_t size,
