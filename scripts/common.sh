@@ -43,8 +43,8 @@ watched() {
 # into LOG COMMAND...: runs a command that has no input, and writes the log.
 into() { "${@:2}" >"$1" 2>&1 </dev/null; }
 
-# failed TITLE LOG STATUS: shows the end of the log and ends the run.
-failed() {
+# step_failed TITLE LOG STATUS: shows the end of the log and ends the run.
+step_failed() {
     tail -n 60 "$2" >&2
     "${on_failure[@]}" >&2
     die "failed with status $3: $1 (all of it: $2)"
@@ -56,7 +56,7 @@ step() {
     shift 2
     say "$title"
     watched "$log" into "$log" "$@" || status=$?
-    ((status == 0)) || failed "$title" "$log" "$status"
+    ((status == 0)) || step_failed "$title" "$log" "$status"
 }
 
 # beside TITLE LOG COMMAND...: starts a command that runs beside the steps that follow, and writes $logs/LOG.log. It is for
@@ -77,7 +77,7 @@ finished() {
     say "$1: its end"
     watched "$log" wait "${groups[0]}" || status=$?
     groups=("${groups[@]:1}")
-    ((status == 0)) || failed "$1" "$log" "$status"
+    ((status == 0)) || step_failed "$1" "$log" "$status"
 }
 
 header_found() { c++ -E -x c++ - >/dev/null 2>&1 <<<"#include <$1>"; }
