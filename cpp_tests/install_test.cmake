@@ -248,7 +248,7 @@ message(STATUS "targets: ${targets}.")
     execute_process(COMMAND "${CMAKE_COMMAND}" -S "${project}" -B "${project}/build" -G "${GENERATOR}"
         "-DCMAKE_PREFIX_PATH=${WORK_DIR}/components/of_components/usr" "-DCMAKE_LIBRARY_ARCHITECTURE=${multiarch}"
       RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
-    if(removed MATCHES "so")
+    if(removed MATCHES "[.]so[.]")
       set(expected "There is no library in")
     elseif(removed)
       set(expected "targets: bitcoin_support::bitcoin_support[.]")
