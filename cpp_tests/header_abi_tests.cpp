@@ -52,7 +52,7 @@ static_assert(sizeof(Functions) == 19 * sizeof(void*), "the table is closed: a n
 
 static_assert(offsetof(SealFunctions, abi) == 0 && std::is_same<decltype(SealFunctions::abi), size_t>::value, "the ABI number");
 PLACE(SealFunctions, 1, seal);
-PLACE(SealFunctions, 2, open);
+PLACE(SealFunctions, 2, unseal);
 PLACE(SealFunctions, 3, rotate_sealing_key);
 static_assert(sizeof(SealFunctions) == 4 * sizeof(void*), "the table is closed: a new function gets a new one");
 

@@ -1,9 +1,6 @@
 // One side of header_versions_test.cmake: a program or a shared library. The macro SIDE, earlier or later, names the
 // version of the headers it is compiled with. Without that macro, this is the program's main.
 
-#define CONCATENATED(a, b) a##b
-#define NAMED(side, name) CONCATENATED(side, name)
-
 /** Uses the library through the headers of one version. Returns how much of it went wrong. */
 int earlier_check();
 int later_check();
@@ -21,6 +18,8 @@ int main()
 #include <support/allocators/secure.h>
 #include <support/lockedpool.h>
 
+#include "sides.h"
+
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -28,19 +27,6 @@ int main()
 #include <new>
 
 namespace {
-/** Ordinary memory. */
-class Pages : public LockedPageAllocator
-{
-public:
-    void* AllocateLocked(size_t len, bool* lockingSuccess) override
-    {
-        *lockingSuccess = true;
-        return ::operator new (len, std::align_val_t{4096});
-    }
-    void FreeLocked(void* addr, size_t) override { ::operator delete (addr, std::align_val_t{4096}); }
-    size_t GetLimit() override { return ~size_t{0}; }
-};
-
 /** A function's result, between bytes that the function must not write. */
 template <typename Result>
 class Surrounded

@@ -1,6 +1,7 @@
 // One side of two_copies_test.cmake: a shared library or a program, each with the library in it. The names of
 // its functions begin with SIDE.
 
+#include "sides.h"
 #include "two_copies.h"
 
 #include <support/allocators/secure.h>
@@ -10,24 +11,6 @@
 #include <memory>
 #include <stdexcept>
 #include <vector>
-
-#define CONCATENATED(a, b) a##b
-#define NAMED(side, name) CONCATENATED(side, name)
-
-namespace {
-/** Ordinary memory. */
-class Pages : public LockedPageAllocator
-{
-public:
-    void* AllocateLocked(size_t len, bool* lockingSuccess) override
-    {
-        *lockingSuccess = true;
-        return ::operator new (len, std::align_val_t{4096});
-    }
-    void FreeLocked(void* addr, size_t) override { ::operator delete (addr, std::align_val_t{4096}); }
-    size_t GetLimit() override { return ~size_t{0}; }
-};
-} // namespace
 
 size_t NAMED(SIDE, _use)(const char* in, int n)
 {

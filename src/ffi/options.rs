@@ -63,7 +63,8 @@ pub struct bitcoin_support_locked_pool_options {
     pub reserved: [u8; 6],
 }
 
-// Behind the last member, a later version could put one without a change of the size.
+// No padding follows the last member: a member that a later version put there would not change the
+// size, by which the library knows what a caller has set.
 const _: () = assert!(
     offset_of!(bitcoin_support_locked_pool_options, reserved) + 6
         == size_of::<bitcoin_support_locked_pool_options>()

@@ -61,8 +61,8 @@ pub struct bitcoin_support_address_report {
     pub text: [c_char; 191],
 }
 
-/// So many that nothing is behind the last member: a later version could put a member there without
-/// a change of the size.
+/// Length of the text. It is chosen so that no padding follows: a member that a later version put
+/// there would not change the size, by which the library knows what a caller has room for.
 const TEXT: usize = 191;
 const _: () = assert!(
     offset_of!(bitcoin_support_address_report, text) + TEXT

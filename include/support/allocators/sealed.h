@@ -23,7 +23,7 @@ struct SealFunctions {
     /** The ABI number of the version that made the object. */
     size_t abi;
     decltype(&bitcoin_support_seal) seal;
-    decltype(&bitcoin_support_unseal) open;
+    decltype(&bitcoin_support_unseal) unseal;
     decltype(&bitcoin_support_rotate_sealing_key) rotate_sealing_key;
 };
 
@@ -78,7 +78,7 @@ public:
     secure_unique_ptr<T> open() const
     {
         secure_unique_ptr<T> value{secure_allocator<T>().allocate(1)};
-        bitcoin_support::check(bitcoin_support::seal_functions().open(sealed.data(), sealed.size(), &number, sizeof(number), value.get(), sizeof(T)));
+        bitcoin_support::check(bitcoin_support::seal_functions().unseal(sealed.data(), sealed.size(), &number, sizeof(number), value.get(), sizeof(T)));
         return value;
     }
 
