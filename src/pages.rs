@@ -58,5 +58,5 @@ pub(crate) use registry::{
 };
 pub use registry::{MemoryStats, memory_stats, wipe_everything};
 pub(crate) use tables::{
-    GrowingTables, grow_table, keep_unlocked, release_table, seal_table, zeroed_table,
+    GrowingTables, Table, grow_table, keep_unlocked, release_table, seal_table, zeroed_table,
 };

@@ -177,9 +177,9 @@ fn arenas_and_their_indexes() {
             Ok(0)
         }
     });
-    report("an index by place", &mut || Ok(usize::from(ArenaChunkToSizeMap::new(5000).is_err())));
+    report("an index by place", &mut || Ok(usize::from(ArenaChunkToSizeMap::new(500).is_err())));
     report("an index by size", &mut || {
-        Ok(usize::from(ArenaSizeToChunkSortedMap::new(5000).is_err()))
+        Ok(usize::from(ArenaSizeToChunkSortedMap::new(500).is_err()))
     });
     report("an arena on locked pages", &mut || match LockedPageArena::new(32, 1 << 16) {
         Err(PoolError::Arena(ArenaError::OutOfMemory)) => Ok(1),
@@ -210,6 +210,10 @@ fn pools() {
 /// Where there is no memory for the bookkeeping of a whole arena, a pool makes a smaller arena.
 #[test]
 fn a_smaller_arena_has_less_bookkeeping() {
+    if page_size() > 4096 {
+        println!("skipped: with larger pages this bookkeeping is not on the heap");
+        return;
+    }
     let _places = places_of_pools();
     let pool_after_a_chunk = |largest| {
         let (mut total, mut is_some) = (0, false);
@@ -226,7 +230,7 @@ fn a_smaller_arena_has_less_bookkeeping() {
     };
     let (whole, is_some) = pool_after_a_chunk(usize::MAX);
     assert!(is_some && whole == 1 << 18);
-    let (smaller, is_some) = pool_after_a_chunk(20_000.max(page_size()));
+    let (smaller, is_some) = pool_after_a_chunk(20_000);
     assert!(is_some && (1..whole).contains(&smaller), "{smaller}");
     // The control: an arena of one page has bookkeeping, too.
     assert_eq!(pool_after_a_chunk(100), (0, false));

@@ -24,9 +24,10 @@ pub struct ArenaStats {
 
 /// Manages a contiguous region of memory by dividing it into chunks.
 ///
-/// It never reads or writes the region: all bookkeeping lies on the ordinary heap, made at
-/// construction (about 15 bytes for each `alignment` bytes of the region) and resident only as far
-/// as it is used. Allocation and freeing take constant time and allocate nothing.
+/// It never reads or writes the region: all bookkeeping lies on the ordinary heap, or on pages of
+/// its own where pages are larger than 4 KiB. It is made at construction (about 15 bytes for each
+/// `alignment` bytes of the region) and resident only as far as it is used. Allocation and freeing
+/// take constant time and allocate nothing.
 ///
 /// An arena is not shared between threads by itself; [`LockedPool`](crate::LockedPool) is.
 ///
@@ -266,8 +267,7 @@ impl Arena {
         [self.used.bookkeeping(), records, left]
     }
 
-    /// Bytes of bookkeeping reserved on the ordinary heap. Pages of it that are never touched are
-    /// not resident.
+    /// Bytes of bookkeeping reserved. Pages of it that are never touched are not resident.
     pub fn reserved_bytes(&self) -> usize {
         self.used.reserved_bytes() + self.free.reserved_bytes()
     }

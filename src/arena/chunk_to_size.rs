@@ -2,7 +2,7 @@
 
 use super::chunk::Chunk;
 use super::error::{IndexError, OutOfMemory};
-use bytemuck::allocation::try_zeroed_slice_box;
+use crate::pages::Table;
 
 /// Used chunks, and the size of each, found by where a chunk begins.
 ///
@@ -27,7 +27,7 @@ use bytemuck::allocation::try_zeroed_slice_box;
 pub struct ArenaChunkToSizeMap {
     /// By granule: the size of the used chunk that begins there, marked `USED`, or the number of
     /// the free chunk that begins or ends with it; 0 for neither.
-    tags: Box<[u32]>,
+    tags: Table<u32>,
     len: usize,
 }
 
@@ -46,7 +46,7 @@ impl ArenaChunkToSizeMap {
         if granules > Self::MAX_GRANULES {
             return Err(OutOfMemory);
         }
-        Ok(Self { tags: try_zeroed_slice_box(granules).map_err(|()| OutOfMemory)?, len: 0 })
+        Ok(Self { tags: Table::zeroed(granules).map_err(|_| OutOfMemory)?, len: 0 })
     }
 
     /// Adds the chunk of `size` granules that begins at `chunk`. The search for a chunk in the way

@@ -3,7 +3,7 @@
 use super::bit_tree::BitTree;
 use super::chunk::Chunk;
 use super::error::{IndexError, OutOfMemory};
-use bytemuck::allocation::try_zeroed_slice_box;
+use crate::pages::Table;
 
 /// Free chunks sorted by size, and among equals by age.
 ///
@@ -41,9 +41,9 @@ pub struct ArenaSizeToChunkSortedMap {
     /// bin's ring runs from the bin to its smallest chunk, the oldest of equals first, on to the
     /// largest and newest, and back to the bin. The bin 0 has no chunks, and stands for no chunk
     /// where a number is wanted.
-    records: Box<[Record]>,
+    records: Table<Record>,
     /// Numbers that chunks had, the first `numbers_left` of these: a stack.
-    left: Box<[u32]>,
+    left: Table<u32>,
     numbers_left: usize,
     /// The highest number that a chunk ever had. Numbers are used again first, so that what belongs
     /// to them stays in cache.
@@ -95,8 +95,8 @@ impl ArenaSizeToChunkSortedMap {
         Ok(Self {
             bins: non_empty,
             large,
-            records: try_zeroed_slice_box(bins + most + 1).map_err(|()| OutOfMemory)?,
-            left: try_zeroed_slice_box(most + 1).map_err(|()| OutOfMemory)?,
+            records: Table::zeroed(bins + most + 1).map_err(|_| OutOfMemory)?,
+            left: Table::zeroed(most + 1).map_err(|_| OutOfMemory)?,
             numbers_left: 0,
             highest: bins - 1,
             granules,

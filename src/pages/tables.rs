@@ -5,15 +5,91 @@ use super::error::MapError;
 use super::limits::page_size;
 use crate::sys::{Hardening, Memory, NotHardened, System};
 use bytemuck::Zeroable;
+use bytemuck::allocation::try_zeroed_slice_box;
+use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
 /// A table of `len` zeroed entries, for the life of the process. Only what is touched takes memory.
 pub(crate) fn zeroed_table<T: Zeroable + Sync>(len: usize) -> Result<&'static [T], MapError> {
-    let bytes = table_bytes::<T>(len)?;
-    let addr = reserve_zeros(bytes, Access::Write)?;
-    // SAFETY: the mapping is large enough, aligned to a page, never unmapped, and filled with
-    // zeros, which are valid for `T`.
-    Ok(unsafe { core::slice::from_raw_parts(addr.as_ptr().cast(), len) })
+    // SAFETY: mapped just now, never unmapped, and filled with zeros, which are valid for `T`.
+    map_table(len).map(|table| unsafe { table.as_ref() })
+}
+
+/// Maps `len` zeroed entries, in whole pages.
+fn map_table<T: Zeroable>(len: usize) -> Result<NonNull<[T]>, MapError> {
+    let addr = reserve_zeros(table_bytes::<T>(len)?, Access::Write)?;
+    Ok(NonNull::slice_from_raw_parts(addr.cast(), len))
+}
+
+/// Gives a table back.
+///
+/// # Safety
+/// It must come from [`map_table`] and not be used again.
+unsafe fn unmap_table<T>(table: NonNull<[T]>) {
+    let bytes = (table.len() * size_of::<T>()).next_multiple_of(page_size());
+    // SAFETY: a table of `map_table` has a mapping to itself, and the caller does not use it again.
+    unsafe { System::unmap(table.cast(), bytes) };
+}
+
+/// A table that its owner drops, of entries that are zeros at first. Only what is touched takes
+/// memory.
+///
+/// It lies on the heap. But where pages are larger than 4 KiB, a table has pages of its own from a
+/// quarter of a page on. [`keep_unlocked`] takes the lock off whole pages alone: of a table of 64
+/// KiB on the heap it would reach none where a page has 64 KiB, and a process that locks all its
+/// memory would have half as much locked for an arena's bookkeeping as for its secrets.
+pub(crate) struct Table<T: Zeroable + Sync> {
+    /// Owned: a `Box`, or, with `has_pages`, a table of [`map_table`].
+    entries: NonNull<[T]>,
+    has_pages: bool,
+}
+
+// SAFETY: the entries have one owner, which is sent with them.
+unsafe impl<T: Zeroable + Sync + Send> Send for Table<T> {}
+// SAFETY: through a shared table the entries can only be shared, and they are `Sync`.
+unsafe impl<T: Zeroable + Sync> Sync for Table<T> {}
+
+impl<T: Zeroable + Sync> Table<T> {
+    /// A table of `len` entries.
+    pub(crate) fn zeroed(len: usize) -> Result<Self, MapError> {
+        let page = page_size();
+        if page > 4096 && len.saturating_mul(size_of::<T>()) >= page / 4 {
+            return Ok(Self { entries: map_table(len)?, has_pages: true });
+        }
+        let entries = try_zeroed_slice_box(len).map_err(|()| MapError::no_memory())?;
+        Ok(Self { entries: NonNull::from(Box::leak(entries)), has_pages: false })
+    }
+}
+
+impl<T: Zeroable + Sync> Deref for Table<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        // SAFETY: the entries live as long as the table that owns them, and are borrowed with it.
+        unsafe { self.entries.as_ref() }
+    }
+}
+
+impl<T: Zeroable + Sync> DerefMut for Table<T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: the entries live as long as the table that owns them, and are borrowed with it.
+        // They lie in memory that can be written, to which there is no other way than the table.
+        unsafe { self.entries.as_mut() }
+    }
+}
+
+impl<T: Zeroable + Sync> Drop for Table<T> {
+    fn drop(&mut self) {
+        if self.has_pages {
+            // SAFETY: the table comes from `map_table`, and its owner goes.
+            unsafe { unmap_table(self.entries) };
+        } else {
+            // SAFETY: the entries were a `Box` in `zeroed`, and their owner goes.
+            drop(unsafe { Box::from_raw(self.entries.as_ptr()) });
+        }
+    }
 }
 
 /// What may be done with the zeros of [`reserve_zeros`].
@@ -132,10 +208,9 @@ pub(crate) unsafe fn seal_table<T>(table: &'static [T], to: usize) -> Result<(),
 /// # Safety
 /// It must come from [`zeroed_table`] and not be used again.
 pub(crate) unsafe fn release_table<T>(table: &'static [T]) {
-    let bytes = size_of_val(table).next_multiple_of(page_size());
-    // SAFETY: a table of `zeroed_table` has a mapping to itself, and the caller does not use it
+    // SAFETY: `zeroed_table` takes its tables from `map_table`, and the caller does not use it
     // again.
-    unsafe { System::unmap(NonNull::from(table).cast(), bytes) };
+    unsafe { unmap_table(NonNull::from(table)) };
 }
 
 /// Takes the lock off that the process's `mlockall` has put on memory in which there is no secret:
