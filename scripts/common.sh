@@ -27,21 +27,24 @@ signs_of_life() {
     while sleep 15 >/dev/null; do say "  ... $(tail -c 300 "$1" | tr '\r' '\n' | grep -v '^$' | tail -n 1 | cut -c 1-90)"; done
 }
 
-# watched LOG COMMAND...: runs a command, with signs of life from the log that it writes.
+# watched LOG COMMAND...: runs a command, with signs of life from the log that it writes. Called with `set +e`.
 watched() {
     local status=0
     signs_of_life "$1" &
     local ticker=$!
     children=("$ticker")
-    "${@:2}" || status=$?
+    "${@:2}"
+    status=$?
     kill "$ticker" 2>/dev/null || true
     wait "$ticker" 2>/dev/null || true
     children=()
     return "$status"
 }
 
-# into LOG COMMAND...: runs a command that has no input, and writes the log.
-into() { "${@:2}" >"$1" 2>&1 </dev/null; }
+# into LOG COMMAND...: runs a command that has no input, and writes the log. A function ends where one of its commands
+# fails, and cannot set a variable for later. (The shell ignores failures in a function that is called in a condition, also
+# for `f || status=$?`. Therefore the callers of this take its status without one.)
+into() { (set -e; "${@:2}") >"$1" 2>&1 </dev/null; }
 
 # step_failed TITLE LOG STATUS: shows the end of the log and ends the run.
 step_failed() {
@@ -55,7 +58,10 @@ step() {
     local title=$1 log=${logs:?}/$2.log status=0
     shift 2
     say "$title"
-    watched "$log" into "$log" "$@" || status=$?
+    set +e
+    watched "$log" into "$log" "$@"
+    status=$?
+    set -e
     ((status == 0)) || step_failed "$title" "$log" "$status"
 }
 
@@ -75,7 +81,10 @@ beside() {
 finished() {
     local log=${logs:?}/$2.log status=0
     say "$1: its end"
-    watched "$log" wait "${groups[0]}" || status=$?
+    set +e
+    watched "$log" wait "${groups[0]}"
+    status=$?
+    set -e
     groups=("${groups[@]:1}")
     ((status == 0)) || step_failed "$1" "$log" "$status"
 }
