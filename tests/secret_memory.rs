@@ -11,7 +11,8 @@ use bitcoin_support::{
     SecretMemory, SecureString, SecureVec, page_size,
 };
 use common::{
-    alone, flags_of, in_child, limit_locked_memory, locked_by_kernel, read_memory, refuse,
+    alone, counted_by_kernel, flags_of, in_child, limit_locked_memory, locked_by_kernel,
+    read_memory, refuse, secret_memory_is_counted,
 };
 use std::ptr::NonNull;
 
@@ -37,30 +38,6 @@ fn secret_in(pool: &LockedPool) -> NonNull<u8> {
     // SAFETY: a chunk of this test of at least so many bytes.
     unsafe { chunk.copy_from_nonoverlapping(NonNull::from(&SECRET).cast(), SECRET.len()) };
     chunk
-}
-
-/// Whether the kernel gives mappings of secret memory the flag `lo`, and counts them as locked by
-/// this process. Some count them for all processes of a user. The mapping is the test's own.
-fn is_counted_by_kernel() -> bool {
-    const MEMFD_SECRET: libc::c_long = 447;
-    let len = page_size();
-    // SAFETY: a new file, and a new mapping of it at a place of the system's choice.
-    unsafe {
-        let file = libc::syscall(MEMFD_SECRET, 0) as libc::c_int;
-        assert!(file >= 0 && libc::ftruncate(file, len as libc::off_t) == 0);
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        let page = libc::mmap(std::ptr::null_mut(), len, access, libc::MAP_SHARED, file, 0);
-        assert_ne!(page, libc::MAP_FAILED);
-        let is_counted = flags_of(page.expose_provenance()).iter().any(|flag| flag == "lo");
-        libc::munmap(page, len);
-        libc::close(file);
-        is_counted
-    }
-}
-
-/// How much of so many bytes of secret memory the kernel counts as locked by this process.
-fn counted_by_kernel(bytes: usize) -> usize {
-    if is_counted_by_kernel() { bytes } else { 0 }
 }
 
 /// Whether another process, with all privileges of this one, can read an address of this process,
@@ -147,7 +124,7 @@ fn it_is_locked_wiped_and_absent_in_children() {
         for flag in ["dd", "dc"] {
             assert!(flags.iter().any(|f| f == flag), "{flag} of {flags:?}");
         }
-        assert_eq!(flags.iter().any(|flag| flag == "lo"), is_counted_by_kernel(), "{flags:?}");
+        assert_eq!(flags.iter().any(|flag| flag == "lo"), secret_memory_is_counted(), "{flags:?}");
         in_child(|| {
             assert_eq!((read_memory(addr, 32), pool.stats().total), (None, 0));
             assert_eq!((pool.stats().secret_memory, locked_by_kernel()), (0, 0));
@@ -272,7 +249,7 @@ fn under_the_limit() {
     alone("under_the_limit", || {
         const LIMIT: usize = 300 * 1024;
         let Some(_) = secret_pool() else { return };
-        let is_counted = is_counted_by_kernel();
+        let is_counted = secret_memory_is_counted();
         limit_locked_memory(LIMIT, LIMIT);
         let pool = secret_pool().unwrap();
         let mut chunks = 0;

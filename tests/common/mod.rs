@@ -127,6 +127,30 @@ pub(crate) fn locked_by_kernel_of(process: u32) -> usize {
     field.trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
+/// Whether the kernel gives mappings of secret memory the flag `lo`, and counts them as locked by
+/// this process. Some count them for all processes of a user. The mapping is the test's own.
+pub(crate) fn secret_memory_is_counted() -> bool {
+    const MEMFD_SECRET: libc::c_long = 447;
+    let len = bitcoin_support::page_size();
+    // SAFETY: a new file, and a new mapping of it at a place of the system's choice.
+    unsafe {
+        let file = libc::syscall(MEMFD_SECRET, 0) as libc::c_int;
+        assert!(file >= 0 && libc::ftruncate(file, len as libc::off_t) == 0);
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let page = libc::mmap(std::ptr::null_mut(), len, access, libc::MAP_SHARED, file, 0);
+        assert_ne!(page, libc::MAP_FAILED);
+        let is_counted = flags_of(page.expose_provenance()).iter().any(|flag| flag == "lo");
+        libc::munmap(page, len);
+        libc::close(file);
+        is_counted
+    }
+}
+
+/// How much of so many bytes of secret memory the kernel counts as locked by this process.
+pub(crate) fn counted_by_kernel(bytes: usize) -> usize {
+    if bytes > 0 && secret_memory_is_counted() { bytes } else { 0 }
+}
+
 /// A field of this process's `/proc/self/status`.
 pub(crate) fn status_field(name: &str) -> String {
     field_of(std::process::id(), name)
