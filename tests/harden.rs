@@ -480,6 +480,10 @@ fn a_set_user_id_program_gains_nothing() {
         println!("skipped: only root makes a set-user-ID program of root");
         return;
     }
+    if !Path::new("/usr/bin/id").exists() {
+        println!("skipped: there is no /usr/bin/id here");
+        return;
+    }
     let folder = Folder::new("set_user_id");
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755)).unwrap();
     let program = folder.0.join("id");
