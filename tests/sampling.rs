@@ -430,7 +430,7 @@ fn threads_and_changes_of_mind() {
         let shared = std::sync::Mutex::new(Vec::new());
         for generation in 0..12_u64 {
             std::thread::scope(|scope| {
-                for worker in 0..3 {
+                let workers = [0, 1, 2].map(|worker| {
                     let shared = &shared;
                     scope.spawn(move || {
                         let mut state = generation * 3 + worker + 1;
@@ -450,8 +450,8 @@ fn threads_and_changes_of_mind() {
                                 drop(taken);
                             }
                         }
-                    });
-                }
+                    })
+                });
                 for one_in in [1, 20, 0, 3, 0, 7] {
                     let limit = if generation % 2 == 0 { EVERYTHING } else { 40 * page_size() };
                     sample(one_in, limit);
@@ -461,18 +461,15 @@ fn threads_and_changes_of_mind() {
                         assert!(stats.peak_used >= stats.used && stats.used % 16 == 0);
                     }
                 }
+                // The scope waits for the closures alone. A thread gives up its heap after that.
+                workers.into_iter().for_each(|worker| worker.join().unwrap());
             });
         }
-        // A thread whose closure has returned may still be giving up its heap.
-        while check_chunks() != shared.lock().unwrap().len() {}
-        check_statistics();
+        let stats = check_statistics();
+        assert_eq!(stats.chunks_used, shared.lock().unwrap().len());
         shared.into_inner().unwrap().clear();
         assert_eq!(check_statistics().used, 0);
     });
-}
-
-fn check_chunks() -> usize {
-    pool().stats().chunks_used
 }
 
 #[test]
