@@ -10,14 +10,14 @@
 mod common;
 
 use bitcoin_support::{
-    ClosedBox, ForkPolicy, HardenError, HardenOptions, HardeningStep, LockedAllocation,
-    LockedPageAllocator, LockedPages, LockedPool, LockedPoolManager, PoolError, PoolOptions,
-    SecretMemory, SecretStack, SecureBox, SecureVec, harden_process, has_page_size, memory_stats,
-    on_secret_stack, page_size, raise_lock_limit,
+    Arena, ArenaError, ClosedBox, ForkPolicy, HardenError, HardenOptions, HardeningStep,
+    LockedAllocation, LockedPageAllocator, LockedPages, LockedPool, LockedPoolManager, PoolError,
+    PoolOptions, SecretMemory, SecretStack, SecureBox, SecureVec, harden_process, has_page_size,
+    memory_stats, on_secret_stack, page_size, raise_lock_limit,
 };
 use common::{
     alone_with, flags_of, in_child, limit_locked_memory, locked_by_kernel, read_memory, signal_of,
-    trap,
+    status_field, trap,
 };
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -182,7 +182,68 @@ fn arenas_are_whole_pages() {
     });
 }
 
-/// A foreign allocator is asked for what can be locked, in whole pages.
+/// A foreign allocator is asked for what can be locked, in whole pages. An arena's bookkeeping
+/// takes no more of the limit in a process that locks everything than it does with pages of 4 KiB.
+/// (On the heap it would take a third of it with pages of 64 KiB.)
+#[test]
+fn the_bookkeeping_is_not_locked() {
+    with_large_pages("the_bookkeeping_is_not_locked", || {
+        const LIMIT: usize = 8 << 20;
+        limit_locked_memory(LIMIT, LIMIT);
+        in_child(|| {
+            // SAFETY: takes no pointers.
+            assert_eq!(unsafe { libc::mlockall(libc::MCL_FUTURE) }, 0);
+            let manager = LockedPoolManager::instance();
+            manager.set_locking_failed(Some(Box::new(|_| false)));
+            while manager.alloc(4096, 16).is_some() {}
+            let stats = manager.stats();
+            assert!(stats.used >= LIMIT / 16 * 15, "{} bytes for secrets", stats.used);
+            assert_eq!(stats.locked, stats.total);
+        });
+    });
+}
+
+/// An arena's bookkeeping goes with the arena. Where there is no room for all of it there is no
+/// arena, and nothing of it stays.
+#[test]
+fn the_bookkeeping_goes_with_its_arena() {
+    with_large_pages("the_bookkeeping_goes_with_its_arena", || {
+        let make = || Arena::new(0x1000_0000 as *mut u8, 1 << 18, 16);
+        let mapped = || {
+            let field = status_field("VmSize:");
+            field.trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+        };
+        drop(make().unwrap());
+        let before = mapped();
+        (0..100).for_each(|_| drop(make().unwrap()));
+        assert_eq!(mapped(), before);
+        // The control: arenas that stay.
+        let arenas: Vec<_> = (0..100).map(|_| make().unwrap()).collect();
+        assert!(mapped() >= before + 100 * (200 << 10), "{} {before}", mapped());
+        drop(arenas);
+        assert_eq!(mapped(), before);
+        let mut refused = 0;
+        for room in (0..).step_by(page_size()) {
+            let limit = |bytes| {
+                let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+                // SAFETY: `limit` is a valid structure.
+                assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+            };
+            limit((before + room) as libc::rlim_t);
+            let made = make();
+            limit(libc::RLIM_INFINITY);
+            match made {
+                Ok(_) => break,
+                Err(error) => assert!(matches!(error, ArenaError::OutOfMemory), "{error}"),
+            }
+            assert_eq!(mapped(), before);
+            refused += 1;
+        }
+        // Each of its three tables has been refused.
+        assert!(refused * page_size() >= 200 << 10, "{refused}");
+    });
+}
+
 #[test]
 fn a_foreign_allocator_is_asked_for_whole_pages() {
     struct Refuses(Arc<AtomicUsize>);
